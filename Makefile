@@ -1,0 +1,31 @@
+# `make demo` shows the product, `make test` checks it; both build their own environment in .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# strict: type checkers see the real files; it hides new files until it runs again, so it always runs
+EDITABLE := --editable . --config-settings editable_mode=strict
+
+.PHONY: demo test format clean
+
+demo: $(BIN)/python
+	$(PIP) $(EDITABLE)
+	$(BIN)/pvq-bound benchmarks/instances/efficientnet_lite0.blocks.4.expand.npz --method quant --bits 4 --compare all
+	$(BIN)/pvq-bound benchmarks/instances/efficientnet_lite0.blocks.4.expand.npz --method prune --sparsity 0.75 --compare all
+
+test: $(BIN)/python
+	$(PIP) --editable '.[extract,scip,gurobi,sdp,zoo,dev]' --config-settings editable_mode=strict
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pytest
+
+format: $(BIN)/python
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)

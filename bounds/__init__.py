@@ -1,0 +1,1 @@
+"""The mathematics: problems, grids, sparsity patterns, relaxations."""

@@ -1,0 +1,113 @@
+"""The problem of one row: minimise e(x) = (w - x)' H (w - x) over a grid, a sparsity pattern, or both."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.linalg import LinAlgError, cho_factor, cho_solve, lstsq
+
+from .errors import ProblemError
+from .gram import BoolArray, FloatArray, Gram, IntArray
+from .grid import Grid
+from .sparsity import Sparsity
+
+GAP_FLOOR = 1e-12
+"""Errors closer than this times the reference r = w'Hw are equal: the rounding of e itself is of that size."""
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """minimise e(x) = (w - x)' H (w - x) over x in C.
+
+    C is a product of grids (`grid` alone), a sparsity pattern (`sparsity` alone), or both: at most so many
+    non-zeros, each on its grid (0 is always allowed there).
+    """
+
+    weight: FloatArray
+    """(n,) the row w."""
+    gram: Gram
+    """H, (n, n)."""
+    grid: Grid | None = None
+    sparsity: Sparsity | None = None
+
+    def __post_init__(self) -> None:
+        weight = np.array(self.weight, dtype=np.float64)
+        if weight.shape != (len(self.gram),):
+            raise ProblemError(f"a row of {weight.shape} weights does not fit {len(self.gram)} inputs")
+        if self.grid is None and self.sparsity is None:
+            raise ProblemError("a problem needs a grid, a sparsity pattern, or both")
+        if self.grid is not None and len(self.grid.group) != len(weight):
+            raise ProblemError(f"the grid is for {len(self.grid.group)} inputs, the row has {len(weight)}")
+        if self.sparsity is not None and len(self.sparsity.unit) != len(weight):
+            raise ProblemError(f"the pattern is for {len(self.sparsity.unit)} inputs, the row has {len(weight)}")
+        weight.setflags(write=False)
+        object.__setattr__(self, "weight", weight)
+
+    @property
+    def n(self) -> int:
+        """Number of inputs."""
+        return len(self.weight)
+
+    @property
+    def hessian(self) -> FloatArray:
+        """H as an array, (n, n)."""
+        return self.gram.matrix
+
+    @property
+    def method(self) -> str:
+        """quant | prune | joint."""
+        if self.sparsity is None:
+            return "quant"
+        return "prune" if self.grid is None else "joint"
+
+    @property
+    def reference(self) -> float:
+        """r = w' H w, the error of the zero row and the reference of SQNR."""
+        return self.gram.error(self.weight)
+
+    def error(self, x: FloatArray) -> float:
+        """e(x) = (w - x)' H (w - x)."""
+        return self.gram.error(self.weight - x)
+
+    def gap_tolerance(self, upper: float, gap: float) -> float:
+        """Difference of upper and lower below which the optimum counts as proven."""
+        return max(gap * upper, GAP_FLOOR * self.reference)
+
+    def is_feasible(self, x: FloatArray) -> bool:
+        """Whether x lies in C exactly (no tolerance: grid values are compared as float64 numbers)."""
+        if x.shape != self.weight.shape or not np.isfinite(x).all():
+            return False
+        nonzero = x != 0
+        if self.sparsity is not None and not self.sparsity.allows(nonzero):
+            return False
+        if self.grid is not None:
+            on_grid = self.grid.nearest(x) == x
+            return bool((on_grid | ~nonzero if self.sparsity is not None else on_grid).all())
+        fixed = self.sparsity is not None and not self.sparsity.update
+        return not fixed or bool((x[nonzero] == self.weight[nonzero]).all())
+
+    def take(self, inputs: IntArray) -> Problem:
+        """The sub-problem on a subset of the inputs, the others adding no error (they are dead) and being 0."""
+        return Problem(
+            self.weight[inputs],
+            self.gram.take(inputs),
+            self.grid and self.grid.take(inputs),
+            self.sparsity and self.sparsity.take(inputs),
+        )
+
+
+def optimal_on_support(problem: Problem, mask: BoolArray) -> FloatArray:
+    """x that minimises e over all x with support in `mask`: x_S = w_S + H_SS^-1 H_SR w_R, (n,)."""
+    x = np.zeros(problem.n)
+    kept, pruned = np.flatnonzero(mask), np.flatnonzero(~mask)
+    if len(kept):
+        h = problem.hessian
+        block = h[np.ix_(kept, kept)]
+        target = h[np.ix_(kept, pruned)] @ problem.weight[pruned]
+        try:
+            step = cho_solve(cho_factor(block), target)
+        except LinAlgError:  # dead or duplicated kept inputs: any least-squares solution is a minimiser
+            step = lstsq(block, target)[0]
+        x[kept] = problem.weight[kept] + step
+    return x

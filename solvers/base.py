@@ -1,0 +1,201 @@
+"""The solver interface: what a solver can do is said in class attributes, `solve` checks what it claims."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+from pvq.bounds.gram import FloatArray
+from pvq.bounds.presolve import presolve
+from pvq.bounds.problem import Problem, optimal_on_support
+
+from .result import BoundKind, Outcome, Result, Status
+
+# A lower end may exceed the upper end by rounding only: this much of either end, or of the reference.
+ROUNDING = 1e-9
+
+
+class SolverUnavailable(RuntimeError):
+    """The solver is not installed or its licence is too small; one line that says what to do."""
+
+
+class UnsupportedProblem(ValueError):
+    """The solver cannot take this problem; one line that says which can."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Limits of one solve."""
+
+    time_limit: float | None = 10.0
+    """Seconds per row, None for no limit."""
+    gap: float = 1e-6
+    """Relative gap at which the optimum counts as proven."""
+    node_limit: int | None = None
+    threads: int = 1
+    seed: int = 0
+    stop: threading.Event = field(default_factory=threading.Event, repr=False, compare=False)
+    """Set it (Ctrl-C does) and the solver returns what it has proven."""
+
+
+class Clock:
+    """Tells a running engine whether to stop, and why."""
+
+    def __init__(self, options: Options) -> None:
+        self._end = math.inf if options.time_limit is None else time.perf_counter() + options.time_limit
+        self._stop = options.stop
+
+    @property
+    def left(self) -> float:
+        """Seconds left, infinity without a limit."""
+        return self._end - time.perf_counter()
+
+    def ended(self) -> Status | None:
+        """INTERRUPTED, TIME_LIMIT, or None to go on."""
+        if self._stop.is_set():
+            return Status.INTERRUPTED
+        return Status.TIME_LIMIT if self.left <= 0 else None
+
+
+class Solver(ABC):
+    """Takes a `Problem`, returns a `Result`.
+
+    Subclasses set the class attributes and write `_solve`. Dead inputs are already removed there, trivial
+    problems already answered, and whatever `_solve` claims is recomputed from its x.
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    """One line for `pvq solvers`."""
+    methods: ClassVar[frozenset[str]]
+    """Which of quant, prune, joint it takes."""
+    patterns: ClassVar[frozenset[str]] = frozenset({"row", "nm", "block"})
+    """Sparsity patterns it takes."""
+    no_update: ClassVar[bool] = True
+    """Whether it can prune with kept weights fixed."""
+    proves: ClassVar[str] = "nothing"
+    """optimum | bound | nothing: the most a result can establish."""
+    requires: ClassVar[tuple[str, ...]] = ()
+    """Modules that must be installed; found without importing them."""
+    extra: ClassVar[str | None] = None
+    """The extra of pvq-bound that installs them."""
+    licence: ClassVar[str] = "Apache-2.0"
+    """Licence in words, with its size limits."""
+    bound_kind: ClassVar[BoundKind] = BoundKind.NUMERICAL
+    default_options: ClassVar[Mapping[str, object]] = {}
+
+    @classmethod
+    def is_available(cls) -> bool:
+        """Whether the packages it needs are installed; imports none of them and takes no licence."""
+        return all(importlib.util.find_spec(module) is not None for module in cls.requires)
+
+    @classmethod
+    def why_unsupported(cls, problem: Problem) -> str | None:
+        """One line on why this solver cannot take the problem, None if it can."""
+        if problem.method not in cls.methods:
+            return f"solver '{cls.name}' takes {', '.join(sorted(cls.methods))}, not {problem.method}"
+        if problem.sparsity is not None:
+            if problem.sparsity.kind not in cls.patterns:
+                return f"solver '{cls.name}' does not take {problem.sparsity.kind} sparsity"
+            if problem.method == "prune" and not problem.sparsity.update and not cls.no_update:
+                return f"solver '{cls.name}' cannot keep the weights fixed (--no-update)"
+        return None
+
+    def solve(self, problem: Problem, options: Options = Options(), start: FloatArray | None = None) -> Result:
+        """Bound the optimum of one row.
+
+        Parameters
+        ----------
+        problem : the row.
+        options : limits.
+        start : (n,) feasible point to start from, optional.
+
+        Raises
+        ------
+        SolverUnavailable
+            Not installed, or the licence does not allow this size.
+        UnsupportedProblem
+            This solver cannot take the problem.
+        """
+        if not self.is_available():
+            hint = f"; pip install 'pvq-bound[{self.extra}]'" if self.extra else ""
+            raise SolverUnavailable(f"solver '{self.name}' is not installed{hint}")
+        why = self.why_unsupported(problem)
+        if why is not None:
+            raise UnsupportedProblem(why)
+        begin = time.perf_counter()
+        presolved = presolve(problem)
+        reduced = presolved.problem
+        if reduced is None:
+            outcome = Outcome(np.zeros(0), 0.0, Status.OPTIMAL, info={"trivial": "every input is dead"})
+        else:
+            outcome = trivial(reduced) or self._solve(
+                reduced, options, None if start is None else start[presolved.live]
+            )
+        x = None if outcome.x is None else presolved.lift(outcome.x)
+        return self._checked(problem, options, outcome, x, time.perf_counter() - begin)
+
+    @abstractmethod
+    def _solve(self, problem: Problem, options: Options, start: FloatArray | None) -> Outcome:
+        """Solve a row that has no dead inputs and no trivial answer."""
+
+    def _checked(
+        self, problem: Problem, options: Options, outcome: Outcome, x: FloatArray | None, seconds: float
+    ) -> Result:
+        info = dict(outcome.info)
+        if x is not None and not problem.is_feasible(x):
+            info["problem"] = "the solver's point violates the constraints; a rounded one stands in"
+            x = None
+        if x is None:
+            x = fallback_point(problem)
+        upper = problem.error(x)
+        lower, status = outcome.lower, outcome.status
+        if not math.isfinite(lower) or lower > upper + ROUNDING * max(upper, 1e-3 * problem.reference):
+            # Contradiction: a bound above a feasible point is wrong, so nothing is proven.
+            info["problem"] = f"lower bound {lower:.9g} above the feasible error {upper:.9g}"
+            lower, status = 0.0, Status.FAILED
+        lower = min(max(lower, 0.0), upper)
+        # every part of e is a sum of squares, so an upper end of 0 proves itself
+        proven = upper - lower <= problem.gap_tolerance(upper, options.gap)
+        if status is not Status.FAILED:
+            if proven:
+                status = Status.OPTIMAL
+            elif status is Status.OPTIMAL:
+                status = Status.BOUND_ONLY if lower > 0 else Status.FEASIBLE_ONLY
+        kind = self.bound_kind
+        if status is Status.FAILED or (lower == 0 and not proven):
+            kind = BoundKind.NONE
+        return Result(x, lower, upper, status, kind, self.name, outcome.nodes, seconds, info)
+
+
+def trivial(problem: Problem) -> Outcome | None:
+    """Answer a row that needs no search: nothing may be kept, or everything may."""
+    sparsity = problem.sparsity
+    if sparsity is None:
+        return None
+    if not sparsity.keep.any():
+        return Outcome(
+            np.zeros(problem.n), problem.reference, Status.OPTIMAL, info={"trivial": "no input may be kept"}
+        )
+    if problem.grid is None and not sparsity.binding:
+        return Outcome(problem.weight.copy(), 0.0, Status.OPTIMAL, info={"trivial": "every input may be kept"})
+    return None
+
+
+def fallback_point(problem: Problem) -> FloatArray:
+    """A feasible point for any problem: magnitude mask, then round to nearest or least squares."""
+    grid, sparsity = problem.grid, problem.sparsity
+    if sparsity is None:
+        assert grid is not None
+        return grid.nearest(problem.weight)
+    mask = sparsity.best_mask(problem.weight**2)
+    if grid is not None:
+        return np.where(mask, grid.nearest(problem.weight), 0.0)
+    return optimal_on_support(problem, mask) if sparsity.update else np.where(mask, problem.weight, 0.0)

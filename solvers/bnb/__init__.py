@@ -1,0 +1,30 @@
+"""Our exact engine: enumeration on the Cholesky factor for grids, best-first search over masks for pruning."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pvq.bounds.gram import FloatArray
+from pvq.bounds.problem import Problem
+
+from ..base import Options, Solver
+from ..result import Outcome
+
+
+class BranchAndBound(Solver):
+    """Exact search for every grid and pattern; on a limit, the best bound of its open nodes."""
+
+    name = "bnb"
+    summary = "our branch and bound: exact for grids, k-sparsity, N:M, blocks and both together"
+    methods: ClassVar[frozenset[str]] = frozenset({"quant", "prune", "joint"})
+    proves = "optimum"
+
+    def _solve(self, problem: Problem, options: Options, start: FloatArray | None) -> Outcome:
+        # Imported here: the compiled kernels take a second to load, `pvq solvers` does not need them.
+        if problem.grid is None and problem.sparsity is not None and problem.sparsity.update:
+            from .masks import solve_masks
+
+            return solve_masks(problem, options, start)
+        from .enumeration import solve_grid
+
+        return solve_grid(problem, options, start)

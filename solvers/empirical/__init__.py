@@ -1,0 +1,1 @@
+"""Published methods as solvers that return an upper bound only."""

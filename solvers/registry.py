@@ -1,0 +1,45 @@
+"""Solvers by name, found through the entry-point group `pvq.solvers` and loaded when asked for."""
+
+from __future__ import annotations
+
+import difflib
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+
+from pvq.bounds.errors import ProblemError
+
+from .base import Solver
+
+GROUP = "pvq.solvers"
+
+
+@cache
+def _entry_points() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=GROUP)}
+
+
+def solver_names() -> list[str]:
+    """Names of all solvers known to this environment, installed packages' plug-ins included."""
+    return sorted(_entry_points())
+
+
+def solver_class(name: str) -> type[Solver]:
+    """The solver class of a name.
+
+    Raises
+    ------
+    ProblemError
+        No solver has this name; the nearest one is suggested.
+    """
+    points = _entry_points()
+    if name not in points:
+        near = difflib.get_close_matches(name, points, n=1)
+        hint = f"; did you mean '{near[0]}'?" if near else ""
+        raise ProblemError(f"unknown solver '{name}'{hint} (there are: {', '.join(sorted(points))})")
+    loaded: type[Solver] = points[name].load()
+    return loaded
+
+
+def get_solver(name: str) -> Solver:
+    """An instance of the solver of a name; raises as `solver_class` does."""
+    return solver_class(name)()
