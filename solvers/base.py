@@ -7,7 +7,6 @@ import math
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -89,7 +88,15 @@ class Solver(ABC):
     licence: ClassVar[str] = "Apache-2.0"
     """Licence in words, with its size limits."""
     bound_kind: ClassVar[BoundKind] = BoundKind.NUMERICAL
-    default_options: ClassVar[Mapping[str, object]] = {}
+
+    def prepare(self, problem: Problem) -> None:
+        """Do what rows of this kind share (compile, factor H), so that it is not counted as one row's time."""
+        reduced = presolve(problem).problem
+        if reduced is not None and self.is_available() and self.why_unsupported(problem) is None:
+            self._prepare(reduced)
+
+    def _prepare(self, problem: Problem) -> None:  # noqa: B027  (most solvers have nothing to prepare)
+        """Layer-wide work for a row without dead inputs; keep it in `problem.gram.memo`."""
 
     @classmethod
     def is_available(cls) -> bool:

@@ -19,6 +19,16 @@ class BranchAndBound(Solver):
     methods: ClassVar[frozenset[str]] = frozenset({"quant", "prune", "joint"})
     proves = "optimum"
 
+    def _prepare(self, problem: Problem) -> None:
+        if problem.grid is None and problem.sparsity is not None and problem.sparsity.update:
+            from .masks import prepare_masks
+
+            prepare_masks(problem)
+        else:
+            from .enumeration import prepare_grid
+
+            prepare_grid(problem)
+
     def _solve(self, problem: Problem, options: Options, start: FloatArray | None) -> Outcome:
         # Imported here: the compiled kernels take a second to load, `pvq solvers` does not need them.
         if problem.grid is None and problem.sparsity is not None and problem.sparsity.update:

@@ -1,0 +1,208 @@
+"""A layer's rows under one setting: from the user's words to row problems."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from .codebooks import codebook
+from .errors import ProblemError
+from .gram import FloatArray, Gram, IntArray
+from .grid import Grid
+from .problem import Problem
+from .ranges import LayerGrid, fit_grid
+from .sparsity import Sparsity
+
+METHODS = ("quant", "prune", "joint")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Everything that defines the problem of a layer, in the words of the command line."""
+
+    method: str
+    bits: int | None = None
+    grid: str = "int"
+    granularity: str = "tensor"
+    range: str = "mse"
+    sparsity: float | None = None
+    nm: tuple[int, int] | None = None
+    block: int | None = None
+    update: bool = True
+    scope: str = "row"
+    rows: tuple[int, int] | None = None
+    """Half-open range of rows, None for all; rows keep their numbers in the layer."""
+    inputs: tuple[int, int] | None = None
+    """Half-open range of inputs: the principal sub-problem, scales still from the whole weight tensor."""
+
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise ProblemError(f"--method must be one of {', '.join(METHODS)}, not '{self.method}'")
+        if self.method == "quant" and (self.sparsity is not None or self.nm or self.block):
+            raise ProblemError("--sparsity, --nm and --block are for --method prune or joint")
+        if self.method == "prune" and self.bits is not None:
+            raise ProblemError("--bits is for --method quant or joint; for pruning give --sparsity or --nm")
+        if self.method != "quant":
+            self._check_pattern()
+
+    def _check_pattern(self) -> None:
+        if self.sparsity is not None and self.nm is not None:
+            raise ProblemError("give either --sparsity or --nm, not both")
+        if self.sparsity is None and self.nm is None:
+            raise ProblemError(f"--method {self.method} needs --sparsity (as 0.75) or --nm (as 2:4)")
+        if self.sparsity is not None and not 0 <= self.sparsity < 1:
+            raise ProblemError(f"--sparsity must be in [0, 1), not {self.sparsity:g}")
+        if self.nm is not None and self.block is not None:
+            raise ProblemError("give either --nm or --block, not both")
+        if self.nm is not None and not 0 <= self.nm[0] <= self.nm[1] > 0:
+            raise ProblemError(f"--nm N:M needs 0 <= N <= M, not {self.nm[0]}:{self.nm[1]}")
+        if self.block is not None and self.block < 1:
+            raise ProblemError(f"--block must be at least 1, not {self.block}")
+        if self.scope not in ("row", "layer"):
+            raise ProblemError(f"--scope must be row or layer, not '{self.scope}'")
+        if self.scope == "layer" and self.nm is not None:
+            raise ProblemError("--scope layer needs --sparsity; N:M already fixes every group of every row")
+
+    @property
+    def quantizes(self) -> bool:
+        """Whether there is a grid."""
+        return self.method != "prune"
+
+    @property
+    def prunes(self) -> bool:
+        """Whether there is a sparsity pattern."""
+        return self.method != "quant"
+
+    def as_json(self) -> dict[str, Any]:
+        """The settings that matter for this method, as JSON values."""
+        values = asdict(self)
+        unused = [] if self.quantizes else ["bits", "grid", "granularity", "range"]
+        unused += [] if self.prunes else ["sparsity", "nm", "block", "update", "scope"]
+        for name in unused:
+            del values[name]
+        if values.get("nm"):
+            values["nm"] = f"{values['nm'][0]}:{values['nm'][1]}"
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in values.items()}
+
+
+@dataclass(frozen=True, eq=False)
+class LayerProblem:
+    """Row problems of a layer; with `budget`, they share one budget of kept units (scope layer)."""
+
+    setting: Setting
+    weight: FloatArray
+    """(rows, n) selected rows and inputs."""
+    grams: tuple[Gram, ...]
+    gram_of_row: IntArray
+    """(rows,) which Gram matrix holds for a row."""
+    rows: range
+    """Absolute numbers of the rows."""
+    inputs: range
+    """Absolute numbers of the inputs."""
+    grid: LayerGrid | None
+    sparsity: Sparsity | None
+    """Pattern of each row; for scope layer its budget is not yet set (every unit may be kept)."""
+    budget: int | None = None
+    """Units kept in all rows together, for scope layer."""
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def row(self, i: int) -> Problem:
+        """Problem of the i-th selected row."""
+        gram = self.grams[self.gram_of_row[i]]
+        return Problem(self.weight[i], gram, self.row_grid(i), self.sparsity)
+
+    def row_grid(self, i: int) -> Grid | None:
+        """Grid of the i-th selected row; one object for all rows where they share their scales."""
+        if self.grid is None or len(self.grid.scale) == 1:
+            return self._shared_grid
+        return self.grid.row(self.rows[i], self.inputs)
+
+    @cached_property
+    def _shared_grid(self) -> Grid | None:
+        return self.grid and self.grid.row(0, self.inputs)
+
+    @property
+    def rank(self) -> int:
+        """Least numerical rank of the Gram matrices."""
+        return min(gram.rank for gram in self.grams)
+
+    @property
+    def gram_shift(self) -> float:
+        """Largest shift tau of the Gram matrices."""
+        return max(gram.shift for gram in self.grams)
+
+    @property
+    def dead_inputs(self) -> int:
+        """Inputs that are dead in every Gram matrix."""
+        return int((~np.any([gram.live for gram in self.grams], axis=0)).sum())
+
+
+def state_problem(weight: FloatArray, grams: FloatArray, setting: Setting) -> LayerProblem:
+    """State a layer's problem.
+
+    Parameters
+    ----------
+    weight : (out, n).
+    grams : (groups, n, n) or (n, n); row r uses group r // (out / groups).
+    setting : method, grid and pattern.
+
+    Raises
+    ------
+    ProblemError
+        The setting does not fit the layer; the message says what to change.
+    """
+    out, n = weight.shape
+    grams = grams if grams.ndim == 3 else grams[None]
+    rows = _range("rows", setting.rows, out)
+    inputs = _range("inputs", setting.inputs, n)
+    cut = slice(inputs.start, inputs.stop)
+    used, gram_of_row = np.unique(np.asarray(rows) // (out // len(grams)), return_inverse=True)
+    sparsity, budget = _pattern(setting, len(rows), len(inputs)) if setting.prunes else (None, None)
+    book = codebook(setting.grid, setting.bits) if setting.quantizes else None
+    checked = tuple(Gram.from_array(grams[g][cut, cut]) for g in used)
+    grid = None
+    if book is not None:
+        full: tuple[Gram, ...] = ()
+        of_row = None
+        if setting.range == "gram":  # scales are the layer's: from all rows and inputs
+            full = tuple(Gram.from_array(gram) for gram in grams)
+            of_row = np.arange(out) // (out // len(grams))
+        grid = fit_grid(weight, book, setting.granularity, setting.range, full, of_row)
+    selected = np.ascontiguousarray(weight[rows.start : rows.stop, cut], dtype=np.float64)
+    return LayerProblem(setting, selected, checked, gram_of_row, rows, inputs, grid, sparsity, budget)
+
+
+def _pattern(setting: Setting, rows: int, n: int) -> tuple[Sparsity, int | None]:
+    """The pattern of a row and, for scope layer, the units kept in all rows."""
+    if setting.nm is not None:
+        return Sparsity.nm(n, *setting.nm, setting.update), None
+    assert setting.sparsity is not None
+    size = setting.block or 1
+    if n % size:
+        raise ProblemError(f"--block {size} does not divide {n} inputs; choose a divisor of {n}")
+    units = n // size
+    if setting.scope == "layer":
+        budget = kept(rows * units, setting.sparsity)
+        keep = units
+    else:
+        budget, keep = None, kept(units, setting.sparsity)
+    if setting.block is not None:
+        return Sparsity.blocks(n, size, keep, setting.update), budget
+    return Sparsity.row(n, keep, setting.update), budget
+
+
+def kept(n: int, sparsity: float) -> int:
+    """Units kept of n: floor(n (1 - s) + 1e-9), so that 0.9 of 10 keeps 1 in spite of 1 - 0.9 < 0.1."""
+    return int(np.floor(n * (1 - sparsity) + 1e-9))
+
+
+def _range(name: str, bounds: tuple[int, int] | None, size: int) -> range:
+    start, stop = bounds or (0, size)
+    if not 0 <= start < stop <= size:
+        raise ProblemError(f"--{name} {start}:{stop} is out of range; the layer has {name} 0:{size}")
+    return range(start, stop)

@@ -1,0 +1,202 @@
+"""Choose the scales of a layer's quantization grid: min-max, least squared error, or least layer error."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+
+from .codebooks import Codebook
+from .errors import ProblemError
+from .gram import FloatArray, Gram, IntArray
+from .grid import Grid, nearest_index
+
+RANGES = ("mse", "minmax", "gram", "none")
+# Candidate scales as fractions of the min-max scale: coarse, then twice around the best. Below 5% nearly all
+# weights are clipped; above 1 a wider grid can still round better.
+COARSE = np.linspace(0.05, 1.2, 116)
+FINE = (np.linspace(-0.01, 0.01, 21), np.linspace(-0.001, 0.001, 21))
+GRAM_CANDIDATES = np.linspace(0.2, 1.1, 46)
+
+
+@dataclass(frozen=True, eq=False)
+class LayerGrid:
+    """Grids of all rows of a layer: levels = scale * (codebook - zero), one scale per row and group of inputs."""
+
+    codebook: Codebook
+    scale: FloatArray
+    """(rows or 1, groups), positive; a single row holds for all."""
+    zero: FloatArray
+    """Same shape; integers, 0 unless the codebook is shifted."""
+    group_size: int
+    """Consecutive inputs that share a scale."""
+
+    def row(self, r: int, inputs: range) -> Grid:
+        """The grid of row r (number in the whole layer) on a range of inputs."""
+        r = r if len(self.scale) > 1 else 0
+        of_input = np.asarray(inputs) // self.group_size
+        used, group = np.unique(of_input, return_inverse=True)
+        scale, zero = self.scale[r, used], self.zero[r, used]
+        levels = scale[:, None] * (self.codebook.levels[None, :] - zero[:, None])
+        return Grid(levels, group, scale)
+
+
+def fit_grid(
+    weight: FloatArray,
+    codebook: Codebook,
+    granularity: str = "tensor",
+    method: str = "mse",
+    grams: tuple[Gram, ...] = (),
+    gram_of_row: IntArray | None = None,
+) -> LayerGrid:
+    """Choose the scales of a weight tensor (out, n).
+
+    Parameters
+    ----------
+    granularity : tensor (one scale), channel (one per row) or group:G (one per G consecutive inputs of a row).
+    method : minmax covers every weight without clipping; mse minimises the sum of squared rounding errors over
+        the weights that share the scale; gram minimises the layer error e of rounding to nearest (for group:G with
+        the group's own block of H); none takes the codebook as it is.
+    grams, gram_of_row : the Gram matrices, for method gram only.
+
+    Raises
+    ------
+    ProblemError
+        Unknown granularity or range.
+    """
+    out, n = weight.shape
+    group_size = _group_size(granularity, n)
+    if method not in RANGES:
+        raise ProblemError(f"--range must be one of {', '.join(RANGES)}, not '{method}'")
+    groups = -(-n // group_size)
+    rows = 1 if granularity == "tensor" else out
+    if method == "none":
+        return LayerGrid(codebook, np.ones((1, groups)), np.zeros((1, groups)), group_size)
+    scale, zero = np.ones((rows, groups)), np.zeros((rows, groups))
+    for g in range(groups):
+        inputs = slice(g * group_size, min((g + 1) * group_size, n))
+        blocks = weight[:, inputs].reshape(rows, -1)
+        least, most = blocks.min(axis=1), blocks.max(axis=1)
+        if method == "gram":
+            assert gram_of_row is not None
+            pair = _gram_search(weight[:, inputs], codebook, least, most, grams, gram_of_row, inputs)
+        elif method == "mse":
+            pair = _mse_search(np.sort(blocks, axis=1), codebook.levels, codebook.shifted, COARSE, *FINE)
+        else:
+            pair = candidate(codebook, least, most, 1.0)
+        scale[:, g], zero[:, g] = pair
+    return LayerGrid(codebook, scale, zero, group_size)
+
+
+def _group_size(granularity: str, n: int) -> int:
+    if granularity in ("tensor", "channel"):
+        return n
+    kind, _, size = granularity.partition(":")
+    if kind != "group" or not size.isdecimal() or int(size) < 1:
+        raise ProblemError(f"--granularity must be tensor, channel or group:G (as group:128), not '{granularity}'")
+    return int(size)
+
+
+def candidate(
+    codebook: Codebook, least: FloatArray, most: FloatArray, fraction: float
+) -> tuple[FloatArray, FloatArray]:
+    """Scale and zero point that cover `fraction` of the range [least, most] of each group; 1 covers all of it."""
+    pairs = [_cover(codebook.levels, codebook.shifted, a, b, fraction) for a, b in zip(least, most, strict=True)]
+    return np.array([p[0] for p in pairs]), np.array([p[1] for p in pairs])
+
+
+@numba.njit(cache=True, nogil=True)
+def _cover(levels, shifted, least, most, fraction):  # type: ignore[no-untyped-def]
+    """Smallest scale whose levels cover fraction * [least, most], and its zero point."""
+    low, high = min(least, 0.0) * fraction, max(most, 0.0) * fraction
+    if shifted:
+        scale = (high - low) / (levels[-1] - levels[0])
+        if scale <= 0.0 or not np.isfinite(scale):
+            return 1.0, 0.0
+        return scale, min(max(np.round(-low / scale), levels[0]), levels[-1])
+    scale = 0.0
+    if high > 0 and levels[-1] > 0:
+        scale = high / levels[-1]
+    if low < 0 and levels[0] < 0:
+        scale = max(scale, low / levels[0])
+    if scale <= 0.0:  # all weights 0, or on the side where the codebook has no levels
+        scale = max(high, -low) / max(abs(levels[0]), abs(levels[-1]))
+    return (scale if scale > 0.0 else 1.0), 0.0
+
+
+@numba.njit(cache=True, nogil=True)
+def _squared_error(values, sum1, sum2, levels, scale, zero):  # type: ignore[no-untyped-def]
+    """Sum of squared rounding errors of sorted values, cell by cell from prefix sums: O(L log N)."""
+    total = 0.0
+    start = 0
+    count = len(levels)
+    for j in range(count):
+        level = scale * (levels[j] - zero)
+        end = len(values)
+        if j + 1 < count:
+            middle = (level + scale * (levels[j + 1] - zero)) / 2
+            end = np.searchsorted(values, middle, side="right")
+        if end > start:
+            first, second = sum1[end] - sum1[start], sum2[end] - sum2[start]
+            total += second - 2 * level * first + level * level * (end - start)
+            start = end
+    return total
+
+
+@numba.njit(cache=True, nogil=True)
+def _mse_search(blocks, levels, shifted, coarse, fine, finest):  # type: ignore[no-untyped-def]
+    """Best scale and zero point of each row of sorted values over the candidate fractions of min-max."""
+    rows, size = blocks.shape
+    scales, zeros = np.ones(rows), np.zeros(rows)
+    sum1, sum2 = np.zeros(size + 1), np.zeros(size + 1)
+    for r in range(rows):
+        values = blocks[r]
+        for i in range(size):
+            sum1[i + 1] = sum1[i] + values[i]
+            sum2[i + 1] = sum2[i] + values[i] * values[i]
+        best, best_fraction = np.inf, 1.0
+        for stage in range(3):
+            centre = 0.0 if stage == 0 else best_fraction
+            steps = coarse if stage == 0 else (fine if stage == 1 else finest)
+            for step in steps:
+                scale, middle = _cover(levels, shifted, values[0], values[-1], centre + step)
+                reach = 2.0 if shifted else 0.0
+                zero = max(middle - reach, levels[0]) if shifted else 0.0
+                last = min(middle + reach, levels[-1]) if shifted else 0.0
+                while zero <= last:
+                    error = _squared_error(values, sum1, sum2, levels, scale, zero)
+                    if error < best:
+                        best, best_fraction, scales[r], zeros[r] = error, centre + step, scale, zero
+                    zero += 1.0
+    return scales, zeros
+
+
+def _gram_search(
+    weight: FloatArray,
+    codebook: Codebook,
+    least: FloatArray,
+    most: FloatArray,
+    grams: tuple[Gram, ...],
+    gram_of_row: IntArray,
+    inputs: slice,
+) -> tuple[FloatArray, FloatArray]:
+    """Scales with the least layer error of rounding to nearest, over fractions of min-max."""
+    best = np.full(len(least), np.inf)
+    scale, zero = np.ones(len(least)), np.zeros(len(least))
+    for fraction in GRAM_CANDIDATES:
+        scales, zeros = candidate(codebook, least, most, fraction)
+        error = np.zeros(len(weight))
+        ratio = (
+            weight / np.broadcast_to(scales, len(weight))[:, None] + np.broadcast_to(zeros, len(weight))[:, None]
+        )
+        rounded = codebook.levels[nearest_index(codebook.levels, ratio)]
+        difference = (ratio - rounded) * np.broadcast_to(scales, len(weight))[:, None]
+        for g, gram in enumerate(grams):
+            of_group = gram_of_row == g
+            u = difference[of_group]
+            error[of_group] = np.einsum("ri,ri->r", u @ gram.matrix[inputs, inputs], u)
+        total = error if len(least) > 1 else np.array([error.sum()])
+        better = total < best
+        best[better], scale[better], zero[better] = total[better], scales[better], zeros[better]
+    return scale, zero
