@@ -124,7 +124,7 @@ class LayerProblem:
 
     @cached_property
     def _shared_grid(self) -> Grid | None:
-        return self.grid and self.grid.row(0, self.inputs)
+        return None if self.grid is None else self.grid.row(0, self.inputs)
 
     @property
     def rank(self) -> int:

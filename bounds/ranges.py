@@ -17,7 +17,7 @@ RANGES = ("mse", "minmax", "gram", "none")
 # weights are clipped; above 1 a wider grid can still round better.
 COARSE = np.linspace(0.05, 1.2, 116)
 FINE = (np.linspace(-0.01, 0.01, 21), np.linspace(-0.001, 0.001, 21))
-GRAM_CANDIDATES = np.linspace(0.2, 1.1, 46)
+GRAM_STEPS = (np.linspace(0.2, 1.1, 46), np.linspace(-0.02, 0.02, 9))
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,14 +77,13 @@ def fit_grid(
     for g in range(groups):
         inputs = slice(g * group_size, min((g + 1) * group_size, n))
         blocks = weight[:, inputs].reshape(rows, -1)
-        least, most = blocks.min(axis=1), blocks.max(axis=1)
         if method == "gram":
             assert gram_of_row is not None
-            pair = _gram_search(weight[:, inputs], codebook, least, most, grams, gram_of_row, inputs)
+            pair = _gram_search(weight[:, inputs], codebook, blocks, grams, gram_of_row, inputs)
         elif method == "mse":
             pair = _mse_search(np.sort(blocks, axis=1), codebook.levels, codebook.shifted, COARSE, *FINE)
         else:
-            pair = candidate(codebook, least, most, 1.0)
+            pair = candidate(codebook, blocks.min(axis=1), blocks.max(axis=1), np.ones(rows))
         scale[:, g], zero[:, g] = pair
     return LayerGrid(codebook, scale, zero, group_size)
 
@@ -99,10 +98,10 @@ def _group_size(granularity: str, n: int) -> int:
 
 
 def candidate(
-    codebook: Codebook, least: FloatArray, most: FloatArray, fraction: float
+    book: Codebook, least: FloatArray, most: FloatArray, fraction: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
-    """Scale and zero point that cover `fraction` of the range [least, most] of each group; 1 covers all of it."""
-    pairs = [_cover(codebook.levels, codebook.shifted, a, b, fraction) for a, b in zip(least, most, strict=True)]
+    """Scale and zero point that cover a fraction of the range [least, most] of each group; 1 covers all of it."""
+    pairs = [_cover(book.levels, book.shifted, *group) for group in zip(least, most, fraction, strict=True)]
     return np.array([p[0] for p in pairs]), np.array([p[1] for p in pairs])
 
 
@@ -174,29 +173,47 @@ def _mse_search(blocks, levels, shifted, coarse, fine, finest):  # type: ignore[
 
 def _gram_search(
     weight: FloatArray,
-    codebook: Codebook,
-    least: FloatArray,
-    most: FloatArray,
+    book: Codebook,
+    blocks: FloatArray,
     grams: tuple[Gram, ...],
     gram_of_row: IntArray,
-    inputs: slice,
+    cut: slice,
 ) -> tuple[FloatArray, FloatArray]:
-    """Scales with the least layer error of rounding to nearest, over fractions of min-max."""
-    best = np.full(len(least), np.inf)
-    scale, zero = np.ones(len(least)), np.zeros(len(least))
-    for fraction in GRAM_CANDIDATES:
-        scales, zeros = candidate(codebook, least, most, fraction)
-        error = np.zeros(len(weight))
-        ratio = (
-            weight / np.broadcast_to(scales, len(weight))[:, None] + np.broadcast_to(zeros, len(weight))[:, None]
-        )
-        rounded = codebook.levels[nearest_index(codebook.levels, ratio)]
-        difference = (ratio - rounded) * np.broadcast_to(scales, len(weight))[:, None]
-        for g, gram in enumerate(grams):
-            of_group = gram_of_row == g
-            u = difference[of_group]
-            error[of_group] = np.einsum("ri,ri->r", u @ gram.matrix[inputs, inputs], u)
-        total = error if len(least) > 1 else np.array([error.sum()])
-        better = total < best
-        best[better], scale[better], zero[better] = total[better], scales[better], zeros[better]
+    """Scales with the least layer error of rounding to nearest: fractions of min-max, then around the best.
+
+    Starts from the scales of least squared rounding error, so the layer error is never above theirs.
+    """
+    least, most = blocks.min(axis=1), blocks.max(axis=1)
+    scale, zero = _mse_search(np.sort(blocks, axis=1), book.levels, book.shifted, COARSE, *FINE)
+    best = _layer_error(weight, book, scale, zero, grams, gram_of_row, cut)
+    fraction = np.ones(len(best))
+    for stage in GRAM_STEPS:
+        centre = fraction.copy() if stage[0] < 0 else np.zeros(len(best))
+        for step in stage:
+            tried = centre + step
+            scales, zeros = candidate(book, least, most, tried)
+            error = _layer_error(weight, book, scales, zeros, grams, gram_of_row, cut)
+            better = error < best
+            best[better], scale[better], zero[better] = error[better], scales[better], zeros[better]
+            fraction[better] = tried[better]
     return scale, zero
+
+
+def _layer_error(
+    weight: FloatArray,
+    book: Codebook,
+    scale: FloatArray,
+    zero: FloatArray,
+    grams: tuple[Gram, ...],
+    gram_of_row: IntArray,
+    cut: slice,
+) -> FloatArray:
+    """(scales,) error e of rounding to nearest, summed over the rows that share a scale."""
+    per_row = np.broadcast_to(scale, len(weight))[:, None]
+    ratio = weight / per_row + np.broadcast_to(zero, len(weight))[:, None]
+    difference = (ratio - book.levels[nearest_index(book.levels, ratio)]) * per_row
+    error = np.zeros(len(weight))
+    for g, gram in enumerate(grams):
+        u = difference[gram_of_row == g]
+        error[gram_of_row == g] = np.einsum("ri,ri->r", u @ gram.matrix[cut, cut], u)
+    return error if len(scale) > 1 else np.array([error.sum()])
