@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
@@ -40,7 +41,9 @@ class Setting:
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
-            raise ProblemError(f"--method must be one of {', '.join(METHODS)}, not '{self.method}'")
+            near = difflib.get_close_matches(self.method, METHODS, n=1)
+            hint = f"; did you mean '{near[0]}'?" if near else ""
+            raise ProblemError(f"--method must be one of {', '.join(METHODS)}, not '{self.method}'{hint}")
         if self.method == "quant" and (self.sparsity is not None or self.nm or self.block):
             raise ProblemError("--sparsity, --nm and --block are for --method prune or joint")
         if self.method == "prune" and self.bits is not None:

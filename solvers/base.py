@@ -115,6 +115,15 @@ class Solver(ABC):
                 return f"solver '{cls.name}' cannot keep the weights fixed (--no-update)"
         return None
 
+    def check(self, problem: Problem) -> None:
+        """Raise `SolverUnavailable` or `UnsupportedProblem` if `solve` could not start."""
+        if not self.is_available():
+            hint = f"; pip install 'pvq-bound[{self.extra}]'" if self.extra else ""
+            raise SolverUnavailable(f"solver '{self.name}' is not installed{hint}")
+        why = self.why_unsupported(problem)
+        if why is not None:
+            raise UnsupportedProblem(why)
+
     def solve(self, problem: Problem, options: Options = Options(), start: FloatArray | None = None) -> Result:
         """Bound the optimum of one row.
 
@@ -131,12 +140,7 @@ class Solver(ABC):
         UnsupportedProblem
             This solver cannot take the problem.
         """
-        if not self.is_available():
-            hint = f"; pip install 'pvq-bound[{self.extra}]'" if self.extra else ""
-            raise SolverUnavailable(f"solver '{self.name}' is not installed{hint}")
-        why = self.why_unsupported(problem)
-        if why is not None:
-            raise UnsupportedProblem(why)
+        self.check(problem)
         begin = time.perf_counter()
         presolved = presolve(problem)
         reduced = presolved.problem

@@ -1,0 +1,176 @@
+"""`pvq-bound LAYER.npz`: bound the best possible error of one layer."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from typer import Argument, Option
+
+if TYPE_CHECKING:  # numpy and numba load only when there is a layer to bound, so that --help is quick
+    from collections.abc import Iterator
+    from threading import Event
+
+
+PROBLEM, SEARCH, OUTPUT = "The problem", "The search", "Output"
+
+
+def bound(
+    layer: Annotated[Path, Argument(metavar="LAYER.npz", help="Layer file (weights and Gram matrix).")],
+    method: Annotated[str, Option(help="quant, prune or joint.", rich_help_panel=PROBLEM)],
+    bits: Annotated[int | None, Option(help="Bits of an integer grid.", rich_help_panel=PROBLEM)] = None,
+    grid: Annotated[
+        str,
+        Option(
+            metavar="NAME|FILE",
+            help="int, int-sym, int-asym, ternary, fp4-e2m1, fp8-e4m3, nf4, or a file of levels.",
+            rich_help_panel=PROBLEM,
+        ),
+    ] = "int",
+    granularity: Annotated[
+        str, Option(help="Weights that share a scale: tensor, channel or group:G.", rich_help_panel=PROBLEM)
+    ] = "tensor",
+    range_: Annotated[
+        str,
+        Option(
+            "--range",
+            metavar="NAME",
+            help="How scales are chosen: mse, minmax, gram (layer error), none (levels as given).",
+            rich_help_panel=PROBLEM,
+        ),
+    ] = "mse",
+    sparsity: Annotated[
+        float | None, Option(help="Share of weights that are zero, as 0.75.", rich_help_panel=PROBLEM)
+    ] = None,
+    nm: Annotated[
+        str | None, Option(metavar="N:M", help="Keep N of every M inputs, as 2:4.", rich_help_panel=PROBLEM)
+    ] = None,
+    block: Annotated[
+        int | None, Option(metavar="K", help="Prune K consecutive inputs together.", rich_help_panel=PROBLEM)
+    ] = None,
+    update: Annotated[
+        bool,
+        Option(
+            "--update/--no-update", help="Re-optimise the kept weights, or keep them.", rich_help_panel=PROBLEM
+        ),
+    ] = True,
+    scope: Annotated[
+        str,
+        Option(
+            metavar="row|layer",
+            help="The sparsity holds for each row, or for all rows together.",
+            rich_help_panel=PROBLEM,
+        ),
+    ] = "row",
+    rows: Annotated[str | None, Option(metavar="A:B", help="Rows A to B-1 only.", rich_help_panel=PROBLEM)] = None,
+    inputs: Annotated[
+        str | None,
+        Option(metavar="A:B", help="Inputs A to B-1 only: that sub-problem.", rich_help_panel=PROBLEM),
+    ] = None,
+    solver: Annotated[str, Option(help="See `pvq solvers`.", rich_help_panel=SEARCH)] = "auto",
+    compare: Annotated[
+        str | None,
+        Option(metavar="NAMES|all", help="Published methods to score, as rtn,gptq.", rich_help_panel=SEARCH),
+    ] = None,
+    time_limit: Annotated[
+        float, Option(metavar="SEC", help="Seconds per row, 0 for none.", rich_help_panel=SEARCH)
+    ] = 10.0,
+    gap: Annotated[
+        float, Option(metavar="REL", help="Relative gap that counts as optimal.", rich_help_panel=SEARCH)
+    ] = 1e-6,
+    jobs: Annotated[int, Option(help="Rows solved at the same time.", rich_help_panel=SEARCH)] = 1,
+    seed: Annotated[int, Option(help="For methods that draw at random.", rich_help_panel=SEARCH)] = 0,
+    json_: Annotated[
+        str | None, Option("--json", metavar="FILE|-", help="Write all results as JSON.", rich_help_panel=OUTPUT)
+    ] = None,
+    solution: Annotated[
+        Path | None,
+        Option(metavar="FILE", help="Write the best weights (.npz or .safetensors).", rich_help_panel=OUTPUT),
+    ] = None,
+    quiet: Annotated[bool, Option("--quiet", help="No progress.", rich_help_panel=OUTPUT)] = False,
+) -> None:
+    """Bound the best possible error of a layer and say how far published methods are from it.
+
+    Example: pvq-bound layer.npz --method prune --sparsity 0.75 --compare all
+
+    Ctrl-C stops the search and prints what is proven so far (exit code 130).
+    """
+    from pvq.bounds.layer_problem import Setting, state_problem
+    from pvq.layers.format import load_layer
+    from pvq.solvers.base import Options
+    from pvq.solvers.layer import prepare, solve_layer
+
+    from .arguments import interval, kept_of, methods_to_compare, solver_by_name
+    from .output import check_writable, write_json, write_solution
+    from .progress import row_progress
+    from .report import environment, result_document
+    from .table import print_result
+
+    begin = time.perf_counter()
+    if time_limit < 0 or gap < 0 or jobs < 1:
+        raise typer.BadParameter("--time-limit and --gap must not be negative, --jobs at least 1")
+    setting = Setting(
+        method=method,
+        bits=bits,
+        grid=grid,
+        granularity=granularity,
+        range=range_,
+        sparsity=sparsity,
+        nm=None if nm is None else kept_of(nm),
+        block=block,
+        update=update,
+        scope=scope,
+        rows=None if rows is None else interval("--rows", rows),
+        inputs=None if inputs is None else interval("--inputs", inputs),
+    )
+    engine = solver_by_name(solver)
+    check_writable(json_)
+    check_writable(solution, suffixes=(".npz", ".safetensors"))
+    data = load_layer(layer)
+    problem = state_problem(data.weight, data.grams, setting)
+    engine.check(problem.row(0))
+    methods = methods_to_compare(compare, problem.row(0))
+    prepare(problem, (engine, *methods))
+    prepared = time.perf_counter() - begin
+    with stop_on_interrupt() as stop:
+        options = Options(time_limit=time_limit or None, gap=gap, seed=seed, stop=stop)
+        with row_progress(len(problem), quiet) as advance:
+            result = solve_layer(problem, engine, options, methods, jobs, advance)
+    document = result_document(
+        data, problem, options, result, environment(engine.name, jobs, prepared, time.perf_counter() - begin)
+    )
+    if json_ is not None:
+        write_json(json_, document)
+    if solution is not None:
+        write_solution(solution, result.weights, problem)
+    if json_ != "-":
+        print_result(data.name, problem, options, result)
+    if stop.is_set():
+        raise typer.Exit(130)
+
+
+@contextmanager
+def stop_on_interrupt() -> Iterator[Event]:
+    """An event that Ctrl-C (SIGINT) or SIGTERM sets; the second Ctrl-C raises KeyboardInterrupt as usual."""
+    import signal
+    from threading import Event, current_thread, main_thread
+
+    stop = Event()
+    if current_thread() is not main_thread():
+        yield stop
+        return
+
+    def handle(number: int, frame: object) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,86 @@
+"""Commands and how they end: exit 0 done, 2 bad input, 3 solver not available, 130 interrupted."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import NoReturn
+
+import typer
+
+# Rows are small: one BLAS thread each is fastest, and --jobs runs rows side by side. Must precede numpy.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+from .bound import bound
+from .extract import extract
+from .solvers import solvers
+
+HELP = "Exact and certified bounds on the layer-wise error of quantization and pruning."
+
+
+def _commands() -> typer.Typer:
+    app = typer.Typer(name="pvq", help=HELP, no_args_is_help=True, add_completion=False)
+    app.command("bound")(bound)
+    app.command("extract")(extract)
+    app.command("solvers")(solvers)
+    return app
+
+
+def _bound_only() -> typer.Typer:
+    app = typer.Typer(name="pvq-bound", add_completion=False)
+    app.command()(bound)
+    return app
+
+
+def pvq() -> NoReturn:
+    """Entry point of `pvq`."""
+    run(_commands(), "pvq")
+
+
+def pvq_bound() -> NoReturn:
+    """Entry point of `pvq-bound`, which is `pvq bound`."""
+    run(_bound_only(), "pvq-bound")
+
+
+def run(app: typer.Typer, name: str) -> NoReturn:
+    """Run a command and leave with its exit code; what the user can mend is said in one line."""
+    try:
+        code = app(standalone_mode=False, prog_name=name)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        fail(name, "interrupted", 130)
+    except BrokenPipeError:
+        # the reader of our output has gone (`| head`): nothing is left to say, also not at interpreter exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except Exception as error:
+        code = exit_code(error)
+        if code is None:
+            raise
+        fail(name, message(error), code)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def message(error: Exception) -> str:
+    """The error as one line."""
+    text = error.format_message() if hasattr(error, "format_message") else str(error)
+    return " ".join(text.split())
+
+
+def exit_code(error: Exception) -> int | None:
+    """Exit code of an error that a user can cause; None for a bug, which keeps its traceback."""
+    if hasattr(error, "format_message"):  # typer's own usage errors
+        return 2
+    from pvq.bounds.errors import ProblemError
+    from pvq.layers.format import LayerError
+    from pvq.solvers.base import SolverUnavailable, UnsupportedProblem
+
+    if isinstance(error, SolverUnavailable):
+        return 3
+    return 2 if isinstance(error, ProblemError | LayerError | UnsupportedProblem) else None
+
+
+def fail(name: str, text: str, code: int) -> NoReturn:
+    """Say one line on stderr and leave."""
+    print(f"{name}: {text}", file=sys.stderr)
+    sys.exit(code)

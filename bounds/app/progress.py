@@ -1,0 +1,65 @@
+"""Progress of the rows on standard error."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from pvq.solvers.layer import RowResult
+from pvq.solvers.result import Status
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+PLAIN_EVERY = 10.0  # seconds between lines where standard error is a file
+
+
+@contextmanager
+def row_progress(total: int, quiet: bool) -> Iterator[Callable[[RowResult], None] | None]:
+    """A callback for each finished row: a bar on a terminal, now and then a line in a log, nothing if quiet."""
+    if quiet:
+        yield None
+        return
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _plain(total)
+        return
+    columns = (
+        TextColumn("{task.fields[proven]} optimal"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("rows"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("rows", total=total, proven=0)
+        proven = 0
+
+        def advance(row: RowResult) -> None:
+            nonlocal proven
+            proven += row.result.status is Status.OPTIMAL
+            bar.update(task, advance=1, proven=proven)
+
+        yield advance
+
+
+def _plain(total: int) -> Callable[[RowResult], None]:
+    done, last = 0, time.monotonic()
+
+    def advance(row: RowResult) -> None:
+        nonlocal done, last
+        done += 1
+        if time.monotonic() - last > PLAIN_EVERY:
+            last = time.monotonic()
+            print(f"{done} of {total} rows", file=sys.stderr, flush=True)
+
+    return advance

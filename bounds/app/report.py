@@ -1,0 +1,108 @@
+"""The result document `pvq.result/1`."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from pvq.bounds.layer_problem import LayerProblem
+from pvq.bounds.sqnr import sqnr_db
+from pvq.layers.format import Layer
+from pvq.solvers.base import Options
+from pvq.solvers.layer import LayerResult, RowResult
+
+SCHEMA = "pvq.result/1"
+
+
+def result_document(
+    layer: Layer, problem: LayerProblem, options: Options, result: LayerResult, environment: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Everything a run has proven, with what defines its problem; numbers are finite or null."""
+    return {
+        "schema": SCHEMA,
+        "layer": {
+            "name": layer.name,
+            "sha256": layer.sha256,
+            "out": layer.weight.shape[0],
+            "in": layer.weight.shape[1],
+            "samples": layer.samples,
+            "rank": problem.rank,
+            "gram_shift": problem.gram_shift,
+            "dead_inputs": problem.dead_inputs,
+        },
+        "problem": {
+            **problem.setting.as_json(),
+            "rows": [problem.rows.start, problem.rows.stop],
+            "inputs": [problem.inputs.start, problem.inputs.stop],
+            "gap": options.gap,
+            "time_limit": options.time_limit,
+            "seed": options.seed,
+        },
+        "rows": [_row(problem, i, row) for i, row in enumerate(result.rows)],
+        "total": {
+            "lower": result.lower,
+            "upper": result.upper,
+            "reference": result.reference,
+            "status": result.status.value,
+            "bound_kind": result.bound_kind.value,
+            "sqnr_min_db": sqnr_db(result.reference, result.upper),
+            "sqnr_max_db": sqnr_db(result.reference, result.lower),
+            "empirical": dict(result.empirical),
+        },
+        "environment": dict(environment),
+    }
+
+
+def _row(problem: LayerProblem, i: int, row: RowResult) -> dict[str, Any]:
+    result = row.result
+    document: dict[str, Any] = {
+        "row": row.row,
+        "lower": row.lower,
+        "upper": result.upper,
+        "reference": row.reference,
+        "status": result.status.value,
+        "bound_kind": result.bound_kind.value,
+        "solver": result.solver,
+        "nodes": result.nodes,
+        "seconds": result.seconds,
+    }
+    grid = problem.row_grid(i)
+    if grid is not None and problem.setting.grid.startswith("int"):
+        document["scale"] = grid.scale.tolist() if grid.scale is not None else None
+    elif grid is not None:
+        document["levels"] = grid.levels.tolist()
+    if problem.setting.prunes:
+        document["kept"] = [problem.inputs.start + int(j) for j in result.x.nonzero()[0]]
+    document["empirical"] = dict(row.empirical)
+    if result.info:
+        document["info"] = {key: value for key, value in result.info.items() if _is_json(value)}
+    return document
+
+
+def _is_json(value: object) -> bool:
+    if isinstance(value, float):
+        return abs(value) < float("inf")  # False for NaN as well
+    return isinstance(value, str | int | bool) or value is None
+
+
+def environment(solver: str, jobs: int, prepare_seconds: float, total_seconds: float) -> dict[str, Any]:
+    """Versions, processor and the time that no row accounts for."""
+    packages = {}
+    for name in ("pvq-bound", "numpy", "scipy", "numba", "gurobipy", "pyscipopt", "cvxpy", "clarabel"):
+        try:
+            packages[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return {
+        "solver": solver,
+        "jobs": jobs,
+        "cores": os.cpu_count(),
+        "machine": platform.machine(),
+        "python": platform.python_version(),
+        "packages": packages,
+        "prepare_seconds": prepare_seconds,
+        "seconds": total_seconds,
+    }

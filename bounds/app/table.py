@@ -1,0 +1,147 @@
+"""What a person reads after a run: a table in relative error and dB, and one sentence that says what is proven."""
+
+from __future__ import annotations
+
+import math
+import statistics
+
+from pvq.bounds.layer_problem import LayerProblem, Setting
+from pvq.bounds.sqnr import format_db
+from pvq.solvers.base import Options
+from pvq.solvers.layer import LayerResult
+from pvq.solvers.result import BoundKind, Status
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+ROWS_SHOWN = 16  # more rows than this are summed up, not listed
+
+
+def print_result(name: str, problem: LayerProblem, options: Options, result: LayerResult) -> None:
+    """Print the tables and the sentence on standard output."""
+    console = Console()
+    console.print(f"[bold]{name}[/]: {describe(problem)}")
+    if len(result.rows) <= ROWS_SHOWN:
+        console.print(_row_table(problem, result))
+    console.print(_layer_table(result))
+    console.print(_effort(result), highlight=False)
+    console.print(sentence(problem, options, result), highlight=False)
+
+
+def describe(problem: LayerProblem) -> str:
+    """The problem in words."""
+    setting, rows, inputs = problem.setting, problem.rows, problem.inputs
+    size = f"{len(rows)} rows x {len(inputs)} inputs"
+    if setting.inputs is not None:
+        size += f" (inputs {inputs.start}:{inputs.stop} only: a sub-problem, no bound on the layer)"
+    notes = []
+    if problem.dead_inputs:
+        notes.append(f"{problem.dead_inputs} dead inputs")
+    if problem.rank < len(inputs):
+        notes.append(f"H has numerical rank {problem.rank}")
+    if problem.gram_shift:
+        notes.append(f"H shifted by {problem.gram_shift:.2g}")
+    return ", ".join([size, setting_words(setting), *notes])
+
+
+def setting_words(setting: Setting) -> str:
+    """The setting in words."""
+    parts = []
+    if setting.quantizes:
+        bits = f"{setting.bits}-bit " if setting.bits is not None and setting.grid.startswith("int") else ""
+        parts.append(f"{bits}{setting.grid} grid, {setting.range} range per {setting.granularity}")
+    if setting.prunes:
+        if setting.nm is not None:
+            pattern = f"{setting.nm[0]}:{setting.nm[1]} sparsity"
+        else:
+            pattern = f"{setting.sparsity:.4g} sparsity per {setting.scope}"
+        if setting.block:
+            pattern += f" in blocks of {setting.block}"
+        if setting.method == "prune":
+            pattern += ", kept weights " + ("re-optimised" if setting.update else "fixed")
+        parts.append(pattern)
+    return " and ".join(parts)
+
+
+def _relative(error: float, reference: float) -> str:
+    if reference <= 0:
+        return f"{error:.4g}"
+    return f"{error / reference:.3%}" if error / reference >= 1e-4 else f"{error / reference:.3g}"
+
+
+def _distance(result: LayerResult, error: float) -> str:
+    """How many dB an error is above the optimum, as an interval where the optimum is not known."""
+    if error <= 0 or result.upper <= 0:
+        return ""
+    least = max(0.0, 10 * math.log10(error / result.upper))
+    if result.lower <= 0:
+        return f"at least {least:.2f}"
+    most = 10 * math.log10(error / result.lower)
+    return f"{least:.2f}" if most - least < 0.005 else f"{least:.2f} to {most:.2f}"
+
+
+def _layer_table(result: LayerResult) -> Table:
+    table = Table(box=box.SIMPLE)
+    table.add_column("layer")
+    for title in ("error / reference", "SQNR (dB)", "dB from the optimum"):
+        table.add_column(title, justify="right")
+    reference = result.reference
+    if result.bound_kind is not BoundKind.NONE:
+        table.add_row("lower bound", _relative(result.lower, reference), format_db(reference, result.lower), "")
+    best = "optimum" if result.status is Status.OPTIMAL else "best found"
+    shown = [(best, result.upper), *sorted(result.empirical.items(), key=lambda item: item[1])]
+    for name, error in shown:
+        table.add_row(name, _relative(error, reference), format_db(reference, error), _distance(result, error))
+    return table
+
+
+def _row_table(problem: LayerProblem, result: LayerResult) -> Table:
+    table = Table(box=box.SIMPLE)
+    for title in ("row", "lower / reference", "upper / reference", "SQNR (dB)", "nodes", "seconds", "status"):
+        table.add_column(title, justify="left" if title == "status" else "right")
+    for row in result.rows:
+        found = row.result
+        lower = "" if row.lower is None else _relative(row.lower, row.reference)
+        table.add_row(
+            str(row.row),
+            lower,
+            _relative(found.upper, row.reference),
+            format_db(row.reference, found.upper),
+            f"{found.nodes:,}",
+            f"{found.seconds:.3g}",
+            found.status.value,
+        )
+    return table
+
+
+def _effort(result: LayerResult) -> str:
+    counts = {status: sum(row.result.status is status for row in result.rows) for status in Status}
+    said = ", ".join(f"{count} {status.value}" for status, count in counts.items() if count)
+    seconds = [row.result.seconds for row in result.rows]
+    nodes = sum(row.result.nodes for row in result.rows)
+    return (
+        f"{len(result.rows)} rows: {said}; median {statistics.median(seconds):.3g} s, "
+        f"longest {max(seconds):.3g} s a row; {nodes:,} nodes"
+    )
+
+
+def sentence(problem: LayerProblem, options: Options, result: LayerResult) -> str:
+    """One sentence on what is proven."""
+    where = "this sub-problem" if problem.setting.inputs is not None else "this layer"
+    if problem.setting.rows is not None:
+        where = f"rows {problem.rows.start}:{problem.rows.stop} of {where}"
+    start = "Interrupted. " if result.status is Status.INTERRUPTED else ""
+    reference, lower, upper = result.reference, result.lower, result.upper
+    if reference <= 0:
+        return f"{start}Proven: {where} has reference 0, every choice of weights has no error."
+    reached = f"the weights found reach {format_db(reference, upper)} dB"
+    if upper == 0:
+        return f"{start}Proven: {where} can be compressed this way without error."
+    if result.bound_kind is BoundKind.NONE:
+        return f"{start}Proven: {reached} on {where}; nothing is proven about what is impossible."
+    how = "exact arithmetic" if result.bound_kind is BoundKind.RIGOROUS else "float64 arithmetic"
+    limit = f"no choice of weights within these constraints exceeds {format_db(reference, lower)} dB on {where}"
+    if result.status is Status.OPTIMAL:
+        return f"{start}Proven ({how}): {limit}, and {reached}: the optimum, within a gap of {options.gap:g}."
+    gap = 10 * math.log10(upper / lower) if lower > 0 else math.inf
+    return f"{start}Proven ({how}): {limit}; {reached}, at most {gap:.2f} dB from the optimum."

@@ -1,0 +1,216 @@
+"""All rows of a layer through one solver: in parallel, compared with empirical methods, interruptible."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
+
+import numpy as np
+from pvq.bounds.gram import FloatArray
+from pvq.bounds.layer_problem import LayerProblem
+from pvq.bounds.problem import GAP_FLOOR, Problem
+
+from .base import Options, Solver, fallback_point
+from .result import BoundKind, Result, Status
+
+# From the most to the least that can be said of a sum of rows.
+STATUS_ORDER = (
+    Status.OPTIMAL,
+    Status.BOUND_ONLY,
+    Status.FEASIBLE_ONLY,
+    Status.NODE_LIMIT,
+    Status.TIME_LIMIT,
+    Status.INTERRUPTED,
+    Status.FAILED,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class RowResult:
+    """One row: its number in the layer, its result, and what empirical methods reach."""
+
+    row: int
+    reference: float
+    """r = w' H w."""
+    result: Result
+    empirical: Mapping[str, float] = field(default_factory=dict)
+    """Error of each method that was compared."""
+    lower: float | None = None
+    """The row's own lower bound; None where the row does not have one (scope layer)."""
+
+
+@dataclass(frozen=True, eq=False)
+class LayerResult:
+    """lower <= min over all rows <= upper, in error summed over the rows."""
+
+    rows: tuple[RowResult, ...]
+    lower: float
+    upper: float
+    reference: float
+    status: Status
+    bound_kind: BoundKind
+    empirical: Mapping[str, float]
+
+    @property
+    def weights(self) -> FloatArray:
+        """(rows, n) best weights found."""
+        return np.array([row.result.x for row in self.rows])
+
+
+OnRow = Callable[[RowResult], None]
+
+
+def solve_layer(
+    problem: LayerProblem,
+    solver: Solver,
+    options: Options = Options(),  # noqa: B008  (frozen)
+    compare: Sequence[Solver] = (),
+    jobs: int = 1,
+    on_row: OnRow | None = None,
+) -> LayerResult:
+    """Bound every row of a layer and add the rows up.
+
+    Rows are independent, so the sums of their lower and upper bounds bound the layer. For scope layer, where rows
+    share a budget, see `layer_scope`.
+
+    Parameters
+    ----------
+    solver : bounds the rows.
+    compare : empirical methods to score; the best of them is the solver's start.
+    jobs : rows solved at the same time, in threads (kernels release the interpreter lock).
+    on_row : called with each finished row, in the calling thread.
+
+    Raises
+    ------
+    SolverUnavailable, UnsupportedProblem
+        As `Solver.solve`.
+    """
+    if problem.budget is not None:
+        from .layer_scope import solve_shared_budget
+
+        return solve_shared_budget(problem, solver, options, compare, jobs, on_row)
+    prepare(problem, (solver, *compare))
+
+    def one(i: int) -> RowResult:
+        return solve_row(problem.rows[i], problem.row(i), solver, options, compare)
+
+    return summarise(run_rows(one, len(problem), jobs, on_row), options)
+
+
+def prepare(problem: LayerProblem, solvers: Sequence[Solver]) -> None:
+    """Compile and do layer-wide work once for every Gram matrix, before any row's clock starts."""
+    _, first = np.unique(problem.gram_of_row, return_index=True)
+    for i in first:
+        for solver in solvers:
+            solver.prepare(problem.row(int(i)))
+
+
+def run_rows(one: Callable[[int], RowResult], count: int, jobs: int, on_row: OnRow | None) -> list[RowResult]:
+    """Run `one` for 0 ... count - 1, in order for one job, and report each result as it comes."""
+    if jobs == 1:
+        results = []
+        for i in range(count):
+            results.append(one(i))
+            if on_row:
+                on_row(results[-1])
+        return results
+    with ThreadPoolExecutor(jobs) as pool:
+        futures = [pool.submit(one, i) for i in range(count)]
+        try:
+            for future in as_completed(futures):
+                if on_row:
+                    on_row(future.result())
+        except BaseException:
+            for future in futures:
+                future.cancel()
+            raise
+        return [future.result() for future in futures]
+
+
+def solve_row(
+    number: int, problem: Problem, solver: Solver, options: Options, compare: Sequence[Solver] = ()
+) -> RowResult:
+    """Score the empirical methods on one row, then bound it, starting from the best of them."""
+    reference = problem.reference
+    if options.stop.is_set():
+        return RowResult(number, reference, not_solved(problem, solver))
+    scores = score(problem, compare, options)
+    best = min(scores.values(), key=lambda result: result.upper, default=None)
+    result = solver.solve(problem, options, None if best is None else best.x)
+    if best is not None and best.upper < result.upper:  # within the gap, or a solver that ignores its start
+        result = with_point(result, best, problem, options)
+    empirical = {name: scored.upper for name, scored in scores.items()}
+    return RowResult(number, reference, result, empirical, result.lower)
+
+
+def score(problem: Problem, compare: Sequence[Solver], options: Options) -> dict[str, Result]:
+    """Results of the empirical methods on one row."""
+    return {method.name: method.solve(problem, options) for method in compare}
+
+
+def with_point(result: Result, better: Result, problem: Problem, options: Options) -> Result:
+    """The result with a better feasible point as its upper end."""
+    lower = min(result.lower, better.upper)
+    proven = better.upper - lower <= problem.gap_tolerance(better.upper, options.gap)
+    status = Status.OPTIMAL if proven and result.bound_kind is not BoundKind.NONE else result.status
+    return Result(
+        better.x,
+        lower,
+        better.upper,
+        status,
+        result.bound_kind,
+        result.solver,
+        result.nodes,
+        result.seconds,
+        result.info,
+    )
+
+
+def not_solved(problem: Problem, solver: Solver) -> Result:
+    """What is known of a row that an interrupt left out: a feasible point."""
+    x = fallback_point(problem)
+    return Result(x, 0.0, problem.error(x), Status.INTERRUPTED, BoundKind.NONE, solver.name)
+
+
+def summarise(rows: Sequence[RowResult], options: Options) -> LayerResult:
+    """Add rows up; a sum claims only what all of its rows claim."""
+    lower, upper = sum(row.result.lower for row in rows), sum(row.result.upper for row in rows)
+    reference = sum(row.reference for row in rows)
+    return LayerResult(
+        tuple(rows),
+        lower,
+        upper,
+        reference,
+        total_status([row.result for row in rows], lower, upper, reference, options),
+        total_kind([row.result.bound_kind for row in rows]),
+        total_empirical(rows),
+    )
+
+
+def total_status(
+    results: Sequence[Result], lower: float, upper: float, reference: float, options: Options
+) -> Status:
+    """The weakest status of the rows, optimal only if the sums close the gap as well."""
+    worst = max((result.status for result in results), key=STATUS_ORDER.index)
+    closed = upper - lower <= max(options.gap * upper, GAP_FLOOR * reference)
+    return Status.BOUND_ONLY if worst is Status.OPTIMAL and not closed else worst
+
+
+def total_kind(kinds: Sequence[BoundKind]) -> BoundKind:
+    """Rigorous if all are; a row without a bound adds 0, which holds, so the others decide."""
+    proven = {kind for kind in kinds if kind is not BoundKind.NONE}
+    if not proven:
+        return BoundKind.NONE
+    return BoundKind.RIGOROUS if proven == {BoundKind.RIGOROUS} else BoundKind.NUMERICAL
+
+
+def total_empirical(rows: Sequence[RowResult]) -> dict[str, float]:
+    """Layer error of each method that was scored on every row."""
+    names = set.intersection(*(set(row.empirical) for row in rows)) if rows else set()
+    return {name: sum(row.empirical[name] for row in rows) for name in rows[0].empirical if name in names}
+
+
+def applicable(methods: Sequence[Solver], problem: Problem) -> list[Solver]:
+    """Those of the methods that can take the problem."""
+    return [method for method in methods if method.why_unsupported(problem) is None]

@@ -1,0 +1,208 @@
+"""Layer-wide sparsity: rows share one budget, allocated by dynamic programming over certified row curves."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numba
+import numpy as np
+from pvq.bounds.gram import FloatArray, IntArray
+from pvq.bounds.layer_problem import LayerProblem
+from pvq.bounds.problem import GAP_FLOOR, Problem
+
+from .base import Options, Solver
+from .layer import LayerResult, OnRow, RowResult, prepare, run_rows, score, total_empirical
+from .result import BoundKind, Result, Status
+
+FIRST_POINTS = 8  # budgets of a row solved before the first allocation: spread, so that every k has a bound
+
+
+class Curve:
+    """What is known of one row's optimum as a function of the units it keeps.
+
+    The optimum f(k) falls with k, so a lower bound at k holds for every smaller k and a feasible point for k for
+    every larger one. f is not convex in k, so nothing is interpolated.
+    """
+
+    def __init__(self, problem: Problem, units: int) -> None:
+        self.problem = problem
+        self.units = units
+        self.lower = np.zeros(units + 1)
+        self.upper = np.full(units + 1, problem.reference)
+        self.at = np.zeros(units + 1, np.int64)
+        """Which solved budget the feasible point for k comes from."""
+        self.solved: dict[int, Result] = {}
+        self.lower[0] = problem.reference
+
+    def solve(self, k: int, solver: Solver, options: Options) -> None:
+        """Bound the row with k kept units and spread what that proves along the curve."""
+        if k in self.solved or k == 0:
+            return
+        assert self.problem.sparsity is not None
+        pattern = replace(self.problem.sparsity, keep=np.array([k]))
+        result = solver.solve(replace(self.problem, sparsity=pattern), options)
+        self.solved[k] = result
+        self.lower[: k + 1] = np.maximum(self.lower[: k + 1], result.lower)
+        better = self.upper[k:] > result.upper
+        self.upper[k:][better] = result.upper
+        self.at[k:][better] = k
+
+    def point(self, k: int) -> FloatArray:
+        """(n,) best feasible point with at most k units."""
+        best = int(self.at[k])
+        return self.solved[best].x if best else np.zeros(self.problem.n)
+
+    def unknown_near(self, k: int) -> list[int]:
+        """Budgets to solve so that the bound at k becomes its own: k, and the middle of its unsolved stretch."""
+        if k in self.solved or k == 0:
+            return []
+        end = min((s for s in self.solved if s > k), default=self.units)
+        return [k, (k + end) // 2]
+
+
+def solve_shared_budget(
+    problem: LayerProblem,
+    solver: Solver,
+    options: Options,
+    compare: Sequence[Solver] = (),
+    jobs: int = 1,
+    on_row: OnRow | None = None,
+) -> LayerResult:
+    """Bound the sum of all rows when they share `problem.budget` kept units.
+
+    lower = min over allocations of the sum of the rows' lower curves, upper the same over their upper curves; both
+    minima are exact (dynamic programming). Only the budgets that the cheapest allocation asks for are solved, and
+    when all of those are exact the allocation is optimal. Rows have no lower bound of their own.
+    `options.time_limit` is for all budgets of a row together.
+    """
+    assert problem.budget is not None
+    assert problem.sparsity is not None
+    prepare(problem, (solver, *compare))
+    count, units = len(problem), problem.sparsity.units
+    curves = [Curve(problem.row(i), units) for i in range(count)]
+    spent = np.zeros(count)
+
+    def ask(i: int, budgets: Sequence[int]) -> None:
+        for k in budgets:
+            left = None if options.time_limit is None else options.time_limit - spent[i]
+            if options.stop.is_set() or (left is not None and left <= 0):
+                return
+            begin = time.perf_counter()
+            curves[i].solve(k, solver, replace(options, time_limit=left))
+            spent[i] += time.perf_counter() - begin
+
+    first = sorted({round(j * units / FIRST_POINTS) for j in range(1, FIRST_POINTS + 1)} - {0})
+    wanted = {i: list(first) for i in range(count)}
+    allocation = np.zeros(count, np.int64)
+    while wanted:
+        before = sum(len(curve.solved) for curve in curves)
+        todo = list(wanted.items())
+
+        def one(j: int, todo: list[tuple[int, list[int]]] = todo) -> RowResult:
+            i, budgets = todo[j]
+            ask(i, budgets)
+            return _row(problem, curves[i], i, units, solver, spent[i])
+
+        run_rows(one, len(todo), jobs, on_row)
+        allocation = allocate(np.array([c.lower for c in curves]), problem.budget)
+        wanted = {i: curves[i].unknown_near(int(allocation[i])) for i in range(count)}
+        wanted = {i: budgets for i, budgets in wanted.items() if budgets}
+        if sum(len(curve.solved) for curve in curves) == before:
+            break  # out of time, or interrupted: the curves hold as they are
+    lower = sum(c.lower[k] for c, k in zip(curves, allocation, strict=True))
+    best = allocate(np.array([c.upper for c in curves]), problem.budget)
+    return _summary(problem, curves, best, float(lower), solver, options, compare, spent)
+
+
+def allocate(curves: FloatArray, budget: int) -> IntArray:
+    """(rows,) budgets k_r with sum <= budget that minimise the sum of curves[r, k_r], by dynamic programming.
+
+    curves : (rows, units + 1), each row non-increasing.
+    """
+    rows, width = curves.shape
+    budget = min(budget, rows * (width - 1))
+    return np.asarray(_allocate(curves, budget))
+
+
+@numba.njit(cache=True, nogil=True)
+def _allocate(curves, budget):  # type: ignore[no-untyped-def]
+    rows, width = curves.shape
+    best = np.zeros(budget + 1)
+    choice = np.zeros((rows, budget + 1), np.int32)
+    for r in range(rows):
+        new = np.full(budget + 1, np.inf)
+        for total in range(budget + 1):
+            for k in range(min(total, width - 1) + 1):
+                value = best[total - k] + curves[r, k]
+                if value < new[total]:
+                    new[total] = value
+                    choice[r, total] = k
+        best = new
+    allocation = np.zeros(rows, np.int64)
+    total = budget
+    for r in range(rows - 1, -1, -1):
+        allocation[r] = choice[r, total]
+        total -= allocation[r]
+    return allocation
+
+
+def _row(
+    problem: LayerProblem,
+    curve: Curve,
+    i: int,
+    k: int,
+    solver: Solver,
+    seconds: float,
+    status: Status | None = None,
+) -> RowResult:
+    x = curve.point(k)
+    used = curve.solved.get(int(curve.at[k]))
+    nodes = sum(result.nodes for result in curve.solved.values())
+    result = Result(
+        x,
+        0.0,
+        curve.problem.error(x),
+        status or (used.status if used else Status.FEASIBLE_ONLY),
+        BoundKind.NONE,
+        solver.name,
+        nodes,
+        seconds,
+    )
+    return RowResult(problem.rows[i], curve.problem.reference, result)
+
+
+def _summary(
+    problem: LayerProblem,
+    curves: Sequence[Curve],
+    best: IntArray,
+    lower: float,
+    solver: Solver,
+    options: Options,
+    compare: Sequence[Solver],
+    spent: FloatArray,
+) -> LayerResult:
+    """Rows at the best allocation; empirical methods at the same share of units in every row."""
+    assert problem.budget is not None
+    upper = sum(curve.problem.error(curve.point(int(k))) for curve, k in zip(curves, best, strict=True))
+    reference = sum(curve.problem.reference for curve in curves)
+    lower = min(lower, upper)
+    closed = upper - lower <= max(options.gap * upper, GAP_FLOOR * reference)
+    if closed:
+        status = Status.OPTIMAL
+    elif options.stop.is_set():
+        status = Status.INTERRUPTED
+    else:
+        status = Status.TIME_LIMIT if options.time_limit is not None else Status.BOUND_ONLY
+    even = np.array([problem.budget // len(problem)])
+    rows = []
+    for i, (curve, k) in enumerate(zip(curves, best, strict=True)):
+        row = _row(problem, curve, i, int(k), solver, float(spent[i]), status)
+        if compare and not options.stop.is_set():
+            assert curve.problem.sparsity is not None
+            at_even = replace(curve.problem, sparsity=replace(curve.problem.sparsity, keep=even))
+            row = replace(row, empirical={n: r.upper for n, r in score(at_even, compare, options).items()})
+        rows.append(row)
+    kind = solver.bound_kind if lower > 0 or closed else BoundKind.NONE
+    return LayerResult(tuple(rows), lower, upper, reference, status, kind, total_empirical(rows))
