@@ -99,9 +99,7 @@ def invert(r: FloatArray, n: int, lower: FloatArray, p: FloatArray) -> None:
         while k + 4 <= n:
             f0, f1, f2, f3 = lower[k, i], lower[k + 1, i], lower[k + 2, i], lower[k + 3, i]
             for j in range(i + 1):
-                p[i, j] += (
-                    f0 * lower[k, j] + f1 * lower[k + 1, j] + f2 * lower[k + 2, j] + f3 * lower[k + 3, j]
-                )
+                p[i, j] += f0 * lower[k, j] + f1 * lower[k + 1, j] + f2 * lower[k + 2, j] + f3 * lower[k + 3, j]
             k += 4
         while k < n:
             f0 = lower[k, i]

@@ -2,12 +2,81 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-from typer import Argument
+import typer
+from typer import Argument, Option
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+MODEL_HELP = (
+    "zoo:efficientnet-lite0, torchvision:NAME, timm:NAME, transformers:DIR-or-ID or package.module:factory."
+)
+CALIBRATION_HELP = "zoo:photos, a folder of images, a text file (language models) or a .npy array."
 
 
 def extract(
-    model: Annotated[str, Argument(metavar="MODEL", help="zoo:efficientnet-lite0, torchvision:NAME, ...")],
+    model: Annotated[str, Argument(metavar="MODEL", help=MODEL_HELP)],
+    layer: Annotated[list[str], Option(metavar="GLOB", help="Names of layers, as 'blocks.*.conv'; repeatable.")],
+    calibration: Annotated[str, Option(metavar="SOURCE", help=CALIBRATION_HELP)],
+    out: Annotated[Path, Option("--out", "-o", metavar="DIR", help="Folder for the layer files.")],
+    weights: Annotated[
+        Path | None, Option(metavar="FILE", help="State dict or safetensors file to load into the model.")
+    ] = None,
+    keep_activations: Annotated[int, Option(metavar="N", help="Also store the first N columns of inputs.")] = 0,
+    batch_size: Annotated[int, Option(help="Samples per batch.")] = 8,
+    limit: Annotated[int | None, Option(metavar="N", help="Use at most N samples.")] = None,
+    device: Annotated[str, Option(help="torch device.")] = "cpu",
+    quiet: Annotated[bool, Option("--quiet", help="No progress.")] = False,
 ) -> None:
-    """Extract."""
+    """Write one layer file (weights, Gram matrix) for every chosen layer, in one pass over the data.
+
+    Example: pvq extract zoo:efficientnet-lite0 --layer '_blocks.*._expand_conv' --calibration zoo:photos -o out/
+    """
+    if keep_activations < 0 or batch_size < 1 or (limit is not None and limit < 1):
+        raise typer.BadParameter("--keep-activations must not be negative, --batch-size and --limit at least 1")
+    import importlib.util
+
+    from pvq.layers.format import LayerError
+
+    if importlib.util.find_spec("torch") is None:
+        raise LayerError("pvq extract needs torch: pip install 'pvq-bound[extract]'")
+    from pvq.layers.extract import extract as extract_files
+
+    with _batch_progress(quiet) as progress:
+        files = extract_files(
+            model,
+            layer,
+            calibration,
+            out,
+            weights=weights,
+            keep_activations=keep_activations,
+            batch_size=batch_size,
+            limit=limit,
+            device=device,
+            progress=progress,
+        )
+    for file in files:
+        print(file)
+
+
+@contextmanager
+def _batch_progress(quiet: bool) -> Iterator[Callable[[int, int | None], None] | None]:
+    """A callback that shows batches done on standard error: a bar on a terminal, else one line each."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    if quiet:
+        yield None
+        return
+    if not console.is_terminal:
+        yield lambda done, total: console.print(f"batch {done} of {total or '?'}")
+        return
+    columns = (TextColumn("calibration"), BarColumn(), MofNCompleteColumn(), TextColumn("batches"))
+    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
+        task = bar.add_task("calibration", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

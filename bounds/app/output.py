@@ -46,6 +46,13 @@ def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:
         raise
 
 
+def _value(value: Any) -> str:
+    """JSON with one line for each element of a list (each row): long results stay readable and diffable."""
+    if isinstance(value, list) and value:
+        return "[" + ",\n  ".join(json.dumps(item, allow_nan=False) for item in value) + "]"
+    return json.dumps(value, allow_nan=False)
+
+
 def write_solution(path: Path, weights: FloatArray, problem: LayerProblem) -> None:
     """Write the best weights as `weight` (rows, n), with the rows and inputs they belong to."""
     arrays: dict[str, Any] = {
@@ -69,7 +76,8 @@ def _umask() -> int:
 
 def write_json(path: str, document: dict[str, Any]) -> None:
     """Write JSON to a file, or to standard output for '-'; never NaN or infinity."""
-    text = json.dumps(document, indent=1, allow_nan=False) + "\n"
+    parts = [f"{json.dumps(key)}: {_value(value)}" for key, value in document.items()]
+    text = "{" + ",\n ".join(parts) + "}\n"
     if path == "-":
         sys.stdout.write(text)
         sys.stdout.flush()

@@ -71,7 +71,8 @@ def _row(problem: LayerProblem, i: int, row: RowResult) -> dict[str, Any]:
     }
     grid = problem.row_grid(i)
     if grid is not None and problem.setting.grid.startswith("int"):
-        document["scale"] = grid.scale.tolist() if grid.scale is not None else None
+        assert grid.scale is not None
+        document["scale"] = grid.scale.tolist() if len(grid.scale) > 1 else float(grid.scale[0])
     elif grid is not None:
         document["levels"] = grid.levels.tolist()
     if problem.setting.prunes:
