@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import zipfile
-import zlib
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -196,20 +194,19 @@ def _read(path: Path) -> dict[str, npt.NDArray[Any]]:
         with path.open("rb") as file:
             if file.read(4) != b"PK\x03\x04":
                 raise LayerError(f"not an npz file; {expected}")
-        # every member is read, also unknown ones: a pickle anywhere means the file is not what it claims to be
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
+            file.seek(0)
+            # every member is read, also unknown ones: a pickle anywhere means the file is not what it claims to be
+            with np.load(file, allow_pickle=False) as archive:
+                arrays = {name: archive[name] for name in archive.files}
     except LayerError:
         raise
     except FileNotFoundError:
         raise LayerError(f"no such file; {expected}") from None
     except OSError as error:
         raise LayerError(f"cannot be read: {error.strerror or error}; {expected}") from None
-    except ValueError as error:
-        if "allow_pickle" in str(error) or "pickle" in str(error):
+    except Exception as error:  # zipfile, zlib, numpy and tokenize each raise their own types for damage
+        if "allow_pickle" in str(error):
             raise LayerError("holds a pickled object, which is never loaded; expected plain arrays") from None
-        raise LayerError(f"holds a damaged array; {expected}") from None
-    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, MemoryError, NotImplementedError, SyntaxError):
         raise LayerError(f"a damaged or incomplete npz file; {expected}") from None
     for name, array in arrays.items():
         if not isinstance(array, np.ndarray):
@@ -277,7 +274,7 @@ def _samples(array: npt.NDArray[Any] | None) -> int | None:
     """The number of samples, if the file has it."""
     if array is None:
         return None
-    if array.size != 1 or array.dtype.kind not in "iuf" or array.item() != array.astype(np.int64).item():
+    if array.size != 1 or array.dtype.kind not in "iuf" or not float(array.item()).is_integer():
         raise LayerError("samples is not a single whole number")
     return int(array.item())
 
