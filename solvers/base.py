@@ -150,7 +150,9 @@ class Solver(ABC):
             outcome = trivial(reduced) or self._solve(
                 reduced, options, None if start is None else start[presolved.live]
             )
-        x = None if outcome.x is None else presolved.lift(outcome.x)
+        x = None
+        if outcome.x is not None and outcome.x.shape == presolved.live.shape:
+            x = presolved.lift(outcome.x)
         return self._checked(problem, options, outcome, x, time.perf_counter() - begin)
 
     @abstractmethod
@@ -161,10 +163,9 @@ class Solver(ABC):
         self, problem: Problem, options: Options, outcome: Outcome, x: FloatArray | None, seconds: float
     ) -> Result:
         info = dict(outcome.info)
-        if x is not None and not problem.is_feasible(x):
-            info["problem"] = "the solver's point violates the constraints; a rounded one stands in"
-            x = None
-        if x is None:
+        if x is None or not problem.is_feasible(x):
+            if outcome.x is not None:
+                info["problem"] = "the solver's point violates the constraints; a rounded one stands in"
             x = fallback_point(problem)
         upper = problem.error(x)
         lower, status = outcome.lower, outcome.status

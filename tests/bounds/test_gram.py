@@ -1,0 +1,55 @@
+import numpy as np
+import pytest
+from pvq.bounds.errors import ProblemError
+from pvq.bounds.gram import Gram
+
+
+def test_regular_matrix_is_kept_as_it_is():
+    a = np.random.default_rng(0).standard_normal((30, 6))
+    gram = Gram.from_array(a.T @ a / 30)
+    assert gram.shift == 0
+    assert gram.rank == 6
+    assert np.array_equal(gram.matrix, gram.matrix.T)
+
+
+def test_rank_deficient_matrix_is_shifted_by_rounding_only():
+    a = np.random.default_rng(1).standard_normal((3, 6))
+    gram = Gram.from_array(a.T @ a / 3)
+    assert gram.rank == 3
+    assert 0 < gram.shift < 1e-13 * np.linalg.eigvalsh(gram.matrix)[-1] * 6
+    np.linalg.cholesky(gram.matrix)
+
+
+def test_dead_inputs_stay_exactly_dead_when_the_rest_is_shifted():
+    a = np.random.default_rng(2).standard_normal((2, 6))
+    a[:, 3] = 0
+    gram = Gram.from_array(a.T @ a)
+    assert gram.shift > 0
+    assert not gram.matrix[3].any()
+    assert gram.live.tolist() == [True, True, True, False, True, True]
+
+
+def test_zero_matrix_is_a_layer_without_error():
+    gram = Gram.from_array(np.zeros((3, 3)))
+    assert gram.rank == 0
+    assert gram.error(np.ones(3)) == 0
+
+
+def test_indefinite_matrix_names_its_eigenvalue():
+    with pytest.raises(ProblemError, match=r"smallest eigenvalue is -2"):
+        Gram.from_array(np.diag([1.0, -2.0, 3.0]))
+
+
+@pytest.mark.parametrize("bad", [np.ones((2, 3)), np.full((2, 2), np.nan), np.zeros((0, 0))])
+def test_malformed_matrices(bad):
+    with pytest.raises(ProblemError):
+        Gram.from_array(bad)
+
+
+def test_submatrix_is_shared_and_memo_computes_once():
+    gram = Gram.from_array(np.diag([1.0, 2.0, 3.0]))
+    assert gram.take(np.array([0, 2])) is gram.take(np.array([0, 2]))
+    calls = []
+    for _ in range(2):
+        gram.memo("x", lambda: calls.append(1))
+    assert len(calls) == 1

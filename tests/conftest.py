@@ -1,0 +1,39 @@
+"""What tests of several folders share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+INSTANCES = Path(__file__).parents[1] / "benchmarks" / "instances"
+
+
+class Ended(NamedTuple):
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def cli(monkeypatch, capsys):
+    """Run `pvq ...` in this process."""
+    from pvq.bounds.app import main
+
+    def call(*words) -> Ended:
+        monkeypatch.setattr("sys.argv", ["pvq", *map(str, words)])
+        with pytest.raises(SystemExit) as end:
+            main.pvq()
+        captured = capsys.readouterr()
+        return Ended(int(end.value.code or 0), captured.out, captured.err)
+
+    return call
+
+
+@pytest.fixture
+def expand40() -> Path:
+    """A real layer: 240 rows, 40 inputs."""
+    return INSTANCES / "efficientnet_lite0.blocks.4.expand.npz"
