@@ -67,6 +67,7 @@ def extract(
     chosen = choose_layers(model.module, layer)  # before the data is opened: the most frequent mistake
     data = open_calibration(calibration, model, batch_size, limit)
     folder = Path(out_dir)
+    _check_folder(folder)  # now, and not after a long pass
     try:
         module = model.module.to(device)
     except (RuntimeError, AssertionError) as error:
@@ -93,7 +94,7 @@ def extract(
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise LayerError(f"{folder}: cannot be made a folder: {error.strerror or error}") from None
+        raise LayerError(f"{folder}: cannot be written: {error.strerror or error}") from None
     files = file_names(model.name, candidates(module))
     paths = []
     for name, found in layers.items():
@@ -251,6 +252,15 @@ class _Record:
             meta["padding"] = [list(both) for both in self.first.padding]
             meta["dilation"] = list(self.first.dilation)
         return Layer(name, weight, gram, self.accumulator.samples, meta, self.accumulator.activations())
+
+
+def _check_folder(folder: Path) -> None:
+    """Refuse a folder that cannot be made or written."""
+    nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not nearest.is_dir():
+        raise LayerError(f"{folder}: cannot be written: {nearest} is not a folder")
+    if not os.access(nearest, os.W_OK):
+        raise LayerError(f"{folder}: cannot be written: no permission in {nearest}")
 
 
 def _run(module: nn.Module, batch: Any) -> None:
