@@ -20,7 +20,7 @@ from .calibration import open_calibration
 from .capture import capture, kind_of, weight_matrix
 from .format import SCHEMA, FloatArray, Layer, LayerError, array_sha256, save_layer
 from .gram import Call, GramAccumulator, columns
-from .models import Model, load_model, one_line, shorten
+from .models import Model, load_model, load_weights, one_line, shorten
 
 Progress = Callable[[int, int | None], None]
 """Called with the number of batches done and of all batches (None if unknown)."""
@@ -64,6 +64,8 @@ def extract(
     """
     if isinstance(model, str):
         model = load_model(model, weights)
+    elif weights is not None:
+        load_weights(model.module, weights)
     chosen = choose_layers(model.module, layer)  # before the data is opened: the most frequent mistake
     data = open_calibration(calibration, model, batch_size, limit)
     folder = Path(out_dir)

@@ -21,7 +21,7 @@ def model(module=None):
     return Model("test:model", "model", module or nn.Conv2d(3, 4, 3), TINY)
 
 
-@pytest.fixture()
+@pytest.fixture
 def folder(tmp_path):
     """Ten images, one of them grey and one in a folder below, and a file that is none."""
     (tmp_path / "images" / "below").mkdir(parents=True)

@@ -30,7 +30,7 @@ number = 3
 """
 
 
-@pytest.fixture()
+@pytest.fixture
 def factory(tmp_path, monkeypatch):
     """Name of a module with factories in the working folder."""
     monkeypatch.chdir(tmp_path)
@@ -61,6 +61,14 @@ def test_weights_from_a_file(factory, tmp_path, suffix):
         wrapped = {"epoch": 3, "state_dict": {f"module.{name}": value for name, value in state.items()}}
         torch.save(wrapped, path)
         assert (load_model(f"{factory}:build", path).module[0].weight == 5).all()
+
+
+def test_weights_for_a_model_that_is_loaded_already(factory, tmp_path):
+    torch.save({"0.weight": torch.full((2, 3), 7.0), "0.bias": torch.zeros(2)}, tmp_path / "weights.pt")
+    np.save(tmp_path / "x.npy", np.eye(3))
+    loaded = load_model(f"{factory}:build")
+    (path,) = extract(loaded, "0", tmp_path / "x.npy", tmp_path, weights=tmp_path / "weights.pt")
+    assert (load_layer(path).weight == 7).all()
 
 
 class Payload:
@@ -176,7 +184,7 @@ class Tokenizer:
         return {"input_ids": ids, "attention_mask": mask}
 
 
-@pytest.fixture()
+@pytest.fixture
 def transformers(monkeypatch):
     fake = SimpleNamespace(
         AutoConfig=SimpleNamespace(from_pretrained=lambda _: SimpleNamespace(architectures=["Language"])),
