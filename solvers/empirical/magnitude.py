@@ -1,0 +1,68 @@
+"""Pruning by a score per weight: magnitude, magnitude with least squares, Wanda."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import ClassVar
+
+import numpy as np
+from pvq.bounds.gram import FloatArray
+from pvq.bounds.problem import Problem, optimal_on_support
+
+from ..base import Options
+from .heuristic import Heuristic
+
+
+class ScoredPruning(Heuristic):
+    """Keep the weights (or blocks, by their summed score) with the largest score; they stay what they are in w.
+
+    With a grid, kept weights are then rounded to nearest.
+    """
+
+    methods: ClassVar[frozenset[str]] = frozenset({"prune", "joint"})
+
+    @abstractmethod
+    def _score(self, problem: Problem) -> FloatArray:
+        """(n,) importance of each weight; a square, so that sums over blocks are squared norms."""
+
+    def _point(self, problem: Problem, options: Options) -> FloatArray:
+        assert problem.sparsity is not None
+        kept = problem.weight if problem.grid is None else problem.grid.nearest(problem.weight)
+        return np.where(problem.sparsity.best_mask(self._score(problem)), kept, 0.0)
+
+
+class Magnitude(ScoredPruning):
+    """Keep the largest |w_i|: Han et al., "Learning both Weights and Connections", NeurIPS 2015, no retraining."""
+
+    name = "magnitude"
+    summary = "keep the largest |w|, as they are (joint: then round to nearest)"
+
+    def _score(self, problem: Problem) -> FloatArray:
+        return problem.weight**2
+
+
+class Wanda(ScoredPruning):
+    """Keep the largest |w_i| ||X_i||_2 per row: Sun et al., "A Simple and Effective Pruning Approach for Large
+    Language Models", ICLR 2024, equation 1. ||X_i||_2 is sqrt(N H_ii); N is the same for all. No weight update.
+
+    The published method has no blocks; here a block scores the sum of w_i^2 H_ii.
+    """
+
+    name = "wanda"
+    summary = "keep the largest |w| times input norm, as they are (joint: then round to nearest)"
+
+    def _score(self, problem: Problem) -> FloatArray:
+        return problem.weight**2 * np.diag(problem.hessian)
+
+
+class MagnitudeLeastSquares(Heuristic):
+    """The mask of magnitude pruning, kept weights re-optimised: x_S = w_S + H_SS^-1 H_SR w_R."""
+
+    name = "magnitude-ls"
+    summary = "keep the largest |w|, re-optimised by least squares"
+    methods: ClassVar[frozenset[str]] = frozenset({"prune"})
+    no_update = False
+
+    def _point(self, problem: Problem, options: Options) -> FloatArray:
+        assert problem.sparsity is not None
+        return optimal_on_support(problem, problem.sparsity.best_mask(problem.weight**2))
