@@ -13,9 +13,11 @@ from .gram import FloatArray, Gram, IntArray
 from .grid import Grid, nearest_index
 
 RANGES = ("mse", "minmax", "gram", "none")
-# Candidate scales as fractions of the min-max scale: coarse, then twice around the best. Below 5% nearly all
-# weights are clipped; above 1 a wider grid can still round better.
-COARSE = np.linspace(0.05, 1.2, 116)
+# Candidate scales as fractions of the min-max scale: coarse, then twice around the best. Above 1 a wider grid can
+# still round better; far below 5% the best one lies for weights with a few outliers: in MiniLM's `output.dense`
+# layers (kurtosis up to 1600) stopping at 5% costs 4.7 to 6.4 dB at 2 bits.
+OUTLIERS = 0.05
+COARSE = np.concatenate([np.linspace(OUTLIERS, 1.2, 116), np.geomspace(1e-4, OUTLIERS, 66)[:-1]])
 FINE = (np.linspace(-0.01, 0.01, 21), np.linspace(-0.001, 0.001, 21))
 GRAM_STEPS = (np.linspace(0.2, 1.1, 46), np.linspace(-0.02, 0.02, 9))
 
@@ -158,7 +160,9 @@ def _mse_search(blocks, levels, shifted, coarse, fine, finest):  # type: ignore[
         for stage in range(3):
             centre = 0.0 if stage == 0 else best_fraction
             steps = coarse if stage == 0 else (fine if stage == 1 else finest)
-            for step in steps:
+            shrink = min(1.0, centre / OUTLIERS) if stage else 1.0  # below 5% the steps are relative
+            for unit in steps:
+                step = unit * shrink
                 scale, middle = _cover(levels, shifted, values[0], values[-1], centre + step)
                 reach = 2.0 if shifted else 0.0
                 zero = max(middle - reach, levels[0]) if shifted else 0.0
