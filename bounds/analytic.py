@@ -11,9 +11,10 @@ import numpy as np
 from scipy import optimize
 
 from .codebooks import FIXED_BITS, INT_GRIDS, Codebook, codebook
-from .distributions import Distribution
+from .distributions import Distribution, Empirical
 from .errors import ProblemError
 from .gram import FloatArray
+from .ranges import fit_grid
 from .sqnr import sqnr_db
 
 FULL_BITS = 16
@@ -105,9 +106,14 @@ def shifted_errors(source: Distribution, scale: float, count: int) -> FloatArray
 def fit_range(source: Distribution, book: Codebook) -> FittedGrid:
     """The scale (and zero point) with the least expected error.
 
-    The error is not unimodal in the scale (heavy tails, floating-point grids, few samples): a scan over
-    logarithmic steps, then Brent's bounded search in the lowest valleys.
+    The error is not unimodal in the scale (heavy tails, floating-point grids): a scan over logarithmic steps, then
+    Brent's bounded search in the lowest valleys. Samples take the search that every weight tensor takes.
     """
+    if isinstance(source, Empirical):
+        fitted = fit_grid(source.values[None, :], book)
+        scale, zero = float(fitted.scale[0, 0]) * source.largest, float(fitted.zero[0, 0])
+        levels = scale * (book.levels - zero)
+        return FittedGrid(scale, zero, levels, quantization_error(source, levels))
     count = len(book.levels)
 
     def error_of(scale: float) -> float:
