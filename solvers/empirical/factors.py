@@ -44,16 +44,15 @@ def regularised(gram: Gram) -> FloatArray:
     return gram.memo("regularised", lift)
 
 
-def inverse(gram: Gram) -> FloatArray:
-    """Inverse of `regularised` H, (n, n)."""
-    return gram.memo("inverse", lambda: inverse_of(regularised(gram)))
+def inverse_of(gram: Gram) -> FloatArray:
+    """Exactly symmetric inverse of `regularised` H, (n, n)."""
 
+    def invert() -> FloatArray:
+        u = undamped_inverse_factor(gram)
+        product = u.T @ u
+        return (product + product.T) / 2
 
-def inverse_of(matrix: FloatArray) -> FloatArray:
-    """Inverse of a positive definite matrix, exactly symmetric, (n, n)."""
-    u = _inverse_factor(matrix)
-    product = u.T @ u
-    return (product + product.T) / 2
+    return gram.memo("inverse", invert)
 
 
 def _ordered(matrix: FloatArray, order: IntArray | None) -> FloatArray:

@@ -9,7 +9,7 @@ from pvq.bounds.gram import BoolArray, FloatArray
 from pvq.bounds.problem import Problem, optimal_on_support
 
 from ..base import Options
-from .factors import inverse, inverse_of, regularised
+from .factors import inverse_of, regularised
 from .heuristic import Heuristic
 
 
@@ -29,13 +29,14 @@ class OptimalBrainCompression(Heuristic):
     no_update = False
 
     def _point(self, problem: Problem, options: Options) -> FloatArray:
-        mask = obs_mask(problem)
+        from .obs_steps import quantize_all
+
+        mask, w, inverse = exact_removal(problem)
         if problem.grid is None:
             return optimal_on_support(problem, mask)
-        x = np.zeros(problem.n)
         kept = np.flatnonzero(mask)
-        if len(kept):
-            x[kept] = quantize_kept(problem, mask)
+        grid, x = problem.grid.take(kept), np.zeros(problem.n)
+        x[kept] = quantize_all(w, inverse, least_inverse(problem)[kept], grid.levels, grid.group)
         return x
 
 
@@ -52,33 +53,26 @@ class OptimalBrainQuantizer(Heuristic):
     methods: ClassVar[frozenset[str]] = frozenset({"quant"})
 
     def _point(self, problem: Problem, options: Options) -> FloatArray:
-        return quantize_kept(problem, np.ones(problem.n, dtype=np.bool_))
+        from .obs_steps import quantize_all
+
+        grid = problem.grid
+        assert grid is not None
+        inverse, floor = inverse_of(problem.gram).copy(), least_inverse(problem)
+        return np.asarray(quantize_all(problem.weight.copy(), inverse, floor, grid.levels, grid.group))
 
 
-def obs_mask(problem: Problem) -> BoolArray:
-    """(n,) mask that exact OBS removal keeps."""
+def exact_removal(problem: Problem) -> tuple[BoolArray, FloatArray, FloatArray]:
+    """(n,) mask that exact OBS removal keeps, the optimum on the m kept inputs, and (m, m) [H_kept]^-1."""
     from .obs_steps import remove_units
 
-    assert problem.sparsity is not None
-    s = problem.sparsity
-    floor = 1 / np.diag(regularised(problem.gram))
-    mask: BoolArray = remove_units(
-        problem.weight.copy(), inverse(problem.gram).copy(), floor, s.unit, s.group, s.keep
-    )
-    return mask
+    sparsity = problem.sparsity
+    assert sparsity is not None
+    w, inverse = problem.weight.copy(), inverse_of(problem.gram).copy()
+    mask = remove_units(w, inverse, least_inverse(problem), sparsity.unit, sparsity.group, sparsity.keep)
+    m = int(mask.sum())
+    return mask, w[:m].copy(), inverse[:m, :m].copy()
 
 
-def quantize_kept(problem: Problem, mask: BoolArray) -> FloatArray:
-    """Levels that OBQ gives the inputs of `mask`, the others being 0, (kept,)."""
-    from .obs_steps import quantize_all
-
-    assert problem.grid is not None
-    if mask.all():
-        start, inverted, h = problem.weight.copy(), inverse(problem.gram).copy(), regularised(problem.gram)
-    else:
-        kept = np.flatnonzero(mask)
-        start = optimal_on_support(problem, mask)[kept]
-        h = regularised(problem.gram)[np.ix_(kept, kept)]
-        inverted = inverse_of(h)
-    grid = problem.grid.take(np.flatnonzero(mask))
-    return np.asarray(quantize_all(start, inverted, 1 / np.diag(h), grid.levels, grid.group))
+def least_inverse(problem: Problem) -> FloatArray:
+    """(n,) 1 / H_ii, the least that [H_F^-1]_ii can be for any set F of inputs."""
+    return 1 / np.diag(regularised(problem.gram))

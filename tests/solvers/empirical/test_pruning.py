@@ -11,7 +11,7 @@ from pvq.bounds.problem import Problem, optimal_on_support
 from pvq.bounds.sparsity import Sparsity
 from pvq.solvers.empirical.factors import damped
 from pvq.solvers.empirical.magnitude import Magnitude, MagnitudeLeastSquares, Wanda
-from pvq.solvers.empirical.obs import OptimalBrainCompression, obs_mask
+from pvq.solvers.empirical.obs import OptimalBrainCompression, OptimalBrainQuantizer
 from pvq.solvers.empirical.select import best_mask
 from pvq.solvers.empirical.sparsegpt import SparseGpt
 from pvq.solvers.empirical.sweep import windows
@@ -136,9 +136,8 @@ def test_obc_of_a_large_row_meets_its_budget() -> None:
     rng = np.random.default_rng(0)
     x = rng.normal(size=(150, 260))
     problem = Problem(rng.normal(size=260), Gram.from_array(x.T @ x / 150), None, Sparsity.row(260, 65))
-    mask = obs_mask(problem)
-    assert mask.sum() == 65
     greedy = OptimalBrainCompression().solve(problem)
+    assert (greedy.x != 0).sum() == 65
     assert greedy.upper < MagnitudeLeastSquares().solve(problem).upper
 
 
@@ -150,3 +149,17 @@ def test_compiled_best_mask_is_that_of_sparsity(make: Make) -> None:
         for score in (rng.normal(size=16), rng.integers(0, 3, 16).astype(float)):
             mine = best_mask(score, sparsity.unit, sparsity.group, sparsity.keep)
             assert np.array_equal(mine, sparsity.best_mask(score))
+
+
+def test_joint_obc_is_obq_on_what_obc_keeps(make: Make) -> None:
+    for seed in range(10):
+        problem = make("regular", "joint", n=12, seed=seed)
+        assert problem.grid is not None
+        assert problem.sparsity is not None
+        pruned = Problem(problem.weight, problem.gram, None, problem.sparsity)
+        x = OptimalBrainCompression().solve(pruned).x
+        kept = np.flatnonzero(x)
+        quantized = OptimalBrainQuantizer().solve(
+            Problem(x[kept], problem.gram.take(kept), problem.grid.take(kept))
+        )
+        assert np.array_equal(OptimalBrainCompression().solve(problem).x[kept], quantized.x)

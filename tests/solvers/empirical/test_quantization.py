@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from pvq.bounds.gram import FloatArray
 from pvq.bounds.problem import Problem
-from pvq.solvers.empirical.factors import CONDITION, damped, inverse, inverse_factor, regularised
+from pvq.solvers.empirical.factors import CONDITION, damped, inverse_factor, inverse_of, regularised
 from pvq.solvers.empirical.gptq import Gptq, GptqActivationOrder
 from pvq.solvers.empirical.obs import OptimalBrainQuantizer
 from pvq.solvers.empirical.rtn import RoundToNearest
@@ -105,4 +105,4 @@ def test_inverse_of_any_gram_matrix(make: Make, gram_kind: str) -> None:
     if gram_kind == "regular":
         assert np.array_equal(h, gram.matrix)
     # the residual of an inverse is of size eps * condition
-    assert np.allclose(inverse(gram) @ h, np.eye(len(h)), atol=1e-15 * CONDITION * len(h))
+    assert np.allclose(inverse_of(gram) @ h, np.eye(len(h)), atol=1e-15 * CONDITION * len(h))
