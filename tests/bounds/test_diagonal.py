@@ -77,7 +77,7 @@ def test_result_is_feasible_whatever_the_matrix(seed):
 def test_regular_matrices_are_proven_and_solved_to_the_optimum():
     rng = np.random.default_rng(0)
     n = 20
-    # H = M + D* with M singular along a vector without zeros: D* maximises sum d / D*'s own dual by complementarity
+    # H = M + D*, Mq = 0: q'(H - D)q >= 0 means (q^2)'d <= (q^2)'D* for every feasible d
     q = rng.uniform(0.5, 2, n)
     half = rng.normal(size=(n, n - 1))
     half -= np.outer(q, q @ half) / (q @ q)

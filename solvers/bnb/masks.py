@@ -1,0 +1,125 @@
+"""Exact pruning with re-optimised weights: the best mask of a row under k-sparsity, N:M or blocks."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+from pvq.bounds.diagonal import largest_diagonal
+from pvq.bounds.gram import BoolArray, FloatArray, Gram
+from pvq.bounds.problem import GAP_FLOOR, Problem, optimal_on_support
+from pvq.bounds.sparsity import Sparsity
+
+from ..base import Clock, Options
+from ..empirical.swaps import greedy_mask, polish_mask, unit_lists
+from ..result import Outcome, Status
+from .pool import FREE, bytes_per_node, grown, new_pool, push
+from .tree import Incumbent, Row, advance
+
+CHUNK_SECONDS = 0.03
+"""Work between two looks at the clock: short for Ctrl-C, long against the cost of a call."""
+
+MEMORY = 1 << 30
+"""Bytes of open nodes per row; beyond it the search ends with the bound it has."""
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """What all rows of a layer share."""
+
+    h: FloatArray
+    """(n, n) H / scale."""
+    scale: float
+    """Mean of the diagonal of H."""
+    d: FloatArray
+    """(n,) diagonal of the scaled H that every root starts from."""
+
+
+def prepared(gram: Gram) -> Prepared:
+    """Layer-wide work, done once per Gram matrix."""
+
+    def compute() -> Prepared:
+        scale = float(np.trace(gram.matrix)) / len(gram) or 1.0
+        h = np.ascontiguousarray(gram.matrix / scale)
+        return Prepared(h, scale, largest_diagonal(h))
+
+    return gram.memo("masks.prepared", compute)
+
+
+def prepare_masks(problem: Problem) -> None:
+    """Compile, and do the layer-wide work, before the clock of a row starts."""
+    prepared(problem.gram)
+    tiny = Problem(np.array([1.0, 0.5, 0.25]), Gram.from_array(np.eye(3) + 0.5), None, Sparsity.row(3, 1))
+    solve_masks(tiny, Options(), None)
+
+
+def solve_masks(problem: Problem, options: Options, start: FloatArray | None) -> Outcome:
+    """Best-first search for the best mask; on a limit the least bound of what is still open.
+
+    Parameters
+    ----------
+    problem : a row with re-optimised kept weights and at least one group that cannot keep everything.
+    options : limits.
+    start : (n,) feasible point, optional.
+    """
+    sparsity = problem.sparsity
+    assert sparsity is not None
+    clock = Clock(options)
+    layer = prepared(problem.gram)
+    size = float(np.abs(problem.weight).max())
+    if size == 0.0:
+        return Outcome(np.zeros(problem.n), 0.0, Status.OPTIMAL)
+    unit_of_error = layer.scale * size * size
+    w = problem.weight / size
+    b = layer.h @ w
+    first, inputs = unit_lists(problem)
+    row = Row(layer.h, b, max(0.0, float(w @ b)), sparsity.unit, first, inputs, sparsity.group, sparsity.keep)
+
+    best_x = _upper(problem, start)
+    kept = np.zeros(sparsity.units, np.bool_)
+    kept[sparsity.unit[best_x != 0]] = True
+    value = problem.error(best_x) / unit_of_error
+    best = Incumbent(kept, np.array([value, np.inf]), np.zeros(1, np.int64))
+
+    pool = new_pool(1024, sparsity.units, problem.n)
+    slot = push(pool, 0.0)
+    pool.state[slot], pool.d[slot], pool.x[slot] = FREE, layer.d, w
+    floor = GAP_FLOOR * problem.reference / unit_of_error
+    limit = MEMORY // bytes_per_node(sparsity.units, problem.n)
+    status, budget, done = Status.OPTIMAL, 1, False
+    while not done:
+        ended = clock.ended()
+        if ended is not None:
+            status = ended
+            break
+        if options.node_limit is not None:
+            budget = min(budget, options.node_limit - int(best.nodes[0]))
+        full = pool.size[1] < len(pool.key) // 4
+        if budget <= 0 or (full and 2 * len(pool.key) > limit):
+            status = Status.NODE_LIMIT
+            break
+        if full:
+            pool = grown(pool)
+        begin, before = time.perf_counter(), int(best.nodes[0])
+        done = advance(row, pool, best, options.gap, floor, budget)
+        took, nodes = time.perf_counter() - begin, int(best.nodes[0]) - before
+        budget = max(1, min(4 * budget, round(CHUNK_SECONDS * max(nodes, 1) / max(took, 1e-9))))
+    mask = best.kept[sparsity.unit]
+    if best.value[0] < value:
+        x = optimal_on_support(problem, mask)
+        if problem.error(x) <= problem.error(best_x):
+            best_x = x
+    lower = min(best.value[1], best.value[0])
+    if pool.size[0] > 0:
+        lower = min(lower, pool.key[pool.heap[0]])
+    return Outcome(best_x, max(0.0, lower) * unit_of_error, status, int(best.nodes[0]))
+
+
+def _upper(problem: Problem, start: FloatArray | None) -> FloatArray:
+    """Greedy removal and swaps, and the start that was given: the better of the two."""
+    candidates: list[BoolArray] = [polish_mask(problem, greedy_mask(problem))]
+    points = [optimal_on_support(problem, mask) for mask in candidates]
+    if start is not None and problem.is_feasible(start):
+        points.append(start)
+    return min(points, key=problem.error)

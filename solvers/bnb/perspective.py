@@ -1,0 +1,259 @@
+"""The perspective relaxation of a node: minimise c - 2b'x + x'Qx + sum_g (k-support norm of sqrt(d) x)^2.
+
+A node's free inputs have the error c - 2b'x + x'(Q + D)x. With z_u in [0, 1] for every unit u, d_i x_i^2 may be
+replaced by d_i x_i^2 / z_u (perspective; Frangioni & Gentile 2006, Guenluek & Linderoth 2010). Minimising over z
+with sum_{u in g} z_u <= k_g gives, for y_u = sqrt(sum_{i in u} d_i x_i^2), water-filling: z_u = min(1, y_u / s_g).
+Any x gives a lower bound, because x'Qx >= 2v'Qx - v'Qv separates by unit:
+
+    e >= c - v'Qv - sum_g (the k_g largest of sum_{i in u} r_i^2 / d_i),   r = b - Qv.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+from pvq.bounds.cholesky import UNIT_ROUNDOFF, factor, solve
+from pvq.bounds.gram import FloatArray, IntArray
+
+ROUNDING = 4 * UNIT_ROUNDOFF
+"""Rounding of a bound relative to the size of its terms. The worst case of a sum of n terms is n times this; its
+errors have random signs, so that a small multiple covers what happens, and bounds of this engine are numerical."""
+
+
+@njit(cache=True, nogil=True)
+def water_fill(y: FloatArray, count: int, group: IntArray, keep: IntArray, z: FloatArray, s: FloatArray) -> None:
+    """z_u = min(1, y_u / s_g) with sum z = k_g in every group; s_g = 0 where at most k_g of the y are positive.
+
+    Every unit with y_u >= (sum of unsaturated y) / (budget left) is saturated; repeated until none is added.
+    """
+    groups = len(keep)
+    total = np.zeros(groups)
+    left = np.empty(groups)
+    for g in range(groups):
+        left[g] = keep[g]
+    for u in range(count):
+        z[u] = 0.0
+        total[group[u]] += y[u]
+    changed = True
+    while changed:
+        changed = False
+        for g in range(groups):
+            s[g] = total[g] / left[g] if left[g] > 0 and total[g] > 0.0 else 0.0
+        for u in range(count):
+            g = group[u]
+            if z[u] == 0.0 and y[u] > 0.0 and left[g] > 0 and y[u] >= s[g]:
+                z[u] = 1.0
+                left[g] -= 1
+                total[g] = max(0.0, total[g] - y[u])
+                changed = True
+    # recomputed, since the differences above cancel
+    for g in range(groups):
+        total[g] = 0.0
+    for u in range(count):
+        if z[u] == 0.0:
+            total[group[u]] += y[u]
+    for g in range(groups):
+        s[g] = total[g] / left[g] if left[g] > 0 else 0.0
+    for u in range(count):
+        g = group[u]
+        if z[u] == 0.0 and s[g] > 0.0:
+            z[u] = min(1.0, y[u] / s[g])
+
+
+@njit(cache=True, nogil=True)
+def largest(
+    values: FloatArray, count: int, group: IntArray, keep: IntArray, last: FloatArray, first: FloatArray
+) -> float:
+    """Sum over groups of the k_g largest values; last[g], first[g]: the k_g-th and the (k_g + 1)-th largest."""
+    total = 0.0
+    ordered = np.argsort(-values[:count])
+    seen = np.zeros(len(keep), np.int64)
+    for g in range(len(keep)):
+        last[g] = 0.0
+        first[g] = 0.0
+    for u in ordered:
+        g = group[u]
+        if seen[g] < keep[g]:
+            total += values[u]
+            last[g] = values[u]
+        elif seen[g] == keep[g]:
+            first[g] = values[u]
+        seen[g] += 1
+    return total
+
+
+@njit(cache=True, nogil=True)
+def relax(
+    m: int,
+    q: FloatArray,
+    d: FloatArray,
+    b: FloatArray,
+    c: float,
+    loss: FloatArray,
+    unit: IntArray,
+    units: int,
+    group: IntArray,
+    keep: IntArray,
+    iterations: int,
+    target: float,
+    precision: float,
+    x: FloatArray,
+    z: FloatArray,
+    r: FloatArray,
+    saving: FloatArray,
+    work: FloatArray,
+) -> float:
+    """Solve the relaxation for fixed D and return the best lower bound; x, z, r and saving are of that iterate.
+
+    For units of one input the norm is piecewise quadratic: on the active set with signs, saturated set O and
+    fractional set F, it is sum_O d x^2 + sum_g (sum_F sqrt(d)|x|)^2 / (k_g - |O_g|), so that a Newton step is one
+    Cholesky solve (semismooth Newton; the multiplier of the budget is eliminated). Steps that raise the objective
+    are replaced by one of IRLS, x = (Q + D / z)^-1 b, which never does. Blocks use IRLS alone.
+
+    Parameters
+    ----------
+    m, units : numbers of free inputs and of their units.
+    q : (m, m) Q = A - D.   d : (m,) > 0.   b : (m,).   c : constant.
+    loss : (m,) Q + diag(loss) is known to be positive semidefinite; 0 for regular nodes.
+    unit : (m,) unit of each input.   group : (units,) group of each unit.   keep : (groups,) budgets >= 1.
+    iterations : largest number of linear systems.
+    target : stop as soon as the bound reaches it.
+    precision : stop when objective - bound is below it.
+    x : (m,) start, then the best iterate.   z, saving : (units,) out.   r : (m,) b - Qx, out.
+    work : (m, m) working space.
+    """
+    singles = units == m
+    groups = len(keep)
+    y, zt = np.empty(units), np.empty(units)
+    st = np.empty(groups)
+    xt, rt, savet = x[:m].copy(), np.empty(m), np.empty(units)
+    active = np.empty(m, np.int64)
+    sign = np.zeros(m)
+    rhs, slope = np.empty(m), np.empty(m)
+    last, first = np.empty(groups), np.empty(groups)
+    best, lowest = -np.inf, np.inf
+    newton = singles
+    budget = np.empty(groups)
+    xs = xt.copy()  # iterate of the lowest objective, from where IRLS goes on
+    for iteration in range(iterations + 1):
+        # objective and bound at xt
+        quadratic, linear, size, lost = 0.0, 0.0, 0.0, 0.0
+        for i in range(m):
+            rt[i] = b[i]
+        for j in range(m):
+            if xt[j] != 0.0:
+                f = xt[j]
+                for i in range(m):
+                    rt[i] -= q[j, i] * f
+        for u in range(units):
+            y[u] = 0.0
+            savet[u] = 0.0
+        for i in range(m):
+            quadratic += xt[i] * (b[i] - rt[i])
+            linear += xt[i] * b[i]
+            size += np.sqrt(q[i, i] + d[i]) * abs(xt[i])
+            lost += 2.0 * loss[i] * xt[i] * xt[i]
+            y[unit[i]] += d[i] * xt[i] * xt[i]
+        for i in range(m):
+            # |Q_ij| <= sqrt(A_ii A_jj): what rounding may hide in r_i counts, since a tiny d_i magnifies it
+            hidden = ROUNDING * (abs(b[i]) + np.sqrt(q[i, i] + d[i]) * size)
+            savet[unit[i]] += (abs(rt[i]) + hidden) ** 2 / d[i]
+        for u in range(units):
+            y[u] = np.sqrt(y[u])
+        water_fill(y, units, group, keep, zt, st)
+        norm = 0.0
+        for u in range(units):
+            if zt[u] > 0.0:
+                norm += y[u] * y[u] / zt[u]
+        objective = c - 2.0 * linear + quadratic + norm
+        bound = c - quadratic - largest(savet, units, group, keep, last, first)
+        # loss (x - v)^2 <= 2 loss (x^2 + v^2); the part of x, of the row's own size, is below every tolerance
+        bound -= lost + ROUNDING * (abs(c) + size * size)
+        if not np.isfinite(bound):
+            bound = -np.inf
+        if bound > best:
+            best = bound
+            x[:m] = xt
+            z[:units] = zt
+            r[:m] = rt
+            saving[:units] = savet
+        if objective < lowest:
+            lowest = objective
+            xs[:] = xt
+        elif newton and iteration > 1:
+            # Newton left its basin: go on by IRLS from the best point
+            newton = False
+            xt[:] = xs
+            for u in range(units):
+                y[u] = 0.0
+            for i in range(m):
+                y[unit[i]] += d[i] * xt[i] * xt[i]
+            for u in range(units):
+                y[u] = np.sqrt(y[u])
+            water_fill(y, units, group, keep, zt, st)
+        if best >= target or lowest - best <= precision or iteration == iterations:
+            break
+        # the next system
+        count = 0
+        for g in range(groups):
+            budget[g] = keep[g]
+        if newton:
+            for i in range(m):
+                u = unit[i]
+                s = st[group[u]]
+                if xt[i] != 0.0:
+                    moved = 1.0 if xt[i] > 0.0 else -1.0
+                    flipped = iteration > 0 and sign[i] != 0.0 and sign[i] != moved and zt[u] < 1.0
+                    sign[i] = 0.0 if flipped else moved
+                    if flipped:
+                        zt[u] = 0.0
+                        continue
+                elif rt[i] * rt[i] > s * s * d[i]:
+                    sign[i] = 1.0 if rt[i] > 0.0 else -1.0
+                else:
+                    sign[i] = 0.0
+                    continue
+                if zt[u] >= 1.0:
+                    budget[group[u]] -= 1.0
+                active[count] = i
+                count += 1
+        else:
+            for i in range(m):
+                u = unit[i]
+                if zt[u] == 0.0 and savet[u] > st[group[u]] ** 2:
+                    zt[u] = 0.05  # an idle unit that would save more than the price of its budget comes back
+                if zt[u] > 1e-9:
+                    active[count] = i
+                    count += 1
+        for a in range(count):
+            i = active[a]
+            for t in range(a, count):
+                work[a, t] = q[i, active[t]]
+            rhs[a] = b[i]
+            u = unit[i]
+            if newton:
+                g = group[u]
+                if zt[u] >= 1.0 or budget[g] < 0.5:
+                    work[a, a] += d[i]
+                    slope[a] = 0.0
+                else:
+                    slope[a] = np.sqrt(d[i] / budget[g]) * sign[i]
+            else:
+                work[a, a] += d[i] / zt[u]
+        if newton:
+            for a in range(count):
+                if slope[a] != 0.0:
+                    g = group[unit[active[a]]]
+                    for t in range(a, count):
+                        if slope[t] != 0.0 and group[unit[active[t]]] == g:
+                            work[a, t] += slope[a] * slope[t]
+        for a in range(count):
+            work[a, a] *= 1.0 + 1e-14  # keeps the factorisation alive where Q is singular; any x is allowed
+        if not factor(work, count):
+            break
+        solve(work, count, rhs)
+        for i in range(m):
+            xt[i] = 0.0
+        for a in range(count):
+            xt[active[a]] = rhs[a]
+    return best
