@@ -7,7 +7,6 @@ from typing import ClassVar
 import numpy as np
 from pvq.bounds.gram import FloatArray
 from pvq.bounds.problem import Problem
-from scipy.optimize import brentq
 
 from ..base import Options
 from .factors import inverse_factor, undamped_inverse_factor
@@ -69,6 +68,8 @@ def sharpness(n: int, samples: int) -> float:
 
     The logarithm of the right side falls in rho from 2 n at 1 to 0, so the root is unique.
     """
+    from scipy.optimize import brentq  # slow to load, `pvq solvers` does not need it
+
     wanted = min(np.log(samples), 2 * n * (1 - 1e-9))
 
     def excess(log_rho: float) -> float:
