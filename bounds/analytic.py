@@ -14,7 +14,7 @@ from .codebooks import FIXED_BITS, INT_GRIDS, Codebook, codebook
 from .distributions import Distribution, Empirical
 from .errors import ProblemError
 from .gram import FloatArray
-from .ranges import fit_grid
+from .ranges import fit_sorted
 from .sqnr import sqnr_db
 
 FULL_BITS = 16
@@ -110,10 +110,10 @@ def fit_range(source: Distribution, book: Codebook) -> FittedGrid:
     Brent's bounded search in the lowest valleys. Samples take the search that every weight tensor takes.
     """
     if isinstance(source, Empirical):
-        fitted = fit_grid(source.values[None, :], book)
-        scale, zero = float(fitted.scale[0, 0]) * source.largest, float(fitted.zero[0, 0])
+        scales, zeros = fit_sorted(source.values[None, :], book)
+        scale, zero = float(scales[0]) * source.largest, float(zeros[0])
         levels = scale * (book.levels - zero)
-        return FittedGrid(scale, zero, levels, quantization_error(source, levels))
+        return FittedGrid(scale, zero, levels, source.rounding_error(levels))
     count = len(book.levels)
 
     def error_of(scale: float) -> float:

@@ -13,6 +13,7 @@ from scipy import special, stats
 
 from .errors import ProblemError
 from .gram import FloatArray
+from .student import student_partial
 
 NAMES = "normal, laplace, uniform, student-t:DF, truncated-student-t:DF,RANGE or a file of samples"
 
@@ -203,42 +204,6 @@ class TruncatedStudentT(Symmetric):
         return np.asarray(self.quantile(generator.random(count)))
 
 
-def student_partial(df: float, order: int, x: FloatArray) -> FloatArray:
-    """Integral A_p of t^p f(t) over 0 <= t <= x, f the t density, x >= 0 finite.
-
-    Few degrees of freedom: A_p = f(0) x^(p+1)/(p+1) 2F1((p+1)/2, (df+1)/2; (p+3)/2; -x^2/df), from t^2 = u x^2.
-    Else, for x < 1, Pfaff's transformation of it: f(x) x^(p+1)/(p+1) 2F1(1, (df+1)/2; (p+3)/2; x^2/(df+x^2)), a
-    series of positive terms; and beyond, by parts with g(t) = -(df + t^2) f(t) / (df - 1), an antiderivative of
-    t f(t): A_1 = g(x) - g(0), A_p (df - p) = (df - 1) x^(p-1) g(x) + (p - 1) df A_{p-2}. (2F1 itself overflows for
-    many degrees of freedom, and by parts a small x loses its digits.)
-    """
-    x = np.asarray(x, dtype=np.float64)
-    at_zero = float(stats.t.pdf(0.0, df))
-    half = (order + 3) / 2
-    if df < max(3, order + 2):
-        factor = special.hyp2f1((order + 1) / 2, (df + 1) / 2, half, -x * x / df)
-        return np.asarray(at_zero * x ** (order + 1) / (order + 1) * factor)
-    density = at_zero * np.exp(-(df + 1) / 2 * np.log1p(x * x / df))
-    near = x < 1
-    ratio = x[near] ** 2 / (df + x[near] ** 2)
-    series = term = np.ones(len(ratio))
-    for k in range(30):  # terms shrink by at least 1/(1 + df) <= 1/4 in the end: 4^-30 is below an ulp
-        term = term * ratio * (((df + 1) / 2 + k) / (half + k))
-        series = series + term
-    value = density * x ** (order + 1) / (order + 1)
-    value[near] *= series
-    x, density = x[~near], density[~near]
-    g = -(df + x * x) * density / (df - 1)
-    if order == 0:
-        value[~near] = special.stdtr(df, x) - 0.5
-    elif order == 1:
-        value[~near] = g + df * at_zero / (df - 1)
-    else:
-        lower = student_partial(df, order - 2, x)
-        value[~near] = ((df - 1) * x ** (order - 1) * g + (order - 1) * df * lower) / (df - order)
-    return np.asarray(value)
-
-
 class Empirical(Distribution):
     """The samples themselves, each with the same probability: sums, no fitted density."""
 
@@ -283,6 +248,14 @@ class Empirical(Distribution):
         pruned = count - math.floor(count * (1 - share) + 1e-9)
         threshold = float(magnitude[pruned - 1]) if pruned else 0.0
         return threshold * self.largest, float(squares[pruned]) / count * self.largest**2
+
+    def rounding_error(self, levels: FloatArray) -> float:
+        """E[(x - Q(x))^2] sample by sample: as `quantization_error`, without its cancellation near 0."""
+        levels = levels / self.largest
+        cuts = np.searchsorted(self.values, (levels[:-1] + levels[1:]) / 2, side="right")
+        counts = np.diff(np.concatenate([[0], cuts, [len(self.values)]]))
+        difference = self.values - np.repeat(levels, counts)
+        return float(difference @ difference) / len(self.values) * self.largest**2
 
     def sample(self, count: int, generator: np.random.Generator) -> FloatArray:
         return generator.choice(self.values, count) * self.largest

@@ -83,11 +83,17 @@ def fit_grid(
             assert gram_of_row is not None
             pair = _gram_search(weight[:, inputs], codebook, blocks, grams, gram_of_row, inputs)
         elif method == "mse":
-            pair = _mse_search(np.sort(blocks, axis=1), codebook.levels, codebook.shifted, COARSE, *FINE)
+            pair = fit_sorted(np.sort(blocks, axis=1), codebook)
         else:
             pair = candidate(codebook, blocks.min(axis=1), blocks.max(axis=1), np.ones(rows))
         scale[:, g], zero[:, g] = pair
     return LayerGrid(codebook, scale, zero, group_size)
+
+
+def fit_sorted(values: FloatArray, codebook: Codebook) -> tuple[FloatArray, FloatArray]:
+    """(rows,) scales and zero points of least squared rounding error for (rows, n) values, each row sorted."""
+    scale, zero = _mse_search(values, codebook.levels, codebook.shifted, COARSE, *FINE)
+    return scale, zero
 
 
 def _group_size(granularity: str, n: int) -> int:
@@ -128,10 +134,24 @@ def _cover(levels, shifted, least, most, fraction):  # type: ignore[no-untyped-d
 
 @numba.njit(cache=True, nogil=True)
 def _squared_error(values, sum1, sum2, levels, scale, zero):  # type: ignore[no-untyped-def]
-    """Sum of squared rounding errors of sorted values, cell by cell from prefix sums: O(L log N)."""
+    """Sum of squared rounding errors of sorted values, by cells from prefix sums, O(L log N), or by values.
+
+    A value midway between two levels goes to the lower one.
+    """
     total = 0.0
     start = 0
     count = len(levels)
+    if len(values) <= 4 * count:  # few values: one walk along both, O(L + N), is quicker
+        level = scale * (levels[0] - zero)
+        for value in values:
+            while start + 1 < count:
+                above = scale * (levels[start + 1] - zero)
+                if value <= (level + above) / 2:
+                    break
+                level = above
+                start += 1
+            total += (value - level) ** 2
+        return total
     for j in range(count):
         level = scale * (levels[j] - zero)
         end = len(values)
@@ -188,7 +208,7 @@ def _gram_search(
     Starts from the scales of least squared rounding error, so the layer error is never above theirs.
     """
     least, most = blocks.min(axis=1), blocks.max(axis=1)
-    scale, zero = _mse_search(np.sort(blocks, axis=1), book.levels, book.shifted, COARSE, *FINE)
+    scale, zero = fit_sorted(np.sort(blocks, axis=1), book)
     best = _layer_error(weight, book, scale, zero, grams, gram_of_row, cut)
     fraction = np.ones(len(best))
     for stage in GRAM_STEPS:

@@ -84,6 +84,25 @@ def load_weights(module: nn.Module, path: str | os.PathLike[str]) -> None:
     LayerError
         The file cannot be read as tensors, or does not fit the module.
     """
+    state = read_state(path)
+    try:
+        missing, unexpected = module.load_state_dict(state, strict=False)
+    except RuntimeError as error:
+        lines = str(error).splitlines()
+        raise LayerError(f"{path}: does not fit the model: {lines[1 if len(lines) > 1 else 0].strip()}") from None
+    problems = [f"{what} {shorten(names)}" for what, names in (("no", missing), ("unknown", unexpected)) if names]
+    if problems:
+        raise LayerError(f"{path}: does not fit the model: {'; '.join(problems)}")
+
+
+def read_state(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """What a state dict or a safetensors file holds, by name; never unpickled beyond tensors.
+
+    Raises
+    ------
+    LayerError
+        The file cannot be read as tensors.
+    """
     import torch
 
     path = Path(path)
@@ -107,15 +126,7 @@ def load_weights(module: nn.Module, path: str | os.PathLike[str]) -> None:
             state = state[wrapper]
     if not isinstance(state, Mapping):
         raise LayerError(f"{path}: holds a {type(state).__name__}, expected a state dict")
-    state = {str(name).removeprefix("module."): value for name, value in state.items()}
-    try:
-        missing, unexpected = module.load_state_dict(state, strict=False)
-    except RuntimeError as error:
-        lines = str(error).splitlines()
-        raise LayerError(f"{path}: does not fit the model: {lines[1 if len(lines) > 1 else 0].strip()}") from None
-    problems = [f"{what} {shorten(names)}" for what, names in (("no", missing), ("unknown", unexpected)) if names]
-    if problems:
-        raise LayerError(f"{path}: does not fit the model: {'; '.join(problems)}")
+    return {str(name).removeprefix("module."): value for name, value in state.items()}
 
 
 def shorten(names: list[str], most: int = 8) -> str:
