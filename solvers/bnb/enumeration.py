@@ -8,20 +8,19 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from pvq.bounds.cholesky import cholesky_margin
-from pvq.bounds.gram import BoolArray, FloatArray
+from pvq.bounds.gram import BoolArray, FloatArray, IntArray
 from pvq.bounds.problem import Problem
 
 from ..base import Clock, Options, fallback_point
 from ..empirical.local_search import polish_grid, values_of
 from ..result import Outcome, Status
 from .plan import Plan, layer_plan, make_plan
-from .search import bound_ahead, children, enter, search, use
+from .search import children, enter, move, search, search_even, use
 
 CHUNK = 200_000  # nodes between two looks at the clock: a few milliseconds
 QUICK = 2_000_000  # nodes of the plain search before nodes are ranked: rows that need fewer never pay for it
 OPEN = 4_000  # ranked nodes: enough to raise the bound and to search the most promising first
-EVEN = 1e-12  # a level may be this share of a step off its even place: rounding of scale * integer
+EVEN = 1e-14  # values may be this share of the largest off their even place: rounding of scale * integer
 
 
 def prepare_grid(problem: Problem) -> None:
@@ -49,17 +48,25 @@ def solve_grid(problem: Problem, options: Options, start: FloatArray | None) -> 
     clock = Clock(options)
     points = [fallback_point(problem)] + ([start] if start is not None and problem.is_feasible(start) else [])
     x = min((polish_grid(problem, point) for point in points), key=problem.error)
-    tree = Tree(problem, layer_plan(problem), x, options.gap)
+    tree = _tree(problem, layer_plan(problem), x, options.gap)
     status = tree.quick(clock, min(QUICK, options.node_limit or QUICK))
     if status is Status.NODE_LIMIT and (options.node_limit is None or tree.nodes < options.node_limit):
         outside = _outside(problem)
         if outside.any():
-            tree = Tree(problem, make_plan(problem.hessian, outside), tree.x, options.gap, tree.nodes)
+            tree = _tree(problem, make_plan(problem.hessian, outside), tree.x, options.gap, tree.nodes)
             status = tree.quick(clock, QUICK)
         if status is Status.NODE_LIMIT:
             status = tree.ranked(clock, options.node_limit)
     eta = tree.slack()
     return Outcome(tree.x, max(0.0, tree.lower - eta), status, tree.nodes, {"eta": eta})
+
+
+def _tree(problem: Problem, plan: Plan, x: FloatArray, gap: float, nodes: int = 0) -> Tree:
+    """The search on the restated, fast grid, unless its rounding would spoil the claim (rows of next to no weight)."""
+    tree = Tree(problem, plan, x, gap, nodes)
+    if tree.slack() <= gap / 4 * tree.start_error:
+        return tree
+    return Tree(problem, plan, x, gap, nodes, even=False)
 
 
 def _outside(problem: Problem) -> BoolArray:
@@ -73,42 +80,67 @@ def _outside(problem: Problem) -> BoolArray:
 
 @dataclass(frozen=True, eq=False)
 class _Grid:
-    """Values at each position, in the form the kernels take."""
+    """Values at each position; evenly spaced ones become 0, 1, ..., top, and the row is restated in steps."""
 
-    arrays: tuple[Any, ...]
-    least: FloatArray
-    most: FloatArray
+    values: FloatArray
+    """(groups, L) sorted."""
+    count: IntArray
+    group: IntArray
+    """(n,) row of `values` at each position."""
+    top: float
+    """Largest value where all positions have the values 0, 1, ..., top; else 0."""
+    origin: FloatArray
+    """(n,) what value 0 stands for, in units of weights."""
+    step: FloatArray
+    """(n,) what one unit stands for."""
+    deviation: float
+    """Largest distance between a value and what the restated row takes it for, in units of weights."""
 
     @classmethod
-    def of(cls, problem: Problem, plan: Plan) -> _Grid:
+    def of(cls, problem: Problem, plan: Plan, even: bool) -> _Grid:
         values, count, group = values_of(problem)
         group = np.ascontiguousarray(group[plan.order])
-        low, most = values[group, 0], values[group, count[group] - 1]
-        step = (most - low) / np.maximum(count[group] - 1, 1)
-        place = (
-            values[:, :1]
-            + np.arange(values.shape[1])
-            * ((values[range(len(count)), count - 1] - values[:, 0]) / np.maximum(count - 1, 1))[:, None]
-        )
-        counted = np.arange(values.shape[1]) < count[:, None]
-        scale = np.abs(values).max() + 1e-300
-        uniform = bool((np.abs(place - values)[counted] <= EVEN * scale).all())
-        per_step = np.where(step > 0, 1 / np.where(step > 0, step, 1), 0.0)
-        top = (count[group] - 1).astype(np.float64)
-        arrays = (values, count, group, uniform, low, step, per_step, top)
-        return cls(arrays, low, most)
+        n, size = problem.n, values.shape[1]
+        last = values[:, -1:]
+        step = (last - values[:, :1]) / max(size - 1, 1)
+        off = np.abs(values[:, :1] + np.arange(size) * step - values)
+        if (
+            even
+            and problem.sparsity is None
+            and (count == size).all()
+            and (off <= EVEN * np.abs(values).max()).all()
+        ):
+            steps = np.arange(float(size))[None, :]
+            deviation = float(off.max()) + 2 * float(np.finfo(np.float64).eps * np.abs(values).max())
+            first = np.zeros(n, np.int64)
+            return cls(steps, count[:1], first, size - 1.0, values[group, 0], step[group, 0], deviation)
+        return cls(values, count, group, 0.0, np.zeros(n), np.ones(n), 0.0)
+
+    @property
+    def arrays(self) -> tuple[Any, ...]:
+        """In the form the kernels take."""
+        return self.values, self.count, self.group, self.top
+
+    @property
+    def farthest(self) -> FloatArray:
+        """(n,) largest absolute value at each position, in its units."""
+        return np.abs(self.values).max(axis=1)[self.group]
 
 
 class Tree:
     """The search of one row in the order of one plan."""
 
-    def __init__(self, problem: Problem, plan: Plan, x: FloatArray, gap: float, nodes: int = 0) -> None:
+    def __init__(
+        self, problem: Problem, plan: Plan, x: FloatArray, gap: float, nodes: int = 0, even: bool = True
+    ) -> None:
         n = problem.n
         self.problem, self.plan, self.shrink = problem, plan, 1 - gap / 2
-        self.weight = np.ascontiguousarray(problem.weight[plan.order])
-        self.grid = _Grid.of(problem, plan)
-        self.plan_arrays = (plan.pivot, plan.slope, plan.diagonal)
-        self.pattern, self.saving = _pattern(problem, plan)
+        self.grid = grid = _Grid.of(problem, plan, even)
+        self.weight = (problem.weight[plan.order] - grid.origin) / grid.step
+        pivot, diagonal = plan.pivot * grid.step**2, plan.diagonal * grid.step**2
+        self.slope = plan.slope * (grid.step[:, None] / grid.step[None, :])
+        self.pattern, saving = _pattern(problem, plan)
+        self._problem = ((pivot, self.slope, diagonal), grid.arrays, self.pattern, saving)
         self.start_error = problem.error(x)
         self.start = x
         self.lower = 0.0
@@ -130,12 +162,12 @@ class Tree:
         """(n,) best point."""
         if self.found[0] < 0:
             return self.start
-        values, _, group = self.grid.arrays[:3]
+        values, _, group = values_of(self.problem)
         x = np.empty(self.problem.n)
-        x[self.plan.order] = values[group, self.found]
+        x[self.plan.order] = values[group[self.plan.order], self.found]
         return x if self.problem.error(x) < self.start_error else self.start
 
-    def _stand(self, m: int, centres: FloatArray, partial: float, index: FloatArray) -> None:
+    def _stand(self, m: int, centres: FloatArray, partial: float, index: IntArray) -> None:
         """Stand at a node with m undecided positions."""
         self.where[0] = self.where[1] = m
         self.where[3] = 0
@@ -152,8 +184,11 @@ class Tree:
             chunk = CHUNK if end is None else min(CHUNK, end - self.nodes)
             if chunk <= 0:
                 return Status.NODE_LIMIT
-            search(chunk, self.where, self.bounds, self.centres, self.partial, self.left, self.right, self.index,
-                   self.found, self.plan_arrays, self.grid.arrays, self.pattern, self.saving, self.shrink)  # fmt: skip
+            state = (self.centres, self.partial, self.left, self.right, self.index, self.found)
+            if self.grid.top > 0:
+                search_even(chunk, self.where, self.bounds, *state, self._problem[0], self.grid.top, self.shrink)
+            else:
+                search(chunk, self.where, self.bounds, *state, *self._problem, self.shrink)
             if self.where[3]:
                 return Status.OPTIMAL
             ended = clock.ended()
@@ -164,7 +199,7 @@ class Tree:
         """Search everything with a limit on nodes."""
         n = self.problem.n
         self._stand(n, self.weight, 0.0, self.index)
-        root = bound_ahead(n, self.weight, self.plan.diagonal, self.grid.arrays, self.pattern, self.saving)
+        root = move(n, self.weight, np.empty(n), np.zeros(n), 0.0, self._problem[0][2][n], *self._problem[1:])
         self.lower = min(root, self.bounds[1])
         status = self._search(clock, nodes)
         if status is Status.OPTIMAL:
@@ -182,8 +217,7 @@ class Tree:
             if m == 1:
                 finished.append((bound, next(ticket), m, partial, centres, index))
                 continue
-            found = children(m, centres, partial, bound, self.bounds[1], index, self.plan_arrays, self.grid.arrays,
-                             self.pattern, self.saving)  # fmt: skip
+            found = children(m, centres, partial, bound, self.bounds[1], index, *self._problem)
             for child_bound, cost, pick, child in zip(*found, strict=True):
                 below = index.copy()
                 below[m - 1] = pick
@@ -204,30 +238,34 @@ class Tree:
     def slack(self) -> float:
         """How much float64 may have raised the bound of a cut node, in units of error.
 
-        Three parts, with u_i = w_i - x_i, |u_i| <= min(sqrt(U (H^-1)_ii), box) for every x of error at most U:
-        the factor is that of H + E with |E_ij| <= (n + 2) eps sqrt(H_ii H_jj) (Higham, Accuracy and Stability,
-        theorem 10.3), which changes e by at most (n + 2) eps (sum_i sqrt(H_ii) |u_i|)^2; the diagonal proves
-        H_m - D only up to 4 margin diag(H) (`largest_diagonal`); and centres carry errors delta that grow with the
-        recursion s <- s + slope (s_m - x_m), so that sum pivot ((s - x)^2) is off by at most
-        2 sqrt(U sum pivot delta^2) + sum pivot delta^2.
+        Let delta_i = s_i - x_i be the deviations at which x is decided and U the upper end; only x with e(x) < U
+        matter. With the plan's numbers taken as exact, the search adds up sum_i p_i delta_i^2 while
+        e(x) = delta' V'HV delta, so the two differ by at most |delta|' residual |delta|. If the residual is below
+        half of diag(p) (in the norm scaled by p), e(x) >= sum p_i delta_i^2 / 2, so |delta_i| <= sqrt(2 U / p_i);
+        without that, |delta| <= |V^-1| |w - x|, x in the box. Centres are rounded when they are restated and at
+        each move, which moves the sum by at most 2 sqrt(2 U sum p_i r_i^2) + sum p_i r_i^2, r the rounding carried
+        along; an evenly restated grid moves sqrt(e) by at most sum_j sqrt(h_jj) deviation. Sums of at most 2 n
+        non-negative terms are off by 4 n eps of themselves. The diagonals are proven below H (`proves_below`).
         """
-        plan, n, eps = self.plan, self.problem.n, float(np.finfo(np.float64).eps)
+        plan, grid, n, eps = self.plan, self.grid, self.problem.n, float(np.finfo(np.float64).eps)
         upper = float(self.bounds[0])
-        size = np.diag(plan.hessian)
-        box = np.maximum(np.abs(self.weight - self.grid.least), np.abs(self.weight - self.grid.most))
-        u = np.minimum(np.sqrt(upper * plan.inverse_diagonal), box)
-        factor = (n + 2) * eps * float((np.sqrt(size) * u).sum()) ** 2
-        margin = 4 * cholesky_margin(n) * float((size * u**2).sum())
-        delta, centre, summed = np.zeros(n), np.abs(self.weight), 0.0
+        box = (np.abs(self.weight) + grid.farthest) * grid.step
+        root, size = np.sqrt(plan.pivot), np.diag(plan.hessian)
+        delta = plan.unit @ box
+        if np.linalg.norm(plan.residual / np.outer(root, root)) <= 0.5:
+            delta = np.minimum(delta, np.sqrt(2 * upper) / root)
+        factor = float(delta @ plan.residual @ delta)
+        centre, summed = np.abs(self.weight), 0.0
+        carried = np.zeros(n) if grid.top == 0 else 4 * eps * (centre + np.abs(grid.origin) / grid.step)
         for i in range(n - 1, -1, -1):
-            summed += plan.pivot[i] * delta[i] ** 2
-            reach = min(
-                np.sqrt(upper / plan.pivot[i]), centre[i] + max(abs(self.grid.least[i]), abs(self.grid.most[i]))
-            )
-            slope = np.abs(plan.slope[i, :i])
-            centre[:i] += slope * reach
-            delta[:i] += slope * delta[i] + eps * (centre[:i] + 3 * slope * reach)
-        return factor + margin + 2 * float(np.sqrt(upper * summed)) + float(summed) + 4 * n * eps * upper
+            summed += plan.pivot[i] * (grid.step[i] * carried[i]) ** 2
+            slope = np.abs(self.slope[i, :i])
+            jump = slope * (delta[i] / grid.step[i] + carried[i])
+            centre[:i] += jump
+            carried[:i] += slope * carried[i] + eps * (centre[:i] + 4 * jump)
+        rounding = 2 * float(np.sqrt(2 * upper * summed)) + float(summed) + 4 * n * eps * upper
+        moved = grid.deviation * float(np.sqrt(size).sum())
+        return factor + rounding + 2 * moved * float(np.sqrt(upper)) + moved**2
 
 
 def _pattern(problem: Problem, plan: Plan) -> tuple[tuple[Any, ...], FloatArray]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from pvq.bounds.diagonal import largest_diagonal
+from pvq.bounds.diagonal import largest_diagonal, proves_below
 from pvq.bounds.gram import BoolArray, FloatArray, IntArray
 from pvq.bounds.problem import Problem
 
@@ -29,8 +29,11 @@ class Plan:
     """(n, n) row i holds H_i^-1 H[:i, i] in its first i entries."""
     diagonal: FloatArray
     """(n + 1, n) row m holds d >= 0 with H_m - diag(d) positive semidefinite."""
-    inverse_diagonal: FloatArray
-    """(n,) diagonal of H^-1."""
+    residual: FloatArray
+    """(n, n) |V' H V - diag(pivot)| with its own rounding, where u = V delta turns the decisions' deviations
+    delta_i = s_i - x_i into u = w - x: how far the stored numbers are from H."""
+    unit: FloatArray
+    """(n, n) |V^-1|."""
 
 
 def layer_plan(problem: Problem) -> Plan:
@@ -54,9 +57,21 @@ def make_plan(hessian: FloatArray, first: BoolArray | None = None) -> Plan:
         # H_i^-1 h = L_i'^-1 (L_i^-1 h), and L_i^-1 h is the i-th row of the factor
         slope[i, :i] = inverse[:i, :i].T @ root[i, :i]
     diagonal = np.zeros((n + 1, n))
-    for m in range(1, n + 1):
-        diagonal[m, :m] = h[0, 0] if m == 1 else largest_diagonal(np.ascontiguousarray(h[:m, :m]))
-    return Plan(order, h, np.diag(root) ** 2, slope, np.maximum(diagonal, 0.0), (inverse**2).sum(axis=0))
+    diagonal[1, 0] = h[0, 0]
+    for m in range(2, n + 1):
+        block = np.ascontiguousarray(h[:m, :m])
+        d = np.maximum(largest_diagonal(block), 0.0)
+        if proves_below(
+            block, d
+        ):  # else keep 0, which needs no proof: singular blocks have next to nothing to give
+            diagonal[m, :m] = d
+    pivot = np.diag(root) ** 2
+    v = np.eye(n) - slope.T
+    # three products and sums of at most n terms each: Higham, Accuracy and Stability of Numerical Algorithms, 3.5
+    rounding = 3 * n * np.finfo(np.float64).eps * (np.abs(v).T @ np.abs(h) @ np.abs(v) + np.diag(pivot))
+    residual = np.abs(v.T @ h @ v - np.diag(pivot)) + rounding
+    unit = np.abs(root.T / np.diag(root)[:, None])
+    return Plan(order, h, pivot, slope, diagonal, residual, unit)
 
 
 def _cholesky(h: FloatArray) -> FloatArray:

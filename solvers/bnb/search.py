@@ -23,12 +23,16 @@ def _nearest(values, count, s):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True, fastmath=FASTMATH)
-def _ahead_uniform(m, s, d, low, step, per_step, top):  # type: ignore[no-untyped-def]
-    """sum_j d_j dist(s_j, grid_j)^2 for evenly spaced grids."""
+def _move_even(m, s, out, slope, difference, d, top):  # type: ignore[no-untyped-def]
+    """Move the centres and return sum_j d_j dist(s_j, {0, ..., top})^2, in one pass that vectorises."""
     total = 0.0
     for j in range(m):
-        index = min(max(np.rint((s[j] - low[j]) * per_step[j]), 0.0), top[j])
-        distance = s[j] - (low[j] + index * step[j])
+        centre = s[j] + slope[j] * difference
+        out[j] = centre
+        level = np.rint(centre)
+        level = level if level > 0.0 else 0.0
+        level = level if level < top else top
+        distance = centre - level
         total += d[j] * distance * distance
     return total
 
@@ -45,7 +49,9 @@ def _ahead(m, s, d, values, count, group):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True, fastmath=FASTMATH)
-def _ahead_budget(m, s, d, values, count, group, unit, unit_used, group_used, keep, by_group, start, saving):  # type: ignore[no-untyped-def]
+def _ahead_budget(  # type: ignore[no-untyped-def]
+    m, s, d, values, count, group, unit, unit_used, group_used, keep, by_group, start, saving
+):
     """The same where a group of units may have only so many non-zeros: all zero, less the largest savings."""
     total = 0.0
     saving[:] = 0.0
@@ -77,24 +83,18 @@ def _ahead_budget(m, s, d, values, count, group, unit, unit_used, group_used, ke
 
 
 @numba.njit(cache=True, nogil=True)
-def bound_ahead(m, s, plan_d, grid, pattern, saving):  # type: ignore[no-untyped-def]
-    """Lower bound of what positions 0 ... m - 1 will still add."""
-    values, count, group, uniform, low, step, per_step, top = grid
+def move(m, s, out, slope, difference, d, grid, pattern, saving):  # type: ignore[no-untyped-def]
+    """Move the centres of positions 0 ... m - 1 after a decision; return a lower bound of what they will add."""
+    values, count, group, top = grid
     unit, unit_group, unit_used, group_used, keep, by_group, start = pattern
-    if len(keep) > 0:
-        total = _ahead_budget(
-            m, s, plan_d[m], values, count, group, unit, unit_used, group_used, keep, by_group, start, saving
-        )
-        return max(total, 0.0)
-    if uniform:
-        return _ahead_uniform(m, s, plan_d[m], low, step, per_step, top)
-    return _ahead(m, s, plan_d[m], values, count, group)
-
-
-@numba.njit(cache=True, nogil=True, fastmath=FASTMATH)
-def _move(m, s, out, slope, difference):  # type: ignore[no-untyped-def]
+    if top > 0.0:
+        return _move_even(m, s, out, slope, difference, d, top)
     for j in range(m):
         out[j] = s[j] + slope[j] * difference
+    if len(keep) > 0:
+        used = (unit, unit_used, group_used, keep, by_group, start)
+        return max(_ahead_budget(m, out, d, values, count, group, *used, saving), 0.0)
+    return _ahead(m, out, d, values, count, group)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -128,7 +128,7 @@ def unchoose(i, value, pattern):  # type: ignore[no-untyped-def]
 @numba.njit(cache=True, nogil=True)
 def enter(m, centre, grid, left, right):  # type: ignore[no-untyped-def]
     """Start the zigzag over the values of position m - 1 at the one nearest to its centre."""
-    values, count, group, uniform, low, step, per_step, top = grid
+    values, count, group, top = grid
     g = group[m - 1]
     near = _nearest(values[g], count[g], centre)
     left[m] = near
@@ -136,7 +136,9 @@ def enter(m, centre, grid, left, right):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True)
-def search(budget, where, bounds, centres, partial, left, right, index, best, plan, grid, pattern, saving, shrink):  # type: ignore[no-untyped-def]
+def search(  # type: ignore[no-untyped-def]
+    budget, where, bounds, centres, partial, left, right, index, best, plan, grid, pattern, saving, shrink
+):
     """Depth-first Schnorr-Euchner search below the node in `where`; run again to go on.
 
     where : [undecided positions m, m of the subtree's root, nodes, done]; bounds : [upper, threshold], pruned at
@@ -144,7 +146,7 @@ def search(budget, where, bounds, centres, partial, left, right, index, best, pl
     positions; left and right are the next values of the zigzag on both sides.
     """
     pivot, slope, diagonal = plan
-    values, count, group, uniform, low, step, per_step, top = grid
+    values, count, group, top = grid
     m, root = where[0], where[1]
     end = where[2] + budget
     while where[2] < end:
@@ -181,8 +183,8 @@ def search(budget, where, bounds, centres, partial, left, right, index, best, pl
             unchoose(i, values[g, pick], pattern)
             continue
         child = centres[i]
-        _move(i, centres[m], child, slope[i], difference)
-        if cost + bound_ahead(i, child, diagonal, grid, pattern, saving) >= bounds[1]:
+        ahead = move(i, centres[m], child, slope[i], difference, diagonal[i], grid, pattern, saving)
+        if cost + ahead >= bounds[1]:
             unchoose(i, values[g, pick], pattern)
             continue
         partial[i] = cost
@@ -191,10 +193,73 @@ def search(budget, where, bounds, centres, partial, left, right, index, best, pl
     where[0] = m
 
 
+@numba.njit(cache=True, nogil=True, fastmath=FASTMATH)
+def search_even(  # type: ignore[no-untyped-def]
+    budget, where, bounds, centres, partial, left, right, index, best, plan, top, shrink
+):
+    """`search` for the values 0, 1, ..., top everywhere and no budgets: the same tree, many times faster.
+
+    Written out because slices and calls would cost more than the arithmetic of a node.
+    """
+    pivot, slope, diagonal = plan
+    m, root, nodes = where[0], where[1], where[2]
+    end = nodes + budget
+    last = int(top)
+    threshold = bounds[1]
+    while nodes < end:
+        i = m - 1
+        centre = centres[m, i]
+        l, r = left[m], right[m]
+        if l >= 0 and (r > last or centre - l <= r - centre):
+            pick = l
+            left[m] = l - 1
+            cost = partial[m] + pivot[i] * (centre - l) * (centre - l)
+        elif r <= last:
+            pick = r
+            right[m] = r + 1
+            cost = partial[m] + pivot[i] * (centre - r) * (centre - r)
+        else:
+            pick = -1
+            cost = np.inf
+        if not cost < threshold:
+            if m == root:
+                where[3] = 1
+                break
+            m += 1
+            continue
+        nodes += 1
+        index[i] = pick
+        if m == 1:
+            bounds[0] = cost
+            threshold = shrink * cost
+            bounds[1] = threshold
+            best[:] = index
+            continue
+        difference = centre - pick
+        ahead = cost
+        for j in range(i):
+            s = centres[m, j] + slope[i, j] * difference
+            centres[i, j] = s
+            level = np.rint(s)
+            level = level if level > 0.0 else 0.0
+            level = level if level < top else top
+            ahead += diagonal[i, j] * (s - level) * (s - level)
+        if ahead >= threshold:
+            continue
+        partial[i] = cost
+        m = i
+        near = np.rint(centres[m, m - 1])
+        near = near if near > 0.0 else 0.0
+        left[m] = int(near if near < top else top)
+        right[m] = left[m] + 1
+    where[0] = m
+    where[2] = nodes
+
+
 @numba.njit(cache=True, nogil=True)
 def use(m, index, grid, pattern):  # type: ignore[no-untyped-def]
     """Set the used budget to that of the decided positions m ... n - 1."""
-    values, count, group, uniform, low, step, per_step, top = grid
+    values, count, group, top = grid
     pattern[2][:] = 0
     pattern[3][:] = 0
     for i in range(m, len(index)):
@@ -205,7 +270,7 @@ def use(m, index, grid, pattern):  # type: ignore[no-untyped-def]
 def children(m, s, partial, at_least, threshold, index, plan, grid, pattern, saving):  # type: ignore[no-untyped-def]
     """All children of a node that may hold something better: their bounds, errors, values and centres."""
     pivot, slope, diagonal = plan
-    values, count, group, uniform, low, step, per_step, top = grid
+    values, count, group, top = grid
     i = m - 1
     g = group[i]
     use(m, index, grid, pattern)
@@ -219,8 +284,7 @@ def children(m, s, partial, at_least, threshold, index, plan, grid, pattern, sav
             continue
         bound = cost
         if i > 0:
-            _move(i, s, centres[kept], slope[i], difference)
-            bound += bound_ahead(i, centres[kept], diagonal, grid, pattern, saving)
+            bound += move(i, s, centres[kept], slope[i], difference, diagonal[i], grid, pattern, saving)
         unchoose(i, values[g, pick], pattern)
         if bound < threshold:
             bounds[kept], costs[kept], picks[kept] = max(bound, at_least), cost, pick

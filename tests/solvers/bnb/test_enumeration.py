@@ -1,0 +1,169 @@
+"""Enumeration against its definition: every grid point, on regular and on degenerate rows."""
+
+import dataclasses
+import itertools
+
+import numpy as np
+import pytest
+from pvq.bounds.gram import Gram
+from pvq.bounds.grid import Grid
+from pvq.bounds.problem import Problem
+from pvq.bounds.sparsity import Sparsity
+from pvq.solvers.base import Options
+from pvq.solvers.bnb import BranchAndBound
+from pvq.solvers.brute import Brute
+from pvq.solvers.result import Status
+
+KINDS = ("regular", "singular", "duplicated", "dead", "ill-conditioned", "ties")
+
+
+def gram(rng, n, kind):
+    a = rng.standard_normal((max(1, n - 2) if kind == "singular" else 30, n))
+    if kind == "duplicated":
+        a[:, 0] = a[:, -1]
+    if kind == "dead":
+        a[:, rng.integers(n)] = 0
+    if kind == "ill-conditioned":
+        a *= 10.0 ** rng.uniform(-4, 0, n)
+    return Gram.from_array(a.T @ a / len(a))
+
+
+def weights(rng, n, kind):
+    w = rng.standard_normal(n) * rng.choice([0.5, 1, 3])  # 3: far outside the grid
+    return np.round(2 * w) / 2 + 0.25 if kind == "ties" else w
+
+
+def even_grid(rng, n):
+    groups = int(rng.integers(1, 3))
+    return Grid(np.arange(-2, 2) * rng.uniform(0.3, 1, (groups, 1)), rng.integers(0, groups, n))
+
+
+def uneven_grid(rng, n):
+    groups = int(rng.integers(1, 3))
+    levels = np.sort(
+        np.stack([rng.choice(np.arange(-9, 9) * 0.37, 4, replace=False) for _ in range(groups)]), axis=1
+    )
+    return Grid(levels, rng.integers(0, groups, n))
+
+
+def check(problem):
+    """Both ends hold, and the gap closes except where H is singular: there the rounding slack may be larger."""
+    found, optimum = BranchAndBound().solve(problem), Brute().solve(problem).upper
+    rounding = 1e-12 * problem.reference
+    assert found.lower <= optimum * (1 + 1e-9) + rounding
+    assert optimum <= found.upper * (1 + 1e-9) + rounding
+    assert found.upper <= optimum * (1 + 1e-6) + 2 * rounding
+    assert found.lower >= found.upper * (1 - 1e-4) - rounding
+    if problem.gram.rank == problem.gram.live.sum():
+        assert found.status is Status.OPTIMAL
+    assert problem.is_feasible(found.x)
+
+
+@pytest.mark.parametrize("make_grid", [even_grid, uneven_grid])
+@pytest.mark.parametrize("kind", KINDS)
+def test_grids(kind, make_grid):
+    rng = np.random.default_rng(KINDS.index(kind))
+    for _ in range(40):
+        n = int(rng.integers(2, 7))
+        check(Problem(weights(rng, n, kind), gram(rng, n, kind), make_grid(rng, n)))
+
+
+@pytest.mark.parametrize("make_grid", [even_grid, uneven_grid, None])
+@pytest.mark.parametrize("kind", KINDS)
+def test_grids_and_fixed_weights_under_a_budget(kind, make_grid):
+    rng = np.random.default_rng(KINDS.index(kind))
+    for _ in range(15):
+        grid = make_grid and make_grid(rng, 4)
+        for n, pattern in (
+            (4, Sparsity.row(4, int(rng.integers(0, 5)), update=False)),
+            (4, Sparsity.nm(4, 1, 2, update=False)),
+            (4, Sparsity.blocks(4, 2, 1, update=False)),
+        ):
+            check(Problem(weights(rng, n, kind), gram(rng, n, kind), grid, pattern))
+
+
+@pytest.mark.parametrize(
+    ("grid", "bits"), [("ternary", None), ("fp4-e2m1", None), ("int-asym", 2), ("int-sym", 3)]
+)
+def test_formats(grid, bits):
+    from pvq.bounds.layer_problem import Setting, state_problem
+
+    rng = np.random.default_rng(0)
+    for granularity in ("tensor", "channel", "group:2"):
+        a = rng.standard_normal((20, 4))
+        layer = state_problem(rng.standard_normal((6, 4)), a.T @ a, Setting("quant", bits, grid, granularity))
+        for i in range(6):
+            check(layer.row(i))
+
+
+def hard(seed=0, n=40, sparsity=None):
+    """A row that takes far more than a few thousand nodes."""
+    rng = np.random.default_rng(seed)
+    a = rng.standard_normal((n + 5, n))
+    grid = Grid(np.arange(-2, 2)[None] * 0.7, np.zeros(n, int))
+    return Problem(rng.standard_normal(n), Gram.from_array(a.T @ a / n), grid, sparsity)
+
+
+def test_permuting_the_inputs_does_not_change_the_optimum():
+    problem = hard(n=18)
+    order = np.random.default_rng(1).permutation(18)
+    permuted = Problem(problem.weight[order], Gram.from_array(problem.hessian[np.ix_(order, order)]), problem.grid)
+    assert BranchAndBound().solve(permuted).upper == pytest.approx(BranchAndBound().solve(problem).upper, rel=1e-6)
+
+
+def test_scaling_scales_the_optimum():
+    problem = hard(n=18)
+    scaled = Problem(1e-3 * problem.weight, problem.gram, Grid(1e-3 * problem.grid.levels, problem.grid.group))
+    assert BranchAndBound().solve(scaled).upper == pytest.approx(
+        1e-6 * BranchAndBound().solve(problem).upper, rel=1e-6
+    )
+
+
+def test_more_freedom_never_hurts():
+    solve = BranchAndBound().solve
+    problem = hard(n=16)
+    finer = dataclasses.replace(problem, grid=Grid(np.arange(-4, 4)[None] * 0.35, problem.grid.group))
+    assert solve(finer).upper <= solve(problem).upper * (1 + 1e-6)
+    errors = [solve(dataclasses.replace(problem, sparsity=Sparsity.row(16, k))).upper for k in (0, 2, 5, 9, 16)]
+    assert all(more <= less * (1 + 1e-6) for less, more in itertools.pairwise(errors))
+
+
+@pytest.mark.parametrize("pattern", [None, Sparsity.row(40, 15)])
+def test_limits_leave_a_valid_interval(pattern):
+    """More nodes tighten the interval, and the intervals of all limits overlap."""
+    problem = hard(n=40, sparsity=pattern)
+    results = [BranchAndBound().solve(problem, Options(time_limit=None, node_limit=k)) for k in (1, 500, 20_000)]
+    assert all(result.status is Status.NODE_LIMIT for result in results[:2])
+    assert max(result.lower for result in results) <= min(result.upper for result in results)
+    assert all(result.lower > 0 for result in results)
+    stopped = Options()
+    stopped.stop.set()
+    interrupted = BranchAndBound().solve(hard(n=60), stopped)
+    assert interrupted.status is Status.INTERRUPTED
+    assert 0 < interrupted.lower < interrupted.upper
+
+
+def test_the_ranked_search_agrees_with_the_quick_one(monkeypatch):
+    from pvq.solvers.bnb import enumeration
+
+    quick = [BranchAndBound().solve(hard(seed, 26)) for seed in range(3)]
+    monkeypatch.setattr(enumeration, "QUICK", 200)
+    monkeypatch.setattr(enumeration, "OPEN", 50)
+    for seed, plain in enumerate(quick):
+        ranked = BranchAndBound().solve(hard(seed, 26))
+        assert ranked.status is plain.status is Status.OPTIMAL
+        assert ranked.upper == pytest.approx(plain.upper, rel=1e-6)
+
+
+def test_a_good_start_is_used():
+    problem = hard(n=30)
+    best = BranchAndBound().solve(problem)
+    again = BranchAndBound().solve(problem, Options(node_limit=1), start=best.x)
+    assert again.upper <= best.upper
+
+
+def test_a_row_of_next_to_no_weight_is_still_optimal():
+    """Rows like this exist in real layers; the rounding of an evenly restated grid would drown them."""
+    problem = hard(n=12)
+    tiny = dataclasses.replace(problem, weight=1e-9 * problem.weight)
+    assert BranchAndBound().solve(tiny).status is Status.OPTIMAL
