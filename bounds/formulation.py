@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import pairwise
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -12,8 +13,8 @@ from .errors import ProblemError
 from .gram import BoolArray, FloatArray, Gram, IntArray
 from .problem import Problem, optimal_on_support
 
-# A row of levels is uniform if none is further than this share of a step from its place: levels are float64 products
-# scale * integer, so they are off by a few units in the last place (2^-52 * 2^12 levels < 1e-12).
+# A row of levels is uniform if none is further than this share of a step, times their number, from its place:
+# levels are float64 products scale * integer, so they are off by a few units in the last place.
 UNIFORM = 1e-11
 
 # Largest |x_i - w_i| sqrt(H_ii / U) that the big-M rows may have to allow. The solvers take z = 1e-9 for 0, which
@@ -68,9 +69,9 @@ class Formulation:
 
     @property
     def factor(self) -> FloatArray:
-        """(m, m) F with F'F = Q up to rounding (negative eigenvalues of rounding size become 0)."""
+        """(m, m) upper triangular F with F'F = Q up to rounding (eigenvalues of rounding size may be 0)."""
         values, vectors = np.linalg.eigh(self.quadratic)
-        return np.sqrt(np.maximum(values, 0.0))[:, None] * vectors.T
+        return np.asarray(np.linalg.qr(np.sqrt(np.maximum(values, 0.0))[:, None] * vectors.T, mode="r"))
 
     def objective(self, y: FloatArray) -> float:
         """Objective at y, in units of `unit`."""
@@ -189,7 +190,7 @@ class _Layout:
         mask = np.ones(problem.n, dtype=bool)
         if sparsity is not None:
             z = y[self.z][sparsity.unit]
-            # a unit's score is the sum of its z, which ranks units of one size right; the budget then holds exactly
+            # z is 0 or 1 up to tolerances, so the units with the largest z are those that were kept
             mask = sparsity.best_mask(z) & (z > 0.5)
         if grid is None:
             assert sparsity is not None
@@ -285,7 +286,7 @@ class _Builder:
         return self.finish(smooth, np.ones(sparsity.units), linear, float(share.sum()), [], layout)
 
     def values(self) -> Formulation:
-        """p_i = p_of_x (x_i - origin_i): integers for a uniform grid, else x in its natural unit sqrt(U / H_ii)."""
+        """p_i = p_of_x (x_i - origin_i): integers for a uniform grid, else x in its own unit sqrt(U / H_ii)."""
         problem, grid, sparsity = self.problem, self.problem.grid, self.problem.sparsity
         n, w = problem.n, problem.weight
         reach = radius(problem.gram, self.unit)
@@ -379,7 +380,7 @@ class _Builder:
         for i, values in enumerate(levels):
             if len(values) == 1:
                 values = np.repeat(values, 2)  # the tangent at the only level
-            for a, b in zip(values[:-1], values[1:], strict=True):
+            for a, b in pairwise(values):
                 if sparsity is None:
                     self.row(-a * b, np.inf, (square[i], 1.0), (p[i], -(a + b)))
                 else:
