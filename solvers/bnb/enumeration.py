@@ -62,7 +62,7 @@ def solve_grid(problem: Problem, options: Options, start: FloatArray | None) -> 
 
 
 def _tree(problem: Problem, plan: Plan, x: FloatArray, gap: float, nodes: int = 0) -> Tree:
-    """The search on the restated, fast grid, unless its rounding would spoil the claim (rows of next to no weight)."""
+    """The search on the restated grid, unless its rounding would spoil the claim (rows of next to no weight)."""
     tree = Tree(problem, plan, x, gap, nodes)
     if tree.slack() <= gap / 4 * tree.start_error:
         return tree
