@@ -1,4 +1,4 @@
-"""The picture in the README: proven optima of quantization and pruning at equal compression, and what methods reach.
+"""The README's picture: proven optima of quantization and pruning at equal compression, and what methods reach.
 
     python -m pvq.benchmarks.readme_figure docs/optimum.png
 
