@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 from scipy import special, stats
 
 from .gram import FloatArray
+
+
+@cache
+def density_at_zero(df: float) -> float:
+    """f(0); remembered, because scipy spends more time on its arguments than we on an integral."""
+    return float(stats.t.pdf(0.0, df))
 
 
 def student_partial(df: float, order: int, x: FloatArray) -> FloatArray:
@@ -18,7 +26,7 @@ def student_partial(df: float, order: int, x: FloatArray) -> FloatArray:
     many degrees of freedom, and by parts a small x loses its digits.)
     """
     x = np.asarray(x, dtype=np.float64)
-    at_zero = float(stats.t.pdf(0.0, df))
+    at_zero = density_at_zero(df)
     half = (order + 3) / 2
     if df < max(3, order + 2):
         factor = special.hyp2f1((order + 1) / 2, (df + 1) / 2, half, -x * x / df)

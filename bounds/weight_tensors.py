@@ -30,12 +30,23 @@ class WidthResult:
     prune_error: float
 
     @property
+    def sparsity(self) -> float:
+        return sparsity_of(self.bits)
+
+    @property
     def quant_db(self) -> float | None:
         return sqnr_db(1.0, self.quant_error)
 
     @property
     def prune_db(self) -> float | None:
         return sqnr_db(1.0, self.prune_error)
+
+    @property
+    def advantage_db(self) -> float | None:
+        """SQNR of quantization minus SQNR of pruning; None where either has no error."""
+        if self.quant_db is None or self.prune_db is None:
+            return None
+        return self.quant_db - self.prune_db
 
     @property
     def better(self) -> str:

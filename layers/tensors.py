@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -30,22 +31,30 @@ class Tensors:
     """Floating-point tensors with fewer dimensions."""
 
 
-def open_tensors(source: str, weights: str | os.PathLike[str] | None = None) -> Tensors:
+def open_tensors(
+    source: str, weights: str | os.PathLike[str] | None = None, only: Sequence[str] | None = None
+) -> Tensors:
     """Weight tensors of a model source (see `load_model`) or of a checkpoint file.
 
     A `.safetensors` file needs no torch (bfloat16 excepted). A state dict (`.pt`, `.pth`, `.bin`) is never
-    unpickled beyond tensors. Of parameters that share memory only the first is given.
+    unpickled beyond tensors. Of parameters that share memory only the first is given. `only`: globs of names.
 
     Raises
     ------
     LayerError
         The source cannot be read.
     """
+
+    def wanted(name: str) -> bool:
+        return not only or any(fnmatchcase(name, glob) for glob in only)
+
     path = Path(source)
     if path.is_file() and path.suffix in FILES:
         if weights is not None:
             raise LayerError(f"{path} holds the weights itself: leave out --weights")
-        return _safetensors(path) if path.suffix == ".safetensors" else _of(path.stem, _state_dict(path))
+        if path.suffix == ".safetensors":
+            return _safetensors(path, wanted)
+        return _of(path.stem, _state_dict(path), wanted)
     if path.suffix in FILES:
         raise LayerError(f"{path}: no such file; expected a model source or a file ending in {', '.join(FILES)}")
     from importlib.util import find_spec
@@ -55,12 +64,12 @@ def open_tensors(source: str, weights: str | os.PathLike[str] | None = None) -> 
     from .models import load_model
 
     model = load_model(source, weights)
-    return _of(model.name, dict(model.module.named_parameters()))
+    return _of(model.name, dict(model.module.named_parameters()), wanted)
 
 
-def _of(name: str, tensors: Mapping[str, Any]) -> Tensors:
+def _of(name: str, tensors: Mapping[str, Any], wanted: Callable[[str], bool]) -> Tensors:
     """Of torch tensors by name."""
-    floating = {key: value for key, value in tensors.items() if value.is_floating_point()}
+    floating = {key: value for key, value in tensors.items() if value.is_floating_point() and wanted(key)}
     seen: set[tuple[int, tuple[int, ...], tuple[int, ...]]] = set()
     chosen = {}
     for key, value in floating.items():
@@ -84,12 +93,12 @@ def _state_dict(path: Path) -> dict[str, Any]:
     return {key: value for key, value in read_state(path).items() if isinstance(value, torch.Tensor)}
 
 
-def _safetensors(path: Path) -> Tensors:
+def _safetensors(path: Path, wanted: Callable[[str], bool]) -> Tensors:
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, framework="numpy") as file:
-            slices = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118, not a dict
+            slices = {key: file.get_slice(key) for key in file.keys() if wanted(key)}  # noqa: SIM118, not a dict
             floating = {
                 key: (len(part.get_shape()), part.get_dtype())
                 for key, part in slices.items()

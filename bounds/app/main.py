@@ -14,6 +14,8 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 from .bound import bound
 from .extract import extract
 from .solvers import solvers
+from .theory import theory
+from .weights import weights
 
 HELP = "Exact and certified bounds on the layer-wise error of quantization and pruning."
 
@@ -23,6 +25,8 @@ def _commands() -> typer.Typer:
     app.command("bound")(bound)
     app.command("extract")(extract)
     app.command("solvers")(solvers)
+    app.command("theory")(theory)
+    app.command("weights")(weights)
     return app
 
 

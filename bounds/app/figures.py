@@ -1,0 +1,42 @@
+"""What all figures share: matplotlib only when one is asked for, files written whole, legible without colour."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pvq.bounds.errors import ProblemError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+FORMATS = (".png", ".svg")
+QUANT: dict[str, Any] = {"color": "#1f4e9c", "linestyle": "-", "marker": "o"}
+PRUNE: dict[str, Any] = {"color": "#d1601f", "linestyle": "--", "marker": "s"}
+LIMIT: dict[str, Any] = {"color": "black", "linestyle": ":"}
+"""The two methods and the limits differ in line, marker and lightness."""
+
+
+def check_matplotlib() -> None:
+    """Raise `ProblemError` before any work where there is no matplotlib."""
+    if find_spec("matplotlib") is None:
+        raise ProblemError("figures need matplotlib: pip install 'pvq-bound[plot]'")
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """A figure without global state, in inches."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure; the same figure gives the same file."""
+    from matplotlib import rc_context
+
+    from .output import write_atomically
+
+    metadata = {"Date": None} if path.suffix == ".svg" else {"Software": None}
+    with rc_context({"svg.hashsalt": "pvq"}):
+        write_atomically(path, lambda temporary: figure.savefig(temporary, dpi=150, metadata=metadata))
