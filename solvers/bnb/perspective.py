@@ -107,8 +107,9 @@ def relax(
 
     For units of one input the norm is piecewise quadratic: on the active set with signs, saturated set O and
     fractional set F, it is sum_O d x^2 + sum_g (sum_F sqrt(d)|x|)^2 / (k_g - |O_g|), so that a Newton step is one
-    Cholesky solve (semismooth Newton; the multiplier of the budget is eliminated). Steps that raise the objective
-    are replaced by one of IRLS, x = (Q + D / z)^-1 b, which never does. Blocks use IRLS alone.
+    Cholesky solve (semismooth Newton; the multiplier of the budget is eliminated). Fractional inputs stop at 0
+    instead of changing sign; a step that raises the objective is shortened, and if that does not help replaced by
+    one of IRLS, x = (Q + D / z)^-1 b, which never raises it. Blocks use IRLS alone.
 
     Parameters
     ----------
@@ -116,7 +117,7 @@ def relax(
     q : (m, m) Q = A - D.   d : (m,) > 0.   b : (m,).   c : constant.
     loss : (m,) Q + diag(loss) is known to be positive semidefinite; 0 for regular nodes.
     unit : (m,) unit of each input.   group : (units,) group of each unit.   keep : (groups,) budgets >= 1.
-    iterations : largest number of linear systems.
+    iterations : largest number of points evaluated.
     target : stop as soon as the bound reaches it.
     precision : stop when objective - bound is below it.
     x : (m,) start, then the best iterate.   z, saving : (units,) out.   r : (m,) b - Qx, out.
@@ -134,6 +135,7 @@ def relax(
     best, lowest = -np.inf, np.inf
     newton = singles
     budget = np.empty(groups)
+    xn, step = xt.copy(), 1.0
     xs = xt.copy()  # iterate of the lowest objective, from where IRLS goes on
     for iteration in range(iterations + 1):
         # objective and bound at xt
@@ -180,8 +182,17 @@ def relax(
         if objective < lowest:
             lowest = objective
             xs[:] = xt
-        elif newton and iteration > 1:
-            # Newton left its basin: go on by IRLS from the best point
+        elif newton and step > 0.1:
+            step *= 0.4
+            for i in range(m):
+                xt[i] = xs[i] + step * (xn[i] - xs[i])
+                if sign[i] * xt[i] < 0.0:
+                    xt[i] = 0.0
+            continue
+        else:
+            # no progress along Newton's direction: one step of IRLS from the best point, then again
+            if not newton:
+                break
             newton = False
             xt[:] = xs
             for u in range(units):
@@ -195,6 +206,7 @@ def relax(
             break
         # the next system
         count = 0
+        step = 1.0
         for g in range(groups):
             budget[g] = keep[g]
         if newton:
@@ -202,12 +214,7 @@ def relax(
                 u = unit[i]
                 s = st[group[u]]
                 if xt[i] != 0.0:
-                    moved = 1.0 if xt[i] > 0.0 else -1.0
-                    flipped = iteration > 0 and sign[i] != 0.0 and sign[i] != moved and zt[u] < 1.0
-                    sign[i] = 0.0 if flipped else moved
-                    if flipped:
-                        zt[u] = 0.0
-                        continue
+                    sign[i] = 1.0 if xt[i] > 0.0 else -1.0
                 elif rt[i] * rt[i] > s * s * d[i]:
                     sign[i] = 1.0 if rt[i] > 0.0 else -1.0
                 else:
@@ -253,7 +260,13 @@ def relax(
             break
         solve(work, count, rhs)
         for i in range(m):
-            xt[i] = 0.0
+            xn[i] = 0.0
         for a in range(count):
-            xt[active[a]] = rhs[a]
+            i = active[a]
+            xn[i] = rhs[a]
+            if not newton or slope[a] == 0.0:
+                sign[i] = 0.0  # smooth there: it may change its sign
+        for i in range(m):
+            xt[i] = xn[i] if sign[i] * xn[i] >= 0.0 else 0.0
+        newton = singles
     return best

@@ -20,11 +20,15 @@ from ..empirical.swaps import one_swaps, tableau
 from .perspective import largest, relax, water_fill
 from .pool import FREE, KEPT, PRUNED, Pool, pop, push, release
 
-BARRIER = 0.05
+BARRIER = 0.02
 """Barrier of the node's sweep as a part of the mean of c_i d_i."""
 
-WEIGHT_FLOOR = 1e-3
-"""Least ascent weight relative to the mean: an idle input's d is not worthless, its child may need it."""
+EVEN_WEIGHT = 0.5
+"""Ascent weight of every input, as a part of the mean gradient, on top of its own: the gradient is that of one
+relaxation, and inputs idle in it are fractional in a descendant. 1e-3 in its place needs five times the nodes."""
+
+RELAX_ITERATIONS = 40
+"""Linear systems and line-search points per relaxation; a warm start needs about 5."""
 
 INHERIT = 1 - 1e-6
 """A child starts strictly inside the cone; more than the rounding of a float32 (6e-8)."""
@@ -317,7 +321,7 @@ def advance(row: Row, pool: Pool, best: Incumbent, gap: float, floor: float, bud
                     mean += weights[s] / m
                 if mean > 0.0:
                     for s in range(m):
-                        weights[s] = max(weights[s], WEIGHT_FLOOR * mean)
+                        weights[s] += EVEN_WEIGHT * mean
                         worth += weights[s] * d[s] / m
                         old[s] = d[s]
                     ascend(p, d[:m], weights[:m], BARRIER * worth, 0.0)
@@ -331,11 +335,11 @@ def advance(row: Row, pool: Pool, best: Incumbent, gap: float, floor: float, bud
                     q[s, s] -= d[s]
                 precision = 1e-3 * max(best.value[0] - max(bound, key), 0.0)
                 bound_now = relax(
-                    m, q, d, b, c, loss, local, units, group_local, keep, 10 if units == m else 15,
+                    m, q, d, b, c, loss, local, units, group_local, keep, RELAX_ITERATIONS,
                     target, precision, x, z, r, saving, lower,
                 )  # fmt: skip
                 enough = turn > 2 and bound_now < bound + 1e-3 * (best.value[0] - bound)
-                bound = max(bound, bound_now) if not root else bound_now
+                bound = bound_now
                 if bound >= target or enough:
                     break
         if bound >= cutoff:
