@@ -48,13 +48,14 @@ def solve_grid(problem: Problem, options: Options, start: FloatArray | None) -> 
     clock = Clock(options)
     points = [fallback_point(problem)] + ([start] if start is not None and problem.is_feasible(start) else [])
     x = min((polish_grid(problem, point) for point in points), key=problem.error)
+    outside = _outside(problem)
+    limit = QUICK // 10 if outside.any() else QUICK
     tree = _tree(problem, layer_plan(problem), x, options.gap)
-    status = tree.quick(clock, min(QUICK, options.node_limit or QUICK))
+    status = tree.quick(clock, min(limit, options.node_limit or limit))
     if status is Status.NODE_LIMIT and (options.node_limit is None or tree.nodes < options.node_limit):
-        outside = _outside(problem)
         if outside.any():
             tree = _tree(problem, make_plan(problem.hessian, outside), tree.x, options.gap, tree.nodes)
-            status = tree.quick(clock, QUICK)
+            status = tree.quick(clock, min(QUICK, (options.node_limit or np.inf) - tree.nodes))
         if status is Status.NODE_LIMIT:
             status = tree.ranked(clock, options.node_limit)
     eta = tree.slack()
@@ -177,11 +178,11 @@ class Tree:
         use(m, self.index, self.grid.arrays, self.pattern)
         enter(m, self.centres[m, m - 1], self.grid.arrays, self.left, self.right)
 
-    def _search(self, clock: Clock, nodes: int | None) -> Status:
+    def _search(self, clock: Clock, nodes: float | None) -> Status:
         """Search below where we stand: OPTIMAL when done, else why not."""
         end = None if nodes is None else self.nodes + nodes
         while True:
-            chunk = CHUNK if end is None else min(CHUNK, end - self.nodes)
+            chunk = CHUNK if end is None else int(min(CHUNK, end - self.nodes))
             if chunk <= 0:
                 return Status.NODE_LIMIT
             state = (self.centres, self.partial, self.left, self.right, self.index, self.found)
@@ -195,7 +196,7 @@ class Tree:
             if ended is not None:
                 return ended
 
-    def quick(self, clock: Clock, nodes: int) -> Status:
+    def quick(self, clock: Clock, nodes: float) -> Status:
         """Search everything with a limit on nodes."""
         n = self.problem.n
         self._stand(n, self.weight, 0.0, self.index)
