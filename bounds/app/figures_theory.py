@@ -19,6 +19,8 @@ from .figures import LIMIT, PRUNE, QUANT, new_figure, save
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+WEIGHT = "weight (dimensionless)"
+LIGHT = "#8fb1e3"
 SHOWN_BITS = 4
 """The bit width of the first two panels, if it was asked for."""
 SHOWN_WIDTHS = 3
@@ -60,7 +62,10 @@ def _distributions(axes: Axes, source: Distribution, row: Comparison, reach: flo
         x, kept, hatch="///", facecolor="none", edgecolor=PRUNE["color"], label="pruned: kept, as they are"
     )
     axes.set(
-        xlabel="weight", ylabel="probability density", ylim=(0, None), title="Distributions after compression"
+        xlabel=WEIGHT,
+        ylabel="probability density (per unit of weight)",
+        ylim=(0, 1.4 * float(density.max())),  # room for the legend
+        title="Distributions after compression",
     )
     masses = axes.twinx()
     levels = row.quantized.levels
@@ -98,18 +103,19 @@ def _error_density(axes: Axes, source: Distribution, row: Comparison, reach: flo
     levels = row.quantized.levels
     rounding = (x - levels[nearest_index(levels, x)]) ** 2 * density
     pruning = np.where(np.abs(x) <= row.threshold, x * x, 0.0) * density
+    axes.fill_between(x, rounding, color=LIGHT, label=_mse("quantized", row.quantized.error))
+    axes.plot(x, rounding, color=QUANT["color"], linewidth=0.8)
     axes.fill_between(
         x, pruning, hatch="///", facecolor="none", edgecolor=PRUNE["color"], label=_mse("pruned", row.pruned_error)
     )
-    axes.fill_between(x, rounding, color=QUANT["color"], label=_mse("quantized", row.quantized.error))
     axes.set(
-        xlabel="weight",
-        ylabel="squared error x probability density",
-        ylim=(0, None),
+        xlabel=WEIGHT,
+        ylabel="squared error × density (units of weight)",
+        ylim=(0, 1.25 * float(max(pruning.max(), rounding.max()))),
         xlim=(-reach, reach),
-        title=f"Where the error comes from ({row.bits} bits, sparsity {row.sparsity:.1%})",
+        title=f"Error, {row.bits} bits or sparsity {row.sparsity:.1%}",
     )
-    axes.legend(fontsize=8)
+    axes.legend(fontsize=8, loc="upper right")
 
 
 def _mse(name: str, error: float) -> str:
@@ -122,7 +128,9 @@ def _sqnr(axes: Axes, source: Distribution, rows: Sequence[Comparison]) -> None:
     axes.plot(compression, [_or_nan(row.prune_db) for row in rows], **PRUNE, label="magnitude pruning")
     ratios = np.linspace(min(compression), max(compression), 200)
     limit = [gaussian_limit_db(FULL_BITS / ratio) for ratio in ratios]
-    axes.plot(ratios, limit, **LIMIT, label="average-case limit, Gaussian weights\n(σ² 2⁻²ᴿ; no bound for these)")
+    axes.plot(
+        ratios, limit, **LIMIT, label="average-case limit, Gaussian weights\n(σ² 2⁻²ᴿ; no bound for these weights)"
+    )
     for crossing in crossings(source, rows):
         axes.axvline(crossing.compression, color="gray", linewidth=1)
         text = f" pruning overtakes at {crossing.compression:.1f}"
@@ -141,7 +149,7 @@ def _layer(axes: Axes, output: Sequence[OutputRow]) -> None:
         compression,
         [row.limit_db for row in output],
         **LIMIT,
-        label="average-case limit over Gaussian weights\n(reverse water-filling on H; no bound for these)",
+        label="average-case limit over Gaussian weights\n(reverse water-filling on H; no bound for this layer)",
     )
     axes.set(ylabel="SQNR of the layer's output (dB)", title="Layer output")
     _compression_axis(axes, [row.bits for row in output])
@@ -180,7 +188,7 @@ def kurtosis_figure(path: Path, df: float, grid: str, widths: Sequence[int]) -> 
                 **{**PRUNE, **common, "markerfacecolor": "white"},
                 label=f"pruned, sparsity {1 - bits / FULL_BITS:.1%}",
             )
-    left.set(yscale="log", ylabel="expected squared error", title="Error")
+    left.set(yscale="log", ylabel="expected squared error (weight²)", title="Error")
     right.set(ylabel="SQNR (dB)", title="SQNR: error relative to E[x²]")
     for axes in (left, right):
         axes.set(xscale="log", xlabel="kurtosis (Pearson, 3 for the normal)")

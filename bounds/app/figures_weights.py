@@ -16,6 +16,7 @@ MARKERS = "osD^v<>Pp*hX"
 def scatter_figure(path: Path, model: str, tensors: Sequence[TensorResult]) -> None:
     """Each tensor and bit width is a point: SQNR of quantization across, of pruning up, equal on the diagonal."""
     from matplotlib import colormaps
+    from matplotlib.ticker import LogLocator, NullFormatter
 
     figure = new_figure(11.5, 5.2)
     left, right = figure.subplots(1, 2)
@@ -58,5 +59,9 @@ def scatter_figure(path: Path, model: str, tensors: Sequence[TensorResult]) -> N
         ylabel="SQNR of quantization minus pruning (dB)",
         title="Below the line pruning is better",
     )
+    right.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    right.xaxis.set_major_formatter("{x:g}")
+    right.xaxis.set_minor_formatter(NullFormatter())
+    right.grid(alpha=0.3)
     figure.suptitle(f"{model}: {len(measured)} weight tensors")
     save(figure, path)
