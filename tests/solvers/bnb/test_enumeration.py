@@ -90,8 +90,8 @@ def test_formats(grid, bits):
 
     rng = np.random.default_rng(0)
     for granularity in ("tensor", "channel", "group:2"):
-        a = rng.standard_normal((20, 4))
-        layer = state_problem(rng.standard_normal((6, 4)), a.T @ a, Setting("quant", bits, grid, granularity))
+        a = rng.standard_normal((20, 3))
+        layer = state_problem(rng.standard_normal((6, 3)), a.T @ a, Setting("quant", bits, grid, granularity))
         for i in range(6):
             check(layer.row(i))
 
