@@ -56,10 +56,9 @@ class GurobiBigM(Gurobi):
     form = Form.BIG_M
 
 
-def _optimise(model: gurobipy.Model, formulation: Formulation, options: Options, start: FloatArray) -> Answer:
-    from gurobipy import GRB
-
-    params: dict[str, Any] = {
+def parameters(options: Options) -> dict[str, Any]:
+    """Limits, gap, seed and tolerances in Gurobi's words."""
+    return {
         "MIPGap": options.gap,
         "MIPGapAbs": 0.0,
         "FeasibilityTol": FEASIBILITY,
@@ -73,7 +72,12 @@ def _optimise(model: gurobipy.Model, formulation: Formulation, options: Options,
         "TimeLimit": math.inf if options.time_limit is None else options.time_limit,
         "NodeLimit": math.inf if options.node_limit is None else options.node_limit,
     }
-    for name, value in params.items():
+
+
+def _optimise(model: gurobipy.Model, formulation: Formulation, options: Options, start: FloatArray) -> Answer:
+    from gurobipy import GRB
+
+    for name, value in parameters(options).items():
         model.setParam(name, value)
     y = model.addMVar(
         formulation.size,
@@ -92,7 +96,7 @@ def _optimise(model: gurobipy.Model, formulation: Formulation, options: Options,
     linear[: len(center)] -= 2 * (q @ center)
     m = len(center)
     model.setMObjective(q, linear, formulation.constant + float(center @ q @ center), y[:m], y[:m], y)
-    y.Start = start
+    y.setAttr("Start", start)
 
     def watch(running: gurobipy.Model, _where: int) -> None:
         if options.stop.is_set():

@@ -10,7 +10,8 @@ from typing import Any, ClassVar
 import numpy as np
 from pvq.bounds.diagonal import largest_diagonal
 from pvq.bounds.errors import ProblemError
-from pvq.bounds.formulation import Form, Formulation, formulate
+from pvq.bounds.formulate import formulate
+from pvq.bounds.formulation import Form, Formulation
 from pvq.bounds.gram import FloatArray
 from pvq.bounds.problem import Problem, optimal_on_support
 
@@ -25,10 +26,10 @@ FEASIBILITY = 1e-9
 SLACK = 2.5e-7
 """Share taken off every dual bound, besides FEASIBILITY in units of the known point's error.
 
-Constraints violated by FEASIBILITY change the objective by about FEASIBILITY times their multipliers, which are of
-order 1 in the scaled data of `formulate`. On 75 rows of EfficientNet-lite0 bounds were above the optimum by at most
-2e-9 of it. SLACK is a quarter of the default gap, another quarter is what the solver is asked to close, and the rest
-is for its rounding: solved rows still come out optimal. A gap below SLACK is never proven.
+Constraints violated by FEASIBILITY change the objective by about FEASIBILITY times their multipliers, which are
+of order 1 in the scaled data of `formulate`. On 75 rows of EfficientNet-lite0 bounds were above the optimum by at
+most 2e-9 of it. SLACK is a quarter of the default gap, another quarter is what the solver is asked to close, and
+the rest is for its rounding: solved rows still come out optimal. A gap below SLACK is never proven.
 """
 
 
@@ -74,7 +75,7 @@ class OutsideSolver(Solver):
 
     def _solve(self, problem: Problem, options: Options, start: FloatArray | None) -> Outcome:
         begin = time.perf_counter()
-        x = _known_point(problem, start)
+        x = known_point(problem, start)
         unit = problem.error(x)
         if unit <= problem.gap_tolerance(unit, options.gap):  # as good as 0, which is a lower bound
             return Outcome(x, 0.0, Status.OPTIMAL)
@@ -96,7 +97,7 @@ class OutsideSolver(Solver):
         return Outcome(min(points, key=problem.error), lower, answer.status, answer.nodes, answer.info)
 
 
-def _known_point(problem: Problem, start: FloatArray | None) -> FloatArray:
+def known_point(problem: Problem, start: FloatArray | None) -> FloatArray:
     """A good feasible point: the big-M, the cutoff and the unit of the objective come from its error."""
     if problem.grid is None and problem.sparsity is not None and problem.sparsity.update:
         own = optimal_on_support(problem, polish_mask(problem, greedy_mask(problem)))

@@ -43,7 +43,8 @@ class Scip(OutsideSolver):
         import pyscipopt
 
         model = pyscipopt.Model()
-        _set_parameters(model, options)
+        model.hideOutput()
+        model.setParams(parameters(options))
         variables, values = _build(model, formulation, start)
         solution = model.createSol()
         for variable, value in zip(variables, values, strict=True):
@@ -72,22 +73,20 @@ class ScipBigM(Scip):
     form = Form.BIG_M
 
 
-def _set_parameters(model: pyscipopt.Model, options: Options) -> None:
-    model.hideOutput()
-    parameters = {
+def parameters(options: Options) -> dict[str, float | bool]:
+    """Limits, gap, seed and tolerances in SCIP's words."""
+    return {
         "misc/catchctrlc": False,  # Ctrl-C is the caller's; it sets options.stop
         "limits/gap": options.gap,
         "limits/time": INFINITY if options.time_limit is None else options.time_limit,
         "limits/nodes": -1 if options.node_limit is None else options.node_limit,
         "randomization/randomseedshift": options.seed % MAX_SEED,
-        # SCIP's points may violate cones by feastol, so its optimal values come out too low: by 5e-6 of the optimum
-        # with the default 1e-6, by at most 3e-7 with this. Tighter, SoPlex refines to a thousandth of it and then
-        # complains on stderr that it cannot go below 1e-10.
+        # SCIP's points may violate cones by feastol, so its optimal values come out too low: by about 5e-6 of the
+        # optimum with the default 1e-6, by at most 3e-7 with this. Tighter, SoPlex refines to a thousandth of it
+        # and then complains on stderr that it cannot go below 1e-10.
         "numerics/feastol": 1e-8,
         "numerics/dualfeastol": 1e-7,
     }
-    for name, value in parameters.items():
-        model.setParam(name, value)
 
 
 def _build(
