@@ -30,7 +30,12 @@ LARGEST_RANGE = 1e3
 
 
 def comparison_figure(
-    path: Path, source: Distribution, grid: str, rows: Sequence[Comparison], output: Sequence[OutputRow] | None
+    path: Path,
+    source: Distribution,
+    grid: str,
+    rows: Sequence[Comparison],
+    output: Sequence[OutputRow] | None,
+    layer: str = "",
 ) -> None:
     """What both do to the distribution, where the error comes from, and SQNR against compression."""
     figure = new_figure(10.5, 8.2) if output else new_figure(15, 4.6)
@@ -41,7 +46,7 @@ def comparison_figure(
     _error_density(axes[1], source, shown, reach)
     _sqnr(axes[2], source, rows)
     if output:
-        _layer(axes[3], output)
+        _layer(axes[3], output, layer)
     figure.suptitle(f"{source.name}, {grid} grid at its best range")
     save(figure, path)
 
@@ -141,7 +146,7 @@ def _sqnr(axes: Axes, source: Distribution, rows: Sequence[Comparison]) -> None:
     axes.legend(fontsize=8)
 
 
-def _layer(axes: Axes, output: Sequence[OutputRow]) -> None:
+def _layer(axes: Axes, output: Sequence[OutputRow], name: str) -> None:
     compression = [FULL_BITS / row.bits for row in output]
     axes.plot(compression, [_or_nan(row.rounding_db) for row in output], **QUANT, label="rounding to nearest")
     axes.plot(compression, [_or_nan(row.magnitude_db) for row in output], **PRUNE, label="magnitude pruning")
@@ -151,7 +156,7 @@ def _layer(axes: Axes, output: Sequence[OutputRow]) -> None:
         **LIMIT,
         label="average-case limit over Gaussian weights\n(reverse water-filling on H; no bound for this layer)",
     )
-    axes.set(ylabel="SQNR of the layer's output (dB)", title="Layer output")
+    axes.set(ylabel="SQNR of the layer's output (dB)", title=f"Output of {name}")
     _compression_axis(axes, [row.bits for row in output])
     axes.legend(fontsize=8)
 
@@ -161,6 +166,8 @@ def _compression_axis(axes: Axes, bits: Sequence[int]) -> None:
     axes.set_xticks([FULL_BITS / b for b in bits], [f"{FULL_BITS / b:.3g}\n{b}" for b in bits])
     axes.minorticks_off()
     axes.set_xlabel("compression (16 / bits), and bits per weight below")
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, high + 0.3 * (high - low))  # room for the legend
     axes.grid(alpha=0.3)
 
 

@@ -108,7 +108,7 @@ def theory(
     if figure is not None:
         from .figures_theory import comparison_figure
 
-        comparison_figure(figure, source, grid, rows, output)
+        comparison_figure(figure, source, grid, rows, output, "" if data is None else data.name)
     if figure_kurtosis is not None:
         from .figures_theory import kurtosis_figure
 
