@@ -15,6 +15,8 @@ demo: $(BIN)/python
 
 test: $(BIN)/python
 	$(PIP) --editable '.[extract,scip,gurobi,sdp,zoo,dev]' --config-settings editable_mode=strict
+	# numba's cache does not notice that a callee in another file changed
+	find bounds solvers build -name '*.nb[ci]' -delete
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
