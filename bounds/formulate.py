@@ -16,8 +16,8 @@ from .problem import Problem
 # levels are float64 products scale * integer, so they are off by a few units in the last place.
 UNIFORM = 1e-11
 
-# Largest |x_i - w_i| sqrt(H_ii / U) that the big-M rows may have to allow (H of condition 1e8). Solvers take z = 1e-9
-# for 0, which lets 1e-9 M leak through a row: at 1e4 that is 1e-5 of a weight's natural size, enough to mistake masks.
+# Largest |x_i - w_i| sqrt(H_ii / U) that the big-M rows may have to allow (H of condition 1e8). Solvers take 1e-9
+# for z = 0, so 1e-9 M leaks through a row: at 1e4, 1e-5 of a weight's natural size, enough to confuse masks.
 MAX_RADIUS = 1e4
 
 
@@ -152,20 +152,28 @@ class _Builder:
         )
 
     def fixed_weights(self) -> Formulation:
-        """Kept weights fixed, u_i = w_i (1 - z_i): e = sum over pairs of w_i H_ij w_j (1 - z_i)(1 - z_j).
+        """Kept weights fixed, u_i = w_i (1 - q_i), q_i binary: e = sum of w_i H_ij w_j (1 - q_i)(1 - q_j).
 
-        Binary, so the part of D is linear: (1 - z)^2 = 1 - z, its convex hull.
+        q_i = z of the unit, except in blocks, where an input of a kept block may still be 0: q_i <= z there.
+        Binary, so the part of D is linear: (1 - q)^2 = 1 - q, its convex hull.
         """
         problem, sparsity = self.problem, self.problem.sparsity
         assert sparsity is not None
-        w, member = problem.weight, np.zeros((problem.n, sparsity.units))
-        member[np.arange(problem.n), sparsity.unit] = w / np.sqrt(self.unit)
-        smooth = member.T @ (problem.hessian - np.diag(self.diagonal)) @ member
-        share = np.bincount(sparsity.unit, self.diagonal * w**2 / self.unit, minlength=sparsity.units)
-        z = self.budgets()
-        layout = Layout(problem, np.ones(0), np.zeros(0), z, np.zeros(0, np.int64))
-        linear = {int(place): -float(s) for place, s in zip(z, share, strict=True)}
-        return self.finish(smooth, np.ones(sparsity.units), linear, float(share.sum()), [], layout)
+        w, n = problem.weight, problem.n
+        if sparsity.unit_size == 1:
+            z = self.budgets()
+            q, order = z[sparsity.unit], np.argsort(sparsity.unit)
+        else:
+            q, order = self.variables(np.zeros(n), np.ones(n), True), np.arange(n)
+            z = self.budgets()
+            for i in range(n):
+                self.row(-np.inf, 0.0, (q[i], 1.0), (z[sparsity.unit[i]], -1.0))
+        smooth = (problem.hessian - np.diag(self.diagonal)) * np.outer(w, w) / self.unit
+        share = self.diagonal * w**2 / self.unit
+        linear = {int(place): -float(s) for place, s in zip(q, share, strict=True)}
+        layout = Layout(problem, np.ones(0), np.zeros(0), z, np.zeros(0, np.int64), flag=q)
+        # the quadratic is over the first n variables: the q, in the order of their places
+        return self.finish(smooth[np.ix_(order, order)], np.ones(n), linear, float(share.sum()), [], layout)
 
     def values(self) -> Formulation:
         """p_i = p_of_x (x_i - origin_i): integers for a uniform grid, else x in its own unit sqrt(U / H_ii)."""
@@ -226,12 +234,13 @@ class _Builder:
         return self.finish(hessian - np.diag(d), center, linear, constant, cones, layout)
 
     def _levels(self, reach: FloatArray) -> list[FloatArray]:
-        """Levels of each input within reach of w: no better point has others. The nearest is always among them."""
-        grid, result = self.problem.grid, []
+        """Levels of each input within reach of w, no better point has others; and 0 where there is a pattern."""
+        problem, result = self.problem, []
+        grid, zero = problem.grid, [] if problem.sparsity is None else [0.0]
         for i in range(self.problem.n if grid is not None else 0):
             assert grid is not None
-            distance = np.abs(grid.of(i) - self.problem.weight[i])
-            result.append(grid.of(i)[distance <= max(reach[i], distance.min())])
+            distance = np.abs(grid.of(i) - problem.weight[i])
+            result.append(np.union1d(grid.of(i)[distance <= max(reach[i], distance.min())], zero))
         return result
 
     def _one_hot(
@@ -241,8 +250,6 @@ class _Builder:
         sparsity = self.problem.sparsity
         choice, values = [], []
         for i, own in enumerate(levels):
-            if sparsity is not None:
-                own = np.union1d(own, [0.0])
             places = self.variables(np.zeros(len(own)), np.ones(len(own)), True)
             self.row(1.0, 1.0, *((place, 1.0) for place in places))
             self.row(0.0, 0.0, (p[i], -1.0), *zip(places, own * p_of_x[i], strict=True))

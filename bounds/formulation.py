@@ -107,13 +107,16 @@ class Layout:
     """For grids that are not uniform: places of the one-hot variables of each input ..."""
     values: tuple[FloatArray, ...] = ()
     """... and the levels they choose."""
+    flag: IntArray | None = None
+    """For fixed weights: (n,) places of the binary of each input."""
 
     def encode(self, x: FloatArray, size: int) -> FloatArray:
         y = np.zeros(size)
         problem, sparsity = self.problem, self.problem.sparsity
         if sparsity is not None:
             y[self.z[np.unique(sparsity.unit[x != 0])]] = 1
-        if sparsity is not None and problem.grid is None and not sparsity.update:
+        if self.flag is not None:
+            y[self.flag] = x != 0
             return y
         p = self.p_of_x * (x - self.origin)
         if problem.grid is not None and not self.choice:
@@ -132,9 +135,10 @@ class Layout:
             z = y[self.z][sparsity.unit]
             # z is 0 or 1 up to tolerances, so the units with the largest z are those that were kept
             mask = sparsity.best_mask(z) & (z > 0.5)
+        if self.flag is not None:
+            return np.where(mask & (y[self.flag] > 0.5), problem.weight, 0.0)
         if grid is None:
-            assert sparsity is not None
-            return optimal_on_support(problem, mask) if sparsity.update else np.where(mask, problem.weight, 0.0)
+            return optimal_on_support(problem, mask)
         if self.choice:
             x = np.array([self.values[i][np.argmax(y[places])] for i, places in enumerate(self.choice)])
         else:

@@ -33,16 +33,15 @@ def separable_bound(problem: Problem, d: FloatArray, v: FloatArray, box: bool = 
         if sparsity is not None:
             kept = np.minimum(kept, pruned)
     elif sparsity is not None and sparsity.update:
-        kept = _best_free(d, mv)
+        kept = np.minimum(_best_free(d, mv), pruned)  # <= but for rounding
     else:
-        kept = np.zeros(problem.n)
+        kept = np.minimum(0.0, pruned)  # an input of a kept block may still be 0
     terms = kept
     if sparsity is not None:
         if np.isneginf(kept).any():
             return -np.inf
-        saving = np.bincount(sparsity.unit, pruned - kept, minlength=sparsity.units).astype(np.float64)
-        chosen = sparsity.best_mask(saving[sparsity.unit]) & (saving[sparsity.unit] > 0)
-        terms = np.where(chosen, kept, pruned)
+        # kept <= pruned coordinate by coordinate, so the units that save most are kept
+        terms = np.where(sparsity.best_mask(pruned - kept), kept, pruned)
     # n products of n terms each, and their sums: n eps relative to the absolute values, twice
     size = np.abs(v) @ np.abs(problem.hessian) @ np.abs(v) + np.abs(d) @ v**2
     size += np.abs(d) @ w**2 + 2 * np.abs(mv) @ np.abs(w) + np.abs(terms).sum()

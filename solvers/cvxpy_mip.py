@@ -35,13 +35,15 @@ class Backend:
 
 
 class Cvxpy(OutsideSolver):
-    """The first installed of `BACKENDS`; others of CVXPY's (HiGHS, SciPy, GLPK_MI, CBC) take no quadratics.
+    """The first of `BACKENDS` that is installed and whose licence is large enough.
+
+    Of CVXPY's other mixed-integer solvers HiGHS, SciPy, GLPK_MI and CBC take no quadratics.
 
     CVXPY has no way to stop a running solve, so the time limit is what ends it. No start is passed on.
     """
 
     name = "cvxpy"
-    summary = "SCIP or Gurobi through CVXPY, perspective form; Ctrl-C waits for the time limit"
+    summary = "Gurobi or SCIP through CVXPY, perspective form; Ctrl-C waits for the time limit"
     requires: ClassVar[tuple[str, ...]] = ("cvxpy",)
     extra = "sdp,scip"
     licence = "Apache-2.0, and that of the solver behind it"
@@ -58,9 +60,13 @@ class Cvxpy(OutsideSolver):
 
     def _run(self, formulation: Formulation, options: Options, start: FloatArray) -> Answer:
         cvxpy: Any = importlib.import_module("cvxpy")
-        for name in self.backends:
-            if name in cvxpy.installed_solvers():
+        installed = [name for name in self.backends if name in cvxpy.installed_solvers()]
+        for name in installed:
+            try:
                 return _solve_with(BACKENDS[name], formulation, options)
+            except SolverUnavailable:
+                if name == installed[-1]:
+                    raise
         raise SolverUnavailable(f"solver 'cvxpy' needs one of {', '.join(self.backends)}; none is installed")
 
 
@@ -147,7 +153,10 @@ def _read_gurobi(model: Any) -> tuple[float, str, int]:
 
 
 BACKENDS = {
-    "SCIP": Backend("SCIP", "pyscipopt", _scip_parameters, _read_scip),
     "GUROBI": Backend("GUROBI", "gurobipy", _gurobi_parameters, _read_gurobi),
+    "SCIP": Backend("SCIP", "pyscipopt", _scip_parameters, _read_scip),
 }
-"""In the order of preference: SCIP has no size limit."""
+"""In the order of preference.
+
+CVXPY hands SCIP norms instead of squares, on which its tolerance weighs more: pruning ends with gaps of about 1e-5.
+"""

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-from pvq.bounds.diagonal import largest_diagonal, proves_below
+from pvq.bounds.cholesky import cholesky_margin
+from pvq.bounds.diagonal import is_below, largest_diagonal, proves_below
 from pvq.bounds.formulate import is_uniform
 from pvq.bounds.gram import FloatArray
 from pvq.bounds.problem import Problem, optimal_on_support
@@ -57,7 +58,9 @@ class Sdp(Solver):
     def _solve(self, problem: Problem, options: Options, start: FloatArray | None) -> Outcome:
         begin = time.perf_counter()
         x = known_point(problem, start)
-        scale = np.sqrt(np.diag(problem.hessian) / max(problem.error(x), np.finfo(np.float64).tiny))
+        if problem.error(x) <= problem.gap_tolerance(problem.error(x), options.gap):  # as good as 0, a lower bound
+            return Outcome(x, 0.0, Status.OPTIMAL)
+        scale = np.sqrt(np.diag(problem.hessian) / problem.error(x))
         # H is divided by its diagonal, errors by that of the known point: all numbers are of order 1
         correlation = problem.hessian / np.sqrt(np.outer(np.diag(problem.hessian), np.diag(problem.hessian)))
         left = None if options.time_limit is None else options.time_limit - (time.perf_counter() - begin)
@@ -66,20 +69,22 @@ class Sdp(Solver):
             status = Status.INTERRUPTED
         elif left is None or left > 0:
             found = _relax(problem, correlation, scale, self.box, left)
-        if found is None and status is Status.BOUND_ONLY and left is not None:
+        if found is None and options.time_limit is not None and time.perf_counter() - begin >= options.time_limit:
             status = Status.TIME_LIMIT
         # any D below H and any v prove something: without a relaxation, the largest D and v = 0
-        pairs = [(largest_diagonal(np.ascontiguousarray(problem.hessian)), np.zeros(problem.n))]
-        info = {}
+        largest = largest_diagonal(np.ascontiguousarray(problem.hessian)) / np.diag(problem.hessian)
+        pairs, info = [(largest, np.zeros(problem.n))], {}
         if found is not None:
             info["relaxation"] = found.value * problem.error(x)
             x = min(x, _rounded(problem, found.u / scale), key=problem.error)
-            for d in _feasible(correlation, found.d):
-                m = correlation - np.diag(d)
-                v = -np.linalg.lstsq(m, found.s, rcond=1e-9)[0]
-                pairs.append((d * np.diag(problem.hessian), v / scale))
-        lower = max(separable_bound(problem, d, v, self.box) for d, v in pairs if proves_below(problem.hessian, d))
-        return Outcome(x, max(0.0, lower), status, info=info)
+            for d in (*_feasible(correlation, found.d), largest):
+                v = -np.linalg.lstsq(correlation - np.diag(d), found.s, rcond=1e-9)[0]
+                pairs.append((d, v / scale))
+        lower = 0.0
+        for d, v in pairs:
+            diagonal = d * np.diag(problem.hessian)
+            lower = max(lower, separable_bound(problem, diagonal, v, self.box) - _slack(problem, diagonal, x))
+        return Outcome(x, lower, status, info=info)
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,7 +137,7 @@ def _relax(
         z = np.eye(sparsity.units)[sparsity.unit] @ units
         constraints.append(np.eye(len(sparsity.keep))[:, sparsity.group] @ units <= sparsity.keep)
     if problem.grid is not None:
-        levels = problem.grid.levels[problem.grid.group] * scale[:, None]
+        levels = _levels(problem) * scale[:, None]
         for a, b in _cells(levels, w) if box else _cell(levels, w):  # (p - a)(p - b) >= 0, and 0 where z = 0
             constraints.append(square >= cvxpy.multiply(a + b, p) - cvxpy.multiply(a * b, z))
         if box:
@@ -141,7 +146,8 @@ def _relax(
     elif problem.sparsity is not None and problem.sparsity.update:  # p^2 <= square * z
         constraints.append(cvxpy.SOC(square + z, cvxpy.vstack([2 * p, square - z]), axis=0))
     else:
-        constraints += [p == cvxpy.multiply(w, z), square == cvxpy.multiply(w**2, z)]
+        kept = cvxpy.Variable(n, bounds=[0, 1])
+        constraints += [kept <= z, p == cvxpy.multiply(w, kept), square == cvxpy.multiply(w**2, kept)]
     relaxation = cvxpy.Problem(cvxpy.Minimize(cvxpy.sum(cvxpy.multiply(h, moment[1:, 1:]))), constraints)
     limit = {} if time_limit is None else {"time_limit": time_limit}
     try:
@@ -157,6 +163,18 @@ def _relax(
     multiplier = np.asarray(semidefinite.dual_value)
     d = np.diag(h) - np.diag(multiplier)[1:]
     return Relaxed(d, multiplier[1:, 0], np.asarray(moment.value[0, 1:]), float(relaxation.value))
+
+
+def _levels(problem: Problem) -> FloatArray:
+    """(n, L) levels of each input, with 0 where a pattern holds: an input of a kept block may be 0."""
+    grid = problem.grid
+    assert grid is not None
+    if problem.sparsity is None:
+        return grid.levels[grid.group]
+    rows = [np.union1d(row, [0.0]) for row in grid.levels]
+    longest = max(len(row) for row in rows)
+    # a level that is repeated adds (p - a)^2 >= 0, which holds anyway
+    return np.array([np.pad(row, (0, longest - len(row)), mode="edge") for row in rows])[grid.group]
 
 
 def _cell(levels: FloatArray, w: FloatArray) -> list[tuple[FloatArray, FloatArray]]:
@@ -192,6 +210,26 @@ def _feasible(h: FloatArray, d: FloatArray) -> list[FloatArray]:
         if first is not None:
             found.append(np.asarray(first))
     return found
+
+
+def _slack(problem: Problem, d: FloatArray, x: FloatArray) -> float:
+    """What u'(H - D)u may lack of 0: nothing where that is proven, infinity where it cannot be bounded.
+
+    Where H is singular to working precision, floating point proves no more than H - D + s diag(H + |D|) >= 0 for
+    some s of order n^2 eps; that costs s sum_i (h_ii + |d_i|) u_i^2. The u of the optimum is bounded by the grid;
+    free weights are taken to move no more than from w to 0 or to the known x, so the bound is `numerical`.
+    """
+    if proves_below(problem.hessian, d):
+        return 0.0
+    margin = 4 * cholesky_margin(problem.n)
+    if not is_below(np.ascontiguousarray(problem.hessian), np.ascontiguousarray(d), margin):
+        return np.inf
+    w = problem.weight
+    moves = [w, x - w]
+    if problem.grid is not None:
+        levels = problem.grid.levels[problem.grid.group]
+        moves += [levels[:, 0] - w, levels[:, -1] - w]
+    return float(margin * (np.diag(problem.hessian) + np.abs(d)) @ np.max(np.abs(moves), axis=0) ** 2)
 
 
 def _rounded(problem: Problem, u: FloatArray) -> FloatArray:
