@@ -43,7 +43,7 @@ class Cvxpy(OutsideSolver):
     """
 
     name = "cvxpy"
-    summary = "Gurobi or SCIP through CVXPY, perspective form; Ctrl-C waits for the time limit"
+    summary = "SCIP or Gurobi through CVXPY, perspective form; Ctrl-C waits for the time limit"
     requires: ClassVar[tuple[str, ...]] = ("cvxpy",)
     extra = "sdp,scip"
     licence = "Apache-2.0, and that of the solver behind it"
@@ -98,7 +98,9 @@ def _solve_with(backend: Backend, formulation: Formulation, options: Options) ->
         size = f"{formulation.size} variables"
         raise SolverUnavailable(f"solver 'cvxpy': the {backend.name} licence is too small for {size}")
     status = STATUS.get(word, Status.FAILED)
-    if options.stop.is_set() and status is not Status.OPTIMAL:
+    if status is Status.INTERRUPTED:
+        options.stop.set()  # Gurobi took the Ctrl-C for itself; the other rows must hear of it
+    elif options.stop.is_set() and status is not Status.OPTIMAL:
         status = Status.INTERRUPTED
     points: tuple[FloatArray, ...] = ()
     values = chain.invert(raw, inverse).primal_vars
@@ -117,6 +119,7 @@ STATUS = {
     "timelimit": Status.TIME_LIMIT,
     "nodelimit": Status.NODE_LIMIT,
     "memlimit": Status.BOUND_ONLY,
+    "userinterrupt": Status.INTERRUPTED,
 }
 """SCIP's words, which the other readers are translated to."""
 
@@ -145,6 +148,7 @@ def _read_gurobi(model: Any) -> tuple[float, str, int]:
         GRB.TIME_LIMIT: "timelimit",
         GRB.NODE_LIMIT: "nodelimit",
         GRB.SUBOPTIMAL: "memlimit",
+        GRB.INTERRUPTED: "userinterrupt",
         GRB.LOADED: "too large",  # CVXPY swallows the exception that the licence raises
     }.get(model.Status, f"Gurobi {model.Status}")
     if word == "too large":
@@ -153,10 +157,10 @@ def _read_gurobi(model: Any) -> tuple[float, str, int]:
 
 
 BACKENDS = {
-    "GUROBI": Backend("GUROBI", "gurobipy", _gurobi_parameters, _read_gurobi),
     "SCIP": Backend("SCIP", "pyscipopt", _scip_parameters, _read_scip),
+    "GUROBI": Backend("GUROBI", "gurobipy", _gurobi_parameters, _read_gurobi),
 }
 """In the order of preference.
 
-CVXPY hands SCIP norms instead of squares, on which its tolerance weighs more: pruning ends with gaps of about 1e-5.
+CVXPY hands both norms instead of squares, on which their tolerances weigh more: pruning can end at gaps of 1e-5.
 """

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -56,6 +61,40 @@ class GurobiBigM(Gurobi):
     form = Form.BIG_M
 
 
+_lock = threading.Lock()
+_handlers: list[int] = []
+"""The process's C handler of SIGINT, once per running solve."""
+
+
+@contextmanager
+def _interrupt_stays_ours() -> Iterator[Callable[[], None]]:
+    """Yield a function that undoes Gurobi's handler of SIGINT; call it from a callback.
+
+    While it runs, the Gurobi library catches Ctrl-C in every thread, writes a line to stdout and tells nobody.
+    """
+    get, put = ctypes.pythonapi.PyOS_getsig, ctypes.pythonapi.PyOS_setsig
+    get.restype = put.restype = ctypes.c_void_p
+    put.argtypes = (ctypes.c_int, ctypes.c_void_p)
+    with _lock:  # a second solve must not take the first one's Gurobi handler for ours
+        handler = _handlers[0] if _handlers else get(int(signal.SIGINT))
+        _handlers.append(handler)
+    done = False
+
+    def restore() -> None:
+        nonlocal done
+        if not done:
+            put(int(signal.SIGINT), handler)
+            done = True
+
+    try:
+        yield restore
+    finally:
+        done = False
+        restore()
+        with _lock:
+            _handlers.remove(handler)
+
+
 def parameters(options: Options) -> dict[str, Any]:
     """Limits, gap, seed and tolerances in Gurobi's words."""
     return {
@@ -98,11 +137,14 @@ def _optimise(model: gurobipy.Model, formulation: Formulation, options: Options,
     model.setMObjective(q, linear, formulation.constant + float(center @ q @ center), y[:m], y[:m], y)
     y.setAttr("Start", start)
 
-    def watch(running: gurobipy.Model, _where: int) -> None:
-        if options.stop.is_set():
-            running.terminate()
+    with _interrupt_stays_ours() as restore:
 
-    model.optimize(watch)
+        def watch(running: gurobipy.Model, _where: int) -> None:
+            restore()
+            if options.stop.is_set():
+                running.terminate()
+
+        model.optimize(watch)
     status = {
         GRB.OPTIMAL: Status.OPTIMAL,
         GRB.TIME_LIMIT: Status.TIME_LIMIT,

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from abc import abstractmethod
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
@@ -88,13 +91,24 @@ class OutsideSolver(Solver):
         if options.time_limit is not None:
             left = max(0.0, options.time_limit - (time.perf_counter() - begin))
         asked = replace(options, time_limit=left, gap=options.gap / 4)
-        answer = self._run(formulation, asked, formulation.encode(x))
+        encoded = formulation.encode(x)
+        answer = _off_main_thread(lambda: self._run(formulation, asked, encoded), options.stop)
 
         points = [x] + [p for p in map(formulation.decode, answer.points) if problem.is_feasible(p)]
         lower = 0.0
         if np.isfinite(answer.bound) and answer.status is not Status.FAILED:
             lower = max(0.0, answer.bound * (1 - SLACK) - FEASIBILITY) * unit
         return Outcome(min(points, key=problem.error), lower, answer.status, answer.nodes, answer.info)
+
+
+def _off_main_thread(work: Callable[[], Answer], stop: threading.Event) -> Answer:
+    """Run a solver beside the main thread, which stays free to hear Ctrl-C."""
+    with ThreadPoolExecutor(1) as pool:
+        try:
+            return pool.submit(work).result()
+        except KeyboardInterrupt:
+            stop.set()  # else leaving the pool would wait for the time limit
+            raise
 
 
 def known_point(problem: Problem, start: FloatArray | None) -> FloatArray:

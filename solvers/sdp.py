@@ -75,7 +75,8 @@ class Sdp(Solver):
         largest = largest_diagonal(np.ascontiguousarray(problem.hessian)) / np.diag(problem.hessian)
         pairs, info = [(largest, np.zeros(problem.n))], {}
         if found is not None:
-            info["relaxation"] = found.value * problem.error(x)
+            if found.accurate:
+                info["relaxation"] = found.value * problem.error(x)
             x = min(x, _rounded(problem, found.u / scale), key=problem.error)
             for d in (*_feasible(correlation, found.d), largest):
                 v = -np.linalg.lstsq(correlation - np.diag(d), found.s, rcond=1e-9)[0]
@@ -98,6 +99,8 @@ class Relaxed:
     u: FloatArray
     """(n,) primal."""
     value: float
+    accurate: bool
+    """Whether the solver reached its own tolerance."""
 
 
 class SdpPaper(Sdp):
@@ -160,9 +163,10 @@ def _relax(
         return None
     if moment.value is None or semidefinite.dual_value is None:
         return None
+    accurate = relaxation.status == cvxpy.OPTIMAL
     multiplier = np.asarray(semidefinite.dual_value)
     d = np.diag(h) - np.diag(multiplier)[1:]
-    return Relaxed(d, multiplier[1:, 0], np.asarray(moment.value[0, 1:]), float(relaxation.value))
+    return Relaxed(d, multiplier[1:, 0], np.asarray(moment.value[0, 1:]), float(relaxation.value), accurate)
 
 
 def _levels(problem: Problem) -> FloatArray:
