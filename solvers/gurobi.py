@@ -32,10 +32,7 @@ class Gurobi(OutsideSolver):
     summary = "Gurobi, perspective form (a diagonal split off H, its hull per input)"
     requires: ClassVar[tuple[str, ...]] = ("gurobipy",)
     extra = "gurobi"
-    licence = (
-        "commercial; free with pip for 200 variables, 2000 rows: grids to 100 inputs, pruning to 66, "
-        "other grids a few"
-    )
+    licence = "commercial; free to 200 variables: 100 inputs on a grid, 66 pruned, few with FP or NF levels"
 
     def _run(self, formulation: Formulation, options: Options, start: FloatArray) -> Answer:
         import gurobipy
@@ -57,7 +54,7 @@ class GurobiBigM(Gurobi):
 
     name = "gurobi-bigm"
     summary = "Gurobi, the paper's formulation (bounded integers, big-M for pruning)"
-    licence = "commercial; free with pip for 200 variables, 2000 rows: grids to 200 inputs, pruning to 100"
+    licence = "commercial; free to 200 variables: 200 inputs on a grid, 100 pruned, few with FP or NF levels"
     form = Form.BIG_M
 
 

@@ -96,8 +96,13 @@ def is_refused(problem):
     return problem.method == "prune" and problem.sparsity.update and problem.gram.rank < problem.gram.live.sum()
 
 
-@pytest.mark.parametrize("kind", GRAMS)
-@pytest.mark.parametrize("name", EXACT)
+# SCIP takes 10 to 50 times as long as Gurobi
+SLOW_KINDS = {"scip": GRAMS[:4], "scip-bigm": GRAMS[3:], "cvxpy:SCIP": GRAMS[:1], "cvxpy:GUROBI": GRAMS[1:3]}
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [(name, kind) for name in EXACT for kind in SLOW_KINDS.get(name, GRAMS)]
+)
 def test_agrees_with_enumeration(name, kind):
     solver = backend(name)
     for case in CASES:
@@ -140,7 +145,7 @@ def test_box_strengthens_the_relaxation():
     assert backend("sdp").solve(problem).lower > 1.1 * backend("sdp-paper").solve(problem).lower > 0
 
 
-@pytest.mark.parametrize(("name", "rows"), [("gurobi", 4), ("scip", 2)])
+@pytest.mark.parametrize(("name", "rows"), [("gurobi", 4), ("scip", 1)])
 @pytest.mark.parametrize("method", ["prune", "quant"])
 def test_real_rows_have_the_optimum_of_our_engine(name, rows, method):
     solver, options = backend(name), Options(time_limit=60)
