@@ -7,6 +7,7 @@ import math
 import threading
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -42,6 +43,8 @@ class Options:
     seed: int = 0
     stop: threading.Event = field(default_factory=threading.Event, repr=False, compare=False)
     """Set it (Ctrl-C does) and the solver returns what it has proven."""
+    report: Callable[[float, float], None] | None = field(default=None, repr=False, compare=False)
+    """Called now and then with the lower and upper end so far, in units of error; never checked, for curves."""
 
 
 class Clock:
@@ -50,6 +53,7 @@ class Clock:
     def __init__(self, options: Options) -> None:
         self._end = math.inf if options.time_limit is None else time.perf_counter() + options.time_limit
         self._stop = options.stop
+        self._report = options.report
 
     @property
     def left(self) -> float:
@@ -61,6 +65,11 @@ class Clock:
         if self._stop.is_set():
             return Status.INTERRUPTED
         return Status.TIME_LIMIT if self.left <= 0 else None
+
+    def tell(self, lower: float, upper: float) -> None:
+        """Pass the interval so far on to who wants to watch."""
+        if self._report is not None:
+            self._report(lower, upper)
 
 
 class Solver(ABC):

@@ -136,10 +136,13 @@ def _optimise(model: gurobipy.Model, formulation: Formulation, options: Options,
 
     with _interrupt_stays_ours() as restore:
 
-        def watch(running: gurobipy.Model, _where: int) -> None:
+        def watch(running: gurobipy.Model, where: int) -> None:
             restore()
             if options.stop.is_set():
                 running.terminate()
+            if options.report is not None and where == GRB.Callback.MIP:
+                ends = (GRB.Callback.MIP_OBJBND, GRB.Callback.MIP_OBJBST)
+                options.report(*(running.cbGet(end) for end in ends))
 
         model.optimize(watch)
     status = {

@@ -90,6 +90,13 @@ class OutsideSolver(Solver):
         left = None
         if options.time_limit is not None:
             left = max(0.0, options.time_limit - (time.perf_counter() - begin))
+        report = options.report
+        if report is not None:
+
+            def in_errors(lower: float, upper: float) -> None:
+                report(max(0.0, lower) * unit, min(1.0, upper) * unit)
+
+            options = replace(options, report=in_errors)
         asked = replace(options, time_limit=left, gap=options.gap / 4)
         encoded = formulation.encode(x)
         answer = _off_main_thread(lambda: self._run(formulation, asked, encoded), options.stop)

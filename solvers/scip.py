@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import threading
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -50,7 +49,7 @@ class Scip(OutsideSolver):
         for variable, value in zip(variables, values, strict=True):
             model.setSolVal(solution, variable, value)
         model.addSol(solution)
-        model.includeEventhdlr(_watcher(options.stop), "pvq", "ends the solve when it is told to stop")
+        model.includeEventhdlr(_watcher(options), "pvq", "ends the solve when it is told to stop")
         model.optimizeNogil()
 
         word = str(model.getStatus())
@@ -139,8 +138,8 @@ def _build(
     return [*y, *t, *q, theta], np.concatenate([start, squares, squares**2, [(squares**2).sum()]])
 
 
-def _watcher(stop: threading.Event) -> pyscipopt.Eventhdlr:
-    """An event handler that looks at `stop` after every linear program and node."""
+def _watcher(options: Options) -> pyscipopt.Eventhdlr:
+    """An event handler that looks at `options.stop` after every linear program and node."""
     from pyscipopt import Eventhdlr
     from pyscipopt.scip import PY_SCIP_EVENTTYPE as SCIP_EVENTTYPE
 
@@ -154,7 +153,9 @@ def _watcher(stop: threading.Event) -> pyscipopt.Eventhdlr:
                 self.model.dropEvent(event, self)
 
         def eventexec(self, event: object) -> None:
-            if stop.is_set():
+            if options.stop.is_set():
                 self.model.interruptSolve()
+            if options.report is not None:
+                options.report(self.model.getDualbound(), self.model.getPrimalbound())
 
     return Watcher()

@@ -190,6 +190,7 @@ class Tree:
                 search_even(chunk, self.where, self.bounds, *state, self._problem[0], self.grid.top, self.shrink)
             else:
                 search(chunk, self.where, self.bounds, *state, *self._problem, self.shrink)
+            clock.tell(self.lower, float(self.bounds[0]))
             if self.where[3]:
                 return Status.OPTIMAL
             ended = clock.ended()

@@ -89,6 +89,8 @@ def solve_masks(problem: Problem, options: Options, start: FloatArray | None) ->
     limit = MEMORY // bytes_per_node(sparsity.units, problem.n)
     status, budget, done = Status.OPTIMAL, 1, False
     while not done:
+        least = pool.key[pool.heap[0]] if pool.size[0] > 0 else best.value[0]
+        clock.tell(min(least, *best.value) * unit_of_error, best.value[0] * unit_of_error)
         ended = clock.ended()
         if ended is not None:
             status = ended
