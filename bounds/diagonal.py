@@ -17,18 +17,26 @@ SHRINK = (1.0, 1 - 1e-12, 1 - 1e-10, 1 - 1e-8, 1 - 1e-6, 1 - 1e-4, 0.99, 0.9, 0.
 
 @njit(cache=True, nogil=True)
 def ascend(p: FloatArray, d: FloatArray, weights: FloatArray, mu: float, least: float) -> None:
-    """One sweep of coordinate ascent on weights'd + mu log det(H - diag(d)), in place.
+    """`ascend_within` with one lower limit for all d_i, 0 or -inf, and no upper limit."""
+    ascend_within(p, d, weights, mu, np.full(len(d), least), np.full(len(d), np.inf))
+
+
+@njit(cache=True, nogil=True)
+def ascend_within(
+    p: FloatArray, d: FloatArray, weights: FloatArray, mu: float, low: FloatArray, high: FloatArray
+) -> None:
+    """One sweep of coordinate ascent on weights'd + mu log det(H - diag(d)) over low <= d <= high, in place.
 
     With P = (H - D)^-1, log det(H - D - t e_i e_i') = log det(H - D) + log(1 - t P_ii), which gives the exact step
-    t = 1 / P_ii - mu / c_i, clipped so that d_i >= least; P follows by Sherman-Morrison.
+    t = 1 / P_ii - mu / c_i, clipped to the limits; P follows by Sherman-Morrison.
 
     Parameters
     ----------
     p : (n, n) C-contiguous, (H - D)^-1, updated.
     d : (n,) updated.
-    weights : (n,) c >= 0; d_i falls to `least` where c_i = 0 (do not combine c_i = 0 with least = -inf).
+    weights : (n,) c >= 0; d_i falls to `low` where c_i = 0 (do not combine c_i = 0 with -inf).
     mu : barrier weight > 0. At the maximiser c'd is at most n mu below its largest value.
-    least : smallest value of any d_i, 0 or -inf.
+    low, high : (n,) limits of d. Narrow ones make a trust region for weights that themselves change with d.
     """
     n = len(d)
     steps = np.empty((BLOCK, n))
@@ -38,16 +46,16 @@ def ascend(p: FloatArray, d: FloatArray, weights: FloatArray, mu: float, least: 
         count = 0
         for i in range(start, stop):
             clipped = True
-            t = least - d[i]
+            t = low[i] - d[i]
             if weights[i] > 0.0:
                 free = 1.0 / p[i, i] - mu / weights[i]
                 if free > t:
-                    t, clipped = free, False
+                    t, clipped = min(free, high[i] - d[i]), False
             if t == 0.0 or not np.isfinite(t):
                 continue
             # 1 - t P_ii is mu P_ii / c_i > 0 for a free step and >= 1 for a clipped one, where t <= 0
             scale = t / (1.0 - t * p[i, i])
-            d[i] = least if clipped else d[i] + t
+            d[i] = low[i] if clipped else d[i] + t
             for j in range(n):
                 steps[count, j] = p[i, j]
             factors[count] = scale
