@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterable
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 
@@ -31,13 +32,19 @@ def solver_class(name: str) -> type[Solver]:
     ProblemError
         No solver has this name; the nearest one is suggested.
     """
-    points = _entry_points()
-    if name not in points:
-        near = difflib.get_close_matches(name, points, n=1)
-        hint = f"; did you mean '{near[0]}'?" if near else ""
-        raise ProblemError(f"unknown solver '{name}'{hint} (there are: {', '.join(sorted(points))})")
-    loaded: type[Solver] = points[name].load()
+    check_names([name])
+    loaded: type[Solver] = _entry_points()[name].load()
     return loaded
+
+
+def check_names(names: Iterable[str]) -> None:
+    """Raise `ProblemError` for the first name that no solver has; loads none of them."""
+    points = _entry_points()
+    for name in names:
+        if name not in points:
+            near = difflib.get_close_matches(name, points, n=1)
+            hint = f"; did you mean '{near[0]}'?" if near else ""
+            raise ProblemError(f"unknown solver '{name}'{hint} (there are: {', '.join(sorted(points))})")
 
 
 def get_solver(name: str) -> Solver:

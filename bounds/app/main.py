@@ -11,6 +11,7 @@ import typer
 # Rows are small: one BLAS thread each is fastest, and --jobs runs rows side by side. Must precede numpy.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
+from .bench import bench
 from .bound import bound
 from .extract import extract
 from .solvers import solvers
@@ -23,6 +24,7 @@ HELP = "Exact and certified bounds on the layer-wise error of quantization and p
 def _commands() -> typer.Typer:
     app = typer.Typer(name="pvq", help=HELP, no_args_is_help=True, add_completion=False)
     app.command("bound")(bound)
+    app.command("bench")(bench)
     app.command("extract")(extract)
     app.command("solvers")(solvers)
     app.command("theory")(theory)

@@ -1,0 +1,293 @@
+"""Case lists: which rows of which layers, stated how, for which solvers, within which limits.
+
+A case list is a JSON file of schema `pvq.cases/1`, in `benchmarks/cases` or anywhere:
+
+    {"schema": "pvq.cases/1", "about": "one line",
+     "defaults": {"solvers": ["bnb", "gurobi"], "time_limit": 60, "threads": 1},
+     "cases": [{"name": "q4-64", "layer": "efficientnet_lite0.blocks.9.expand", "rows": "0:20", "inputs": "0:64",
+                "method": "quant", "bits": 4}],
+     "targets": [{"case": "q4-64", "solver": "bnb", "measure": "median", "at_most": 0.005}]}
+
+A case has `name`, `layer` (a file name, `.npz` may be left off), `rows` ("A:B" or a list), the words of `pvq
+bound` that state the problem (method, bits, grid, granularity, range, sparsity, nm, block, update, inputs), and
+any of the limits of `Limits`; what is not said comes from `defaults`. A solver is a name, or
+{"solver": NAME, "label": NAME, "node_limit": N}. Targets: see `summary`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pvq.bounds.errors import ProblemError
+from pvq.bounds.layer_problem import Setting
+from pvq.solvers.registry import solver_class
+
+HERE = Path(__file__).parent
+CASES, INSTANCES = HERE / "cases", HERE / "instances"
+SCHEMA = "pvq.cases/1"
+WORDS = ("method", "bits", "grid", "granularity", "range", "sparsity", "nm", "block", "update", "inputs")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The same for all solvers of a case."""
+
+    time_limit: float = 10.0
+    """Seconds for each row; what is not solved within it counts as this long."""
+    gap: float = 1e-6
+    """Relative gap that counts as solved."""
+    threads: int = 1
+    memory: float = 4.0
+    """GB of resident memory at which a solver is ended."""
+    repetitions: int = 1
+    """Solves of each row, with seeds seed, seed + 1, ...; times are medians over them."""
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A solver as a case list names it."""
+
+    solver: str
+    label: str
+    """What it is called in tables."""
+    node_limit: int | None = None
+    """1 gives the root bound."""
+
+    @cached_property
+    def only_bounds(self) -> bool:
+        """Whether it is not meant to find the optimum: then its time counts as it is."""
+        if self.node_limit is not None:
+            return True
+        try:
+            return solver_class(self.solver).proves != "optimum"
+        except Exception:  # unknown, or a plug-in that cannot be loaded: its process will tell
+            return False
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One row of a layer under one setting."""
+
+    name: str
+    group: str
+    """Its case, or its difficulty class in the library; tables have a section for each."""
+    layer: Path
+    setting: Setting
+    """With `rows` None: the row is `row`."""
+    row: int
+    sha256: str | None = None
+    """What `problem_sha256` must be, where the library says so."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One solve."""
+
+    instance: Instance
+    entry: Entry
+    limits: Limits
+    repetition: int = 0
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        """Instance, label and repetition."""
+        return self.instance.name, self.entry.label, self.repetition
+
+
+@dataclass(frozen=True)
+class CaseList:
+    """A case list, read and checked."""
+
+    name: str
+    about: str
+    tasks: tuple[Task, ...]
+    targets: tuple[Mapping[str, Any], ...] = ()
+
+
+def list_names() -> list[str]:
+    """Names of the case lists that come with the package."""
+    return sorted(path.stem for path in CASES.glob("*.json"))
+
+
+def read_list(name: str, folders: Iterable[Path] = ()) -> CaseList:
+    """Read a case list by name or path.
+
+    Parameters
+    ----------
+    name : name of a list in `benchmarks/cases`, or a path.
+    folders : where else to look for layer files.
+
+    Raises
+    ------
+    ProblemError
+        There is no such list, or it is not one; one line that names the file and the key.
+    """
+    path = CASES / f"{name}.json"
+    if not path.is_file():
+        path = Path(name)
+    if not path.is_file():
+        near = difflib.get_close_matches(name, list_names(), n=1)
+        hint = f"; did you mean '{near[0]}'?" if near else ""
+        raise ProblemError(f"no case list '{name}'{hint} (there are: {', '.join(list_names())}; or give a file)")
+    try:
+        document = json.loads(path.read_text())
+        if not isinstance(document, dict) or document.get("schema") != SCHEMA:
+            raise ProblemError(f'it has no "schema": "{SCHEMA}"')
+        return parse(document, path.stem, (path.parent, INSTANCES, *folders))
+    except (ProblemError, OSError, ValueError, TypeError) as error:
+        raise ProblemError(f"case list {path}: {error}") from None
+
+
+def parse(document: Mapping[str, Any], name: str, folders: Iterable[Path]) -> CaseList:
+    """The case list of a document; raises `ProblemError`, `ValueError` or `TypeError` if it is not one."""
+    _known(document, ("schema", "about", "defaults", "cases", "targets"), "the list")
+    cases = document.get("cases")
+    if not isinstance(cases, list) or not cases:
+        raise ProblemError("it has no cases")
+    defaults = document.get("defaults", {})
+    limit_names = tuple(field.name for field in fields(Limits))
+    _known(defaults, (*WORDS, *limit_names, "layer", "rows", "solvers"), "defaults")
+    tasks: list[Task] = []
+    for number, case in enumerate(cases):
+        where = f"case {case.get('name', number + 1) if isinstance(case, dict) else number + 1}"
+        if not isinstance(case, dict):
+            raise ProblemError(f"{where} is not an object")
+        _known(case, (*WORDS, *limit_names, "name", "layer", "rows", "solvers"), where)
+        full = {**defaults, **case}
+        limits = Limits(**{key: full[key] for key in limit_names if key in full})
+        check_limits(limits, where)
+        entries = [entry(solver) for solver in full.get("solvers", ())]
+        if not entries:
+            raise ProblemError(f"{where} names no solvers")
+        tasks += tasks_of(_instances(full, where, folders), entries, limits)
+    _unique(tasks)
+    targets = tuple(document.get("targets", ()))
+    from .summary import check_targets
+
+    check_targets(targets, tasks)
+    return CaseList(name, str(document.get("about", "")), tuple(tasks), targets)
+
+
+def tasks_of(instances: Iterable[Instance], entries: Iterable[Entry], limits: Limits) -> list[Task]:
+    """Every solver on every instance."""
+    entries = tuple(entries)
+    return [
+        Task(instance, entry, limits, repetition)
+        for instance in instances
+        for entry in entries
+        for repetition in range(limits.repetitions)
+    ]
+
+
+def entry(words: str | Mapping[str, Any]) -> Entry:
+    """A solver from its name or from {"solver": NAME, ...}."""
+    if isinstance(words, str):
+        return Entry(words, words)
+    _known(words, ("solver", "label", "node_limit"), "a solver")
+    name = words["solver"]
+    limit = words.get("node_limit")
+    return Entry(name, words.get("label", name if limit is None else f"{name}, {limit} nodes"), limit)
+
+
+def setting_of(words: Mapping[str, Any]) -> Setting:
+    """The setting of a case, rows left out."""
+    values = {key: words[key] for key in WORDS if key in words}
+    for key in ("nm", "inputs"):
+        if values.get(key) is not None:
+            values[key] = tuple(pair(key, values[key]))
+    return Setting(**values)
+
+
+def pair(key: str, text: str | list[int]) -> tuple[int, int]:
+    """A:B, or the list [A, B]."""
+    numbers = re.findall(r"\d+", text) if isinstance(text, str) and re.fullmatch(r"\d+:\d+", text) else text
+    if not isinstance(numbers, list | tuple) or len(numbers) != 2:
+        raise ProblemError(f"{key} must be A:B, not {text!r}")
+    return int(numbers[0]), int(numbers[1])
+
+
+def find_layer(name: str, folders: Iterable[Path]) -> Path:
+    """The layer file of a name in the first folder that has it; where none has, its place in the first."""
+    file = name if name.endswith(".npz") else f"{name}.npz"
+    paths = [Path(folder) / file for folder in folders]
+    return next((path for path in paths if path.is_file()), paths[-1])
+
+
+def chosen(tasks: Iterable[Task], pattern: str) -> list[Task]:
+    """Tasks whose instance name matches a pattern with * and ?.
+
+    Raises
+    ------
+    ProblemError
+        None does; the nearest name is suggested.
+    """
+    tasks = list(tasks)
+    found = [task for task in tasks if fnmatch.fnmatchcase(task.instance.name, pattern)]
+    if not found:
+        names = sorted({task.instance.name for task in tasks})
+        near = difflib.get_close_matches(pattern, names, n=1)
+        hint = f"did you mean '{near[0]}'?" if near else f"there are {len(names)}, as '{names[0]}'"
+        raise ProblemError(f"no instance matches '{pattern}'; {hint}")
+    return found
+
+
+def changed(tasks: Iterable[Task], entries: Iterable[Entry] | None = None, **limits: Any) -> list[Task]:
+    """The tasks with other solvers or limits; None leaves a limit as it is."""
+    tasks = list(tasks)
+    new = {key: value for key, value in limits.items() if value is not None}
+    instances = {task.instance.name: (task.instance, replace(task.limits, **new)) for task in tasks}
+    for _, changed_limits in instances.values():
+        check_limits(changed_limits, "the options")
+    of: dict[str, list[Entry]] = {}
+    for task in tasks:
+        if task.repetition == 0:
+            of.setdefault(task.instance.name, []).append(task.entry)
+    wanted = None if entries is None else list(entries)
+    return [
+        task
+        for name, (instance, limit) in instances.items()
+        for task in tasks_of([instance], wanted or of[name], limit)
+    ]
+
+
+def check_limits(limits: Limits, where: str) -> None:
+    """Raise `ProblemError` for limits that no solve can have."""
+    if not (limits.time_limit > 0 and limits.memory > 0 and limits.gap >= 0):
+        raise ProblemError(f"{where}: time_limit and memory must be positive, gap not negative")
+    if limits.threads < 1 or limits.repetitions < 1:
+        raise ProblemError(f"{where}: threads and repetitions must be at least 1")
+
+
+def _instances(case: Mapping[str, Any], where: str, folders: Iterable[Path]) -> list[Instance]:
+    for key in ("name", "layer", "rows", "method"):
+        if key not in case:
+            raise ProblemError(f"{where} has no {key}")
+    rows = case["rows"]
+    numbers = range(*pair("rows", rows)) if isinstance(rows, str) else [int(row) for row in rows]
+    path, setting = find_layer(case["layer"], folders), setting_of(case)
+    return [Instance(f"{case['name']}.r{row}", case["name"], path, setting, row) for row in numbers]
+
+
+def _known(words: Mapping[str, Any], allowed: tuple[str, ...], where: str) -> None:
+    for key in words:
+        if key not in allowed:
+            near = difflib.get_close_matches(key, allowed, n=1)
+            hint = f"; did you mean '{near[0]}'?" if near else f" (known: {', '.join(allowed)})"
+            raise ProblemError(f"{where} has an unknown key '{key}'{hint}")
+
+
+def _unique(tasks: Iterable[Task]) -> None:
+    seen: set[tuple[str, str, int]] = set()
+    for task in tasks:
+        if task.key in seen:
+            raise ProblemError(f"instance '{task.instance.name}' has solver '{task.entry.label}' twice")
+        seen.add(task.key)

@@ -1,0 +1,134 @@
+"""The process a solver runs in: takes solves as JSON lines on stdin, answers in JSON lines on stdout.
+
+    python -m pvq.benchmarks.worker
+
+It answers "ready" once the row is stated and layer-wide work is done, "step" now and then while the solver runs,
+and one of "result", "refused" and "error" at the end. What solvers print goes to stderr.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+STEP = 0.02  # seconds between two reported steps of a run, until they grow with its length
+
+
+def main() -> None:
+    """Answer until stdin ends."""
+    out = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)  # native code prints too
+    sys.stdout = sys.stderr
+
+    def say(**words: Any) -> None:
+        out.write(json.dumps(words) + "\n")
+
+    for line in sys.stdin:
+        _answer(json.loads(line), say)
+
+
+def _answer(task: Mapping[str, Any], say: Callable[..., None]) -> None:
+    from pvq.solvers.base import SolverUnavailable, UnsupportedProblem
+
+    try:
+        _solve(task, say)
+    except SolverUnavailable as error:
+        say(event="refused", outcome="licence", why=one_line(error))
+    except UnsupportedProblem as error:
+        say(event="refused", outcome="unsupported", why=one_line(error))
+    except MemoryError as error:
+        say(event="error", outcome="memory", why=one_line(error))
+    except Exception as error:
+        say(event="error", outcome="error", why=f"{type(error).__name__}: {one_line(error)}")
+
+
+def _solve(task: Mapping[str, Any], say: Callable[..., None]) -> None:
+    from pvq.solvers.base import Options
+    from pvq.solvers.registry import get_solver
+
+    from .problems import problem_of
+
+    begin = time.perf_counter()
+    problem = problem_of(Path(task["layer"]), task["setting"], task["row"])
+    solver = get_solver(task["solver"])
+    if not solver.is_available():
+        hint = (
+            f"pip install 'pvq-bound[{solver.extra}]'" if solver.extra else f"needs {', '.join(solver.requires)}"
+        )
+        say(event="refused", outcome="missing", why=f"not installed: {hint}")
+        return
+    solver.check(problem)
+    solver.prepare(problem)
+    _forget_peak()
+    say(event="ready", seconds=time.perf_counter() - begin)
+
+    start = time.perf_counter()
+    last = -STEP
+
+    def report(lower: float, upper: float) -> None:
+        nonlocal last
+        now = time.perf_counter() - start
+        if now - last >= max(STEP, 0.02 * now):
+            last = now
+            say(event="step", seconds=now, lower=float(lower), upper=float(upper))
+
+    options = Options(
+        time_limit=task["time_limit"],
+        gap=task["gap"],
+        node_limit=task["node_limit"],
+        threads=task["threads"],
+        seed=task["seed"],
+        report=report if task["steps"] else None,
+    )
+    result = solver.solve(problem, options)
+    wall = time.perf_counter() - start
+    say(
+        event="result",
+        x=result.x.tolist(),
+        lower=float(result.lower),
+        upper=float(result.upper),
+        status=result.status.value,
+        bound_kind=result.bound_kind.value,
+        nodes=int(result.nodes),
+        seconds=float(result.seconds),
+        wall=wall,
+        memory=peak_memory(),
+        info={key: value for key, value in result.info.items() if _is_plain(value)},
+    )
+
+
+def _is_plain(value: object) -> bool:
+    return isinstance(value, str | bool | int) or (isinstance(value, float) and math.isfinite(value))
+
+
+def one_line(error: BaseException) -> str:
+    """What an exception says, in one line."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def peak_memory() -> float:
+    """GB of resident memory at the peak since the last solve began; since the process began where not Linux."""
+    try:
+        with open("/proc/self/status") as status:
+            return next(int(line.split()[1]) * 1024e-9 for line in status if line.startswith("VmHWM"))
+    except (OSError, StopIteration):
+        import resource
+
+        unit = 1e-9 if sys.platform == "darwin" else 1024e-9
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _forget_peak() -> None:
+    with suppress(OSError), open("/proc/self/clear_refs", "w") as clear:
+        clear.write("5")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,176 @@
+"""`pvq bench`: solvers side by side on the same rows, within the same limits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from typer import Argument, Option
+
+if TYPE_CHECKING:  # numpy and numba load only when there is something to run, so that --help is quick
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+
+    from pvq.benchmarks.runner import Run
+
+WHAT, HOW, OUTPUT = "What to run", "How to run it", "Output"
+QUICK, LIBRARY = "quick", "library"
+
+
+def bench(
+    lists: Annotated[
+        list[str] | None, Argument(metavar="[LIST]...", help="Case lists: names (see --list) or JSON files.")
+    ] = None,
+    show: Annotated[bool, Option("--list", help="List the case lists.", rich_help_panel=WHAT)] = False,
+    quick: Annotated[
+        bool, Option("--quick", help="The case list 'quick': minutes.", rich_help_panel=WHAT)
+    ] = False,
+    instance: Annotated[
+        str | None, Option(metavar="GLOB", help="Only instances of this name.", rich_help_panel=WHAT)
+    ] = None,
+    solver: Annotated[
+        str | None, Option(metavar="NAMES", help="These solvers, as bnb,scip.", rich_help_panel=WHAT)
+    ] = None,
+    layers: Annotated[
+        Path | None, Option(metavar="DIR", help="Where else layer files are.", rich_help_panel=WHAT)
+    ] = None,
+    time_limit: Annotated[
+        float | None, Option(metavar="SEC", help="Seconds for each row.", rich_help_panel=HOW)
+    ] = None,
+    gap: Annotated[
+        float | None, Option(metavar="REL", help="Relative gap that counts as solved.", rich_help_panel=HOW)
+    ] = None,
+    threads: Annotated[int | None, Option(help="Threads of each solver.", rich_help_panel=HOW)] = None,
+    memory: Annotated[
+        float | None, Option(metavar="GB", help="Memory at which a solver is ended.", rich_help_panel=HOW)
+    ] = None,
+    repetitions: Annotated[int | None, Option(help="Solves of each row.", rich_help_panel=HOW)] = None,
+    seed: Annotated[int | None, Option(help="First seed.", rich_help_panel=HOW)] = None,
+    jobs: Annotated[
+        int, Option(help="Solves at the same time; they disturb each other's times.", rich_help_panel=HOW)
+    ] = 1,
+    resume: Annotated[
+        bool, Option("--resume", help="Take over what the --json file already has.", rich_help_panel=HOW)
+    ] = False,
+    json_: Annotated[
+        Path | None, Option("--json", metavar="FILE", help="Record everything.", rich_help_panel=OUTPUT)
+    ] = None,
+    csv_: Annotated[
+        Path | None, Option("--csv", metavar="FILE", help="One line for each solve.", rich_help_panel=OUTPUT)
+    ] = None,
+    quiet: Annotated[bool, Option("--quiet", help="No progress.", rich_help_panel=OUTPUT)] = False,
+) -> None:
+    """Run solvers side by side on the same rows and print who solved what, how fast.
+
+    Example: pvq bench quant-64-gurobi --time-limit 10 --json run.json
+
+    Ctrl-C ends the running solver and prints what is there (exit code 130).
+    """
+    if show:
+        _print_lists()
+        return
+    from pvq.benchmarks.cases import changed, chosen, entry, read_list
+    from pvq.benchmarks.session import Session
+    from pvq.bounds.errors import ProblemError
+    from pvq.solvers.registry import check_names
+
+    from .bench_table import print_targets, scores_table
+    from .bound import stop_on_interrupt
+    from .output import check_writable, write_atomically
+
+    names = [*(lists or []), *([QUICK] if quick else [])]
+    if not names:
+        raise ProblemError("say what to run: --quick, or a case list (pvq bench --list)")
+    if jobs < 1:
+        raise typer.BadParameter("--jobs must be at least 1")
+    if resume and json_ is None:
+        raise ProblemError("--resume needs --json FILE: the record to go on with")
+    check_writable(json_, suffixes=(".json",))
+    check_writable(csv_, suffixes=(".csv",))
+    read = [read_list(name, () if layers is None else (layers,)) for name in names]
+    tasks = [task for one in read for task in one.tasks]
+    entries = None
+    if solver is not None:
+        entries = [entry(name.strip()) for name in solver.split(",") if name.strip()]
+        check_names(one.solver for one in entries)
+    if instance is not None:
+        tasks = chosen(tasks, instance)
+    tasks = changed(
+        tasks,
+        entries,
+        time_limit=time_limit,
+        gap=gap,
+        threads=threads,
+        memory=memory,
+        repetitions=repetitions,
+        seed=seed,
+    )
+    session = Session([one.name for one in read], tasks, jobs)
+    if resume and json_ is not None and json_.exists():
+        session.take_over(json_)
+    with stop_on_interrupt() as stop, _progress(len(session.waiting), quiet) as advance:
+        session.run(stop, advance, json_)
+    if json_ is not None:
+        session.save(json_)
+    if csv_ is not None:
+        text = session.csv()
+        write_atomically(csv_, lambda temporary: temporary.write_text(text))
+    scores_table([one.about for one in read], session)
+    print_targets([target for one in read for target in one.targets], session)
+    if stop.is_set():
+        raise typer.Exit(130)
+
+
+def _print_lists() -> None:
+    import json
+
+    from pvq.benchmarks.cases import CASES, list_names
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE)
+    table.add_column("case list", no_wrap=True)
+    table.add_column("what it is")
+    for name in list_names():
+        table.add_row(name, json.loads((CASES / f"{name}.json").read_text()).get("about", ""))
+    Console().print(table)
+
+
+def _progress(total: int, quiet: bool) -> AbstractContextManager[Callable[[Run], None] | None]:
+    """A callback for each finished run: a bar on a terminal, now and then a line in a log, nothing if quiet."""
+    import sys
+    import time
+    from contextlib import contextmanager
+
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from .progress import PLAIN_EVERY
+
+    @contextmanager
+    def shown() -> Iterator[Callable[[Run], None] | None]:
+        console = Console(stderr=True)
+        if quiet or total == 0:
+            yield None
+        elif console.is_terminal:
+            columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+            with Progress(*columns, console=console, transient=True) as bar:
+                line = bar.add_task("", total=total)
+                yield lambda run: bar.update(
+                    line, advance=1, description=f"{run.instance} {run.solver}: {run.outcome}"
+                )
+        else:
+            done, last = 0, time.monotonic()
+
+            def advance(run: Run) -> None:
+                nonlocal done, last
+                done += 1
+                if time.monotonic() - last > PLAIN_EVERY:
+                    last = time.monotonic()
+                    print(f"{done} of {total} solves", file=sys.stderr, flush=True)
+
+            yield advance
+
+    return shown()

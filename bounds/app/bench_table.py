@@ -1,0 +1,119 @@
+"""Tables of `pvq bench`."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from pvq.benchmarks.session import Session
+    from pvq.benchmarks.summary import Score
+
+WIDTH = 200  # whole numbers in long lines, rather than numbers cut to fit
+WHYS = 20  # different reasons listed below the table
+
+
+def scores_table(abouts: Sequence[str], session: Session) -> None:
+    """Print one section for each case, and one for all where there are several."""
+    from pvq.benchmarks.summary import SHIFT
+
+    console = _console()
+    for about in abouts:
+        console.print(f"[bold]{escape(about)}[/]", highlight=False)
+    table = Table(box=box.SIMPLE)
+    table.add_column("case", no_wrap=True)
+    table.add_column("solver", no_wrap=True)
+    for title in ("solved", "median s", "90% s", "max s", "s.g.m. s", "times slower"):
+        table.add_column(title, justify="right")
+    for title in ("median nodes", "lower / best", "GB"):
+        table.add_column(title, justify="right")
+    table.add_column("the others")
+    scores = session.scores()
+    groups = list(dict.fromkeys(score.group for score in scores))
+    solvers = list(dict.fromkeys(task.entry.label for task in session.tasks))
+    for group in [*groups, None] if len(groups) > 1 else groups:
+        table.add_section()
+        for solver in solvers:
+            some = [s for s in scores if s.solver == solver and (group is None or s.group == group)]
+            if some:
+                table.add_row(*_cells(group, solver, solvers[0], some, scores))
+    console.print(table)
+    limits = sorted({task.limits.time_limit for task in session.tasks})
+    console.print(
+        f"Seconds of a row, unsolved ones at the limit ({', '.join(f'{limit:g} s' for limit in limits)}); s.g.m.: "
+        f"shifted geometric mean, shift {SHIFT:g} s; times slower: ratio of geometric means to the first solver, "
+        "on rows that both take; lower / best: mean of the lower bound over the least error anybody found.",
+        style="dim",
+        highlight=False,
+        soft_wrap=True,
+    )
+    _print_whys(console, scores)
+
+
+def _cells(group: str | None, solver: str, first: str, some: list[Score], scores: list[Score]) -> list[str]:
+    from pvq.benchmarks.summary import SHIFT, geometric_mean, speedup
+
+    took = [s for s in some if not s.refused]
+    others = Counter(s.outcome for s in some if not s.solved)
+    said = ", ".join(f"{count} {outcome.replace('_', ' ')}" for outcome, count in others.most_common())
+    cells = ["all" if group is None else group, solver, f"{sum(s.solved for s in some)} of {len(some)}"]
+    if not took:
+        return [escape(cell) for cell in (*cells, *[""] * 8, said)]
+    seconds = [s.seconds for s in took]
+    ratio = None if solver == first else speedup(scores, first, solver, group)
+    nodes = [s.nodes for s in took if s.nodes is not None]
+    memory = [s.memory for s in took if s.memory is not None]
+    cells += [
+        f"{statistics.median(seconds):.3g}",
+        f"{np.quantile(seconds, 0.9):.3g}",
+        f"{max(seconds):.3g}",
+        f"{geometric_mean(seconds, SHIFT):.3g}",
+        "" if ratio is None else f"{ratio[0]:,.3g}" + (f" on {ratio[1]}" if ratio[1] < len(some) else ""),
+        f"{statistics.median(nodes):,.0f}" if nodes else "",
+        f"{1 - statistics.fmean(s.gap for s in took):.4f}",
+        f"{max(memory):.2f}" if memory else "",
+        said,
+    ]
+    return [escape(cell) for cell in cells]
+
+
+def _print_whys(console: Console, scores: Iterable[Score]) -> None:
+    """What happened where something did."""
+    whys = Counter((s.solver, s.outcome, s.why) for s in scores if s.why)
+    for (solver, outcome, why), count in whys.most_common(WHYS):
+        times = f" ({count} rows)" if count > 1 else ""
+        console.print(f"{escape(solver)}: {outcome}: {escape(why)}{times}", highlight=False, soft_wrap=True)
+    if len(whys) > WHYS:
+        console.print(f"... and {len(whys) - WHYS} more; --json has them all", highlight=False)
+
+
+def print_targets(targets: Iterable[Mapping[str, Any]], session: Session) -> None:
+    """Print each target, what was measured, and whether it is met."""
+    from pvq.benchmarks.summary import measure
+
+    console, scores = _console(), session.scores()
+    for target in targets:
+        got = measure(scores, target)
+        least = "at_least" in target
+        goal = target["at_least" if least else "at_most"]
+        case = f"{target['case']}, " if "case" in target else ""
+        words = f"target: {case}{target['solver']} {target['measure']} {'>=' if least else '<='} {goal:g}: "
+        if got is None:
+            verdict = "not measured"
+        else:
+            verdict = f"{got:.4g}, {'met' if (got >= goal if least else got <= goal) else 'missed'}"
+        console.print(escape(words + verdict), highlight=False, soft_wrap=True)
+
+
+def _console() -> Console:
+    console = Console()
+    console.width = max(console.width, WIDTH)
+    return console
