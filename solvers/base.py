@@ -15,6 +15,7 @@ import numpy as np
 from pvq.bounds.gram import FloatArray
 from pvq.bounds.presolve import presolve
 from pvq.bounds.problem import Problem, optimal_on_support
+from pvq.bounds.proof import Below, Split
 
 from .result import BoundKind, Outcome, Result, Status
 
@@ -162,14 +163,20 @@ class Solver(ABC):
         x = None
         if outcome.x is not None and outcome.x.shape == presolved.live.shape:
             x = presolved.lift(outcome.x)
-        return self._checked(problem, options, outcome, x, time.perf_counter() - begin)
+        return self._checked(problem, reduced, options, outcome, x, time.perf_counter() - begin)
 
     @abstractmethod
     def _solve(self, problem: Problem, options: Options, start: FloatArray | None) -> Outcome:
         """Solve a row that has no dead inputs and no trivial answer."""
 
     def _checked(
-        self, problem: Problem, options: Options, outcome: Outcome, x: FloatArray | None, seconds: float
+        self,
+        problem: Problem,
+        reduced: Problem | None,
+        options: Options,
+        outcome: Outcome,
+        x: FloatArray | None,
+        seconds: float,
     ) -> Result:
         info = dict(outcome.info)
         if x is None or not problem.is_feasible(x):
@@ -182,18 +189,34 @@ class Solver(ABC):
             # Contradiction: a bound above a feasible point is wrong, so nothing is proven.
             info["problem"] = f"lower bound {lower:.9g} above the feasible error {upper:.9g}"
             lower, status = 0.0, Status.FAILED
-        lower = min(max(lower, 0.0), upper)
+        lower, kind, proof = min(max(lower, 0.0), upper), self.bound_kind, None
+        tolerance = problem.gap_tolerance(upper, options.gap)
+        if reduced is None:
+            kind = BoundKind.RIGOROUS  # nothing reaches this row, so its error is 0
+        elif outcome.proof is not None and status is not Status.FAILED and not options.stop.is_set():
+            from pvq.bounds.verify import NotProven, lower_bound  # compiled kernels: not for `pvq solvers`
+
+            begin = time.perf_counter()
+            try:
+                verified = lower_bound(reduced, outcome.proof)
+                # what is proven counts if it says the same: the same status, next to the same bound
+                if upper - verified <= (tolerance if upper - lower <= tolerance else upper - lower * (1 - 1e-6)):
+                    lower, kind, proof = min(max(verified, 0.0), upper), BoundKind.RIGOROUS, outcome.proof
+                else:
+                    info["unproven"] = f"the proof gives {verified:.9g} only"
+            except NotProven as why:
+                info["unproven"] = str(why)
+            info["verify_seconds"] = time.perf_counter() - begin
         # every part of e is a sum of squares, so an upper end of 0 proves itself
-        proven = upper - lower <= problem.gap_tolerance(upper, options.gap)
+        proven = upper - lower <= tolerance
         if status is not Status.FAILED:
             if proven:
                 status = Status.OPTIMAL
             elif status is Status.OPTIMAL:
                 status = Status.BOUND_ONLY if lower > 0 else Status.FEASIBLE_ONLY
-        kind = self.bound_kind
         if status is Status.FAILED or (lower == 0 and not proven):
-            kind = BoundKind.NONE
-        return Result(x, lower, upper, status, kind, self.name, outcome.nodes, seconds, info)
+            kind, proof = BoundKind.NONE, None
+        return Result(x, lower, upper, status, kind, self.name, outcome.nodes, seconds, info, proof)
 
 
 def trivial(problem: Problem) -> Outcome | None:
@@ -201,12 +224,15 @@ def trivial(problem: Problem) -> Outcome | None:
     sparsity = problem.sparsity
     if sparsity is None:
         return None
+    zero = np.zeros(problem.n)
     if not sparsity.keep.any():
-        return Outcome(
-            np.zeros(problem.n), problem.reference, Status.OPTIMAL, info={"trivial": "no input may be kept"}
-        )
+        proof = Split(Below(zero), -problem.weight)
+        info = {"trivial": "no input may be kept"}
+        return Outcome(zero, problem.reference, Status.OPTIMAL, info=info, proof=proof)
     if problem.grid is None and not sparsity.binding:
-        return Outcome(problem.weight.copy(), 0.0, Status.OPTIMAL, info={"trivial": "every input may be kept"})
+        proof = Split(Below(zero), zero)
+        info = {"trivial": "every input may be kept"}
+        return Outcome(problem.weight.copy(), 0.0, Status.OPTIMAL, info=info, proof=proof)
     return None
 
 

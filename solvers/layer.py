@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from pvq.bounds.gram import FloatArray
@@ -154,17 +154,7 @@ def with_point(result: Result, better: Result, problem: Problem, options: Option
     lower = min(result.lower, better.upper)
     proven = better.upper - lower <= problem.gap_tolerance(better.upper, options.gap)
     status = Status.OPTIMAL if proven and result.bound_kind is not BoundKind.NONE else result.status
-    return Result(
-        better.x,
-        lower,
-        better.upper,
-        status,
-        result.bound_kind,
-        result.solver,
-        result.nodes,
-        result.seconds,
-        result.info,
-    )
+    return replace(result, x=better.x, lower=lower, upper=better.upper, status=status)
 
 
 def not_solved(problem: Problem, solver: Solver) -> Result:

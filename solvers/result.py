@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from pvq.bounds.gram import FloatArray
+from pvq.bounds.proof import Proof
 
 
 class Status(StrEnum):
@@ -50,6 +51,9 @@ class Outcome:
     nodes: int = 0
     info: Mapping[str, Any] = field(default_factory=dict)
     """Anything else worth reporting (for instance `eta`, the slack of the float64 arithmetic)."""
+    proof: Proof | None = None
+    """Of `lower`, for the verifier: it makes the bound rigorous if `verify.lower_bound` finds next to the same
+    number, which then becomes the result's lower end. About the problem that `_solve` was given."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,3 +72,5 @@ class Result:
     seconds: float = 0.0
     """Preparation and solve of this row, without compilation and layer-wide work."""
     info: Mapping[str, Any] = field(default_factory=dict)
+    proof: Proof | None = None
+    """What proves `lower`, if it is rigorous; about the row without its dead inputs."""

@@ -1,0 +1,126 @@
+"""Proofs of lower bounds: plain data that a solver hands over and `verify` checks without trusting it.
+
+A proof is about one row **without its dead inputs** (`presolve(problem).problem`): every index and array below
+counts the live inputs of that row. With u = x - w and H = M + D, M positive semidefinite, any v:
+
+    e(x) = u'Mu + u'Du >= -v'Mv + 2 (Mv)'u + u'Du.                                                            (1)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+
+from .gram import FloatArray, IntArray
+
+FREE, KEPT, PRUNED = 0, 1, 2
+
+
+def _fix(proof: object, **arrays: tuple[object, type]) -> None:
+    """Store private read-only copies, so that what was checked cannot change afterwards."""
+    for name, (value, kind) in arrays.items():
+        array: np.ndarray = np.array(value, dtype=kind, order="C")
+        array.setflags(write=False)
+        object.__setattr__(proof, name, array)
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """A symmetric matrix that is part of D, on some of the inputs."""
+
+    inputs: IntArray
+    """(m,) indices of the inputs."""
+    matrix: FloatArray
+    """(m, m), exactly symmetric."""
+
+    def __post_init__(self) -> None:
+        _fix(self, inputs=(self.inputs, np.int64), matrix=(self.matrix, np.float64))
+
+
+@dataclass(frozen=True, eq=False)
+class Below:
+    """D = diag(d) + blocks, with H - D positive semidefinite. Make **one object for all rows that share it**.
+
+    The verifier proves H - D + diag(eps) positive semidefinite with an eps of rounding size, which it takes off d
+    (for blocks: off the bound). eps is 0 where the least eigenvalue of H - D, scaled to unit diagonal, is above
+    about 1e-12: shrink D by about that much. Where an input has d_i = 0 and eps_i > 0, d_i becomes negative, which
+    free (re-optimised) weights do not allow.
+    """
+
+    d: FloatArray
+    """(n,) diagonal of D; 0 at the inputs of blocks."""
+    blocks: tuple[Block, ...] = ()
+    """Disjoint. Only for problems without a sparsity pattern, whose budget would couple them."""
+
+    def __post_init__(self) -> None:
+        _fix(self, d=(self.d, np.float64))
+
+
+@dataclass(frozen=True, eq=False)
+class Order:
+    """How an enumeration decides m inputs, and what bounds the undecided ones. Share the object between rows."""
+
+    order: IntArray
+    """(m,) a permutation of 0 ... m - 1: order[m - 1] is decided first, order[0] last."""
+    diagonal: FloatArray
+    """(m + 1, m) row k: d >= 0 in its first k entries, with A_k - diag(d) positive semidefinite for the leading
+    k x k block A_k of the permuted matrix. Zeros need no proof; a row that is not proven is not used."""
+
+    def __post_init__(self) -> None:
+        _fix(self, order=(self.order, np.int64), diagonal=(self.diagonal, np.float64))
+
+
+@dataclass(frozen=True, eq=False)
+class Enumeration:
+    """A depth-first search that the verifier runs again: no point has (x - c)' A (x - c) below the threshold.
+
+    As the proof of a whole row A = H and c = w; within a `Split` A is the matrix D_b of a block and
+    c = w_b - D_b^-1 (Mv)_b. A threshold that is too high costs time, not truth: the verifier lowers it to the best
+    point it meets. It gives up beyond `verify.MAX_NODES` nodes.
+    """
+
+    order: Order
+    threshold: float
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Inequality (1), whose right side is minimised input by input, unit by unit, and block by block.
+
+    Single inputs have their exact minimum over the grid, or over kept and pruned under the budgets (see
+    `separable`); a block contributes min over its grid of u'D_b u + 2 (Mv)_b'u by an enumeration of its own.
+    """
+
+    below: Below
+    v: FloatArray
+    """(n,)."""
+    blocks: tuple[Enumeration, ...] = ()
+    """One for each block of `below`, in its order."""
+
+    def __post_init__(self) -> None:
+        _fix(self, v=(self.v, np.float64))
+
+
+@dataclass(frozen=True, eq=False)
+class Tree:
+    """Leaves of a search over which units are kept: together they cover every pattern, each has its own `Split`.
+
+    A leaf fixes its pruned inputs to 0 and takes those of its kept units out of the budget. Its `Split` needs
+    H - D positive semidefinite on the kept and free inputs only (d and v are not used at pruned ones). Kept
+    re-optimised inputs need a tiny d_i > 0 (1e-13 h_ii, say), with (Mv + ...)_i = 0 up to rounding: x = w + v is
+    the stationary point in those inputs. A leaf without free units is one pattern, solved.
+    """
+
+    state: np.ndarray
+    """(leaves, units) int8: FREE, KEPT or PRUNED."""
+    split: IntArray
+    """(leaves,) index into `splits`."""
+    splits: tuple[Split, ...]
+
+    def __post_init__(self) -> None:
+        _fix(self, state=(self.state, np.int8), split=(self.split, np.int64))
+
+
+Proof: TypeAlias = Split | Enumeration | Tree

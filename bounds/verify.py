@@ -1,0 +1,159 @@
+"""What a proof proves of a row, whoever made it: lower bounds for solvers, and whole certificates for users.
+
+This and `verify_*.py` import the problem, the proof data and the file reader only: no solver, no relaxation. The
+arithmetic is float64 with a bound for every rounding error; for rows of at most `EXACT` inputs a certificate is
+checked in rational arithmetic as well.
+"""
+
+from __future__ import annotations
+
+import math
+from weakref import WeakKeyDictionary
+from weakref import ref as weakref
+
+import numpy as np
+
+from .gram import FloatArray, Gram, IntArray
+from .problem import Problem
+from .proof import FREE, Below, Enumeration, Proof, Split, Tree
+from .verify_enumeration import least_on_grid
+from .verify_psd import U, defect, gamma
+from .verify_split import Terms, down, least, pruned_inputs, terms, values_of
+from .verify_tree import covers
+
+SAFETY = 4.0
+"""Factor on all rounding errors when a solver asks, so that the verifier agrees on any machine with any BLAS."""
+
+
+class NotProven(Exception):
+    """A proof does not hold, or not as far as is claimed; the message is one line that says where it fails."""
+
+
+def lower_bound(problem: Problem, proof: Proof, margin: float = SAFETY) -> float:
+    """What a proof proves: a number that min e(x) is not below, whatever was rounded on the way.
+
+    Parameters
+    ----------
+    problem : a row without its dead inputs (`presolve(problem).problem`).
+    proof : see `proof`.
+    margin : 1 for the verifier; solvers keep the default.
+
+    Returns
+    -------
+    The bound; it may be negative.
+
+    Raises
+    ------
+    NotProven
+        The proof proves nothing.
+    """
+    with np.errstate(all="ignore"):
+        if isinstance(proof, Enumeration):
+            everything = np.arange(problem.n)
+            bound = least_on_grid(problem, everything, problem.hessian, problem.weight, proof, margin)
+            if not math.isfinite(bound):
+                raise NotProven(
+                    "the enumeration cannot be repeated: its order, its threshold or its size is wrong"
+                )
+            return bound
+        if isinstance(proof, Tree):
+            return _tree_bound(problem, proof, margin)
+        units = 0 if problem.sparsity is None else problem.sparsity.units
+        return split_bounds(problem, proof, np.full((1, units), FREE, np.int8), margin)[0]
+
+
+def split_bounds(problem: Problem, split: Split, states: np.ndarray, margin: float) -> list[float]:
+    """Lower bounds at leaves, (leaves, units) states, that share a split: (1) with some units fixed."""
+    check_shapes(problem, split)
+    fixed = [pruned_inputs(problem, state) for state in states]
+    eps = shift_to_psd(problem.gram, split.below, np.logical_and.reduce(fixed), margin)
+    if not np.isfinite(eps).all():
+        raise NotProven("H - D is not positive semidefinite, by far more than rounding")
+    bounds = []
+    for state, pruned in zip(states, fixed, strict=True):
+        found = terms(problem, split, pruned, eps, margin)
+        parts = [least(problem, found, state)]
+        for block, proof in zip(split.below.blocks, split.blocks, strict=True):
+            parts.append(_block_bound(problem, found, block.inputs, block.matrix, proof, margin))
+        bounds.append(down(*parts) if len(parts) > 1 else parts[0])
+    if not np.isfinite(bounds).all():
+        raise NotProven("the bound is minus infinity: a re-optimised input needs d > 0, a block a full search")
+    return bounds
+
+
+def _tree_bound(problem: Problem, tree: Tree, margin: float) -> float:
+    """Least bound of the leaves, which must cover every pattern."""
+    sparsity, leaves = problem.sparsity, len(tree.state)
+    if sparsity is None or tree.state.shape != (leaves, sparsity.units) or tree.split.shape != (leaves,):
+        raise NotProven("the tree is not one of this row's units")
+    if not leaves or not np.isin(tree.split, np.arange(len(tree.splits))).all():
+        raise NotProven("the tree names splits that it does not have")
+    if not covers(tree.state, sparsity):
+        raise NotProven("the leaves of the tree do not cover every pattern")
+    bounds: list[float] = []
+    for i, split in enumerate(tree.splits):
+        mine = tree.state[tree.split == i]
+        if len(mine):
+            bounds += split_bounds(problem, split, mine, margin)
+    return min(bounds)
+
+
+def check_shapes(problem: Problem, split: Split) -> None:
+    """Raise `NotProven` for a split that is not one of this row."""
+    n, below = problem.n, split.below
+    if below.d.shape != (n,) or split.v.shape != (n,) or len(split.blocks) != len(below.blocks):
+        raise NotProven(f"D and v are not those of a row of {n} inputs")
+    if not (np.isfinite(below.d).all() and np.isfinite(split.v).all()):
+        raise NotProven("D or v is not finite")
+    if below.blocks and problem.method != "quant":
+        raise NotProven("blocks of D need a grid and no sparsity pattern")
+    used = np.zeros(n, np.int64)
+    for block in below.blocks:
+        i, m = block.inputs, len(block.inputs)
+        if i.ndim != 1 or m == 0 or i.min() < 0 or i.max() >= n or block.matrix.shape != (m, m):
+            raise NotProven("a block of D does not fit the row")
+        np.add.at(used, i, 1)
+        if not (np.isfinite(block.matrix).all() and np.array_equal(block.matrix, block.matrix.T)):
+            raise NotProven("a block of D is not symmetric and finite")
+        if below.d[i].any():
+            raise NotProven("D has diagonal entries at inputs of a block")
+    if (used > 1).any():
+        raise NotProven("blocks of D overlap")
+
+
+_shifts: WeakKeyDictionary[Below, tuple[weakref[Gram], bytes, float, FloatArray]] = WeakKeyDictionary()
+
+
+def shift_to_psd(gram: Gram, below: Below, fixed: np.ndarray, margin: float) -> FloatArray:
+    """(n,) eps with H - D + diag(eps) positive semidefinite on inputs that are not fixed; done once per D."""
+    known = _shifts.get(below)
+    key = fixed.tobytes()
+    if known is not None and known[0]() is gram and known[1:3] == (key, margin):
+        return known[3]
+    m = gram.matrix - np.diag(below.d)
+    for block in below.blocks:
+        m[np.ix_(block.inputs, block.inputs)] -= block.matrix
+    free = np.flatnonzero(~fixed)
+    eps = np.zeros(len(gram))
+    # only entries of D have been subtracted, with one rounding each
+    eps[free] = defect(m[np.ix_(free, free)], U, margin)
+    _shifts[below] = weakref(gram), key, margin, eps
+    return eps
+
+
+def _block_bound(
+    problem: Problem, found: Terms, inputs: IntArray, a: FloatArray, proof: Enumeration, margin: float
+) -> float:
+    """Lower bound of min u'Au + 2 g'u over the grid of a block: (u - t)'A(u - t) - t'At + 2 (g + At)'u."""
+    g, radius, w, m = found.slope[inputs], found.radius[inputs], problem.weight[inputs], len(inputs)
+    try:
+        centre = w - np.linalg.solve(a, g)
+    except np.linalg.LinAlgError:
+        return -math.inf
+    t = centre - w  # any t will do; its own rounding is one of the operations below
+    at, size = a @ t, np.abs(a) @ np.abs(t)
+    left = (np.abs(g + at) + radius + margin * gamma(m + 4) * size) * (1 + 8 * U)
+    u = np.abs(values_of(problem)[inputs] - w[:, None]).max(axis=1) * (1 + U)
+    constant = float(t @ at) + margin * gamma(2 * m + 8) * float(np.abs(t) @ size)
+    slack = 2 * float(left @ u) * (1 + gamma(m + 8))
+    return down(least_on_grid(problem, inputs, a, centre, proof, margin), -constant, -slack)

@@ -1,0 +1,251 @@
+"""A complete depth-first search over grid points, run again to prove a bound, with its rounding accounted for."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
+from weakref import ref as weakref
+
+import numba
+import numpy as np
+
+from .gram import FloatArray
+from .problem import Problem
+from .proof import Enumeration, Order
+from .verify_psd import TINY, U, defect, gamma
+from .verify_split import values_of
+
+MAX_NODES = 4_000_000
+"""Nodes after which a search is given up: under a second."""
+
+
+def least_on_grid(
+    problem: Problem, inputs: np.ndarray, a: FloatArray, centre: FloatArray, proof: Enumeration, margin: float
+) -> float:
+    """Lower bound of min (x - c)'A(x - c) over x in the grid (and budgets) of some inputs; -inf if not proven.
+
+    Let V be the unit upper triangular matrix with V'AV = P + F, P diagonal, F of rounding size: |F| is at most
+    kappa P. The search decides x_i at distances delta_i from conditional centres, which are rounded, so that
+    c - x = V delta + omega, and cuts where sum p_i delta_i^2 over the decided i + sum d_j dist(s_j, grid_j)^2 over
+    the undecided j reaches T. Its decisions have p_i delta_i^2 < T, which bounds |omega| and its length rho =
+    sum_j sqrt(a_jj) |omega_j| in the norm of A. A point x cut because of the first sum alone has, by the triangle
+    inequality, sqrt(e(x)) >= sqrt((1 - kappa) T) - rho. For one cut at undecided j < m, A_m >= diag(d) gives
+    sum_{j<m} p_j delta_j^2 >= (sqrt(ahead) - rho)^2 / (1 + kappa), so that the first sum would have reached
+    (T - 2 rho sqrt(T)) / (1 + kappa), and the same inequality follows with that in place of T.
+    """
+    order, m = proof.order.order, len(inputs)
+    threshold = proof.threshold
+    plan = _plan(proof.order, a)
+    if plan is None or not (threshold > 0 and math.isfinite(threshold)):
+        return -math.inf
+    kappa = margin * plan.kappa
+    if not kappa < 0.1:
+        return -math.inf
+    c = np.ascontiguousarray(centre[order])
+    pattern = _pattern(problem, inputs[order])
+    values = _distinct(values_of(problem)[inputs[order]])
+    result, nodes = _search(c, plan.pivot, plan.slope, plan.diagonal, values, *pattern, threshold, MAX_NODES)
+    if nodes >= MAX_NODES:
+        return -math.inf
+    with np.errstate(all="ignore"):
+        delta = np.sqrt(threshold / plan.pivot) * (1 + 1e-12)
+        omega = margin * gamma(m + 4) * (np.abs(c) + np.abs(plan.slope).T @ delta + delta)
+        rho = float(plan.root @ omega) * (1 + 1e-12) + TINY
+    total = result * (1 - margin * 16 * gamma(m + 8))  # sums of 2 m non-negative terms
+    reached = min(total, (total - 2 * rho * math.sqrt(max(total, 0.0))) / (1 + kappa))
+    root = math.sqrt(max(0.0, (1 - kappa) * reached)) * (1 - 4 * U) - rho * (1 + 4 * U)
+    return max(0.0, root) ** 2 * (1 - 4 * U) if math.isfinite(root) else -math.inf
+
+
+@dataclass(frozen=True, eq=False)
+class _Plan:
+    """What a search needs of its matrix."""
+
+    slope: FloatArray
+    """(m, m) row i: what deciding i moves the centres of j < i by."""
+    pivot: FloatArray
+    """(m,) P."""
+    kappa: float
+    diagonal: FloatArray
+    """(m + 1, m) proven rows of the order's diagonals."""
+    root: FloatArray
+    """(m,) sqrt(a_ii)."""
+
+
+_plans: WeakKeyDictionary[Order, tuple[weakref[FloatArray], _Plan | None]] = WeakKeyDictionary()
+
+
+def _plan(order: Order, a: FloatArray) -> _Plan | None:
+    """The plan of an order and a matrix, made once for the rows that share both; None if there is none."""
+    known = _plans.get(order)
+    if known is not None and known[0]() is a:
+        return known[1]
+    plan = None
+    if np.array_equal(np.sort(order.order), np.arange(len(a))) and order.diagonal.shape == (len(a) + 1, len(a)):
+        permuted = np.ascontiguousarray(a[np.ix_(order.order, order.order)])
+        factors = _factors(permuted)
+        if factors is not None:
+            plan = _Plan(*factors, proven_diagonals(permuted, order), np.sqrt(permuted.diagonal()))
+    _plans[order] = weakref(a), plan
+    return plan
+
+
+def _distinct(values: FloatArray) -> FloatArray:
+    """(m, values) each row sorted, without duplicates, filled up with infinity."""
+    values = np.sort(values, axis=1)
+    values[:, 1:][values[:, 1:] == values[:, :-1]] = np.inf
+    return np.ascontiguousarray(np.sort(values, axis=1))
+
+
+def _factors(a: FloatArray) -> tuple[FloatArray, FloatArray, float] | None:
+    """slope (row i: what deciding i moves the centres of j < i by), pivots p and kappa of `least_on_grid`."""
+    n = len(a)
+    try:
+        root = np.linalg.cholesky(a)
+        v = np.linalg.inv(root).T * root.diagonal()
+    except np.linalg.LinAlgError:
+        return None
+    v[np.tril_indices(n)] = 0.0
+    slope = np.ascontiguousarray(-v.T)
+    v[np.diag_indices(n)] = 1.0
+    with np.errstate(all="ignore"):
+        size = np.abs(v).T @ (np.abs(a) @ np.abs(v))
+        f = v.T @ (a @ v)
+        pivot = f.diagonal().copy()
+        f[np.diag_indices(n)] = 0.0
+        # two products of n terms each, and |V| times |A| |V| itself
+        f = np.abs(f) + gamma(2 * n + 4) * size + TINY
+        scale = np.sqrt(pivot)
+        kappa = float((f / scale / scale[:, None]).sum(axis=1).max()) * (1 + gamma(2 * n + 8))
+    return (slope, pivot, kappa) if (pivot > 0).all() and math.isfinite(kappa) else None
+
+
+def proven_diagonals(permuted: FloatArray, order: Order) -> FloatArray:
+    """The diagonals of an order with those rows set to 0 that are not proven below their block."""
+    n = len(permuted)
+    proven = np.zeros((n + 1, n))
+    for m in range(1, n + 1):
+        d = order.diagonal[m, :m]
+        if (d >= 0).all() and d.any():
+            below = permuted[:m, :m].copy()
+            below[np.diag_indices(m)] -= d
+            if not defect(below, U).any():
+                proven[m, :m] = d
+    return proven
+
+
+def _pattern(problem: Problem, inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """unit of each position, group of each unit, budgets; one unlimited group without a sparsity pattern."""
+    sparsity = problem.sparsity
+    if sparsity is None:
+        return np.arange(len(inputs)), np.zeros(len(inputs), np.int64), np.array([len(inputs)])
+    return np.ascontiguousarray(sparsity.unit[inputs]), sparsity.group, sparsity.keep
+
+
+@numba.njit(cache=True, nogil=True)
+def _nearest(values, s):  # type: ignore[no-untyped-def]
+    """Index of the value nearest to s."""
+    lo, hi = 0, len(values) - 1
+    while hi - lo > 1:
+        middle = (lo + hi) // 2
+        if values[middle] <= s:
+            lo = middle
+        else:
+            hi = middle
+    return hi if values[hi] - s < s - values[lo] else lo
+
+
+@numba.njit(cache=True, nogil=True)
+def _ahead(m, s, d, values, unit, unit_used, group, room):  # type: ignore[no-untyped-def]
+    """sum_j d_j dist(s_j, values_j)^2, where units not yet used compete for the room of their group."""
+    total = 0.0
+    tight = False
+    for g in range(len(room)):
+        tight = tight or room[g] < m
+    if not tight:
+        for j in range(m):
+            distance = s[j] - values[j, _nearest(values[j], s[j])]
+            total += d[j] * distance * distance
+        return total
+    units = len(group)
+    free, zero = np.zeros(units), np.zeros(units)
+    for j in range(m):
+        distance = s[j] - values[j, _nearest(values[j], s[j])]
+        best, none = d[j] * distance * distance, d[j] * s[j] * s[j]
+        if unit_used[unit[j]] > 0:
+            total += best
+        else:
+            free[unit[j]] += best
+            zero[unit[j]] += none
+    left = room.copy()
+    for u in np.argsort(free - zero):  # largest savings first
+        if left[group[u]] > 0:
+            left[group[u]] -= 1
+            total += free[u]
+        else:
+            total += zero[u]
+    return total
+
+
+@numba.njit(cache=True, nogil=True)
+def _search(centre, pivot, slope, diagonal, values, unit, group, keep, threshold, limit):  # type: ignore[no-untyped-def]
+    """Visit all nodes below the threshold; return it, or the least sum found below it, and the number of nodes."""
+    n, last = values.shape[0], values.shape[1] - 1
+    s = np.zeros((n + 1, n))
+    s[n] = centre
+    partial = np.zeros(n + 1)
+    start, pick = np.zeros(n + 1, np.int64), np.zeros(n + 1, np.int64)
+    unit_used, room = np.zeros(len(group), np.int64), keep.copy()
+    nodes, m = 0, n
+    start[n] = _nearest(values[n - 1], centre[n - 1])
+    pick[n] = start[n]
+    while m <= n:
+        i = m - 1
+        k = pick[m]
+        # from the nearest value downwards, then upwards; the sums grow with the distance
+        if k >= 0 and k <= last:
+            difference = s[m, i] - values[i, k]
+            cost = partial[m] + pivot[i] * (difference * difference)
+        else:
+            cost = np.inf
+        if not cost < threshold:
+            if k <= start[m]:
+                pick[m] = start[m] + 1
+                continue
+            m += 1
+            if m <= n:
+                value = values[m - 1, pick[m]]
+                if value != 0.0:
+                    unit_used[unit[m - 1]] -= 1
+                    if unit_used[unit[m - 1]] == 0:
+                        room[group[unit[m - 1]]] += 1
+                pick[m] += 1 if pick[m] > start[m] else -1
+            continue
+        nodes += 1
+        if nodes >= limit:
+            break
+        value = values[i, k]
+        u = unit[i]
+        fits = value == 0.0 or unit_used[u] > 0 or room[group[u]] > 0
+        if fits and m > 1 and value != 0.0:
+            if unit_used[u] == 0:
+                room[group[u]] -= 1
+            unit_used[u] += 1
+        if fits and m == 1:
+            threshold = cost
+        elif fits:
+            for j in range(i):
+                s[i, j] = s[m, j] + slope[i, j] * difference
+            if cost + _ahead(i, s[i], diagonal[i], values, unit, unit_used, group, room) < threshold:
+                partial[i] = cost
+                m = i
+                start[m] = _nearest(values[m - 1], s[m, m - 1])
+                pick[m] = start[m]
+                continue
+            if value != 0.0:
+                unit_used[u] -= 1
+                if unit_used[u] == 0:
+                    room[group[u]] += 1
+        pick[m] += 1 if k > start[m] else -1
+    return threshold, nodes

@@ -1,0 +1,104 @@
+"""Proofs in floating point that a symmetric matrix is positive semidefinite, up to a diagonal that is returned."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.linalg import lapack
+
+from .gram import FloatArray
+
+U = 2.0**-53
+"""Unit roundoff: a float64 operation is exact up to a factor 1 + e, |e| <= U, and TINY."""
+TINY = 2.0**-1000
+"""More than all underflows of one bound together."""
+
+
+def gamma(k: int) -> float:
+    """Relative error of k operations, k U / (1 - k U) and a little more (Higham, Accuracy and Stability, 3.1)."""
+    return 1.01 * k * U
+
+
+def defect(a: FloatArray, error: float = 0.0, margin: float = 1.0) -> FloatArray:
+    """(n,) eps >= 0 such that A + diag(eps) is positive semidefinite: 0, or of the size of rounding, or infinite.
+
+    Any R gives A = R'R + E, hence A + diag(eps) is positive semidefinite if E + diag(eps) is diagonally dominant.
+    R is the float64 Cholesky factor of A less a small shift; E is computed almost exactly by splitting R in two
+    parts whose product is exact (Dekker's idea for whole matrices; Rump, Ogita and Oishi, 2008).
+
+    Parameters
+    ----------
+    a : (n, n) symmetric. error : |a_ij - stored a_ij| <= error |a_ij|. margin : factor on all error terms.
+    """
+    scaled = _scaled(a)
+    if scaled is None:
+        return np.full(len(a), np.inf)
+    b, live, size = scaled
+    best = np.full(len(b), np.inf)
+    shift = 16 * U * len(b)  # more than E usually needs
+    for step in range(12):
+        found = _dominance(b, shift, error, margin)
+        if found is None:  # A less the shift is not positive definite
+            if best.max() < np.inf:
+                break
+            shift = 0.0 if shift > 0 else -U * len(b) * 8.0**step
+            continue
+        if found.max(initial=0.0) < best.max(initial=np.inf):
+            best = found
+        if best.max(initial=0.0) == 0 or shift < 0:
+            break
+        shift = 2 * shift + 2 * float(found.max())
+    eps = np.zeros(len(a))
+    eps[live] = np.nextafter(best * size**2, np.inf) * (best > 0)
+    return eps
+
+
+def _scaled(a: FloatArray) -> tuple[FloatArray, np.ndarray, FloatArray] | None:
+    """A without zero rows, with its diagonal scaled to about 1 by powers of two; None if it is clearly not PSD."""
+    live = np.flatnonzero(a.any(axis=1))
+    b = a[np.ix_(live, live)]
+    diagonal = b.diagonal()
+    if not (np.isfinite(b).all() and (diagonal > 0).all() and np.array_equal(b, b.T)):
+        return None
+    exponent = np.frexp(diagonal)[1] // 2
+    with np.errstate(all="ignore"):
+        b = np.ldexp(b, -(exponent[:, None] + exponent[None, :]))
+    # exact but for underflow, which is far below the error terms; |a_ij| <= sqrt(a_ii a_jj) < 4 in any PSD matrix
+    return None if len(b) and np.abs(b).max() > 4 else (b, live, np.ldexp(1.0, exponent))
+
+
+def _factor(b: FloatArray) -> FloatArray | None:
+    """Upper R with R'R = B nearly; None if it breaks down."""
+    if not len(b):
+        return b
+    r, info = lapack.dpotrf(b, lower=0, clean=1)
+    return np.asarray(r) if info == 0 and np.isfinite(r).all() else None
+
+
+def _dominance(b: FloatArray, shift: float, error: float, margin: float) -> FloatArray | None:
+    """(n,) what E = B - R'R lacks to diagonal dominance, R from B - shift I."""
+    n = len(b)
+    shifted = b.copy()
+    shifted[np.diag_indices(n)] -= shift
+    r = _factor(shifted)
+    if r is None or n == 0:
+        return None if n else np.zeros(0)
+    norms = (r**2).sum(axis=0)
+    if norms.max() > 4.5:
+        return None
+    # multiples of 2^-25: products are multiples of 2^-50 and, by Cauchy-Schwarz, all their sums below 2^3: exact
+    high = np.rint(r * 2.0**25) * 2.0**-25
+    low = r - high  # exact, |low| <= 2^-26
+    cross = high.T @ low
+    cross = cross + cross.T
+    first = b - high.T @ high
+    second = first - cross
+    small = low.T @ low
+    e = second - small
+    # |cross| has n terms below ||high_i|| ||low_j|| <= 2.2 sqrt(n) 2^-26, and low'low n terms below n 2^-52
+    products = gamma(n) * (4.4 * np.sqrt(n) * 2.0**-26 + n * 2.0**-52) + TINY
+    rounding = U * (np.abs(first) + np.abs(cross) + np.abs(second) + np.abs(e)) + error * np.abs(b) + products
+    size = np.abs(e)
+    size[np.diag_indices(n)] = 0.0
+    off = (size + rounding).sum(axis=1) * (1 + gamma(2 * n))
+    missing = margin * off - e.diagonal()
+    return np.maximum(missing + 2 * U * (np.abs(missing) + margin * off), 0.0) * (missing > 0)

@@ -1,0 +1,154 @@
+"""The lower bound of one `Split`, in float64 with every rounding error accounted for."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from .gram import BoolArray, FloatArray
+from .problem import Problem
+from .proof import KEPT, PRUNED, Split
+from .verify_psd import TINY, U, gamma
+
+
+@dataclass(frozen=True, eq=False)
+class Terms:
+    """Right side of (1) at a leaf: constant + sum of one term per input; all numbers are rounded down.
+
+    Written out for u_P = -w_P at the pruned inputs P and M = H - D + diag(eps) on the others N, with z = v on N,
+    -w on P:  g = (Hz - Dv)_N,  constant = z_P'(Hz)_P - v_N'g,  e >= constant + sum_N [d_i u_i^2 + 2 g_i u_i].
+    """
+
+    constant: float
+    kept: FloatArray
+    """(n,) minimum of an input's term where it may be non-zero; 0 at inputs of blocks, whose g is below."""
+    pruned: FloatArray
+    """(n,) its term at x_i = 0."""
+    slope: FloatArray
+    """(n,) g."""
+    radius: FloatArray
+    """(n,) |g - its exact value| is at most this."""
+
+
+def terms(problem: Problem, split: Split, fixed: BoolArray, eps: FloatArray, margin: float) -> Terms:
+    """Evaluate the terms at a leaf whose `fixed` inputs are pruned."""
+    h, w, n = problem.hessian, problem.weight, problem.n
+    size = problem.gram.memo("verify: |H|", lambda: np.abs(h))
+    d = np.where(eps > 0, np.nextafter(split.below.d - eps, -np.inf), split.below.d)
+    z = np.where(fixed, -w, split.v)
+    v = np.where(fixed, 0.0, split.v)
+    hz = h @ z
+    g = hz - d * v
+    total = size @ np.abs(z) + np.abs(d * v)
+    charge = 0.0
+    in_block = np.zeros(n, dtype=bool)
+    for block in split.below.blocks:
+        i = block.inputs
+        in_block[i] = True
+        g[i] -= block.matrix @ v[i]
+        total[i] += np.abs(block.matrix) @ np.abs(v[i])
+        if eps[i].any():  # D_b stays as it is, and M + diag(eps) costs eps_i (u_i - v_i)^2
+            values = values_of(problem)
+            u = np.abs(values[i] - w[i, None]).max(axis=1) + np.abs(v[i])
+            charge += float(eps[i] @ u**2) * (1 + gamma(len(i) + 8))
+    radius = margin * gamma(2 * n + 8) * total + TINY
+    parts = np.where(fixed, z * hz, -v * g)
+    constant = parts - np.abs(z) * radius * (1 + 8 * U) - margin * 4 * U * np.abs(parts)
+    below = margin * 8 * U
+    linear = 2 * np.abs(w)
+    pruned = d * w**2 - 2 * g * w
+    pruned = pruned - linear * radius * (1 + below) - below * (np.abs(d) * w**2 + linear * np.abs(g))
+    kept = np.minimum(_kept(problem, d, g, radius, below, not z.any()), pruned)
+    kept, pruned = np.where(fixed | in_block, 0.0, kept), np.where(fixed | in_block, 0.0, pruned)
+    return Terms(fsum_below(constant) - charge, kept, pruned, g, radius)
+
+
+def _kept(
+    problem: Problem, d: FloatArray, g: FloatArray, radius: FloatArray, below: float, zero: bool
+) -> FloatArray:
+    """(n,) lower bounds of the least d u^2 + 2 g u over what an input may be other than pruned; zero: g is 0."""
+    sparsity = problem.sparsity
+    if problem.grid is not None:
+        u = problem.grid.levels[problem.grid.group] - problem.weight[:, None]
+        square, line = d[:, None] * u**2, 2 * g[:, None] * u
+        slack = 2 * radius[:, None] * np.abs(u) * (1 + below) + below * (np.abs(square) + np.abs(line))
+        return np.asarray((square + line - slack).min(axis=1))
+    assert sparsity is not None
+    if not sparsity.update:
+        return np.zeros(problem.n)
+    most = np.abs(g) + radius
+    at_vertex = -np.divide(most**2, d, out=np.full(problem.n, np.inf), where=d > 0) * (1 + below) - TINY
+    return np.where(d >= 0, 0.0, -np.inf) if zero else at_vertex
+
+
+def values_of(problem: Problem) -> FloatArray:
+    """(n, values) everything an input may be; a row repeats values where it has fewer."""
+    if problem.grid is None:
+        return np.stack([np.zeros(problem.n), problem.weight], axis=1)
+    values = problem.grid.levels[problem.grid.group]
+    return values if problem.sparsity is None else np.column_stack([values, np.zeros(problem.n)])
+
+
+def least(problem: Problem, found: Terms, state: np.ndarray) -> float:
+    """Lower bound of the minimum over patterns: free units share what budget the kept ones leave; -inf if useless.
+
+    state : (units,) FREE, KEPT or PRUNED.
+    """
+    sparsity = problem.sparsity
+    if sparsity is None:
+        return down(found.constant, fsum_below(found.kept))
+    if not np.isfinite(found.pruned).all():
+        return -math.inf
+    of_input = state[sparsity.unit]
+    base = fsum_below(np.where(of_input == KEPT, found.kept, found.pruned))
+    saving = np.where(of_input == KEPT, 0.0, np.nextafter(found.pruned - found.kept, np.inf))
+    # a unit's saving is a sum of non-negative numbers
+    per_unit = np.bincount(sparsity.unit, weights=saving, minlength=sparsity.units) * (1 + gamma(problem.n + 2))
+    best = []
+    for group, keep in enumerate(sparsity.keep):
+        units = np.flatnonzero(sparsity.group == group)
+        room = int(keep) - int((state[units] == KEPT).sum())
+        free = np.sort(per_unit[units[state[units] == 0]])
+        if room > 0:
+            best += free[-room:].tolist()
+    return down(found.constant, base, -fsum_above(best))
+
+
+def pruned_inputs(problem: Problem, state: np.ndarray) -> BoolArray:
+    """(n,) inputs of pruned units."""
+    if problem.sparsity is None:
+        return np.zeros(problem.n, dtype=bool)
+    return np.asarray(state[problem.sparsity.unit] == PRUNED)
+
+
+def down(*numbers: float) -> float:
+    """Their sum, rounded down."""
+    try:
+        total = math.fsum(numbers)
+    except (OverflowError, ValueError):  # infinities of both signs, or beyond the largest number
+        return -math.inf
+    return math.nextafter(total, -math.inf) if math.isfinite(total) else -math.inf
+
+
+def fsum_below(numbers: FloatArray) -> float:
+    """Sum rounded down (`math.fsum` rounds the exact sum correctly)."""
+    return down(*numbers.tolist())
+
+
+def fsum_above(numbers: list[float]) -> float:
+    """Sum rounded up."""
+    return -down(*(-number for number in numbers))
+
+
+def upper_bound(problem: Problem, x: FloatArray, margin: float) -> float:
+    """e(x), rounded up."""
+    h = problem.hessian
+    size = problem.gram.memo("verify: |H|", lambda: np.abs(h))
+    u = problem.weight - x  # exact up to U |u_i|
+    if not u.any():
+        return 0.0
+    terms = u * (h @ u)
+    radius = margin * gamma(problem.n + 8) * np.abs(u) * (size @ np.abs(u)) + TINY
+    return max(0.0, fsum_above((terms + radius * (1 + gamma(2 * problem.n))).tolist()))
