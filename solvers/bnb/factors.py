@@ -11,8 +11,8 @@ from pvq.bounds.gram import BoolArray, FloatArray, IntArray
 EPS = 2.0**-52
 FRESH_BARRIERS = np.geomspace(1.0, 5e-3, 16)
 """Barrier weights of the sweeps from scratch, relative to the mean of c_i / (H^-1)_ii."""
-LEVEL_BARRIERS = np.array([0.05, 0.01, 0.003])
-"""The same where the level above has left its diagonal: a few sweeps then do what 16 do from scratch."""
+LEVEL_BARRIERS = 0.1, 1e-3
+"""First and last of the sweeps where the level above has left its diagonal: a few do what 16 do from scratch."""
 FRESH = 8
 """Levels between two fresh inverses: rank-one updates lose digits."""
 SHRINK = np.array([1.0, 1 - 1e-9, 1 - 1e-6, 1 - 1e-3, 0.9])
@@ -102,7 +102,7 @@ def _drop_last(p: FloatArray) -> FloatArray:
 
 
 @njit(cache=True, nogil=True)
-def level_diagonals(h: FloatArray, weights: FloatArray, margin: float, diagonal: FloatArray) -> None:
+def level_diagonals(h: FloatArray, weights: FloatArray, margin: float, sweeps: int, diagonal: FloatArray) -> None:
     """diagonal[m, :m] = d >= 0 with H_m - diag(d) positive semidefinite and weights'd nearly largest, m = n ... 1.
 
     H_m is the leading block. Where H_m - diag(d) is positive definite, so is H_{m-1} - diag(d), so every level
@@ -114,6 +114,7 @@ def level_diagonals(h: FloatArray, weights: FloatArray, margin: float, diagonal:
     ----------
     h : (n, n) with positive diagonal. It is scaled to unit diagonal here.
     weights : (n,) positive.
+    sweeps : at each level. 12 instead of 3 raise the sum by 1%, which saves 5% of the nodes at 80 inputs.
     diagonal : (n + 1, n) zeros, written.
     """
     n = len(h)
@@ -130,6 +131,9 @@ def level_diagonals(h: FloatArray, weights: FloatArray, margin: float, diagonal:
     c /= c.max()
     for i in range(n):
         c[i] = max(c[i], 1e-9)
+    falling = LEVEL_BARRIERS[0] * (LEVEL_BARRIERS[1] / LEVEL_BARRIERS[0]) ** (
+        np.arange(sweeps) / max(1, sweeps - 1)
+    )
     plain = inverse(scaled)
     d = np.zeros(n)
     p = plain
@@ -149,7 +153,7 @@ def level_diagonals(h: FloatArray, weights: FloatArray, margin: float, diagonal:
         unit = 0.0
         for i in range(m):
             unit += c[i] / plain[i, i] / m
-        for barrier in LEVEL_BARRIERS if started else FRESH_BARRIERS:
+        for barrier in falling if started else FRESH_BARRIERS:
             ascend(p, d[:m], c[:m], unit * barrier, 0.0)
         for i in range(m):
             block[i, i] = 1.0

@@ -11,6 +11,10 @@ from pvq.bounds.problem import Problem
 
 from .factors import cholesky, conditional_factors, decision_order, level_diagonals
 
+LAYER_SWEEPS = 12
+"""Sweeps for diagonals that all rows share: see `level_diagonals`."""
+ROW_SWEEPS = 4
+
 
 @dataclass(frozen=True, eq=False)
 class Plan:
@@ -40,10 +44,12 @@ class Plan:
 
 def layer_plan(problem: Problem) -> Plan:
     """The plan all rows of a Gram matrix share."""
-    return problem.gram.memo("enumeration plan", lambda: make_plan(problem.hessian))
+    return problem.gram.memo("enumeration plan", lambda: make_plan(problem.hessian, sweeps=LAYER_SWEEPS))
 
 
-def make_plan(hessian: FloatArray, first: BoolArray | None = None, step: FloatArray | None = None) -> Plan:
+def make_plan(
+    hessian: FloatArray, first: BoolArray | None = None, step: FloatArray | None = None, sweeps: int = ROW_SWEEPS
+) -> Plan:
     """Order the inputs, factor H in that order, and find a diagonal below each leading block.
 
     Parameters
@@ -53,6 +59,7 @@ def make_plan(hessian: FloatArray, first: BoolArray | None = None, step: FloatAr
         one decision adds error at once.
     step : (n,) distance of neighbouring values of each input, where they differ: order and diagonals are best for
         H in these units.
+    sweeps : of the ascent at each level.
     """
     n = len(hessian)
     first = np.zeros(n, dtype=bool) if first is None else first
@@ -62,7 +69,7 @@ def make_plan(hessian: FloatArray, first: BoolArray | None = None, step: FloatAr
     root = cholesky(h)
     pivot, slope, diagonal = np.zeros(n), np.zeros((n, n)), np.zeros((n + 1, n))
     conditional_factors(root, pivot, slope)
-    level_diagonals(h, step[order] ** 2, cholesky_margin(n), diagonal)
+    level_diagonals(h, step[order] ** 2, cholesky_margin(n), sweeps, diagonal)
     v = np.eye(n) - slope.T
     # three products and sums of at most n terms each: Higham, Accuracy and Stability of Numerical Algorithms, 3.5
     rounding = 3 * n * np.finfo(np.float64).eps * (np.abs(v).T @ np.abs(h) @ np.abs(v) + np.diag(pivot))
