@@ -38,7 +38,7 @@ class Gram:
     _memo: dict[Hashable, Any] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def from_array(cls, gram: npt.ArrayLike) -> Gram:
+    def from_array(cls, gram: npt.ArrayLike, shift: float | None = None) -> Gram:
         """Symmetrise, check and, where rounding made it indefinite, shift a Gram matrix.
 
         H = (G + G') / 2 + tau I on the live inputs (zero rows stay zero). tau is 0 if the smallest eigenvalue of
@@ -48,6 +48,8 @@ class Gram:
         Parameters
         ----------
         gram : (n, n) array, X X' / samples.
+        shift : tau as it was recorded for this matrix, perhaps on another machine, where the eigenvalues round
+            differently: taken as it is if it differs from ours by at most n eps lambda_max.
 
         Raises
         ------
@@ -62,7 +64,7 @@ class Gram:
         matrix = (matrix + matrix.T) / 2
         n = len(matrix)
         live = np.asarray(matrix.any(axis=1))
-        shift, rank = 0.0, 0
+        own, rank, rounding = 0.0, 0, 0.0
         if live.any():
             eigenvalues = np.linalg.eigvalsh(matrix[np.ix_(live, live)])
             smallest, largest = float(eigenvalues[0]), float(eigenvalues[-1])
@@ -74,8 +76,12 @@ class Gram:
             rounding = n * np.finfo(np.float64).eps * largest
             rank = int((eigenvalues > rounding).sum())
             if smallest < rounding:
-                shift = float(rounding - smallest)
-                matrix[live, live] += shift
+                own = float(rounding - smallest)
+        if shift is None:
+            shift = own
+        elif not (shift >= 0 and abs(shift - own) <= rounding):
+            raise ProblemError(f"the recorded shift {shift:g} of the Gram matrix is not its own, {own:g}")
+        matrix[live, live] += shift
         matrix.setflags(write=False)
         return cls(matrix=matrix, shift=shift, rank=rank)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .codebooks import codebook
+from .codebooks import Codebook, codebook
 from .errors import ProblemError
 from .gram import FloatArray, Gram, IntArray
 from .grid import Grid
@@ -18,6 +18,17 @@ from .ranges import LayerGrid, fit_grid
 from .sparsity import Sparsity
 
 METHODS = ("quant", "prune", "joint")
+_KINDS = {
+    "bits": (int,),
+    "grid": (str,),
+    "granularity": (str,),
+    "range": (str,),
+    "sparsity": (int, float),
+    "block": (int,),
+    "update": (bool,),
+    "scope": (str,),
+}
+"""Types of a setting's values in JSON."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +101,31 @@ class Setting:
             values["nm"] = f"{values['nm'][0]}:{values['nm'][1]}"
         return {name: list(v) if isinstance(v, tuple) else v for name, v in values.items()}
 
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Setting:
+        """The setting that `as_json` wrote.
+
+        Raises
+        ------
+        ProblemError
+            Unknown or missing names, values of another type, or no setting.
+        """
+        try:
+            values = dict(values)
+            for name, kinds in _KINDS.items():
+                if type(values.get(name)) not in (*kinds, type(None)):
+                    raise ProblemError(f"the setting's {name} is {values[name]!r}")
+            if values.get("nm"):
+                kept_inputs, of = str(values["nm"]).split(":")
+                values["nm"] = (int(kept_inputs), int(of))
+            for name in ("rows", "inputs"):
+                if values.get(name) is not None:
+                    start, stop = values[name]
+                    values[name] = (int(start), int(stop))
+            return cls(**values)
+        except (TypeError, ValueError) as error:
+            raise error if isinstance(error, ProblemError) else ProblemError("the setting is not one") from None
+
 
 @dataclass(frozen=True, eq=False)
 class LayerProblem:
@@ -145,7 +181,13 @@ class LayerProblem:
         return int((~np.any([gram.live for gram in self.grams], axis=0)).sum())
 
 
-def state_problem(weight: FloatArray, grams: FloatArray, setting: Setting) -> LayerProblem:
+def state_problem(
+    weight: FloatArray,
+    grams: FloatArray,
+    setting: Setting,
+    shifts: tuple[float, ...] | None = None,
+    levels: tuple[float, ...] | None = None,
+) -> LayerProblem:
     """State a layer's problem.
 
     Parameters
@@ -153,6 +195,8 @@ def state_problem(weight: FloatArray, grams: FloatArray, setting: Setting) -> La
     weight : (out, n).
     grams : (groups, n, n) or (n, n); row r uses group r // (out / groups).
     setting : method, grid and pattern.
+    shifts : tau of each Gram matrix in use as it was recorded elsewhere, see `Gram.from_array`.
+    levels : the codebook where the setting names a file of levels, instead of reading it.
 
     Raises
     ------
@@ -166,8 +210,15 @@ def state_problem(weight: FloatArray, grams: FloatArray, setting: Setting) -> La
     cut = slice(inputs.start, inputs.stop)
     used, gram_of_row = np.unique(np.asarray(rows) // (out // len(grams)), return_inverse=True)
     sparsity, budget = _pattern(setting, len(rows), len(inputs)) if setting.prunes else (None, None)
-    book = codebook(setting.grid, setting.bits) if setting.quantizes else None
-    checked = tuple(Gram.from_array(grams[g][cut, cut]) for g in used)
+    book = None
+    if setting.quantizes and levels is not None:
+        book = Codebook(setting.grid, np.array(levels))
+    elif setting.quantizes:
+        book = codebook(setting.grid, setting.bits)
+    if shifts is not None and len(shifts) != len(used):
+        raise ProblemError(f"{len(shifts)} shifts do not fit {len(used)} Gram matrices")
+    known = (None,) * len(used) if shifts is None else shifts
+    checked = tuple(Gram.from_array(grams[g][cut, cut], tau) for g, tau in zip(used, known, strict=True))
     grid = None
     if book is not None:
         full: tuple[Gram, ...] = ()

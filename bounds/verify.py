@@ -8,28 +8,34 @@ checked in rational arithmetic as well.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from weakref import WeakKeyDictionary
 from weakref import ref as weakref
 
 import numpy as np
 
-from .gram import FloatArray, Gram, IntArray
+from .gram import FloatArray, Gram
 from .problem import Problem
-from .proof import FREE, Below, Enumeration, Proof, Split, Tree
+from .proof import FREE, Below, Block, Enumeration, Proof, Split, Tree
 from .verify_enumeration import least_on_grid
 from .verify_psd import U, defect, gamma
-from .verify_split import Terms, down, least, pruned_inputs, terms, values_of
+from .verify_split import down, least, pruned_inputs, terms, values_of
 from .verify_tree import covers
 
 SAFETY = 4.0
 """Factor on all rounding errors when a solver asks, so that the verifier agrees on any machine with any BLAS."""
 
 
+SplitBounds = Callable[[Problem, Split, np.ndarray, float], list[float]]
+
+
 class NotProven(Exception):
     """A proof does not hold, or not as far as is claimed; the message is one line that says where it fails."""
 
 
-def lower_bound(problem: Problem, proof: Proof, margin: float = SAFETY) -> float:
+def lower_bound(
+    problem: Problem, proof: Proof, margin: float = SAFETY, bounds: SplitBounds | None = None
+) -> float:
     """What a proof proves: a number that min e(x) is not below, whatever was rounded on the way.
 
     Parameters
@@ -37,6 +43,7 @@ def lower_bound(problem: Problem, proof: Proof, margin: float = SAFETY) -> float
     problem : a row without its dead inputs (`presolve(problem).problem`).
     proof : see `proof`.
     margin : 1 for the verifier; solvers keep the default.
+    bounds : how splits are evaluated, default `split_bounds`.
 
     Returns
     -------
@@ -57,9 +64,9 @@ def lower_bound(problem: Problem, proof: Proof, margin: float = SAFETY) -> float
                 )
             return bound
         if isinstance(proof, Tree):
-            return _tree_bound(problem, proof, margin)
+            return _tree_bound(problem, proof, margin, bounds or split_bounds)
         units = 0 if problem.sparsity is None else problem.sparsity.units
-        return split_bounds(problem, proof, np.full((1, units), FREE, np.int8), margin)[0]
+        return (bounds or split_bounds)(problem, proof, np.full((1, units), FREE, np.int8), margin)[0]
 
 
 def split_bounds(problem: Problem, split: Split, states: np.ndarray, margin: float) -> list[float]:
@@ -74,14 +81,15 @@ def split_bounds(problem: Problem, split: Split, states: np.ndarray, margin: flo
         found = terms(problem, split, pruned, eps, margin)
         parts = [least(problem, found, state)]
         for block, proof in zip(split.below.blocks, split.blocks, strict=True):
-            parts.append(_block_bound(problem, found, block.inputs, block.matrix, proof, margin))
+            i = block.inputs
+            parts.append(block_bound(problem, block, found.slope[i], found.radius[i], proof, margin))
         bounds.append(down(*parts) if len(parts) > 1 else parts[0])
     if not np.isfinite(bounds).all():
         raise NotProven("the bound is minus infinity: a re-optimised input needs d > 0, a block a full search")
     return bounds
 
 
-def _tree_bound(problem: Problem, tree: Tree, margin: float) -> float:
+def _tree_bound(problem: Problem, tree: Tree, margin: float, split_bounds: SplitBounds) -> float:
     """Least bound of the leaves, which must cover every pattern."""
     sparsity, leaves = problem.sparsity, len(tree.state)
     if sparsity is None or tree.state.shape != (leaves, sparsity.units) or tree.split.shape != (leaves,):
@@ -141,11 +149,15 @@ def shift_to_psd(gram: Gram, below: Below, fixed: np.ndarray, margin: float) -> 
     return eps
 
 
-def _block_bound(
-    problem: Problem, found: Terms, inputs: IntArray, a: FloatArray, proof: Enumeration, margin: float
+def block_bound(
+    problem: Problem, block: Block, g: FloatArray, radius: FloatArray, proof: Enumeration, margin: float
 ) -> float:
-    """Lower bound of min u'Au + 2 g'u over the grid of a block: (u - t)'A(u - t) - t'At + 2 (g + At)'u."""
-    g, radius, w, m = found.slope[inputs], found.radius[inputs], problem.weight[inputs], len(inputs)
+    """Lower bound of min u'Au + 2 g'u over the grid of a block: (u - t)'A(u - t) - t'At + 2 (g + At)'u.
+
+    g, radius : (m,) g and how far it may be from the exact one.
+    """
+    inputs, a = block.inputs, block.matrix
+    w, m = problem.weight[inputs], len(inputs)
     try:
         centre = w - np.linalg.solve(a, g)
     except np.linalg.LinAlgError:

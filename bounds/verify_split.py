@@ -36,24 +36,25 @@ def terms(problem: Problem, split: Split, fixed: BoolArray, eps: FloatArray, mar
     """Evaluate the terms at a leaf whose `fixed` inputs are pruned."""
     h, w, n = problem.hessian, problem.weight, problem.n
     size = problem.gram.memo("verify: |H|", lambda: np.abs(h))
-    d = np.where(eps > 0, np.nextafter(split.below.d - eps, -np.inf), split.below.d)
+    in_block = np.zeros(n, dtype=bool)
+    for block in split.below.blocks:
+        in_block[block.inputs] = True
+    d = np.where((eps > 0) & ~in_block, np.nextafter(split.below.d - eps, -np.inf), split.below.d)
     z = np.where(fixed, -w, split.v)
     v = np.where(fixed, 0.0, split.v)
     hz = h @ z
     g = hz - d * v
     total = size @ np.abs(z) + np.abs(d * v)
     charge = 0.0
-    in_block = np.zeros(n, dtype=bool)
     for block in split.below.blocks:
         i = block.inputs
-        in_block[i] = True
         g[i] -= block.matrix @ v[i]
         total[i] += np.abs(block.matrix) @ np.abs(v[i])
         if eps[i].any():  # D_b stays as it is, and M + diag(eps) costs eps_i (u_i - v_i)^2
             values = values_of(problem)
             u = np.abs(values[i] - w[i, None]).max(axis=1) + np.abs(v[i])
             charge += float(eps[i] @ u**2) * (1 + gamma(len(i) + 8))
-    radius = margin * gamma(2 * n + 8) * total + TINY
+    radius = margin * gamma(2 * n + 8) * total + (TINY if z.any() else 0.0)
     parts = np.where(fixed, z * hz, -v * g)
     constant = parts - np.abs(z) * radius * (1 + 8 * U) - margin * 4 * U * np.abs(parts)
     below = margin * 8 * U
@@ -129,11 +130,14 @@ def down(*numbers: float) -> float:
         total = math.fsum(numbers)
     except (OverflowError, ValueError):  # infinities of both signs, or beyond the largest number
         return -math.inf
-    return math.nextafter(total, -math.inf) if math.isfinite(total) else -math.inf
+    if not math.isfinite(total):
+        return -math.inf
+    # `fsum` rounds the exact sum to the nearest number: the sign of the rest says to which side
+    return total if math.fsum((*numbers, -total)) >= 0 else math.nextafter(total, -math.inf)
 
 
 def fsum_below(numbers: FloatArray) -> float:
-    """Sum rounded down (`math.fsum` rounds the exact sum correctly)."""
+    """Sum rounded down."""
     return down(*numbers.tolist())
 
 

@@ -90,6 +90,10 @@ def bound(
         Path | None,
         Option(metavar="FILE", help="Write the best weights (.npz or .safetensors).", rich_help_panel=OUTPUT),
     ] = None,
+    certificate: Annotated[
+        Path | None,
+        Option(metavar="FILE", help="Write the proofs (.npz), for `pvq verify`.", rich_help_panel=OUTPUT),
+    ] = None,
     quiet: Annotated[bool, Option("--quiet", help="No progress.", rich_help_panel=OUTPUT)] = False,
 ) -> None:
     """Bound the best possible error of a layer and say how far published methods are from it.
@@ -104,7 +108,7 @@ def bound(
     from pvq.solvers.layer import prepare, solve_layer
 
     from .arguments import interval, kept_of, methods_to_compare, solver_by_name
-    from .output import check_writable, write_json, write_solution
+    from .output import check_writable, write_certificate, write_json, write_solution
     from .progress import row_progress
     from .report import environment, result_document
     from .table import print_result
@@ -129,6 +133,7 @@ def bound(
     engine = solver_by_name(solver)
     check_writable(json_)
     check_writable(solution, suffixes=(".npz", ".safetensors"))
+    check_writable(certificate, suffixes=(".npz",))
     data = load_layer(layer)
     problem = state_problem(data.weight, data.grams, setting)
     engine.check(problem.row(0))
@@ -146,6 +151,8 @@ def bound(
         write_json(json_, document)
     if solution is not None:
         write_solution(solution, result.weights, problem)
+    if certificate is not None:
+        write_certificate(certificate, data, problem, result)
     if json_ != "-":
         print_result(data.name, problem, options, result)
     if stop.is_set():

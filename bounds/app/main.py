@@ -1,4 +1,4 @@
-"""Commands and how they end: exit 0 done, 2 bad input, 3 solver not available, 130 interrupted."""
+"""Commands and how they end: 0 done, 1 a check failed, 2 bad input, 3 solver not available, 130 interrupted."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from .bound import bound
 from .extract import extract
 from .solvers import solvers
 from .theory import theory
+from .verify import verify
 from .weights import weights
 
 HELP = "Exact and certified bounds on the layer-wise error of quantization and pruning."
@@ -28,6 +29,7 @@ def _commands() -> typer.Typer:
     app.command("extract")(extract)
     app.command("solvers")(solvers)
     app.command("theory")(theory)
+    app.command("verify")(verify)
     app.command("weights")(weights)
     return app
 
@@ -77,13 +79,14 @@ def exit_code(error: Exception) -> int | None:
     """Exit code of an error that a user can cause; None for a bug, which keeps its traceback."""
     if hasattr(error, "format_message"):  # typer's own usage errors
         return 2
+    from pvq.bounds.certificate import CertificateError
     from pvq.bounds.errors import ProblemError
     from pvq.layers.format import LayerError
     from pvq.solvers.base import SolverUnavailable, UnsupportedProblem
 
     if isinstance(error, SolverUnavailable):
         return 3
-    return 2 if isinstance(error, ProblemError | LayerError | UnsupportedProblem) else None
+    return 2 if isinstance(error, ProblemError | LayerError | UnsupportedProblem | CertificateError) else None
 
 
 def fail(name: str, text: str, code: int) -> NoReturn:

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from pvq.bounds.gram import BoolArray, FloatArray, IntArray
 from pvq.bounds.problem import Problem
+from pvq.bounds.proof import Enumeration
+from pvq.bounds.verify_enumeration import node_limit
 
 from ..base import Clock, Options, fallback_point
 from ..empirical.local_search import polish_grid, values_of
@@ -59,7 +61,10 @@ def solve_grid(problem: Problem, options: Options, start: FloatArray | None) -> 
         if status is Status.NODE_LIMIT:
             status = tree.ranked(clock, options.node_limit)
     eta = tree.slack()
-    return Outcome(tree.x, max(0.0, tree.lower - eta), status, tree.nodes, {"eta": eta})
+    proof = None
+    if tree.nodes < node_limit(problem):  # else a verifier would give up, and the bound is numerical
+        proof = Enumeration(tree.plan.for_proofs, tree.lower)
+    return Outcome(tree.x, max(0.0, tree.lower - eta), status, tree.nodes, {"eta": eta}, proof)
 
 
 def _tree(problem: Problem, plan: Plan, x: FloatArray, gap: float, nodes: int = 0) -> Tree:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from pvq.bounds.cholesky import cholesky_margin
 from pvq.bounds.gram import BoolArray, FloatArray, IntArray
 from pvq.bounds.problem import Problem
+from pvq.bounds.proof import Order
 
 from .factors import cholesky, conditional_factors, decision_order, level_diagonals
 
@@ -40,6 +42,11 @@ class Plan:
     delta_i = s_i - x_i into u = w - x: how far the stored numbers are from H."""
     unit: FloatArray
     """(n, n) |V^-1|."""
+
+    @cached_property
+    def for_proofs(self) -> Order:
+        """What a verifier needs to repeat a search."""
+        return Order(self.order, self.diagonal)
 
 
 def layer_plan(problem: Problem) -> Plan:

@@ -1,0 +1,283 @@
+"""Certificates: what is claimed of a layer, with the proofs, in one npz file (schema `pvq.certificate/1`).
+
+The file holds a JSON header and the numbers of all proofs in three flat arrays, to which the header refers. It is
+read without unpickling, and nothing in it is believed: `verify_certificate` rebuilds the problem from the layer.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .codebooks import GRIDS
+from .errors import ProblemError
+from .gram import FloatArray
+from .layer_problem import LayerProblem, Setting
+from .proof import Below, Block, Enumeration, Order, Proof, Split, Tree
+
+SCHEMA = "pvq.certificate/1"
+TYPES = {"real": np.float64, "index": np.int64, "state": np.int8}
+
+
+class CertificateError(ValueError):
+    """A file is not a certificate that this program can read; one line."""
+
+
+@dataclass(frozen=True, eq=False)
+class Claim:
+    """lower <= the row's smallest error, if it may keep at most `keep` units."""
+
+    lower: float
+    proof: Proof | None
+    """None claims 0 only."""
+    keep: int | None = None
+    """For scope layer, where a row has claims for several budgets; None: the budget of the setting."""
+
+
+@dataclass(frozen=True, eq=False)
+class RowClaim:
+    """What is claimed of one row."""
+
+    row: int
+    x: FloatArray
+    """(n,) feasible point, with dead inputs."""
+    upper: float
+    """At least e(x)."""
+    lower: tuple[Claim, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Certificate:
+    """lower <= smallest error of the rows together <= upper."""
+
+    name: str
+    sha256: str
+    """Of the layer's float64 arrays."""
+    setting: Setting
+    shifts: tuple[float, ...]
+    """tau of each Gram matrix in use."""
+    levels: tuple[float, ...] | None
+    """The codebook where the setting names a file of levels."""
+    lower: float
+    upper: float
+    rows: tuple[RowClaim, ...]
+
+
+def certify(
+    name: str, sha256: str, problem: LayerProblem, rows: list[RowClaim], lower: float, upper: float
+) -> Certificate:
+    """The certificate of a layer problem's row claims."""
+    grid, setting = problem.grid, problem.setting
+    own = grid is not None and setting.grid not in GRIDS
+    levels = tuple(map(float, grid.codebook.levels)) if grid is not None and own else None
+    shifts = tuple(gram.shift for gram in problem.grams)
+    return Certificate(name, sha256, setting, shifts, levels, lower, upper, tuple(rows))
+
+
+class _Writer:
+    """Collects arrays, and objects that proofs share, under numbers."""
+
+    def __init__(self) -> None:
+        self.parts: dict[str, list[np.ndarray]] = {kind: [] for kind in TYPES}
+        self.size = dict.fromkeys(TYPES, 0)
+        self.shared: dict[str, list[Any]] = {"below": [], "order": [], "split": []}
+        self._known: dict[int, int] = {}
+
+    def array(self, kind: str, array: np.ndarray) -> list[Any]:
+        start = self.size[kind]
+        self.parts[kind].append(array.ravel())
+        self.size[kind] += array.size
+        return [kind, start, list(array.shape)]
+
+    def once(self, kind: str, thing: Below | Order | Split) -> int:
+        """Number of a shared object, described when it is first met (it lives as long as the certificate)."""
+        if id(thing) not in self._known:
+            description = getattr(self, f"_{kind}")(thing)
+            self._known[id(thing)] = len(self.shared[kind])
+            self.shared[kind].append(description)
+        return self._known[id(thing)]
+
+    def _below(self, below: Below) -> dict[str, Any]:
+        blocks = [[self.array("index", b.inputs), self.array("real", b.matrix)] for b in below.blocks]
+        return {"d": self.array("real", below.d), "blocks": blocks}
+
+    def _order(self, order: Order) -> list[Any]:
+        return [self.array("index", order.order), self.array("real", order.diagonal)]
+
+    def _split(self, split: Split) -> dict[str, Any]:
+        return {
+            "below": self.once("below", split.below),
+            "v": self.array("real", split.v),
+            "blocks": [self.enumeration(proof) for proof in split.blocks],
+        }
+
+    def enumeration(self, proof: Enumeration) -> dict[str, Any]:
+        return {"order": self.once("order", proof.order), "threshold": float(proof.threshold)}
+
+    def proof(self, proof: Proof | None) -> Any:
+        if proof is None:
+            return None
+        if isinstance(proof, Split):
+            return {"split": self.once("split", proof)}
+        if isinstance(proof, Enumeration):
+            return {"enumeration": self.enumeration(proof)}
+        splits = [self.once("split", split) for split in proof.splits]
+        state, split = self.array("state", proof.state), self.array("index", proof.split)
+        return {"tree": {"state": state, "split": split, "splits": splits}}
+
+
+def save_certificate(path: Path, certificate: Certificate) -> None:
+    """Write a certificate; the caller makes it atomic."""
+    writer = _Writer()
+    rows = [
+        {
+            "row": row.row,
+            "x": writer.array("real", row.x),
+            "upper": row.upper,
+            "lower": [[claim.lower, claim.keep, writer.proof(claim.proof)] for claim in row.lower],
+        }
+        for row in certificate.rows
+    ]
+    header = {
+        "schema": SCHEMA,
+        "layer": {"name": certificate.name, "sha256": certificate.sha256},
+        "problem": certificate.setting.as_json(),
+        "levels": certificate.levels,
+        "gram_shift": certificate.shifts,
+        "total": {"lower": certificate.lower, "upper": certificate.upper},
+        "rows": rows,
+        **writer.shared,
+    }
+    arrays: dict[str, Any] = {
+        kind: np.concatenate([np.zeros(0, TYPES[kind]), *parts]) for kind, parts in writer.parts.items()
+    }
+    text = json.dumps(header, allow_nan=False)
+    np.savez_compressed(path, header=np.frombuffer(text.encode(), dtype=np.uint8), **arrays)
+
+
+def load_certificate(path: Path) -> Certificate:
+    """Read a certificate.
+
+    Raises
+    ------
+    CertificateError
+        No such file, damaged, of a newer schema, with NaN, with a pickle, or not a certificate; one line.
+    """
+    try:
+        with path.open("rb") as file:
+            if file.read(4) != b"PK\x03\x04":
+                raise CertificateError("not a certificate (an npz file with a header)")
+            file.seek(0)
+            with np.load(file, allow_pickle=False) as archive:
+                arrays = {name: archive[name] for name in archive.files}
+        return _Reader(arrays).certificate()
+    except CertificateError as error:
+        raise CertificateError(f"{path}: {error}") from None
+    except ProblemError as error:
+        raise CertificateError(f"{path}: states no problem: {error}") from None
+    except FileNotFoundError:
+        raise CertificateError(f"{path}: no such file") from None
+    except OSError as error:
+        raise CertificateError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except Exception as error:  # zipfile, zlib, numpy, json and our own parsing each raise their own types
+        if "allow_pickle" in str(error):
+            raise CertificateError(f"{path}: holds a pickled object, which is never loaded") from None
+        raise CertificateError(f"{path}: a damaged or incomplete certificate") from None
+
+
+def _no_constant(text: str) -> float:
+    raise CertificateError(f"holds {text} where a number is expected")
+
+
+class _Reader:
+    """From a header and arrays to a certificate; any exception means that the file is not one."""
+
+    def __init__(self, arrays: dict[str, np.ndarray]) -> None:
+        if "header" not in arrays:
+            raise CertificateError("not a certificate: it has no header")
+        text = np.asarray(arrays["header"], dtype=np.uint8).tobytes()
+        self.header = json.loads(text, parse_constant=_no_constant)
+        schema = self.header.get("schema")
+        if schema != SCHEMA:
+            raise CertificateError(
+                f"has schema {schema!r}, this program reads {SCHEMA!r}: a newer one may read it"
+            )
+        self.flat = {kind: arrays[kind] for kind in TYPES}
+        for kind, array in self.flat.items():
+            if array.dtype != TYPES[kind] or array.ndim != 1:
+                raise CertificateError(f"its {kind} array is not one")
+        if not np.isfinite(self.flat["real"]).all():
+            raise CertificateError("holds NaN or infinite numbers")
+        self.order = [Order(self.array(o), self.array(d)) for o, d in self.header["order"]]
+        self.below = [
+            Below(self.array(b["d"]), tuple(Block(self.array(i), self.array(m)) for i, m in b["blocks"]))
+            for b in self.header["below"]
+        ]
+        self.split = [
+            Split(self.pick(self.below, s["below"]), self.array(s["v"]), tuple(map(self.enumeration, s["blocks"])))
+            for s in self.header["split"]
+        ]
+
+    def array(self, reference: list[Any]) -> np.ndarray:
+        kind, start, shape = reference
+        size = math.prod(map(_whole, shape))
+        if not 0 <= _whole(start) <= start + size <= len(self.flat[kind]):
+            raise CertificateError("refers to numbers that it does not hold")
+        return self.flat[kind][start : start + size].reshape(shape)
+
+    def pick(self, things: list[Any], number: int) -> Any:
+        if not 0 <= _whole(number) < len(things):
+            raise CertificateError("refers to a part that it does not hold")
+        return things[number]
+
+    def enumeration(self, value: dict[str, Any]) -> Enumeration:
+        return Enumeration(self.pick(self.order, value["order"]), float(value["threshold"]))
+
+    def proof(self, value: dict[str, Any] | None) -> Proof | None:
+        if value is None:
+            return None
+        ((kind, body),) = value.items()
+        if kind == "split":
+            return self.pick(self.split, body)
+        if kind == "enumeration":
+            return self.enumeration(body)
+        if kind != "tree":
+            raise CertificateError(f"has a proof of unknown kind {kind!r}")
+        splits = tuple(self.pick(self.split, number) for number in body["splits"])
+        return Tree(self.array(body["state"]), self.array(body["split"]), splits)
+
+    def certificate(self) -> Certificate:
+        h = self.header
+        rows = [
+            RowClaim(
+                _whole(row["row"]),
+                self.array(row["x"]),
+                float(row["upper"]),
+                tuple(
+                    Claim(float(lower), self.proof(proof), None if keep is None else _whole(keep))
+                    for lower, keep, proof in row["lower"]
+                ),
+            )
+            for row in h["rows"]
+        ]
+        return Certificate(
+            str(h["layer"]["name"]),
+            str(h["layer"]["sha256"]),
+            Setting.from_json(h["problem"]),
+            tuple(map(float, h["gram_shift"])),
+            None if h["levels"] is None else tuple(map(float, h["levels"])),
+            float(h["total"]["lower"]),
+            float(h["total"]["upper"]),
+            tuple(rows),
+        )
+
+
+def _whole(value: Any) -> int:
+    if type(value) is not int or value < 0:
+        raise CertificateError(f"holds {value!r} where a whole number is expected")
+    return value

@@ -1,0 +1,98 @@
+"""Check a certificate against its layer: rebuild the problem, then recompute both ends of every claim."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .certificate import Certificate, RowClaim
+from .errors import ProblemError
+from .gram import FloatArray
+from .layer_problem import LayerProblem, state_problem
+from .presolve import presolve
+from .problem import Problem
+from .proof import Below, Split
+from .verify import NotProven, lower_bound
+from .verify_exact import EXACT, exact_lower_bound, exact_upper_bound
+from .verify_split import down, fsum_above, upper_bound
+
+
+@dataclass(frozen=True, eq=False)
+class Verified:
+    """What has been proven anew."""
+
+    problem: LayerProblem
+    lower: float
+    """Of the rows together; at least what the certificate claims."""
+    upper: float
+    """At most what it claims."""
+    rows: tuple[tuple[float, float], ...]
+    unproven: int
+    """Rows whose lower bound is 0 for want of a proof."""
+
+
+def verify_certificate(certificate: Certificate, weight: FloatArray, grams: FloatArray, sha256: str) -> Verified:
+    """Prove the claims of a certificate again.
+
+    Parameters
+    ----------
+    weight, grams, sha256 : the layer, as its file gives it.
+
+    Raises
+    ------
+    NotProven
+        It is another layer's, or a claim is not established: the first one that is not, in one line.
+    """
+    if certificate.sha256 != sha256:
+        raise NotProven(
+            f"the certificate is for another layer: '{certificate.name}', whose sha256 is "
+            f"{certificate.sha256[:16]}..., not {sha256[:16]}..."
+        )
+    try:
+        problem = state_problem(weight, grams, certificate.setting, certificate.shifts, certificate.levels)
+    except ProblemError as error:
+        raise NotProven(f"the certificate's problem cannot be stated for this layer: {error}") from None
+    if [row.row for row in certificate.rows] != list(problem.rows):
+        raise NotProven("the certificate's rows are not those of its setting")
+    rows, unproven = [], 0
+    for i, claim in enumerate(certificate.rows):
+        try:
+            rows.append(_row(problem.row(i), claim))
+        except NotProven as error:
+            raise NotProven(f"row {claim.row}: {error}") from None
+        unproven += claim.lower[0].proof is None
+    lower, upper = down(*(row[0] for row in rows)), fsum_above([row[1] for row in rows])
+    _compare("the layer: ", certificate.lower, lower, certificate.upper, upper)
+    return Verified(problem, lower, upper, tuple(rows), unproven)
+
+
+def _row(problem: Problem, claim: RowClaim) -> tuple[float, float]:
+    """Both ends of a row, proven."""
+    if claim.x.shape != (problem.n,) or not problem.is_feasible(claim.x):
+        raise NotProven("its x is not feasible: off the grid, too many kept, or of another size")
+    if len(claim.lower) != 1 or claim.lower[0].keep is not None:
+        raise NotProven("it needs one lower bound, for the budget of the setting")
+    upper = exact_upper_bound(problem, claim.x) if problem.n <= EXACT else upper_bound(problem, claim.x, 1.0)
+    lower = row_lower(problem, claim)
+    _compare("", claim.lower[0].lower, lower, claim.upper, upper)
+    return lower, upper
+
+
+def row_lower(problem: Problem, claim: RowClaim) -> float:
+    """What the row's proof proves."""
+    reduced = presolve(problem).problem
+    if reduced is None:
+        return 0.0  # nothing reaches the row
+    proof = claim.lower[0].proof
+    if proof is None:  # 0, which needs H positive semidefinite
+        proof = Split(Below(np.zeros(reduced.n)), np.zeros(reduced.n))
+    return exact_lower_bound(reduced, proof) if reduced.n <= EXACT else lower_bound(reduced, proof, 1.0)
+
+
+def _compare(what: str, lower: float, proven_lower: float, upper: float, proven_upper: float) -> None:
+    """Raise `NotProven` unless the claimed interval contains the proven one."""
+    if not lower <= proven_lower:
+        raise NotProven(f"{what}the proof gives {proven_lower:.17g} <= error, not {lower:.17g} as is claimed")
+    if not upper >= proven_upper:
+        raise NotProven(f"{what}x has the error {proven_upper:.17g}, not {upper:.17g} as is claimed")

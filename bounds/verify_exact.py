@@ -1,0 +1,173 @@
+"""The same bounds in rational arithmetic, for rows of few inputs: a float64 is an integer by a power of two."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+from weakref import WeakKeyDictionary
+from weakref import ref as weakref
+
+import numpy as np
+
+from .gram import FloatArray, Gram
+from .problem import Problem
+from .proof import FREE, KEPT, Below, Proof, Split
+from .verify import NotProven, block_bound, check_shapes, lower_bound, shift_to_psd
+from .verify_psd import TINY, U
+from .verify_split import down, pruned_inputs, values_of
+
+EXACT = 40
+"""Largest number of inputs that is verified this way; a layer of 240 such rows takes seconds."""
+
+
+def exact_upper_bound(problem: Problem, x: FloatArray) -> float:
+    """e(x) = (w - x)'H(w - x), rounded up once."""
+    u = [Fraction(w) - Fraction(y) for w, y in zip(problem.weight.tolist(), x.tolist(), strict=True)]
+    h, scale = _integers(problem.hessian)
+    k = max(value.denominator for value in u)  # all denominators are powers of two
+    whole = [value.numerator * (k // value.denominator) for value in u]
+    total = sum(a * b for a, b in zip(whole, _times(h, whole), strict=True))
+    return -_rounded_down(Fraction(-total, scale * k * k))
+
+
+def exact_lower_bound(problem: Problem, proof: Proof) -> float:
+    """As `verify.lower_bound`, with splits evaluated and H - D tested exactly; enumerations as there."""
+    return lower_bound(problem, proof, 1.0, split_bounds)
+
+
+def split_bounds(problem: Problem, split: Split, states: np.ndarray, margin: float) -> list[float]:
+    """Lower bounds at leaves that share a split, see `verify_split.Terms` for the formulas."""
+    check_shapes(problem, split)
+    fixed = [pruned_inputs(problem, state) for state in states]
+    eps = _shift(problem, split, np.logical_and.reduce(fixed))
+    try:
+        return [_leaf(problem, split, state, f, eps) for state, f in zip(states, fixed, strict=True)]
+    except OverflowError:
+        raise NotProven("numbers beyond the range of float64") from None
+
+
+_shifts: WeakKeyDictionary[Below, tuple[weakref[Gram], list[int], list[Fraction]]] = WeakKeyDictionary()
+
+
+def _shift(problem: Problem, split: Split, fixed: np.ndarray) -> list[Fraction]:
+    """eps with H - D + diag(eps) positive semidefinite where inputs are free: 0, or what float64 suggests."""
+    n, free = problem.n, np.flatnonzero(~fixed).tolist()
+    known = _shifts.get(split.below)
+    if known is not None and known[0]() is problem.gram and known[1] == free:
+        return known[2]
+    suggested = shift_to_psd(problem.gram, split.below, fixed, 1.0)
+    if not np.isfinite(suggested).all():
+        raise NotProven("H - D is not positive semidefinite, by far more than rounding")
+    m = [[Fraction(value) for value in row] for row in problem.hessian.tolist()]
+    for i, value in enumerate(split.below.d.tolist()):
+        m[i][i] -= Fraction(value)
+    for block in split.below.blocks:
+        for row, i in zip(block.matrix.tolist(), block.inputs.tolist(), strict=True):
+            for value, j in zip(row, block.inputs.tolist(), strict=True):
+                m[i][j] -= Fraction(value)
+    for eps in (np.zeros(n), suggested):
+        exact = [Fraction(value) for value in eps.tolist()]
+        if is_psd([[m[i][j] + (exact[i] if i == j else 0) for j in free] for i in free]):
+            _shifts[split.below] = weakref(problem.gram), free, exact
+            return exact
+    raise NotProven("H - D is not positive semidefinite")
+
+
+def is_psd(m: list[list[Fraction]]) -> bool:
+    """Whether a symmetric rational matrix is positive semidefinite: elimination without fractions (Bareiss 1968).
+
+    A pivot of 0 needs a row of zeros, which is then left out.
+    """
+    scale = math.lcm(1, *(value.denominator for row in m for value in row))
+    a = [[value.numerator * (scale // value.denominator) for value in row] for row in m]
+    previous = 1
+    while a:
+        pivot, first = a[0][0], a[0]
+        if pivot < 0 or (pivot == 0 and any(first)):
+            return False
+        if pivot == 0:
+            a = [row[1:] for row in a[1:]]
+            continue
+        a = [[(pivot * row[j] - row[0] * first[j]) // previous for j in range(1, len(row))] for row in a[1:]]
+        previous = pivot
+    return True
+
+
+def _leaf(problem: Problem, split: Split, state: np.ndarray, fixed: np.ndarray, eps: list[Fraction]) -> float:
+    n, sparsity = problem.n, problem.sparsity
+    w = [Fraction(value) for value in problem.weight.tolist()]
+    d = [Fraction(value) - e for value, e in zip(split.below.d.tolist(), eps, strict=True)]
+    v = [Fraction(0) if f else Fraction(value) for value, f in zip(split.v.tolist(), fixed, strict=True)]
+    z = [-w[i] if fixed[i] else v[i] for i in range(n)]
+    h, scale = _integers(problem.hessian)
+    k = math.lcm(1, *(value.denominator for value in z))
+    hz = [Fraction(value, scale * k) for value in _times(h, [int(value * k) for value in z])]
+    g = [hz[i] - d[i] * v[i] for i in range(n)]
+    charge, blocks = Fraction(0), []
+    in_block = np.zeros(n, dtype=bool)
+    for block, proof in zip(split.below.blocks, split.blocks, strict=True):
+        inputs = block.inputs.tolist()
+        in_block[inputs] = True
+        for i in inputs:
+            g[i] += d[i] * v[i]  # d_i = -eps_i there: D_b stays as it is
+        for row, i in zip(block.matrix.tolist(), inputs, strict=True):
+            g[i] -= sum(Fraction(value) * v[j] for value, j in zip(row, inputs, strict=True))
+        values = values_of(problem)[inputs].tolist()
+        for i, levels in zip(inputs, values, strict=True):
+            if eps[i]:
+                charge += eps[i] * max(abs(Fraction(x) - w[i] - v[i]) for x in levels) ** 2
+        slope = np.array([float(g[i]) for i in inputs])
+        blocks.append(block_bound(problem, block, slope, 2 * U * np.abs(slope) + TINY, proof, 1.0))
+    constant = sum((z[i] * hz[i] if fixed[i] else -v[i] * g[i] for i in range(n)), Fraction(0)) - charge
+    alone = [i for i in range(n) if not fixed[i] and not in_block[i]]
+    kept = {i: _kept(problem, i, d[i], g[i], w[i]) for i in alone}
+    if sparsity is None:
+        return down(_rounded_down(constant + sum(kept.values())), *blocks)
+    pruned = {i: d[i] * w[i] ** 2 - 2 * g[i] * w[i] for i in alone}
+    saving = [Fraction(0)] * sparsity.units
+    total = constant
+    for i in alone:
+        unit = int(sparsity.unit[i])
+        kept_i = min(kept[i], pruned[i])
+        if state[unit] == KEPT:
+            total += kept_i
+        else:
+            total += pruned[i]
+            saving[unit] += pruned[i] - kept_i
+    for group, keep in enumerate(sparsity.keep.tolist()):
+        units = np.flatnonzero(sparsity.group == group).tolist()
+        room = keep - sum(state[unit] == KEPT for unit in units)
+        free = sorted((saving[unit] for unit in units if state[unit] == FREE), reverse=True)
+        total -= sum(free[: max(room, 0)])
+    return _rounded_down(total)
+
+
+def _kept(problem: Problem, i: int, d: Fraction, g: Fraction, w: Fraction) -> Fraction:
+    """Minimum of d u^2 + 2 g u over what input i may be other than pruned."""
+    if problem.grid is not None:
+        return min((d * u + 2 * g) * u for u in (Fraction(level) - w for level in problem.grid.of(i).tolist()))
+    assert problem.sparsity is not None
+    if not problem.sparsity.update or (d == 0 and g == 0):
+        return Fraction(0)
+    if d <= 0:
+        raise NotProven("the bound is minus infinity: a re-optimised input needs d > 0")
+    return -(g * g) / d
+
+
+def _integers(h: FloatArray) -> tuple[list[list[int]], int]:
+    """The matrix times a power of two, as integers, and that power."""
+    ratios = [[value.as_integer_ratio() for value in row] for row in h.tolist()]
+    scale = max(below for row in ratios for _, below in row)
+    return [[above * (scale // below) for above, below in row] for row in ratios], scale
+
+
+def _times(h: list[list[int]], z: list[int]) -> list[int]:
+    return [sum(a * b for a, b in zip(row, z, strict=True)) for row in h]
+
+
+def _rounded_down(exact: Fraction) -> float:
+    try:
+        nearest = exact.numerator / exact.denominator
+    except OverflowError:
+        return -math.inf
+    return nearest if Fraction(nearest) <= exact else math.nextafter(nearest, -math.inf)
