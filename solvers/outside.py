@@ -15,7 +15,7 @@ from pvq.bounds.diagonal import largest_diagonal
 from pvq.bounds.errors import ProblemError
 from pvq.bounds.formulate import formulate
 from pvq.bounds.formulation import Form, Formulation
-from pvq.bounds.gram import FloatArray
+from pvq.bounds.gram import FloatArray, IntArray
 from pvq.bounds.problem import Problem, optimal_on_support
 
 from .base import Options, Solver, UnsupportedProblem, fallback_point
@@ -132,3 +132,22 @@ def _diagonal(problem: Problem) -> FloatArray:
     """D of the perspective form, once per Gram matrix."""
     gram = problem.gram
     return gram.memo("outside.diagonal", lambda: largest_diagonal(np.ascontiguousarray(gram.matrix)))
+
+
+def expanded(formulation: Formulation) -> tuple[FloatArray, float]:
+    """Linear part (N,) and constant of the objective written as p'Qp + linear' y + constant."""
+    q, center = formulation.quadratic, formulation.center
+    linear = formulation.linear.copy()
+    linear[: len(center)] -= 2 * (q @ center)
+    return linear, formulation.constant + float(center @ q @ center)
+
+
+def one_sided(formulation: Formulation) -> list[tuple[IntArray, FloatArray, str, float]]:
+    """The rows one by one: places, coefficients, sense (E, G or L) and right-hand side."""
+    matrix, rows = formulation.rows, []
+    for r in range(matrix.shape[0]):
+        part = slice(matrix.indptr[r], matrix.indptr[r + 1])
+        low, high = float(formulation.row_lower[r]), float(formulation.row_upper[r])
+        ends = [("E", low)] if low == high else [("G", low), ("L", high)]
+        rows += [(matrix.indices[part], matrix.data[part], s, end) for s, end in ends if np.isfinite(end)]
+    return rows

@@ -38,8 +38,22 @@ def backend(name):
     return solver
 
 
-EXACT = ("gurobi", "gurobi-bigm", "scip", "scip-bigm", "cvxpy:SCIP", "cvxpy:GUROBI")
+EXACT = (
+    "gurobi",
+    "gurobi-bigm",
+    "scip",
+    "scip-bigm",
+    "xpress",
+    "xpress-bigm",
+    "cplex",
+    "coptpy",
+    "cvxpy:SCIP",
+    "cvxpy:GUROBI",
+)
 RELAXATIONS = ("sdp", "sdp-paper")
+
+# free licences; CVXPY's auxiliary variables count
+SMALL = {"cvxpy:GUROBI": 24, "xpress": 33, "xpress-bigm": 33}
 
 GRAMS = ("regular", "ill-conditioned", "dead", "tiny", "singular", "duplicated")
 GRIDS = ("even", "uneven")
@@ -160,7 +174,7 @@ def test_real_rows_have_the_optimum_of_our_engine(name, rows, method):
 @pytest.mark.parametrize("method", ["prune", "quant"])
 @pytest.mark.parametrize("name", [*EXACT, "sdp"])
 def test_limit_keeps_both_ends(name, method):
-    n = 24 if name == "cvxpy:GUROBI" else 48  # CVXPY's auxiliary variables count for the free licence
+    n = SMALL.get(name, 48)
     solver, problem = backend(name), instance("blocks.9.expand", 0, n, method)
     best = BranchAndBound().solve(problem, Options(time_limit=60))
     for limit in (0.0, 0.05):
@@ -171,11 +185,11 @@ def test_limit_keeps_both_ends(name, method):
         assert found.seconds < 5  # a limit that is not heard of at all, not a timing
 
 
-@pytest.mark.parametrize("name", EXACT[:4])
+@pytest.mark.parametrize("name", OWN)
 def test_stop_ends_the_solve(name):
     solver, options = backend(name), Options(time_limit=100)
     threading.Timer(0.3, options.stop.set).start()
-    found = solver.solve(instance("blocks.9.expand", 2, 60, "quant"), options)
+    found = solver.solve(instance("blocks.9.expand", 2, SMALL.get(name, 60), "quant"), options)
     assert found.status is Status.INTERRUPTED
     assert 0 <= found.lower < found.upper
 
