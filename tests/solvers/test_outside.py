@@ -38,18 +38,8 @@ def backend(name):
     return solver
 
 
-EXACT = (
-    "gurobi",
-    "gurobi-bigm",
-    "scip",
-    "scip-bigm",
-    "xpress",
-    "xpress-bigm",
-    "cplex",
-    "coptpy",
-    "cvxpy:SCIP",
-    "cvxpy:GUROBI",
-)
+OWN = ("gurobi", "gurobi-bigm", "scip", "scip-bigm", "xpress", "xpress-bigm", "cplex", "coptpy")
+EXACT = (*OWN, "cvxpy:SCIP", "cvxpy:GUROBI")
 RELAXATIONS = ("sdp", "sdp-paper")
 
 # free licences; CVXPY's auxiliary variables count
