@@ -187,6 +187,7 @@ def state_problem(
     setting: Setting,
     shifts: tuple[float, ...] | None = None,
     levels: tuple[float, ...] | None = None,
+    checked: tuple[Gram, ...] | None = None,
 ) -> LayerProblem:
     """State a layer's problem.
 
@@ -197,6 +198,8 @@ def state_problem(
     setting : method, grid and pattern.
     shifts : tau of each Gram matrix in use as it was recorded elsewhere, see `Gram.from_array`.
     levels : the codebook where the setting names a file of levels, instead of reading it.
+    checked : the Gram matrices of an earlier problem of all rows and inputs of this layer, so that the two share
+        what is computed once for a layer.
 
     Raises
     ------
@@ -218,7 +221,8 @@ def state_problem(
     if shifts is not None and len(shifts) != len(used):
         raise ProblemError(f"{len(shifts)} shifts do not fit {len(used)} Gram matrices")
     known = (None,) * len(used) if shifts is None else shifts
-    checked = tuple(Gram.from_array(grams[g][cut, cut], tau) for g, tau in zip(used, known, strict=True))
+    if checked is None or setting.rows is not None or setting.inputs is not None:
+        checked = tuple(Gram.from_array(grams[g][cut, cut], tau) for g, tau in zip(used, known, strict=True))
     grid = None
     if book is not None:
         full: tuple[Gram, ...] = ()

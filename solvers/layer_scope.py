@@ -13,7 +13,8 @@ from pvq.bounds.layer_problem import LayerProblem
 from pvq.bounds.problem import GAP_FLOOR, Problem
 
 from .base import Options, Solver
-from .layer import LayerResult, OnRow, RowResult, prepare, run_rows, score, total_empirical
+from .empirical.layerwise import layer_point
+from .layer import LayerResult, OnRow, RowResult, prepare, run_rows, total_empirical
 from .result import BoundKind, Result, Status
 
 FIRST_POINTS = 8  # budgets of a row solved before the first allocation: spread, so that every k has a bound
@@ -183,9 +184,15 @@ def _summary(
     compare: Sequence[Solver],
     spent: FloatArray,
 ) -> LayerResult:
-    """Rows at the best allocation; empirical methods at the same share of units in every row."""
+    """Rows at the best allocation; empirical methods with their own layer-wide masks."""
     assert problem.budget is not None
-    upper = sum(curve.problem.error(curve.point(int(k))) for curve, k in zip(curves, best, strict=True))
+    points = np.array([curve.point(int(k)) for curve, k in zip(curves, best, strict=True)])
+    errors = [curve.problem.error(x) for curve, x in zip(curves, points, strict=True)]
+    scored = {} if options.stop.is_set() else {m.name: layer_point(m, problem, options) for m in compare}
+    for point in scored.values():
+        if point.errors.sum() < sum(errors):
+            points, errors = point.x, point.errors.tolist()
+    upper = sum(errors)
     reference = sum(curve.problem.reference for curve in curves)
     lower = min(lower, upper)
     closed = upper - lower <= max(options.gap * upper, GAP_FLOOR * reference)
@@ -195,14 +202,11 @@ def _summary(
         status = Status.INTERRUPTED
     else:
         status = Status.TIME_LIMIT if options.time_limit is not None else Status.BOUND_ONLY
-    even = np.array([problem.budget // len(problem)])
     rows = []
     for i, (curve, k) in enumerate(zip(curves, best, strict=True)):
         row = _row(problem, curve, i, int(k), solver, float(spent[i]), status)
-        if compare and not options.stop.is_set():
-            assert curve.problem.sparsity is not None
-            at_even = replace(curve.problem, sparsity=replace(curve.problem.sparsity, keep=even))
-            row = replace(row, empirical={n: r.upper for n, r in score(at_even, compare, options).items()})
-        rows.append(row)
+        result = replace(row.result, x=points[i], upper=float(errors[i]))
+        empirical = {name: float(point.errors[i]) for name, point in scored.items()}
+        rows.append(replace(row, result=result, empirical=empirical))
     kind = solver.bound_kind if lower > 0 or closed else BoundKind.NONE
     return LayerResult(tuple(rows), lower, upper, reference, status, kind, total_empirical(rows))

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from dataclasses import replace
 
-from pvq.bounds.gram import FloatArray
+import numpy as np
+from pvq.bounds.gram import BoolArray, FloatArray
+from pvq.bounds.layer_problem import LayerProblem
+from pvq.bounds.presolve import presolve
 from pvq.bounds.problem import Problem
 
-from ..base import Options, Solver
+from ..base import Options, Solver, trivial
 from ..result import Outcome, Status
 
 
@@ -28,3 +32,44 @@ class Heuristic(Solver):
 
     def _prepare(self, problem: Problem) -> None:
         self._point(problem, Options())  # compiles the kernels and factors H
+
+    def layer_points(self, layer: LayerProblem, options: Options) -> FloatArray:
+        """(rows, n) the method's answers for all rows of a layer.
+
+        Row by row, which is what the methods are; where rows share a budget of kept units (scope layer) each row
+        gets its even part of it. Methods that were published with a mask across the rows say so themselves.
+        """
+        points = np.zeros(layer.weight.shape)
+        for i in range(len(layer)):
+            presolved = presolve(row_problem(layer, i))
+            if presolved.problem is None:
+                points[i] = presolved.lift(np.zeros(0))
+                continue
+            answer = trivial(presolved.problem)
+            x = self._point(presolved.problem, options) if answer is None else answer.x
+            assert x is not None
+            points[i] = presolved.lift(x)
+        return points
+
+
+def row_problem(layer: LayerProblem, i: int) -> Problem:
+    """The problem of row i; of a shared budget it gets the even part, rounded down."""
+    problem = layer.row(i)
+    if layer.budget is None:
+        return problem
+    assert problem.sparsity is not None
+    return replace(problem, sparsity=replace(problem.sparsity, keep=np.array([layer.budget // len(layer)])))
+
+
+def shared_mask(layer: LayerProblem, score: FloatArray) -> BoolArray:
+    """(rows, n) mask of the `budget` units of the whole layer with the largest summed score (rows, n).
+
+    Ties go to the earlier row, then the lower unit.
+    """
+    assert layer.sparsity is not None
+    assert layer.budget is not None
+    unit = layer.sparsity.unit
+    totals = np.array([np.bincount(unit, weights=row, minlength=layer.sparsity.units) for row in score])
+    kept = np.zeros(totals.size, dtype=bool)
+    kept[np.argsort(-totals.ravel(), kind="stable")[: layer.budget]] = True
+    return kept.reshape(totals.shape)[:, unit]

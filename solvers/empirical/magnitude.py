@@ -6,11 +6,12 @@ from abc import abstractmethod
 from typing import ClassVar
 
 import numpy as np
-from pvq.bounds.gram import FloatArray
+from pvq.bounds.gram import BoolArray, FloatArray
+from pvq.bounds.layer_problem import LayerProblem
 from pvq.bounds.problem import Problem, optimal_on_support
 
 from ..base import Options
-from .heuristic import Heuristic
+from .heuristic import Heuristic, shared_mask
 
 
 class ScoredPruning(Heuristic):
@@ -32,13 +33,38 @@ class ScoredPruning(Heuristic):
 
 
 class Magnitude(ScoredPruning):
-    """Keep the largest |w_i|: Han et al., "Learning both Weights and Connections", NeurIPS 2015, no retraining."""
+    """Keep the largest |w_i|: Han et al., "Learning both Weights and Connections", NeurIPS 2015, no retraining.
+
+    Of a layer-wide budget (scope layer) the largest of all rows are kept, as published.
+    """
 
     name = "magnitude"
     summary = "keep the largest |w|, as they are (joint: then round to nearest)"
 
     def _score(self, problem: Problem) -> FloatArray:
         return problem.weight**2
+
+    def layer_points(self, layer: LayerProblem, options: Options) -> FloatArray:
+        if layer.budget is None:
+            return super().layer_points(layer, options)
+        kept = layer.weight if layer.grid is None else rounded(layer)
+        return np.where(shared_mask(layer, live_weights(layer) ** 2), kept, 0.0)
+
+
+def live_weights(layer: LayerProblem) -> FloatArray:
+    """(rows, n) weights, 0 where the input is dead, so that no budget is spent there."""
+    live = np.array([gram.live for gram in layer.grams])
+    return np.where(live[layer.gram_of_row], layer.weight, 0.0)
+
+
+def rounded(layer: LayerProblem) -> FloatArray:
+    """(rows, n) weights rounded to nearest."""
+    points = np.empty(layer.weight.shape)
+    for i, weight in enumerate(layer.weight):
+        grid = layer.row_grid(i)
+        assert grid is not None
+        points[i] = grid.nearest(weight)
+    return points
 
 
 class Wanda(ScoredPruning):
@@ -56,7 +82,9 @@ class Wanda(ScoredPruning):
 
 
 class MagnitudeLeastSquares(Heuristic):
-    """The mask of magnitude pruning, kept weights re-optimised: x_S = w_S + H_SS^-1 H_SR w_R."""
+    """The mask of magnitude pruning (scope layer: across the rows), kept weights re-optimised:
+    x_S = w_S + H_SS^-1 H_SR w_R.
+    """
 
     name = "magnitude-ls"
     summary = "keep the largest |w|, re-optimised by least squares"
@@ -66,3 +94,18 @@ class MagnitudeLeastSquares(Heuristic):
     def _point(self, problem: Problem, options: Options) -> FloatArray:
         assert problem.sparsity is not None
         return optimal_on_support(problem, problem.sparsity.best_mask(problem.weight**2))
+
+    def layer_points(self, layer: LayerProblem, options: Options) -> FloatArray:
+        if layer.budget is None:
+            return super().layer_points(layer, options)
+        return optimal_on_masks(layer, shared_mask(layer, live_weights(layer) ** 2))
+
+
+def optimal_on_masks(layer: LayerProblem, mask: BoolArray) -> FloatArray:
+    """(rows, n) the optimum of each row on its mask (rows, n)."""
+    points = np.zeros(layer.weight.shape)
+    for i, kept in enumerate(mask):
+        problem = layer.row(i)
+        # dead inputs would make H_SS singular, and are 0 at an optimum as well as anything
+        points[i] = optimal_on_support(problem, kept & problem.gram.live)
+    return points

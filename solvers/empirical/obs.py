@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from heapq import heapify, heappop, heapreplace
 from typing import ClassVar
 
 import numpy as np
 from pvq.bounds.gram import BoolArray, FloatArray
+from pvq.bounds.layer_problem import LayerProblem
+from pvq.bounds.presolve import presolve
 from pvq.bounds.problem import Problem, optimal_on_support
 
 from ..base import Options
 from .factors import inverse_of, regularised
 from .heuristic import Heuristic
+from .magnitude import optimal_on_masks
 
 
 class OptimalBrainCompression(Heuristic):
@@ -21,6 +25,9 @@ class OptimalBrainCompression(Heuristic):
     the condition number exceeds 1e10, the diagonal is lifted to that (the published code adds 1 to what it cannot
     invert). At the end the kept weights are solved for once more, which changes rounding only. With a grid, the
     kept weights are then quantized by OBQ, as the paper composes them.
+
+    Of a layer-wide budget (scope layer, pruning) as published: every row is traced to the end, then step by step
+    the row whose next removal costs least is pruned further.
     """
 
     name = "obc"
@@ -38,6 +45,11 @@ class OptimalBrainCompression(Heuristic):
         grid, x = problem.grid.take(kept), np.zeros(problem.n)
         x[kept] = quantize_all(w, inverse, least_inverse(problem)[kept], grid.levels, grid.group)
         return x
+
+    def layer_points(self, layer: LayerProblem, options: Options) -> FloatArray:
+        if layer.budget is None or layer.grid is not None:
+            return super().layer_points(layer, options)
+        return optimal_on_masks(layer, global_removal(layer))
 
 
 class OptimalBrainQuantizer(Heuristic):
@@ -68,9 +80,47 @@ def exact_removal(problem: Problem) -> tuple[BoolArray, FloatArray, FloatArray]:
     sparsity = problem.sparsity
     assert sparsity is not None
     w, inverse = problem.weight.copy(), inverse_of(problem.gram).copy()
-    mask = remove_units(w, inverse, least_inverse(problem), sparsity.unit, sparsity.group, sparsity.keep)
+    mask, _, _ = remove_units(w, inverse, least_inverse(problem), sparsity.unit, sparsity.group, sparsity.keep)
     m = int(mask.sum())
     return mask, w[:m].copy(), inverse[:m, :m].copy()
+
+
+def global_removal(layer: LayerProblem) -> BoolArray:
+    """(rows, n) mask of a shared budget: rows give up units in the order of their traces, cheapest step first."""
+    from .obs_steps import remove_units
+
+    assert layer.sparsity is not None
+    assert layer.budget is not None
+    orders, losses = [], []
+    for i in range(len(layer)):
+        row = presolve(layer.row(i)).problem
+        if row is None:
+            orders.append(np.zeros(0, np.int64))
+            losses.append(np.zeros(0))
+            continue
+        # on the live inputs; the units of dead ones are pruned anyhow
+        assert row.sparsity is not None
+        w, inverse = row.weight.copy(), inverse_of(row.gram).copy()
+        keep = np.zeros(1, np.int64)
+        _, order, loss = remove_units(w, inverse, least_inverse(row), row.sparsity.unit, row.sparsity.group, keep)
+        live_units = np.unique(layer.sparsity.unit[layer.grams[layer.gram_of_row[i]].live])
+        orders.append(live_units[order])
+        losses.append(loss)
+    surplus = sum(map(len, orders)) - layer.budget
+    heap = [(float(loss[0]), i) for i, loss in enumerate(losses) if len(loss)]
+    heapify(heap)
+    removed = np.zeros(len(layer), np.int64)
+    for _ in range(surplus):
+        _, i = heap[0]
+        removed[i] += 1
+        if removed[i] < len(losses[i]):
+            heapreplace(heap, (float(losses[i][removed[i]]), i))
+        else:
+            heappop(heap)
+    kept = np.zeros((len(layer), layer.sparsity.units), dtype=bool)
+    for i, order in enumerate(orders):
+        kept[i, order[removed[i] :]] = True
+    return kept[:, layer.sparsity.unit]
 
 
 def least_inverse(problem: Problem) -> FloatArray:

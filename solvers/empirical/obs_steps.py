@@ -36,8 +36,10 @@ def fix(w, inverse, floor, inputs, m, p, value):  # type: ignore[no-untyped-def]
 def remove_units(w, inverse, floor, unit, group, keep):  # type: ignore[no-untyped-def]
     """(n,) mask that is left when units are removed greedily until every group is within its budget.
 
-    w (n,) and inverse (n, n) are overwritten. `floor` (n,) is 1 / H_ii <= [H_free^-1]_ii: no denominator below it.
+    Also the removed units in order, and the increase of the error at each removal. w (n,) and inverse (n, n) are
+    overwritten. `floor` (n,) is 1 / H_ii <= [H_free^-1]_ii: no denominator below it.
     """
+    order, losses, removed = np.empty(len(group), np.int64), np.empty(len(group)), 0
     n = len(w)
     inputs = np.arange(n)
     mask = np.ones(n, np.bool_)
@@ -63,8 +65,10 @@ def remove_units(w, inverse, floor, unit, group, keep):  # type: ignore[no-untyp
                     best, best_score = p, score
             p = end
         if best < 0:
-            return mask
+            return mask, order[:removed], losses[:removed]
         u = unit[inputs[best]]
+        order[removed], losses[removed] = u, best_score
+        removed += 1
         surplus[group[u]] -= 1
         while best < m and unit[inputs[best]] == u:
             mask[inputs[best]] = False

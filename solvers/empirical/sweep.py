@@ -29,13 +29,13 @@ def windows(sparsity: Sparsity, size: int = BLOCK) -> list[tuple[int, int, int]]
         for u in range(len(units)):
             last = u + 1 == len(units)
             if last or ends[u + 1] - first > size:
-                kept = _share(int(budget), u + 1, len(units)) - _share(int(budget), first_unit, len(units))
+                kept = share(int(budget), u + 1, len(units)) - share(int(budget), first_unit, len(units))
                 stretches.append((first, int(ends[u]), kept))
                 first_unit, first = u + 1, int(ends[u])
     return sorted(stretches)
 
 
-def _share(budget: int, part: int, whole: int) -> int:
+def share(budget: int, part: int, whole: int) -> int:
     """round(budget * part / whole), halves up, in integers."""
     return (2 * budget * part + whole) // (2 * whole)
 
