@@ -13,6 +13,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from .bench import bench
 from .bound import bound
+from .compare import compare
 from .extract import extract
 from .solvers import solvers
 from .theory import theory
@@ -26,6 +27,7 @@ def _commands() -> typer.Typer:
     app = typer.Typer(name="pvq", help=HELP, no_args_is_help=True, add_completion=False)
     app.command("bound")(bound)
     app.command("bench")(bench)
+    app.command("compare")(compare)
     app.command("extract")(extract)
     app.command("solvers")(solvers)
     app.command("theory")(theory)

@@ -1,0 +1,103 @@
+"""Where the bounds of a comparison come from: the one place that asks solvers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import numpy as np
+from pvq.bounds.gram import FloatArray
+from pvq.bounds.presolve import presolve
+from pvq.bounds.problem import Problem, optimal_on_support
+from pvq.solvers.base import Clock, Options, Solver
+from pvq.solvers.layer import not_solved, solve_layer
+from pvq.solvers.result import BoundKind, Result
+
+from .compare_side import Side
+
+
+def raise_lower(
+    side: Side,
+    engine: Solver,
+    options: Options,
+    row_limit: float | None,
+    enough: Callable[[], bool],
+    jobs: int = 1,
+) -> None:
+    """Bound the rows of a side that are not solved yet, the widest interval first, until it is enough.
+
+    Parameters
+    ----------
+    options : `time_limit` is for all rows together.
+    row_limit : seconds for one row, None for no limit.
+    enough : asked after every few rows.
+    jobs : rows at the same time, in threads.
+    """
+    clock = Clock(options)
+    if side.shared:
+        _raise_shared(side, engine, options, jobs)
+        return
+    rows = side.open_rows()
+
+    def one(i: int) -> Result:
+        left = min(clock.left, float("inf") if row_limit is None else row_limit)
+        problem = side.problem.row(i)
+        if clock.ended():
+            return not_solved(problem, engine)
+        limited = replace(options, time_limit=None if left == float("inf") else left)
+        return engine.solve(problem, limited, side.x[i].copy())
+
+    for first in range(0, len(rows), jobs):
+        if clock.ended() or enough():
+            return
+        chunk = rows[first : first + jobs]
+        for i, result in zip(chunk, _map(one, chunk, jobs), strict=True):
+            side.add(i, result, options.gap)
+
+
+def lower_upper(side: Side, options: Options, enough: Callable[[], bool]) -> None:
+    """Local search on the best weights of every row, the largest error first, until it is enough."""
+    if side.shared:
+        return
+    clock = Clock(options)
+    for i in np.argsort(-side.upper, kind="stable"):
+        if clock.ended() or enough():
+            return
+        side.offer_row(int(i), polish(side.problem.row(int(i)), side.x[i]))
+
+
+def polish(problem: Problem, x: FloatArray) -> FloatArray:
+    """(n,) feasible point that the local search of this kind of problem reaches from x."""
+    presolved = presolve(problem)
+    row = presolved.problem
+    if row is None:
+        return x
+    start = x[presolved.live]
+    if row.grid is None and row.sparsity is not None and row.sparsity.update:
+        from pvq.solvers.empirical.swaps import polish_mask
+
+        return presolved.lift(optimal_on_support(row, polish_mask(row, start != 0)))
+    from pvq.solvers.empirical.local_search import polish_grid
+
+    return presolved.lift(polish_grid(row, start))
+
+
+def _map(one: Callable[[int], Result], rows: Sequence[int], jobs: int) -> list[Result]:
+    if jobs == 1 or len(rows) == 1:
+        return [one(i) for i in rows]
+    with ThreadPoolExecutor(jobs) as pool:
+        return list(pool.map(one, rows))
+
+
+def _raise_shared(side: Side, engine: Solver, options: Options, jobs: int) -> None:
+    """Rows that share a budget are bounded together, each in its part of the time."""
+    limit = None if options.time_limit is None else options.time_limit * jobs / len(side.upper)
+    result = solve_layer(side.problem, engine, replace(options, time_limit=limit), jobs=jobs)
+    if result.upper < side.upper.sum():
+        side.x = result.weights
+        side.upper[:] = [row.result.upper for row in result.rows]
+    if result.bound_kind is not BoundKind.NONE and result.lower > side.shared_lower:
+        side.shared_lower = result.lower
+        side.kind = [result.bound_kind] * len(side.kind)
+    side.closed[:] = result.upper - result.lower <= options.gap * result.upper

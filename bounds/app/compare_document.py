@@ -1,0 +1,121 @@
+"""The document `pvq.compare/1`: read for a resumed run, filled pair by pair, summed up."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pvq.bounds.errors import ProblemError
+
+from .compare_layer import Comparison
+from .compare_network import Task
+from .compare_verdict import OPEN, PRUNE, QUANT, SKIPPED
+
+SCHEMA = "pvq.compare/1"
+
+
+def settings(what: Comparison, solver: str) -> dict[str, Any]:
+    """What defines the problems and what was asked of each; a resumed run must have the same."""
+    quant, prune = what.quant, what.prune
+    return {
+        "grid": quant.grid,
+        "granularity": quant.granularity,
+        "range": quant.range,
+        "block": prune.block,
+        "nm": what.nm,
+        "update": prune.update,
+        "scope": prune.scope,
+        "base": what.cost.base,
+        "mask": what.cost.mask,
+        "scale_bits": what.cost.scale_bits,
+        "solver": solver,
+        "compare": [method.name for method in what.methods],
+        "gap": what.options.gap,
+        "seed": what.options.seed,
+    }
+
+
+def new_document(
+    tasks: Sequence[Task], chosen: Mapping[str, Any], bits: Sequence[int], earlier: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """A document without the pairs of this run; what an earlier run has beyond them stays."""
+    layers = [task.as_json() for task in tasks]
+    own = {layer["name"]: layer for layer in layers}
+    widths = set(bits)
+    for layer in earlier["layers"] if earlier else []:
+        if layer["name"] not in own:
+            layers.append(layer)
+        else:
+            own[layer["name"]]["pairs"] = [pair for pair in layer["pairs"] if pair["bits"] not in bits]
+        widths |= {pair["bits"] for pair in layer["pairs"]}
+    return {
+        "schema": SCHEMA,
+        "settings": dict(chosen),
+        "bits": sorted(widths),
+        "layers": layers,
+        "summary": [],
+        "environment": {},
+    }
+
+
+def add_pair(document: dict[str, Any], name: str, pair: dict[str, Any]) -> None:
+    """Put a pair in its layer, in order of bits."""
+    layer = next(layer for layer in document["layers"] if layer["name"] == name)
+    layer["pairs"] = sorted([*layer["pairs"], pair], key=lambda other: other["bits"])
+
+
+def summarise(document: dict[str, Any]) -> None:
+    """Count verdicts by bit width."""
+    document["summary"] = []
+    for bits in document["bits"]:
+        pairs = [pair for layer in document["layers"] for pair in layer["pairs"] if pair["bits"] == bits]
+        count = {name: sum(pair["verdict"] == name for pair in pairs) for name in (QUANT, PRUNE, OPEN, SKIPPED)}
+        compared = len(pairs) - count[SKIPPED]
+        document["summary"].append(
+            {
+                "bits": bits,
+                "quantization_better": count[QUANT],
+                "pruning_better": count[PRUNE],
+                "open": count[OPEN],
+                "skipped": count[SKIPPED],
+                "decided_share": (count[QUANT] + count[PRUNE]) / compared if compared else None,
+            }
+        )
+
+
+def read_document(path: Path, tasks: Sequence[Task], chosen: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The document of an earlier run, None without a file.
+
+    Raises
+    ------
+    ProblemError
+        Not such a document, made with other settings, or of other layers.
+    """
+    if not path.exists():
+        return None
+    try:
+        document: dict[str, Any] = json.loads(path.read_text())
+        if document["schema"] != SCHEMA:
+            raise ProblemError(f"cannot resume: {path} has schema '{document['schema']}', not {SCHEMA}")
+        for name, value in chosen.items():
+            before = document["settings"][name]
+            if before != value:
+                raise ProblemError(f"cannot resume: {path} was made with {name} = {before}, not {value}")
+        hashes = {layer["name"]: layer["sha256"] for layer in document["layers"]}
+        for task in tasks:
+            if task.skipped is None and hashes.get(task.name, task.sha256) != task.sha256:
+                raise ProblemError(f"cannot resume: layer '{task.name}' has changed since {path} was made")
+        return document
+    except ProblemError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise ProblemError(f"cannot resume: {path} is not a document of `pvq compare`") from None
+
+
+def known_pairs(document: Mapping[str, Any] | None) -> dict[str, dict[int, Any]]:
+    """Pairs by layer name and bits."""
+    if document is None:
+        return {}
+    return {layer["name"]: {pair["bits"]: pair for pair in layer["pairs"]} for layer in document["layers"]}

@@ -1,0 +1,188 @@
+"""The pairs of one layer: cheap feasible weights first, then bounds where the verdict is open."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from pvq.bounds.errors import ProblemError
+from pvq.bounds.gram import Gram
+from pvq.bounds.layer_problem import Setting, state_problem
+from pvq.bounds.storage import CostModel, Pair, equal_cost_pair
+from pvq.layers.format import Layer
+from pvq.solvers.base import Clock, Options, Solver
+from pvq.solvers.empirical.layerwise import layer_point
+from pvq.solvers.layer import applicable
+
+from .compare_bounds import lower_upper, raise_lower
+from .compare_side import Side, merge
+from .compare_verdict import OPEN, SKIPPED, Interval, margin_db, sentence, verdict
+
+QUICK = ("rtn", "gptq", "gptq-order", "magnitude", "wanda", "magnitude-ls", "sparsegpt")
+"""Methods that take milliseconds a row on the largest layers: every upper end starts from the best of them."""
+ROW_LIMITS = (0.2, 1.0, 5.0, 30.0, None)
+"""Seconds a row in the first, second, ... round of bounds: easy rows first."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What is compared, and how much time it may take."""
+
+    bits: Sequence[int]
+    quant: Setting
+    """Everything of the quantized side but the bits."""
+    prune: Setting
+    """Everything of the pruned side but the sparsity."""
+    cost: CostModel
+    engines: Sequence[Solver]
+    """Bounds come from these, the first one for every row, the next where it did not decide."""
+    quick: Sequence[Solver]
+    """Empirical methods that give the first upper ends."""
+    methods: Sequence[Solver] = ()
+    """Empirical methods that the user asked for."""
+    nm: int | None = None
+    time_limit: float | None = 20.0
+    """Seconds for the bounds of one pair."""
+    full: bool = False
+    """Bound every row of both sides, also where the verdict is proven without."""
+    options: Options = field(default_factory=Options)
+
+
+def compare_layer(
+    layer: Layer, what: Comparison, jobs: int = 1, known: Mapping[int, Mapping[str, Any]] | None = None
+) -> Iterator[dict[str, Any]]:
+    """The pairs of a layer in `pvq.compare/1`, in order of bits; ends early where `what.options.stop` is set.
+
+    Parameters
+    ----------
+    known : pairs of an earlier run by bits; finished ones are not computed again, of others the bounds are kept.
+    """
+    grams: tuple[Gram, ...] | None = None
+    for bits in what.bits:
+        old = (known or {}).get(bits)
+        if old is not None and finished(old, what):
+            yield dict(old)
+            continue
+        if what.options.stop.is_set():
+            if old is not None:
+                yield dict(old)
+            continue
+        try:
+            pair = equal_cost_pair(layer.out, layer.inputs, bits, what.cost, what.quant, what.prune, what.nm)
+        except ProblemError as error:
+            yield {"bits": bits, "verdict": SKIPPED, "reason": str(error)}
+            continue
+        if grams is None:
+            grams = tuple(Gram.from_array(gram) for gram in layer.grams)
+        yield _compare_pair(layer, grams, pair, what, jobs, old)
+
+
+def finished(pair: Mapping[str, Any], what: Comparison) -> bool:
+    """Whether a pair of an earlier run needs no further work: no less was asked of that run than of this one."""
+    if pair["verdict"] == SKIPPED:
+        return True
+    if pair["status"] != "done" or (what.full and not pair["full"]):
+        return False
+    if pair["verdict"] != OPEN and not what.full:
+        return True
+    if pair["time_limit"] is None:
+        return True
+    return what.time_limit is not None and pair["time_limit"] >= what.time_limit
+
+
+def _compare_pair(
+    layer: Layer,
+    grams: tuple[Gram, ...],
+    pair: Pair,
+    what: Comparison,
+    jobs: int,
+    old: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    begin = time.perf_counter()
+    quant = Side(state_problem(layer.weight, layer.grams, pair.quant, grams))
+    prune = Side(state_problem(layer.weight, layer.grams, pair.prune, grams))
+    for side in (quant, prune):
+        _score(side, what)
+    documents = [quant.as_json(pair.quant_bits, 1.0), prune.as_json(pair.prune_bits, pair.macs)]
+    if old is None or verdict(*_merged(old, documents)) == OPEN:
+        _decide(quant, prune, what, jobs)
+    if what.full:
+        for side in (prune, quant):
+            _complete(side, what, jobs)
+    documents = [quant.as_json(pair.quant_bits, 1.0), prune.as_json(pair.prune_bits, pair.macs)]
+    if old is not None:
+        documents = [merge(old[name], new) for name, new in zip(("quant", "prune"), documents, strict=True)]
+    intervals = [Interval(side["lower"], side["upper"]) for side in documents]
+    return {
+        "bits": pair.bits,
+        "sparsity": pair.sparsity,
+        "verdict": verdict(*intervals),
+        "margin_db": margin_db(*intervals),
+        "words": sentence(pair.bits, pair.sparsity, quant.reference, *intervals),
+        "status": "interrupted" if what.options.stop.is_set() else "done",
+        "full": what.full,
+        "time_limit": what.time_limit,
+        "seconds": time.perf_counter() - begin,
+        "quant": documents[0],
+        "prune": {"pattern": pair.prune.as_json(), **documents[1]},
+    }
+
+
+def _merged(old: Mapping[str, Any], documents: Sequence[dict[str, Any]]) -> list[Interval]:
+    sides = [merge(old[name], new) for name, new in zip(("quant", "prune"), documents, strict=True)]
+    return [Interval(side["lower"], side["upper"]) for side in sides]
+
+
+def _score(side: Side, what: Comparison) -> None:
+    """Feasible weights from the quick methods and those asked for."""
+    row = side.problem.row(0)
+    asked = {method.name for method in what.methods}
+    for method in applicable([*what.quick, *what.methods], row):
+        if method.name in side.empirical or (side.interval.upper < np.inf and what.options.stop.is_set()):
+            continue
+        point = layer_point(method, side.problem, what.options)
+        side.offer(point)
+        if method.name in asked:
+            side.empirical[method.name] = float(point.errors.sum())
+
+
+def _decide(quant: Side, prune: Side, what: Comparison, jobs: int) -> None:
+    """Bound the side that looks worse, and improve the one that looks better, until a verdict or out of time."""
+
+    def decided() -> bool:
+        return verdict(quant.interval, prune.interval) != OPEN
+
+    options = replace(what.options, time_limit=what.time_limit)
+    clock = Clock(options)
+    for engine, limit in _rounds(what.engines):
+        better, worse = sorted((quant, prune), key=lambda side: side.interval.upper)
+        if decided() or clock.ended() or not worse.open_rows():
+            break
+        raise_lower(worse, engine, replace(options, time_limit=_left(clock)), limit, decided, jobs)
+        if not decided():
+            lower_upper(better, replace(options, time_limit=_left(clock)), decided)
+
+
+def _rounds(engines: Sequence[Solver]) -> Iterator[tuple[Solver, float | None]]:
+    """Every engine with the first limit, then the last one with longer and longer limits."""
+    for engine in engines:
+        yield engine, ROW_LIMITS[0]
+    for limit in ROW_LIMITS[1:]:
+        yield engines[-1], limit
+
+
+def _left(clock: Clock) -> float | None:
+    return None if clock.left == float("inf") else max(clock.left, 0.0)
+
+
+def _complete(side: Side, what: Comparison, jobs: int) -> None:
+    """Bound all rows, as far as the time goes."""
+    options = replace(what.options, time_limit=what.time_limit)
+    clock = Clock(options)
+    for engine, limit in _rounds(what.engines):
+        if clock.ended() or not side.open_rows():
+            return
+        raise_lower(side, engine, replace(options, time_limit=_left(clock)), limit, lambda: False, jobs)

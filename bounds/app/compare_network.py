@@ -1,0 +1,143 @@
+"""All layers of a comparison: read and checked first, then one after the other or side by side, resumable."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from pvq.bounds.errors import ProblemError
+from pvq.layers.format import LayerError, load_layer
+
+from .compare_layer import Comparison, compare_layer
+
+
+@dataclass(frozen=True)
+class Task:
+    """One layer to compare, or the reason why it is not."""
+
+    path: Path
+    name: str
+    sha256: str = ""
+    out: int = 0
+    inputs: int = 0
+    skipped: str | None = None
+
+    @property
+    def work(self) -> int:
+        """Relative size: rows times inputs squared."""
+        return self.out * self.inputs**2
+
+    def as_json(self) -> dict[str, Any]:
+        """The layer in `pvq.compare/1`, without its pairs."""
+        document: dict[str, Any] = {"name": self.name, "file": self.path.name, "sha256": self.sha256}
+        return {**document, "out": self.out, "in": self.inputs, "skipped": self.skipped, "pairs": []}
+
+
+def find_tasks(paths: Sequence[Path]) -> list[Task]:
+    """Read every layer once, so that what is wrong with one is said before hours of work.
+
+    A folder stands for its .npz files; of those, what is not a layer is skipped with the reason.
+
+    Raises
+    ------
+    ProblemError
+        A folder without layers, or two layers of one name.
+    LayerError
+        A file that was named is not a layer.
+    """
+    tasks: list[Task] = []
+    for path in paths:
+        if path.is_dir():
+            files = sorted(file for file in path.glob("*.npz") if not file.name.startswith("."))
+            if not files:
+                raise ProblemError(f"{path} has no layer files (.npz); make some with `pvq extract`")
+            tasks += [_task(file, named=False) for file in files]
+        else:
+            tasks.append(_task(path, named=True))
+    by_name: dict[str, Task] = {}
+    for task in tasks:
+        other = by_name.setdefault(task.name, task)
+        if other is not task:
+            raise ProblemError(f"two layers are called '{task.name}': {other.path} and {task.path}; leave one out")
+    if all(task.skipped for task in tasks):
+        raise ProblemError(f"there is nothing to compare: {tasks[0].name}: {tasks[0].skipped}")
+    return tasks
+
+
+def _task(path: Path, named: bool) -> Task:
+    try:
+        layer = load_layer(path)
+    except LayerError as error:
+        if named:
+            raise
+        return Task(path, path.stem, skipped=str(error).removeprefix(f"{path}: "))
+    task = Task(path, layer.name, layer.sha256, layer.out, layer.inputs)
+    if not layer.grams.any():
+        return replace(task, skipped="every input is dead: no compression has an error")
+    if not layer.weight.any():
+        return replace(task, skipped="every weight is 0: no compression has an error")
+    if layer.inputs == 1:
+        return replace(task, skipped="rows of 1 input: nothing can be pruned but all")
+    return task
+
+
+OnPair = Callable[[Task, dict[str, Any]], None]
+
+
+def compare_all(
+    tasks: Sequence[Task],
+    what: Comparison,
+    jobs: int,
+    known: Mapping[str, Mapping[int, Mapping[str, Any]]],
+    on_pair: OnPair,
+) -> None:
+    """Compare layers, the largest first, `jobs` at the same time; every pair is handed over as it is finished.
+
+    Parameters
+    ----------
+    jobs : layers at the same time; rows where there are fewer layers than that.
+    known : pairs of an earlier run, by layer name and bits.
+    on_pair : called in this thread.
+    """
+    todo = sorted((task for task in tasks if task.skipped is None), key=lambda task: -task.work)
+    side_by_side = min(jobs, len(todo))
+    finished: SimpleQueue[tuple[Task, dict[str, Any]]] = SimpleQueue()
+
+    def one(task: Task) -> None:
+        layer = load_layer(task.path)
+        for pair in compare_layer(layer, what, max(1, jobs // side_by_side), known.get(task.name)):
+            finished.put((task, pair))
+
+    if side_by_side == 1:
+        for task in todo:
+            layer = load_layer(task.path)
+            for pair in compare_layer(layer, what, jobs, known.get(task.name)):
+                on_pair(task, pair)
+        return
+    with ThreadPoolExecutor(side_by_side) as pool:
+        futures = [pool.submit(one, task) for task in todo]
+        try:
+            while not all(future.done() for future in futures):
+                _hand_over(finished, on_pair, 0.2)
+        except BaseException:
+            what.options.stop.set()
+            raise
+    _hand_over(finished, on_pair, 0.0)
+    _raise_first(futures)
+
+
+def _hand_over(finished: SimpleQueue[tuple[Task, dict[str, Any]]], on_pair: OnPair, wait: float) -> None:
+    try:
+        while True:
+            on_pair(*(finished.get(timeout=wait) if wait else finished.get_nowait()))
+    except Empty:
+        return
+
+
+def _raise_first(futures: Sequence[Future[None]]) -> None:
+    for future in futures:
+        future.result()

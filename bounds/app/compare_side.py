@@ -1,0 +1,120 @@
+"""What is known of one technique on one layer: feasible weights, and lower bounds row by row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from pvq.bounds.gram import FloatArray
+from pvq.bounds.layer_problem import LayerProblem
+from pvq.bounds.problem import GAP_FLOOR
+from pvq.bounds.sqnr import sqnr_db
+from pvq.solvers.empirical.layerwise import LayerPoint, row_errors
+from pvq.solvers.result import BoundKind, Result
+
+from .compare_verdict import Interval
+
+
+class Side:
+    """One technique of a pair: every change keeps lower <= least error <= upper.
+
+    Rows without a bound count 0, so the sum of the lower bounds holds at any time.
+    """
+
+    def __init__(self, problem: LayerProblem) -> None:
+        self.problem = problem
+        rows = len(problem)
+        self.references = row_errors(problem, np.zeros(problem.weight.shape))
+        self.x = np.zeros(problem.weight.shape)
+        self.upper = np.full(rows, np.inf)
+        self.lower = np.zeros(rows)
+        self.kind = [BoundKind.NONE] * rows
+        self.closed = np.zeros(rows, dtype=bool)
+        """(rows,) which rows are solved to optimality."""
+        self.shared_lower = 0.0
+        """Lower bound of all rows together, where they share a budget."""
+        self.empirical: dict[str, float] = {}
+
+    @property
+    def reference(self) -> float:
+        """w'Hw summed over the rows."""
+        return float(self.references.sum())
+
+    @property
+    def interval(self) -> Interval:
+        """The certified interval of the layer."""
+        upper = float(self.upper.sum())
+        lower = self.shared_lower if self.problem.budget is not None else float(self.lower.sum())
+        return Interval(min(lower, upper), upper)
+
+    @property
+    def shared(self) -> bool:
+        """Whether rows share a budget, so that they have no bounds of their own."""
+        return self.problem.budget is not None
+
+    def offer(self, point: LayerPoint) -> None:
+        """Take over what is better in a feasible point: row by row, or all of it where rows share a budget."""
+        if self.shared:
+            better = np.full(len(self.upper), bool(point.errors.sum() < self.upper.sum()))
+        else:
+            better = point.errors < self.upper
+        self.x[better], self.upper[better] = point.x[better], point.errors[better]
+
+    def offer_row(self, i: int, x: FloatArray) -> None:
+        """Take over a feasible point (n,) of row i if it is better."""
+        error = self.problem.row(i).error(x)
+        if error < self.upper[i]:
+            self.upper[i], self.x[i] = error, x
+
+    def add(self, i: int, result: Result, gap: float) -> None:
+        """Take over what a solver proved of row i."""
+        if result.upper < self.upper[i]:
+            self.upper[i], self.x[i] = result.upper, result.x
+        if result.lower > self.lower[i]:
+            self.lower[i], self.kind[i] = min(result.lower, self.upper[i]), result.bound_kind
+        self.lower[i] = min(self.lower[i], self.upper[i])
+        floor = GAP_FLOOR * self.references[i]
+        self.closed[i] = self.upper[i] - self.lower[i] <= max(gap * self.upper[i], floor)
+
+    def open_rows(self) -> list[int]:
+        """Rows that are not solved yet, the one with the widest interval first."""
+        width = np.where(self.closed, -1.0, self.upper - self.lower)
+        order = np.argsort(-width, kind="stable")
+        return [int(i) for i in order if not self.closed[i]]
+
+    def bound_kind(self) -> BoundKind:
+        """The weakest kind among the rows that have a bound; rows without one add 0, which holds."""
+        proven = {kind for kind in self.kind if kind is not BoundKind.NONE}
+        if not proven:
+            return BoundKind.NONE
+        return BoundKind.RIGOROUS if proven == {BoundKind.RIGOROUS} else BoundKind.NUMERICAL
+
+    def as_json(self, bits: float, macs: float) -> dict[str, Any]:
+        """The side of a pair in `pvq.compare/1`; `bits` of storage and `macs` left, a weight."""
+        interval, reference = self.interval, self.reference
+        return {
+            "lower": interval.lower,
+            "upper": interval.upper,
+            "reference": reference,
+            "bound_kind": self.bound_kind().value,
+            "sqnr_min_db": sqnr_db(reference, interval.upper),
+            "sqnr_max_db": sqnr_db(reference, interval.lower),
+            "rows_bounded": sum(kind is not BoundKind.NONE for kind in self.kind),
+            "rows_optimal": int(self.closed.sum()),
+            "storage_bits": bits,
+            "macs": macs,
+            "empirical": dict(self.empirical),
+        }
+
+
+def merge(old: Mapping[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """The new side, with what an earlier run of the same problem proved beyond it."""
+    merged = dict(new)
+    if old["upper"] < new["upper"]:
+        merged["upper"], merged["sqnr_min_db"] = old["upper"], old["sqnr_min_db"]
+    if old["lower"] > new["lower"]:
+        for name in ("lower", "sqnr_max_db", "bound_kind", "rows_bounded", "rows_optimal"):
+            merged[name] = old[name]
+    merged["empirical"] = {**old["empirical"], **new["empirical"]}
+    return merged

@@ -1,0 +1,157 @@
+"""What a person reads of a comparison: intervals and verdicts of few layers, a map of verdicts of many."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from .compare_verdict import OPEN, PRUNE, QUANT, SKIPPED
+
+FEW = 3
+"""Up to so many layers are shown with all their intervals."""
+WIDTH = 130
+LETTER = {QUANT: "Q", PRUNE: "P", OPEN: "?"}
+LEGEND = (
+    "Q quantization, P pruning is proven better, by at least so many dB; ? open: so many dB are missing; "
+    "- not reached or no such pair"
+)
+
+
+def print_comparison(document: Mapping[str, Any]) -> None:
+    """Print a `pvq.compare/1` document on standard output."""
+    console = Console()
+    console.width = max(console.width, WIDTH)
+    layers = [layer for layer in document["layers"] if layer["skipped"] is None]
+    if len(layers) <= FEW:
+        for layer in layers:
+            _print_layer(console, layer, document["settings"])
+    else:
+        console.print(_map(document["bits"], layers))
+        console.print(LEGEND, highlight=False, style="dim", soft_wrap=True)
+        console.print(_summary(document))
+    for layer in document["layers"]:
+        if layer["skipped"] is not None:
+            console.print(f"{escape(layer['name'])}: skipped, {escape(layer['skipped'])}", highlight=False)
+    console.print(conclusion(document), highlight=False, soft_wrap=True)
+
+
+def db_range(side: Mapping[str, Any]) -> str:
+    """The certified interval of the best SQNR in dB."""
+    if side["upper"] <= 0:
+        return "exact"
+    least, most = side["sqnr_min_db"], side["sqnr_max_db"]
+    if most is None:
+        return f"at least {least:.2f}"
+    return f"{least:.2f}" if most - least < 0.005 else f"{least:.2f} to {most:.2f}"
+
+
+def _print_layer(console: Console, layer: Mapping[str, Any], chosen: Mapping[str, Any]) -> None:
+    grid = f"{chosen['grid']} grid, {chosen['range']} range per {chosen['granularity']}"
+    update = "re-optimised" if chosen["update"] else "fixed"
+    pattern = f"N:{chosen['nm']}" if chosen["nm"] else f"sparsity per {chosen['scope']}"
+    console.print(
+        f"[bold]{escape(layer['name'])}[/]: {layer['out']} rows x {layer['in']} inputs; {escape(grid)}, against "
+        f"{pattern}, kept weights {update}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    table = Table(box=box.SIMPLE)
+    for title in ("bits", "sparsity", "quantization SQNR (dB)", "pruning SQNR (dB)"):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
+    table.add_column("bits a weight", justify="right", no_wrap=True)
+    table.add_column("MACs", justify="right", no_wrap=True)
+    for pair in layer["pairs"]:
+        if pair["verdict"] == SKIPPED:
+            table.add_row(str(pair["bits"]), "", "", "", f"skipped: {escape(pair['reason'])}")
+            continue
+        quant, prune = pair["quant"], pair["prune"]
+        table.add_row(
+            str(pair["bits"]),
+            f"{100 * pair['sparsity']:.1f}%",
+            db_range(quant),
+            db_range(prune),
+            f"{pair['verdict']}{_by(pair)}",
+            f"{quant['storage_bits']:.4g} / {prune['storage_bits']:.4g}",
+            f"all / {100 * prune['macs']:.1f}%",
+        )
+    console.print(table)
+    for pair in layer["pairs"]:
+        if pair["verdict"] != SKIPPED:
+            console.print(escape(pair["words"]), highlight=False, soft_wrap=True)
+
+
+def _by(pair: Mapping[str, Any]) -> str:
+    if pair["margin_db"] is None:
+        return ""
+    return (
+        f" ({-pair['margin_db']:.2f} dB missing)" if pair["verdict"] == OPEN else f" by {pair['margin_db']:.2f} dB"
+    )
+
+
+def openness(layer: Mapping[str, Any]) -> tuple[int, float]:
+    """Sort key: open pairs, then the dB that are missing in all (much where there is no bound at all)."""
+    missing = [pair["margin_db"] for pair in layer["pairs"] if pair["verdict"] == OPEN]
+    return len(missing), sum(100.0 if lack is None else -lack for lack in missing)
+
+
+def _map(bits: Sequence[int], layers: Sequence[Mapping[str, Any]]) -> Table:
+    table = Table(box=box.SIMPLE, title="Verdicts, the most open layers first", title_justify="left")
+    table.add_column("layer", no_wrap=True)
+    table.add_column("rows x inputs", justify="right", no_wrap=True)
+    for b in bits:
+        table.add_column(f"{b} bit{'s' if b > 1 else ''}", justify="right", no_wrap=True)
+    for layer in sorted(layers, key=openness, reverse=True):
+        cells = {pair["bits"]: _cell(pair) for pair in layer["pairs"]}
+        size = f"{layer['out']} x {layer['in']}"
+        table.add_row(escape(layer["name"]), size, *(cells.get(b, "-") for b in bits))
+    return table
+
+
+def _cell(pair: Mapping[str, Any]) -> str:
+    if pair["verdict"] == SKIPPED:
+        return "-"
+    letter, margin = LETTER[pair["verdict"]], pair["margin_db"]
+    return letter if margin is None else f"{letter} {abs(margin):.1f}"
+
+
+def _summary(document: Mapping[str, Any]) -> Table:
+    table = Table(box=box.SIMPLE)
+    table.add_column("layers", no_wrap=True)
+    for line in document["summary"]:
+        table.add_column(f"{line['bits']} bits", justify="right")
+    for title, name in (
+        ("quantization proven better", "quantization_better"),
+        ("pruning proven better", "pruning_better"),
+        ("open", "open"),
+        ("skipped", "skipped"),
+    ):
+        table.add_row(title, *(str(line[name]) for line in document["summary"]))
+    shares = [line["decided_share"] for line in document["summary"]]
+    table.add_row("decided", *("-" if share is None else f"{100 * share:.0f}%" for share in shares))
+    return table
+
+
+def conclusion(document: Mapping[str, Any]) -> str:
+    """One sentence on what is proven in all."""
+    pairs = [pair for layer in document["layers"] for pair in layer["pairs"] if pair["verdict"] != SKIPPED]
+    count = {name: sum(pair["verdict"] == name for pair in pairs) for name in (QUANT, PRUNE, OPEN)}
+    start = "Interrupted. " if document["environment"].get("interrupted") else ""
+    if not pairs:
+        return f"{start}No pair was compared."
+    kinds = {
+        pair["prune" if pair["verdict"] == QUANT else "quant"]["bound_kind"]
+        for pair in pairs
+        if pair["verdict"] != OPEN
+    }
+    how = f" ({'exact' if kinds == {'rigorous'} else 'float64'} arithmetic)" if kinds else ""
+    decided = len(pairs) - count[OPEN]
+    return (
+        f"{start}Proven{how}: {decided} of {len(pairs)} pairs, quantization better in {count[QUANT]}, pruning in "
+        f"{count[PRUNE]}; {count[OPEN]} open."
+    )

@@ -1,0 +1,149 @@
+"""The figure of a comparison: certified bands with methods as points, or a map of the verdicts of many layers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .compare_text import LETTER
+from .compare_verdict import OPEN, PRUNE, QUANT, SKIPPED
+from .figures import PRUNE as PRUNE_STYLE
+from .figures import QUANT as QUANT_STYLE
+from .figures import new_figure, save
+from .gap_table import method_names
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+PANELS = 6
+"""Up to so many layers are drawn with their bands."""
+STYLES = {"quant": QUANT_STYLE, "prune": PRUNE_STYLE}
+HATCH = {"quant": "////", "prune": "...."}
+TITLES = {"quant": "quantization", "prune": "pruning"}
+MARKERS = {"quant": "v^<>dP", "prune": "xD+*1h"}
+FILLS = {QUANT: "white", PRUNE: "0.35", OPEN: "0.85"}
+
+
+def comparison_figure(path: Path, document: Mapping[str, Any]) -> None:
+    """Up to 6 layers: SQNR against bits with bands and points; more: verdicts by layer and bit width."""
+    layers = [layer for layer in document["layers"] if any(p["verdict"] != SKIPPED for p in layer["pairs"])]
+    if len(layers) <= PANELS:
+        _bands(path, layers)
+    else:
+        _map(path, document["bits"], layers)
+
+
+def _bands(path: Path, layers: Sequence[Mapping[str, Any]]) -> None:
+    columns = min(2, max(1, len(layers)))
+    rows = max(1, math.ceil(len(layers) / columns))
+    figure = new_figure(7.6 * columns, 4.8 * rows)
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axis, layer in zip(axes, layers, strict=False):
+        pairs = [pair for pair in layer["pairs"] if pair["verdict"] != SKIPPED]
+        top = _ceiling(pairs)
+        for side in ("quant", "prune"):
+            _band(axis, pairs, side, top)
+            _methods(axis, layer, pairs, side)
+        axis.set(
+            xlabel="bits a weight (sparsity of equal cost)",
+            ylabel="SQNR of the layer output (dB)",
+            title=f"{layer['name']}, {layer['out']} rows x {layer['in']} inputs",
+        )
+        ticks = [f"{pair['bits']}\n({100 * pair['sparsity']:.3g}%)" for pair in pairs]
+        axis.set_xticks([pair["bits"] for pair in pairs], ticks)
+        axis.grid(alpha=0.3)
+        axis.legend(fontsize=8, loc="upper left")
+    for axis in axes[len(layers) :]:
+        axis.set_axis_off()
+    save(figure, path)
+
+
+def _ceiling(pairs: Sequence[Mapping[str, Any]]) -> float:
+    """Where a band without an upper limit ends: 10 dB above everything known."""
+    known = [pair[side][end] for pair in pairs for side in STYLES for end in ("sqnr_min_db", "sqnr_max_db")]
+    return max((value for value in known if value is not None), default=0.0) + 10.0
+
+
+def _band(axis: Axes, pairs: Sequence[Mapping[str, Any]], side: str, top: float) -> None:
+    """From what the best weights known reach to what is proven impossible."""
+    shown = [pair for pair in pairs if pair[side]["sqnr_min_db"] is not None]
+    bits = [pair["bits"] for pair in shown]
+    least = [pair[side]["sqnr_min_db"] for pair in shown]
+    most = [top if pair[side]["sqnr_max_db"] is None else pair[side]["sqnr_max_db"] for pair in shown]
+    style = STYLES[side]
+    exact = all(high - low < 0.005 for low, high in zip(least, most, strict=True))
+    ends = "optimum, proven" if exact else "best weights known"
+    axis.plot(bits, least, markersize=5, linewidth=1.6, label=f"{TITLES[side]}: {ends}", **style)
+    if exact:
+        return
+    axis.plot(bits, most, linewidth=1.0, color=style["color"], linestyle=style["linestyle"])
+    axis.fill_between(
+        bits,
+        least,
+        most,
+        facecolor="none",
+        edgecolor=style["color"],
+        hatch=HATCH[side],
+        linewidth=0.0,
+        alpha=0.5,
+        label=f"{TITLES[side]}: not excluded by proof",
+    )
+
+
+def _methods(axis: Axes, layer: Mapping[str, Any], pairs: Sequence[Mapping[str, Any]], side: str) -> None:
+    from pvq.bounds.sqnr import sqnr_db
+
+    for i, name in enumerate(method_names(layer, side)):
+        points = []
+        for pair in pairs:
+            error = pair[side]["empirical"].get(name)
+            db = None if error is None else sqnr_db(pair[side]["reference"], error)
+            if db is not None:
+                points.append((pair["bits"], db))
+        marker = MARKERS[side][i % len(MARKERS[side])]
+        axis.plot(
+            [bits for bits, _ in points],
+            [db for _, db in points],
+            linestyle="none",
+            marker=marker,
+            markersize=6,
+            color="0.25",
+            markerfacecolor="none",
+            label=f"{TITLES[side]}: {name}",
+        )
+
+
+def _map(path: Path, bits: Sequence[int], layers: Sequence[Mapping[str, Any]]) -> None:
+    """A cell for each layer and bit width, and the share decided above each column."""
+    from matplotlib.patches import Patch, Rectangle
+
+    figure = new_figure(3.4 + 0.75 * len(bits), 1.8 + 0.2 * len(layers))
+    axis = figure.subplots()
+    for y, layer in enumerate(layers):
+        cells = {pair["bits"]: pair for pair in layer["pairs"] if pair["verdict"] != SKIPPED}
+        for x, b in enumerate(bits):
+            if b not in cells:
+                continue
+            found, margin = cells[b]["verdict"], cells[b]["margin_db"]
+            axis.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=FILLS[found], edgecolor="0.6", lw=0.5))
+            text = LETTER[found] if margin is None else f"{LETTER[found]} {abs(margin):.1f}"
+            colour = "white" if found == PRUNE else "black"
+            weight = "bold" if found == OPEN else "normal"
+            axis.text(x, y, text, ha="center", va="center", fontsize=7, color=colour, weight=weight)
+    heads = []
+    for b in bits:
+        found = [p["verdict"] for layer in layers for p in layer["pairs"] if p["bits"] == b]
+        found = [v for v in found if v != SKIPPED]
+        share = f"{100 * sum(v != OPEN for v in found) / len(found):.0f}%" if found else "-"
+        heads.append(f"{b} bits\n{share}")
+    axis.set(xlim=(-0.5, len(bits) - 0.5), ylim=(len(layers) - 0.5, -0.5))
+    axis.set_xticks(range(len(bits)), heads)
+    axis.set_yticks(range(len(layers)), [layer["name"] for layer in layers], fontsize=7)
+    axis.xaxis.tick_top()
+    axis.tick_params(length=0)
+    axis.set_xlabel("share of layers with a proven verdict, and margin (open: missing) in dB", fontsize=8)
+    handles = [Patch(facecolor=FILLS[v], edgecolor="0.6", label=f"{LETTER[v]}  {v}") for v in (QUANT, PRUNE, OPEN)]
+    figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=8)
+    save(figure, path)
