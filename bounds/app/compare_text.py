@@ -14,7 +14,7 @@ from .compare_verdict import OPEN, PRUNE, QUANT, SKIPPED
 
 FEW = 3
 """Up to so many layers are shown with all their intervals."""
-WIDTH = 130
+WIDTH = 140
 LETTER = {QUANT: "Q", PRUNE: "P", OPEN: "?"}
 LEGEND = (
     "Q quantization, P pruning is proven better, by at least so many dB; ? open: so many dB are missing; "
@@ -60,8 +60,8 @@ def _print_layer(console: Console, layer: Mapping[str, Any], chosen: Mapping[str
         highlight=False,
         soft_wrap=True,
     )
-    table = Table(box=box.SIMPLE)
-    for title in ("bits", "sparsity", "quantization SQNR (dB)", "pruning SQNR (dB)"):
+    table = Table(box=box.SIMPLE, title="Best possible SQNR", title_justify="left")
+    for title in ("bits", "sparsity", "quantization (dB)", "pruning (dB)"):
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
     table.add_column("bits a weight", justify="right", no_wrap=True)

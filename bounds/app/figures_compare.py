@@ -23,6 +23,8 @@ STYLES = {"quant": QUANT_STYLE, "prune": PRUNE_STYLE}
 HATCH = {"quant": "////", "prune": "...."}
 TITLES = {"quant": "quantization", "prune": "pruning"}
 MARKERS = {"quant": "v^<>dP", "prune": "xD+*1h"}
+DODGE = 0.06
+"""Bits between the points of two methods, so that they do not hide each other."""
 FILLS = {QUANT: "white", PRUNE: "0.35", OPEN: "0.85"}
 
 
@@ -75,10 +77,12 @@ def _band(axis: Axes, pairs: Sequence[Mapping[str, Any]], side: str, top: float)
     style = STYLES[side]
     exact = all(high - low < 0.005 for low, high in zip(least, most, strict=True))
     ends = "optimum, proven" if exact else "best weights known"
-    axis.plot(bits, least, markersize=5, linewidth=1.6, label=f"{TITLES[side]}: {ends}", **style)
+    line = {"color": style["color"], "linestyle": style["linestyle"]}
+    marker = {} if len(bits) > 1 else {"marker": style["marker"]}  # a line of one point shows nothing
+    axis.plot(bits, least, linewidth=1.6, label=f"{TITLES[side]}: {ends}", **line, **marker)
     if exact:
         return
-    axis.plot(bits, most, linewidth=1.0, color=style["color"], linestyle=style["linestyle"])
+    axis.plot(bits, most, linewidth=0.8, **line, **marker)
     axis.fill_between(
         bits,
         least,
@@ -95,7 +99,8 @@ def _band(axis: Axes, pairs: Sequence[Mapping[str, Any]], side: str, top: float)
 def _methods(axis: Axes, layer: Mapping[str, Any], pairs: Sequence[Mapping[str, Any]], side: str) -> None:
     from pvq.bounds.sqnr import sqnr_db
 
-    for i, name in enumerate(method_names(layer, side)):
+    names = method_names(layer, side)
+    for i, name in enumerate(names):
         points = []
         for pair in pairs:
             error = pair[side]["empirical"].get(name)
@@ -104,7 +109,7 @@ def _methods(axis: Axes, layer: Mapping[str, Any], pairs: Sequence[Mapping[str, 
                 points.append((pair["bits"], db))
         marker = MARKERS[side][i % len(MARKERS[side])]
         axis.plot(
-            [bits for bits, _ in points],
+            [bits + DODGE * (i - (len(names) - 1) / 2) for bits, _ in points],
             [db for _, db in points],
             linestyle="none",
             marker=marker,
