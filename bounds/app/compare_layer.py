@@ -102,8 +102,8 @@ def _compare_pair(
     old: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     begin = time.perf_counter()
-    quant = Side(state_problem(layer.weight, layer.grams, pair.quant, grams))
-    prune = Side(state_problem(layer.weight, layer.grams, pair.prune, grams))
+    quant = Side(state_problem(layer.weight, layer.grams, pair.quant, checked=grams))
+    prune = Side(state_problem(layer.weight, layer.grams, pair.prune, checked=grams))
     for side in (quant, prune):
         _score(side, what)
     documents = [quant.as_json(pair.quant_bits, 1.0), prune.as_json(pair.prune_bits, pair.macs)]
