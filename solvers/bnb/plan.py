@@ -7,15 +7,17 @@ from functools import cached_property
 
 import numpy as np
 from pvq.bounds.cholesky import cholesky_margin
-from pvq.bounds.gram import BoolArray, FloatArray, IntArray
+from pvq.bounds.gram import FloatArray, IntArray
 from pvq.bounds.problem import Problem
 from pvq.bounds.proof import Order
 
+from ..empirical.local_search import values_of
 from .factors import cholesky, conditional_factors, decision_order, level_diagonals
 
 LAYER_SWEEPS = 12
 """Sweeps for diagonals that all rows share: see `level_diagonals`."""
-ROW_SWEEPS = 4
+ROW_SWEEPS, ROW_STRIDE = 1, 2
+"""The same for one row, and levels that share a diagonal: 1.1 instead of 4 ms at 64 inputs, 10% more nodes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +42,8 @@ class Plan:
     residual: FloatArray
     """(n, n) |V' H V - diag(pivot)| with its own rounding, where u = V delta turns the decisions' deviations
     delta_i = s_i - x_i into u = w - x: how far the stored numbers are from H."""
+    accurate: bool
+    """Whether the residual is below half of diag(pivot), in the norm scaled by pivot."""
     unit: FloatArray
     """(n, n) |V^-1|."""
 
@@ -51,35 +55,50 @@ class Plan:
 
 def layer_plan(problem: Problem) -> Plan:
     """The plan all rows of a Gram matrix share."""
-    return problem.gram.memo("enumeration plan", lambda: make_plan(problem.hessian, sweeps=LAYER_SWEEPS))
+
+    def build() -> Plan:
+        n = problem.n
+        zero, ones = np.zeros(n), np.ones(n)
+        order = decision_order(
+            problem.hessian, zero, np.zeros((1, 1)), np.ones(1, np.int64), np.zeros(n, np.int64), ones
+        )
+        return _plan(problem.hessian, order, ones, zero, LAYER_SWEEPS, 1)
+
+    return problem.gram.memo("enumeration plan", build)
 
 
-def make_plan(
-    hessian: FloatArray, first: BoolArray | None = None, step: FloatArray | None = None, sweeps: int = ROW_SWEEPS
-) -> Plan:
-    """Order the inputs, factor H in that order, and find a diagonal below each leading block.
+def row_plan(problem: Problem, fine: bool = False) -> Plan:
+    """The best plan for one row: the layer's if the row wants the same order.
 
-    Parameters
-    ----------
-    hessian : (n, n) H.
-    first : (n,) inputs to decide before all others: those whose unconstrained value lies outside the grid, where
-        one decision adds error at once.
-    step : (n,) distance of neighbouring values of each input, where they differ: order and diagonals are best for
-        H in these units.
-    sweeps : of the ascent at each level.
+    Diagonals are quick to compute, or if `fine` as large as the layer's, for rows that take seconds.
     """
+    shared = layer_plan(problem)
+    values, count, group = values_of(problem)
+    span = values[np.arange(len(count)), count - 1] - values[:, 0]
+    step = np.where(span > 0, span / np.maximum(count - 1, 1), 1.0)[group]
+    order = decision_order(problem.hessian, problem.weight, values, count, group, step)
+    if (order == shared.order).all():
+        return shared
+    start = np.empty(problem.n)
+    start[shared.order] = shared.diagonal[-1]
+    sweeps, stride = (LAYER_SWEEPS, 1) if fine else (ROW_SWEEPS, ROW_STRIDE)
+    return _plan(problem.hessian, order, step, start, sweeps, stride)
+
+
+def _plan(
+    hessian: FloatArray, order: IntArray, step: FloatArray, start: FloatArray, sweeps: int, stride: int
+) -> Plan:
+    """Factor H in an order, and find a diagonal below each leading block; see `level_diagonals`."""
     n = len(hessian)
-    first = np.zeros(n, dtype=bool) if first is None else first
-    step = np.ones(n) if step is None else step
-    order = decision_order(hessian * np.outer(step, step), first)
     h = np.ascontiguousarray(hessian[np.ix_(order, order)])
     root = cholesky(h)
     pivot, slope, diagonal = np.zeros(n), np.zeros((n, n)), np.zeros((n + 1, n))
     conditional_factors(root, pivot, slope)
-    level_diagonals(h, step[order] ** 2, cholesky_margin(n), sweeps, diagonal)
+    level_diagonals(h, step[order] ** 2, start[order], cholesky_margin(n), sweeps, stride, diagonal)
     v = np.eye(n) - slope.T
     # three products and sums of at most n terms each: Higham, Accuracy and Stability of Numerical Algorithms, 3.5
     rounding = 3 * n * np.finfo(np.float64).eps * (np.abs(v).T @ np.abs(h) @ np.abs(v) + np.diag(pivot))
     residual = np.abs(v.T @ h @ v - np.diag(pivot)) + rounding
+    accurate = bool(np.linalg.norm(residual / np.sqrt(np.outer(pivot, pivot))) <= 0.5)
     unit = np.abs(np.triu(root) / np.diag(root)[:, None])
-    return Plan(order, h, pivot, slope, diagonal, residual, unit)
+    return Plan(order, h, pivot, slope, diagonal, residual, accurate, unit)

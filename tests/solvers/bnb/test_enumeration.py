@@ -138,21 +138,48 @@ def test_limits_leave_a_valid_interval(pattern):
     assert all(result.lower > 0 for result in results)
     stopped = Options()
     stopped.stop.set()
-    interrupted = BranchAndBound().solve(hard(n=60), stopped)
+    interrupted = BranchAndBound().solve(hard(n=110), stopped)
     assert interrupted.status is Status.INTERRUPTED
     assert 0 < interrupted.lower < interrupted.upper
 
 
-def test_the_ranked_search_agrees_with_the_quick_one(monkeypatch):
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("make_grid", [even_grid, uneven_grid])
+@pytest.mark.parametrize(("n", "pattern"), [(30, None), (18, Sparsity.row(18, 7))])
+def test_the_split_search_agrees_with_the_quick_one(monkeypatch, make_grid, n, pattern, threads):
     from pvq.solvers.bnb import enumeration
 
-    quick = [BranchAndBound().solve(hard(seed, 26)) for seed in range(3)]
-    monkeypatch.setattr(enumeration, "QUICK", 200)
-    monkeypatch.setattr(enumeration, "OPEN", 50)
-    for seed, plain in enumerate(quick):
-        ranked = BranchAndBound().solve(hard(seed, 26))
-        assert ranked.status is plain.status is Status.OPTIMAL
-        assert ranked.upper == pytest.approx(plain.upper, rel=1e-6)
+    rng = np.random.default_rng(3)
+    problems = [dataclasses.replace(hard(seed, n), grid=make_grid(rng, n), sparsity=pattern) for seed in range(4)]
+    quick = [BranchAndBound().solve(problem) for problem in problems]
+    monkeypatch.setattr(enumeration, "QUICK", 50)
+    monkeypatch.setattr(enumeration, "OPEN", 30)
+    monkeypatch.setattr(enumeration, "CHUNK", 100)
+    nodes = 0
+    for problem, plain in zip(problems, quick, strict=True):
+        split = BranchAndBound().solve(problem, Options(threads=threads, time_limit=None))
+        nodes += split.nodes
+        assert split.status is plain.status is Status.OPTIMAL
+        assert split.upper == pytest.approx(plain.upper, rel=1e-6)
+    assert nodes > 1000  # most of them long after the quick search gave up
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_limit_in_the_split_search_leaves_a_good_bound(monkeypatch, threads):
+    from pvq.solvers.bnb import enumeration
+
+    monkeypatch.setattr(enumeration, "QUICK", 50)
+    monkeypatch.setattr(enumeration, "CHUNK", 1000)
+    problem = hard(1, 45)
+    best = BranchAndBound().solve(problem, Options(time_limit=None))
+    ratios = []
+    for limit in (3_000, 20_000, 100_000):
+        found = BranchAndBound().solve(problem, Options(time_limit=None, node_limit=limit, threads=threads))
+        assert 0 < found.lower <= best.upper * (1 + 1e-9)
+        assert best.lower <= found.upper
+        ratios.append(found.lower / best.upper)
+    assert ratios == sorted(ratios)
+    assert ratios[-1] > 0.8
 
 
 def test_a_good_start_is_used():

@@ -1,0 +1,163 @@
+"""One row in the form that enumeration takes: in the order of a plan, and in steps where the grid is even."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numba import njit
+from pvq.bounds.gram import FloatArray, IntArray
+from pvq.bounds.problem import Problem
+
+from ..empirical.local_search import values_of
+from .plan import Plan
+from .uneven import FEW
+from .vectors import aligned, padded
+
+EPS = float(np.finfo(np.float64).eps)
+EVEN = 1e-14  # values may be this share of the largest off their even place: rounding of scale * integer
+
+
+@dataclass(frozen=True, eq=False)
+class Restated:
+    """A row for the kernels. If `top` > 0, every position takes the values 0, 1, ..., top in units of `step`."""
+
+    problem: Problem
+    plan: Plan
+    top: float
+    weight: FloatArray
+    """(n,) the row."""
+    origin: FloatArray
+    """(n,) what value 0 stands for, in units of weights."""
+    step: FloatArray
+    """(n,) what one unit stands for."""
+    deviation: float
+    """Largest distance between a value and what the restated row takes it for, in units of weights."""
+    values: FloatArray
+    """(groups, L) sorted, in units."""
+    group: IntArray
+    """(n,) row of `values` at each position."""
+    factors: tuple[FloatArray, FloatArray, FloatArray]
+    """pivot, slope and diagonal in units, padded to whole vectors."""
+    grid: tuple[Any, ...]
+    """See `search_uneven`."""
+    pattern: tuple[Any, ...]
+    """See `search_uneven`; holds counters, so every walk takes its own by `own_pattern`."""
+
+    @property
+    def width(self) -> int:
+        """Length of a padded row."""
+        return self.factors[1].shape[1]
+
+    def own_pattern(self) -> tuple[Any, ...]:
+        """The pattern with counters of its own."""
+        return (*self.pattern[:2], self.pattern[2].copy(), self.pattern[3].copy(), *self.pattern[4:])
+
+    def spare(self) -> tuple[FloatArray, FloatArray]:
+        """Working space of the kernels."""
+        return np.empty(self.width), np.empty(len(self.pattern[2]))
+
+    def point(self, picks: IntArray) -> FloatArray:
+        """(n,) x in the order of the inputs, from the value at each position."""
+        values, _, group = values_of(self.problem)
+        x = np.empty(self.problem.n)
+        x[self.plan.order] = values[group[self.plan.order], picks]
+        return x
+
+    def slack(self, upper: float) -> float:
+        """How much float64 may have raised the bound of a cut node, in units of error.
+
+        Let delta_i = s_i - x_i be the deviations at which x is decided and U the upper end; only x with e(x) < U
+        matter. With the plan's numbers taken as exact, the search adds up sum_i p_i delta_i^2 while
+        e(x) = delta' V'HV delta, so the two differ by at most |delta|' residual |delta|. If the residual is below
+        half of diag(p) (in the norm scaled by p), e(x) >= sum p_i delta_i^2 / 2, so |delta_i| <= sqrt(2 U / p_i);
+        without that, |delta| <= |V^-1| |w - x|, x in the box. Centres are rounded when they are restated and at
+        each move, which moves the sum by at most 2 sqrt(2 U sum p_i r_i^2) + sum p_i r_i^2, r the rounding carried
+        along; an evenly restated grid moves sqrt(e) by at most sum_j sqrt(h_jj) deviation. Sums of at most 2 n
+        non-negative terms are off by 4 n eps of themselves. The diagonals are proven below H (`level_diagonals`).
+        """
+        plan, n = self.plan, self.problem.n
+        box = (np.abs(self.weight) + np.abs(self.values).max(axis=1)[self.group]) * self.step
+        delta = plan.unit @ box
+        if plan.accurate:
+            delta = np.minimum(delta, np.sqrt(2 * upper / plan.pivot))
+        factor = float(delta @ plan.residual @ delta)
+        centre = np.abs(self.weight)
+        carried = 4 * EPS * (centre + np.abs(self.origin) / self.step) if self.top > 0 else np.zeros(n)
+        summed = _carry(plan.pivot, self.factors[1], self.step, delta, centre, carried)
+        rounding = 2 * float(np.sqrt(2 * upper * summed)) + summed + 4 * n * EPS * upper
+        moved = self.deviation * float(np.sqrt(np.diag(plan.hessian)).sum())
+        return factor + rounding + 2 * moved * float(np.sqrt(upper)) + moved**2
+
+
+@njit(cache=True, nogil=True)
+def _carry(
+    pivot: FloatArray,
+    slope: FloatArray,
+    step: FloatArray,
+    delta: FloatArray,
+    centre: FloatArray,
+    carried: FloatArray,
+) -> float:
+    """sum_i p_i r_i^2 with the rounding r that decisions of size delta carry from centre to centre."""
+    summed = 0.0
+    for i in range(len(pivot) - 1, -1, -1):
+        summed += pivot[i] * (step[i] * carried[i]) ** 2
+        for j in range(i):
+            along = abs(slope[i, j])
+            jump = along * (delta[i] / step[i] + carried[i])
+            centre[j] += jump
+            carried[j] += along * carried[i] + EPS * (centre[j] + 4 * jump)
+    return summed
+
+
+def restate(problem: Problem, plan: Plan, even: bool = True) -> Restated:
+    """The row in the order of a plan; in steps if its grid is even and `even` allows it."""
+    values, count, group = values_of(problem)
+    group = np.ascontiguousarray(group[plan.order])
+    n, size = problem.n, values.shape[1]
+    origin, step, deviation, top = np.zeros(n), np.ones(n), 0.0, 0.0
+    gaps = (values[:, -1:] - values[:, :1]) / max(size - 1, 1)
+    off = np.abs(values[:, :1] + np.arange(size) * gaps - values)
+    largest = np.abs(values).max()
+    full = problem.sparsity is None and bool((count == size).all())
+    if even and full and (off <= EVEN * largest).all():
+        origin, step, top = values[group, 0], gaps[group, 0], size - 1.0
+        deviation = float(off.max()) + 2 * EPS * float(largest)
+        values, count, group = np.arange(float(size))[None, :], count[:1], np.zeros(n, np.int64)
+    width = padded(n)
+    slope, diagonal = aligned(n, width), aligned(n + 1, width)
+    slope[:, :n] = plan.slope * (step[:, None] / step[None, :])
+    diagonal[:, :n] = plan.diagonal * step**2
+    by_value = np.zeros((0, n))
+    if values.shape[1] <= FEW:
+        last = np.arange(values.shape[1])[:, None]
+        by_value = np.ascontiguousarray(values[group[None, :], np.minimum(last, count[group] - 1)])
+    return Restated(
+        problem,
+        plan,
+        top,
+        (problem.weight[plan.order] - origin) / step,
+        origin,
+        step,
+        deviation,
+        values,
+        group,
+        (plan.pivot * step**2, slope, diagonal),
+        (values, count, group, by_value),
+        _pattern(problem, plan),
+    )
+
+
+def _pattern(problem: Problem, plan: Plan) -> tuple[Any, ...]:
+    """Budgets in the form the kernels take; empty ones without a pattern."""
+    none = np.zeros(0, np.int64)
+    sparsity = problem.sparsity
+    if sparsity is None:
+        return none, none, none, none, none, none, none
+    unit = np.ascontiguousarray(sparsity.unit[plan.order])
+    by_group = np.argsort(sparsity.group, kind="stable").astype(np.int64)
+    start = np.searchsorted(sparsity.group[by_group], np.arange(len(sparsity.keep) + 1)).astype(np.int64)
+    used = np.zeros(sparsity.units, np.int64), np.zeros(len(sparsity.keep), np.int64)
+    return unit, sparsity.group, *used, sparsity.keep, by_group, start
