@@ -121,6 +121,7 @@ class Search:
                 self._better(walk)
             if done:
                 return Status.OPTIMAL
+            self.clock.tell(self.lower, self.upper)
             ended = self.clock.ended()
             if ended is not None:
                 return ended
