@@ -10,8 +10,9 @@ A case list is a JSON file of schema `pvq.cases/1`, in `benchmarks/cases` or any
 
 A case has `name`, `layer` (a file name, `.npz` may be left off), `rows` ("A:B" or a list), the words of `pvq
 bound` that state the problem (method, bits, grid, granularity, range, sparsity, nm, block, update, inputs), and
-any of the limits of `Limits`; what is not said comes from `defaults`. A solver is a name, or
-{"solver": NAME, "label": NAME, "node_limit": N}. Targets: see `summary`.
+any of the limits of `Limits`; what is not said comes from `defaults`. Or a case is {"library": GLOB}: instances of
+the library by name or class. A solver is a name, or {"solver": NAME, "label": NAME, "node_limit": N}. Targets: see
+`summary`.
 """
 
 from __future__ import annotations
@@ -86,6 +87,8 @@ class Instance:
     row: int
     sha256: str | None = None
     """What `problem_sha256` must be, where the library says so."""
+    upper: float | None = None
+    """The least error that the library knows of."""
 
 
 @dataclass(frozen=True)
@@ -118,13 +121,14 @@ def list_names() -> list[str]:
     return sorted(path.stem for path in CASES.glob("*.json"))
 
 
-def read_list(name: str, folders: Iterable[Path] = ()) -> CaseList:
+def read_list(name: str, folders: Iterable[Path] = (), library: Path | None = None) -> CaseList:
     """Read a case list by name or path.
 
     Parameters
     ----------
     name : name of a list in `benchmarks/cases`, or a path.
     folders : where else to look for layer files.
+    library : the instance library, None for the one that comes with the package.
 
     Raises
     ------
@@ -142,12 +146,14 @@ def read_list(name: str, folders: Iterable[Path] = ()) -> CaseList:
         document = json.loads(path.read_text())
         if not isinstance(document, dict) or document.get("schema") != SCHEMA:
             raise ProblemError(f'it has no "schema": "{SCHEMA}"')
-        return parse(document, path.stem, (path.parent, INSTANCES, *folders))
+        return parse(document, path.stem, (path.parent, INSTANCES, *folders), library)
     except (ProblemError, OSError, ValueError, TypeError) as error:
         raise ProblemError(f"case list {path}: {error}") from None
 
 
-def parse(document: Mapping[str, Any], name: str, folders: Iterable[Path]) -> CaseList:
+def parse(
+    document: Mapping[str, Any], name: str, folders: Iterable[Path], library: Path | None = None
+) -> CaseList:
     """The case list of a document; raises `ProblemError`, `ValueError` or `TypeError` if it is not one."""
     _known(document, ("schema", "about", "defaults", "cases", "targets"), "the list")
     cases = document.get("cases")
@@ -161,14 +167,20 @@ def parse(document: Mapping[str, Any], name: str, folders: Iterable[Path]) -> Ca
         where = f"case {case.get('name', number + 1) if isinstance(case, dict) else number + 1}"
         if not isinstance(case, dict):
             raise ProblemError(f"{where} is not an object")
-        _known(case, (*WORDS, *limit_names, "name", "layer", "rows", "solvers"), where)
+        _known(case, (*WORDS, *limit_names, "name", "layer", "rows", "solvers", "library"), where)
         full = {**defaults, **case}
         limits = Limits(**{key: full[key] for key in limit_names if key in full})
         check_limits(limits, where)
         entries = [entry(solver) for solver in full.get("solvers", ())]
         if not entries:
             raise ProblemError(f"{where} names no solvers")
-        tasks += tasks_of(_instances(full, where, folders), entries, limits)
+        if "library" in case:
+            from .library import instances_by_name
+
+            instances = instances_by_name(case["library"], folders, library)
+        else:
+            instances = _instances(full, where, folders)
+        tasks += tasks_of(instances, entries, limits)
     _unique(tasks)
     targets = tuple(document.get("targets", ()))
     from .summary import check_targets

@@ -62,7 +62,8 @@ def problem_sha256(problem: Problem) -> str:
     """Hash of the numbers of a problem: w, H, levels and pattern, not of files or of how they were chosen."""
     arrays = [np.asarray(problem.weight), np.asarray(problem.hessian)]
     if problem.grid is not None:
-        arrays += [problem.grid.levels, problem.grid.group]
+        # a scale comes out of a minimisation, whose last digits are the processor's
+        arrays += [problem.grid.levels.astype(np.float32), problem.grid.group]
     if problem.sparsity is not None:
         s = problem.sparsity
         arrays += [s.unit, s.group, s.keep, np.array([problem.grid is None and not s.update])]

@@ -100,7 +100,7 @@ def document(
     for run in runs:
         task = task_of[run.key]
         words = {"instance": run.instance, "solver": run.solver, "repetition": run.repetition}
-        words |= {"name": task.entry.solver, **limits_of(task), "session": session.get(run.key, 0)}
+        words |= {**limits_of(task), "session": session.get(run.key, 0)}
         results.append(words | {key: value for key, value in asdict(run).items() if key not in words})
     return {
         "schema": SCHEMA,

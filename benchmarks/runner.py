@@ -30,8 +30,9 @@ RESULT = "result"
 
 
 def grace(time_limit: float) -> float:
-    """Seconds a solver may take beyond its limit before it is ended: those that look at the clock need few."""
-    return 5.0 + 0.25 * time_limit
+    """Seconds a solver may take beyond its limit before it is ended: to stop, and to have its proof verified,
+    which can take as long as the search."""
+    return 5.0 + 1.5 * time_limit
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,10 @@ class Run:
     """GB of resident memory at the peak, of the whole process."""
     bound_kind: str = "none"
     info: dict[str, Any] | None = None
+    name: str = ""
+    """Of the solver behind the label."""
+    verified: float | None = None
+    """What its proof was found to prove, where that was asked for and it handed one over."""
     steps: tuple[tuple[float, float, float], ...] = ()
     """(seconds, lower, upper) while it ran, as the solver reported them."""
 
@@ -72,7 +77,12 @@ OnRun = Callable[[Run], None]
 
 
 def run_tasks(
-    tasks: Iterable[Task], stop: threading.Event, on_run: OnRun, jobs: int = 1, steps: bool = False
+    tasks: Iterable[Task],
+    stop: threading.Event,
+    on_run: OnRun,
+    jobs: int = 1,
+    steps: bool = False,
+    verify: bool = False,
 ) -> None:
     """Run tasks in order; a solver that crashes, hangs or eats memory is ended and the next task goes on.
 
@@ -82,6 +92,7 @@ def run_tasks(
     on_run : called with each finished run, one call at a time.
     jobs : tasks run at the same time (they disturb each other's times).
     steps : record (seconds, lower, upper) while solvers run.
+    verify : check proofs once more, outside the solver.
     """
     waiting: queue.SimpleQueue[Task] = queue.SimpleQueue()
     for task in tasks:
@@ -102,7 +113,7 @@ def run_tasks(
                     if process is not None:
                         process.kill()
                     process = processes[place] = Process(task.limits.threads)
-                run = _one(process, task, stop, steps)
+                run = _one(process, task, stop, steps, verify)
                 if run is not None:
                     with lock:
                         on_run(run)
@@ -119,10 +130,10 @@ def run_tasks(
             raise
 
 
-def _one(process: Process, task: Task, stop: threading.Event, steps: bool) -> Run | None:
+def _one(process: Process, task: Task, stop: threading.Event, steps: bool, verify: bool) -> Run | None:
     """One solve; None if it was stopped from outside."""
     instance, limits = task.instance, task.limits
-    blank = Run(instance.name, task.entry.label, task.repetition, "")
+    blank = Run(instance.name, task.entry.label, task.repetition, "", name=task.entry.solver)
     process.send(
         {
             "layer": str(instance.layer),
@@ -135,6 +146,7 @@ def _one(process: Process, task: Task, stop: threading.Event, steps: bool) -> Ru
             "threads": limits.threads,
             "seed": limits.seed + task.repetition,
             "steps": steps,
+            "verify": verify,
         }
     )
     end, prepare, peak = time.monotonic() + PREPARE, None, 0.0

@@ -48,9 +48,9 @@ class Session:
                 except ProblemError as error:
                     unknown[solver] = str(error)
             if name in refusals:
-                self._keep(Run(*task.key, outcome="instance", why=refusals[name]))
+                self._keep(Run(*task.key, outcome="instance", why=refusals[name], name=solver))
             elif unknown[solver]:
-                self._keep(Run(*task.key, outcome="unknown", why=unknown[solver]))
+                self._keep(Run(*task.key, outcome="unknown", why=unknown[solver], name=solver))
 
     def _keep(self, run: Run) -> None:
         self._runs[run.key] = run
@@ -71,7 +71,12 @@ class Session:
             self._session[run.key] = about["session"][run.key]
 
     def run(
-        self, stop: threading.Event, on_run: OnRun | None = None, save_to: Path | None = None, steps: bool = False
+        self,
+        stop: threading.Event,
+        on_run: OnRun | None = None,
+        save_to: Path | None = None,
+        steps: bool = False,
+        verify: bool = False,
     ) -> None:
         """Run what waits; the record is saved now and then, so that nothing long is lost."""
         task_of = {task.key: task for task in self.tasks}
@@ -86,7 +91,7 @@ class Session:
                 self.save(save_to)
                 saved = time.monotonic()
 
-        run_tasks(self.waiting, stop, done, self.jobs, steps)
+        run_tasks(self.waiting, stop, done, self.jobs, steps, verify)
 
     @property
     def references(self) -> dict[str, float]:
@@ -95,8 +100,9 @@ class Session:
 
     @property
     def best(self) -> dict[str, float]:
-        """The least error found for each instance."""
-        return judge.best_uppers(self._runs.values())
+        """The least error found for each instance, or known to the library."""
+        known = {t.instance.name: t.instance.upper for t in self.tasks if t.instance.upper is not None}
+        return judge.best_uppers(self._runs.values(), {i: known[i] for i in known if i in self.problems})
 
     @property
     def runs(self) -> list[Run]:

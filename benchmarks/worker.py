@@ -89,6 +89,13 @@ def _solve(task: Mapping[str, Any], say: Callable[..., None]) -> None:
     )
     result = solver.solve(problem, options)
     wall = time.perf_counter() - start
+    verified = None
+    if task["verify"] and result.proof is not None:
+        from pvq.bounds.presolve import presolve
+        from pvq.bounds.verify import NotProven, lower_bound
+
+        with suppress(NotProven):
+            verified = lower_bound(presolve(problem).problem or problem, result.proof, margin=1.0)
     say(
         event="result",
         x=result.x.tolist(),
@@ -100,6 +107,7 @@ def _solve(task: Mapping[str, Any], say: Callable[..., None]) -> None:
         seconds=float(result.seconds),
         wall=wall,
         memory=peak_memory(),
+        verified=verified,
         info={key: value for key, value in result.info.items() if _is_plain(value)},
     )
 

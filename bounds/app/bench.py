@@ -13,6 +13,7 @@ if TYPE_CHECKING:  # numpy and numba load only when there is something to run, s
     from contextlib import AbstractContextManager
 
     from pvq.benchmarks.runner import Run
+    from pvq.benchmarks.session import Session
 
 WHAT, HOW, OUTPUT = "What to run", "How to run it", "Output"
 QUICK, LIBRARY = "quick", "library"
@@ -32,6 +33,9 @@ def bench(
     solver: Annotated[
         str | None, Option(metavar="NAMES", help="These solvers, as bnb,scip.", rich_help_panel=WHAT)
     ] = None,
+    library: Annotated[
+        Path | None, Option(metavar="FILE", help="Another instance library.", rich_help_panel=WHAT)
+    ] = None,
     layers: Annotated[
         Path | None, Option(metavar="DIR", help="Where else layer files are.", rich_help_panel=WHAT)
     ] = None,
@@ -50,6 +54,16 @@ def bench(
     jobs: Annotated[
         int, Option(help="Solves at the same time; they disturb each other's times.", rich_help_panel=HOW)
     ] = 1,
+    build: Annotated[
+        bool,
+        Option(
+            "--build", help="Write the instance library's statements, keeping what is known.", rich_help_panel=WHAT
+        ),
+    ] = False,
+    update: Annotated[
+        bool,
+        Option("--update", help="Put better verified bounds into the instance library.", rich_help_panel=OUTPUT),
+    ] = False,
     resume: Annotated[
         bool, Option("--resume", help="Take over what the --json file already has.", rich_help_panel=HOW)
     ] = False,
@@ -79,6 +93,10 @@ def bench(
     from .bound import stop_on_interrupt
     from .output import check_writable, write_atomically
 
+    folders = () if layers is None else (layers,)
+    if build:
+        _build(library, folders)
+        return
     names = [*(lists or []), *([QUICK] if quick else [])]
     if not names:
         raise ProblemError("say what to run: --quick, or a case list (pvq bench --list)")
@@ -88,7 +106,7 @@ def bench(
         raise ProblemError("--resume needs --json FILE: the record to go on with")
     check_writable(json_, suffixes=(".json",))
     check_writable(csv_, suffixes=(".csv",))
-    read = [read_list(name, () if layers is None else (layers,)) for name in names]
+    read = [read_list(name, folders, library) for name in names]
     tasks = [task for one in read for task in one.tasks]
     entries = None
     if solver is not None:
@@ -110,7 +128,7 @@ def bench(
     if resume and json_ is not None and json_.exists():
         session.take_over(json_)
     with stop_on_interrupt() as stop, _progress(len(session.waiting), quiet) as advance:
-        session.run(stop, advance, json_)
+        session.run(stop, advance, json_, verify=update)
     if json_ is not None:
         session.save(json_)
     if csv_ is not None:
@@ -118,8 +136,37 @@ def bench(
         write_atomically(csv_, lambda temporary: temporary.write_text(text))
     scores_table([one.about for one in read], session)
     print_targets([target for one in read for target in one.targets], session)
+    if update:
+        _update(library, session)
     if stop.is_set():
         raise typer.Exit(130)
+
+
+def _build(path: Path | None, folders: tuple[Path, ...]) -> None:
+    from pvq.benchmarks.cases import INSTANCES
+    from pvq.benchmarks.library import FILE, build, load
+
+    from .output import check_writable, write_json
+
+    path = path or FILE
+    check_writable(path, suffixes=(".json",))
+    manifest = build(load(path) if path.exists() else None, (INSTANCES, *folders))
+    write_json(str(path), manifest)
+    known = sum(words["upper"] is not None for words in manifest["instances"])
+    print(f"{path}: {len(manifest['instances'])} instances, bounds known of {known}")
+
+
+def _update(path: Path | None, session: Session) -> None:
+    from pvq.benchmarks.library import FILE, load, updated
+
+    from .output import check_writable, write_json
+
+    path = path or FILE
+    check_writable(path, suffixes=(".json",))
+    manifest, changes = updated(load(path), session.problems, session.runs)
+    if changes:
+        write_json(str(path), manifest)
+    print("\n".join([*changes, f"{path}: {len(changes)} changes"]))
 
 
 def _print_lists() -> None:

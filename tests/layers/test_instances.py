@@ -11,7 +11,9 @@ INSTANCES = Path(__file__).parents[2] / "benchmarks" / "instances"
 MODULES = {
     "efficientnet_lite0.conv_stem": ("_conv_stem", (32, 27), 1),
     "efficientnet_lite0.blocks.3.depthwise": ("_blocks.3._depthwise_conv", (144, 25), 144),
+    "efficientnet_lite0.blocks.3.project": ("_blocks.3._project_conv", (40, 144), 1),
     "efficientnet_lite0.blocks.4.expand": ("_blocks.4._expand_conv", (240, 40), 1),
+    "efficientnet_lite0.blocks.4.project": ("_blocks.4._project_conv", (40, 240), 1),
     "efficientnet_lite0.blocks.9.expand": ("_blocks.9._expand_conv", (672, 112), 1),
 }
 
