@@ -79,7 +79,7 @@ def split_bounds(problem: Problem, split: Split, states: np.ndarray, margin: flo
     bounds = []
     for state, pruned in zip(states, fixed, strict=True):
         found = terms(problem, split, pruned, eps, margin)
-        parts = [least(problem, found, state)]
+        parts = [least(problem, found, state, margin)]
         for block, proof in zip(split.below.blocks, split.blocks, strict=True):
             i = block.inputs
             parts.append(block_bound(problem, block, found.slope[i], found.radius[i], proof, margin))

@@ -121,36 +121,41 @@ def _leaf(problem: Problem, split: Split, state: np.ndarray, fixed: np.ndarray, 
     constant = sum((z[i] * hz[i] if fixed[i] else -v[i] * g[i] for i in range(n)), Fraction(0)) - charge
     alone = [i for i in range(n) if not fixed[i] and not in_block[i]]
     kept = {i: _kept(problem, i, d[i], g[i], w[i]) for i in alone}
-    if sparsity is None:
-        return down(_rounded_down(constant + sum(kept.values())), *blocks)
-    pruned = {i: d[i] * w[i] ** 2 - 2 * g[i] * w[i] for i in alone}
-    saving = [Fraction(0)] * sparsity.units
     total = constant
+    if sparsity is None:
+        total += sum((value for value in kept.values() if value is not None), Fraction(0))
+        return down(_rounded_down(total), *blocks)
+    saving: dict[int, Fraction] = {}
+    unbounded = set()
     for i in alone:
-        unit = int(sparsity.unit[i])
-        kept_i = min(kept[i], pruned[i])
-        if state[unit] == KEPT:
-            total += kept_i
+        unit, value = int(sparsity.unit[i]), kept[i]
+        pruned = d[i] * w[i] ** 2 - 2 * g[i] * w[i]
+        total += pruned
+        if value is None:
+            unbounded.add(unit)
         else:
-            total += pruned[i]
-            saving[unit] += pruned[i] - kept_i
+            saving[unit] = saving.get(unit, Fraction(0)) + pruned - min(value, pruned)
     for group, keep in enumerate(sparsity.keep.tolist()):
         units = np.flatnonzero(sparsity.group == group).tolist()
-        room = keep - sum(state[unit] == KEPT for unit in units)
-        free = sorted((saving[unit] for unit in units if state[unit] == FREE), reverse=True)
-        total -= sum(free[: max(room, 0)])
+        taken = [unit for unit in units if state[unit] == KEPT]
+        free = [unit for unit in units if state[unit] == FREE]
+        room = max(keep - len(taken), 0)
+        if unbounded.intersection(taken + (free if room else [])):
+            raise NotProven("the bound is minus infinity: a re-optimised input needs d > 0")
+        total -= sum(saving.get(unit, 0) for unit in taken)
+        total -= sum(sorted((saving.get(unit, Fraction(0)) for unit in free), reverse=True)[:room])
     return _rounded_down(total)
 
 
-def _kept(problem: Problem, i: int, d: Fraction, g: Fraction, w: Fraction) -> Fraction:
-    """Minimum of d u^2 + 2 g u over what input i may be other than pruned."""
+def _kept(problem: Problem, i: int, d: Fraction, g: Fraction, w: Fraction) -> Fraction | None:
+    """Minimum of d u^2 + 2 g u over what input i may be other than pruned; None for minus infinity."""
     if problem.grid is not None:
         return min((d * u + 2 * g) * u for u in (Fraction(level) - w for level in problem.grid.of(i).tolist()))
     assert problem.sparsity is not None
     if not problem.sparsity.update or (d == 0 and g == 0):
         return Fraction(0)
     if d <= 0:
-        raise NotProven("the bound is minus infinity: a re-optimised input needs d > 0")
+        return None
     return -(g * g) / d
 
 

@@ -9,7 +9,7 @@ from .gram import FloatArray
 
 U = 2.0**-53
 """Unit roundoff: a float64 operation is exact up to a factor 1 + e, |e| <= U, and TINY."""
-TINY = 2.0**-1000
+TINY = 2.0**-1040
 """More than all underflows of one bound together."""
 
 
@@ -33,23 +33,36 @@ def defect(a: FloatArray, error: float = 0.0, margin: float = 1.0) -> FloatArray
     if scaled is None:
         return np.full(len(a), np.inf)
     b, live, size = scaled
-    best = np.full(len(b), np.inf)
-    shift = 16 * U * len(b)  # more than E usually needs
-    for step in range(12):
-        found = _dominance(b, shift, error, margin)
-        if found is None:  # A less the shift is not positive definite
-            if best.max() < np.inf:
-                break
-            shift = 0.0 if shift > 0 else -U * len(b) * 8.0**step
-            continue
-        if found.max(initial=0.0) < best.max(initial=np.inf):
-            best = found
-        if best.max(initial=0.0) == 0 or shift < 0:
-            break
-        shift = 2 * shift + 2 * float(found.max())
+    worst = _least_defect(b, error, margin)
     eps = np.zeros(len(a))
-    eps[live] = np.nextafter(best * size**2, np.inf) * (best > 0)
+    if worst > 0:
+        with np.errstate(all="ignore"):
+            eps[live] = np.nextafter(margin * worst * size**2, np.inf)
     return eps
+
+
+def _least_defect(b: FloatArray, error: float, margin: float) -> float:
+    """Largest entry of what E lacks to dominance, for the best of some shifts.
+
+    First larger ones until E is dominant, then smaller ones if A does not allow that. The order does not depend on
+    the margin, so that a smaller margin never gives a larger result.
+    """
+    first = 16 * U * len(b)  # more than E usually needs
+    best = np.inf
+    for shift in (first, 8 * first, 64 * first, 512 * first):
+        found = _dominance(b, shift, error, margin)
+        if found is None:
+            break
+        best = min(best, float(found.max(initial=0.0)))
+        if best == 0:
+            return best
+    if best < np.inf:
+        return best
+    for shift in (first / 2, first / 4, first / 8, 0.0, *(-U * len(b) * 8.0**step for step in range(9))):
+        found = _dominance(b, shift, error, margin)
+        if found is not None:
+            return float(found.max(initial=0.0))
+    return best
 
 
 def _scaled(a: FloatArray) -> tuple[FloatArray, np.ndarray, FloatArray] | None:

@@ -61,7 +61,9 @@ def terms(problem: Problem, split: Split, fixed: BoolArray, eps: FloatArray, mar
     linear = 2 * np.abs(w)
     pruned = d * w**2 - 2 * g * w
     pruned = pruned - linear * radius * (1 + below) - below * (np.abs(d) * w**2 + linear * np.abs(g))
-    kept = np.minimum(_kept(problem, d, g, radius, below, not z.any()), pruned)
+    kept = _kept(problem, d, g, radius, below, not z.any())
+    if problem.sparsity is not None:  # a kept input may be 0 as well
+        kept = np.minimum(kept, pruned)
     kept, pruned = np.where(fixed | in_block, 0.0, kept), np.where(fixed | in_block, 0.0, pruned)
     return Terms(fsum_below(constant) - charge, kept, pruned, g, radius)
 
@@ -80,7 +82,8 @@ def _kept(
     if not sparsity.update:
         return np.zeros(problem.n)
     most = np.abs(g) + radius
-    at_vertex = -np.divide(most**2, d, out=np.full(problem.n, np.inf), where=d > 0) * (1 + below) - TINY
+    # most * (most / d): the square alone may underflow
+    at_vertex = -most * np.divide(most, d, out=np.full(problem.n, np.inf), where=d > 0) * (1 + below) - TINY
     return np.where(d >= 0, 0.0, -np.inf) if zero else at_vertex
 
 
@@ -92,7 +95,7 @@ def values_of(problem: Problem) -> FloatArray:
     return values if problem.sparsity is None else np.column_stack([values, np.zeros(problem.n)])
 
 
-def least(problem: Problem, found: Terms, state: np.ndarray) -> float:
+def least(problem: Problem, found: Terms, state: np.ndarray, margin: float) -> float:
     """Lower bound of the minimum over patterns: free units share what budget the kept ones leave; -inf if useless.
 
     state : (units,) FREE, KEPT or PRUNED.
@@ -114,7 +117,9 @@ def least(problem: Problem, found: Terms, state: np.ndarray) -> float:
         free = np.sort(per_unit[units[state[units] == 0]])
         if room > 0:
             best += free[-room:].tolist()
-    return down(found.constant, base, -fsum_above(best))
+    # what the differences above are rounded by, so that a smaller margin never gives a smaller bound
+    rounding = (margin - 1) * 8 * U * fsum_above([*np.abs(found.pruned).tolist(), *best])
+    return down(found.constant, base, -fsum_above(best), -rounding)
 
 
 def pruned_inputs(problem: Problem, state: np.ndarray) -> BoolArray:

@@ -1,0 +1,359 @@
+"""The verifier's float64 bounds against rational arithmetic, and both against the optimum by brute force."""
+
+import itertools
+import math
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from pvq.bounds.diagonal import largest_diagonal
+from pvq.bounds.gram import Gram
+from pvq.bounds.grid import Grid
+from pvq.bounds.presolve import presolve
+from pvq.bounds.problem import Problem, optimal_on_support
+from pvq.bounds.proof import FREE, KEPT, PRUNED, Below, Block, Enumeration, Order, Split, Tree
+from pvq.bounds.sparsity import Sparsity
+from pvq.bounds.verify import NotProven, lower_bound
+from pvq.bounds.verify_exact import exact_lower_bound, exact_upper_bound, is_psd
+from pvq.bounds.verify_psd import defect
+from pvq.bounds.verify_split import upper_bound
+from pvq.bounds.verify_tree import covers
+from pvq.solvers.bnb.plan import make_plan
+from pvq.solvers.brute import Brute
+
+KINDS = ("regular", "singular", "duplicated", "dead", "ill-conditioned", "huge", "tiny")
+
+
+def gram(rng, n, kind):
+    a = rng.standard_normal((max(1, n - 2) if kind == "singular" else 30, n))
+    if kind == "duplicated":
+        a[:, 0] = a[:, -1]
+    if kind == "dead":
+        a[:, rng.integers(n)] = 0
+    if kind == "ill-conditioned":
+        a *= 10.0 ** rng.uniform(-4, 0, n)
+    a *= {"huge": 1e150, "tiny": 1e-140}.get(kind, 1.0)
+    return Gram.from_array(a.T @ a / len(a))
+
+
+def grid(rng, n):
+    groups = int(rng.integers(1, 3))
+    levels = np.sort([rng.choice(np.arange(-9, 9) * 0.37, 4, replace=False) for _ in range(groups)], axis=1)
+    return Grid(levels, rng.integers(0, groups, n))
+
+
+def problems(rng, n, kind):
+    """One problem of every method and pattern, without dead inputs."""
+    h = gram(rng, n, kind)
+    w = rng.standard_normal(n)
+    k = int(rng.integers(0, n + 1))
+    for problem in (
+        Problem(w, h, grid(rng, n)),
+        Problem(w, h, None, Sparsity.row(n, k)),
+        Problem(w, h, None, Sparsity.row(n, k, update=False)),
+        Problem(w, h, None, Sparsity.nm(n, 1, 2)),
+        Problem(w, h, None, Sparsity.blocks(n, 2, n // 4)),
+        Problem(w, h, grid(rng, n), Sparsity.row(n, k)),
+    ):
+        reduced = presolve(problem).problem
+        if reduced is not None:
+            yield reduced
+
+
+def below(problem):
+    d = largest_diagonal(problem.hessian, accuracy=0.05)
+    return Below(np.maximum(d * (1 - 1e-9), 1e-13 * problem.hessian.diagonal()))
+
+
+def allowed(problem):
+    """Error to which the optimum by brute force is known."""
+    return 1e-11 * problem.reference
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_split_is_below_its_exact_value_and_that_below_the_optimum(kind):
+    rng = np.random.default_rng(KINDS.index(kind))
+    finite = 0
+    for _ in range(5):
+        for problem in problems(rng, 4 + 2 * int(rng.integers(2)), kind):
+            best = Brute().solve(problem)
+            for v in (best.x - problem.weight, rng.standard_normal(problem.n), np.zeros(problem.n)):
+                proof = Split(below(problem), v)
+                try:
+                    exact = exact_lower_bound(problem, proof)
+                except NotProven:
+                    with pytest.raises(NotProven):
+                        lower_bound(problem, proof, 1.0)
+                    continue
+                assert exact <= best.upper + allowed(problem)
+                try:
+                    strict, safe = lower_bound(problem, proof, 1.0), lower_bound(problem, proof)
+                except NotProven:
+                    continue  # rounding may turn a bound that is finite into none
+                assert safe <= strict <= exact
+                size = problem.reference + abs(exact) + np.abs(v) @ np.abs(problem.hessian) @ np.abs(v)
+                if kind in ("regular", "dead", "huge", "tiny"):  # else a tiny d magnifies what is rounded
+                    assert safe >= exact - 1e-9 * size
+                finite += 1
+    assert finite > 40
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_upper_end_is_rounded_up(kind):
+    rng = np.random.default_rng(KINDS.index(kind))
+    for _ in range(30):
+        n = int(rng.integers(1, 8))
+        h = gram(rng, n, kind)
+        problem = Problem(rng.standard_normal(n), h, None, Sparsity.row(n, n))
+        x = problem.weight + rng.standard_normal(n) * 10.0 ** rng.uniform(-18, 0)
+        u = [Fraction(a) - Fraction(b) for a, b in zip(problem.weight.tolist(), x.tolist(), strict=True)]
+        exact = sum(
+            u[i] * Fraction(float(h.matrix[i, j])) * u[j] for i, j in itertools.product(range(n), repeat=2)
+        )
+        once = exact_upper_bound(problem, x)
+        assert math.nextafter(once, -math.inf) < exact <= once
+        assert once <= upper_bound(problem, x, 1.0) <= upper_bound(problem, x, 4.0)
+        assert upper_bound(problem, x, 4.0) <= float(exact) * (1 + 1e-9) + 1e-11 * problem.reference + 1e-300
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_defect_makes_any_matrix_semidefinite(kind):
+    rng = np.random.default_rng(KINDS.index(kind))
+    for _ in range(20):
+        h = gram(rng, int(rng.integers(1, 9)), kind).matrix
+        for a in (h, h - np.diag(rng.uniform(0, 1e-3, len(h)) * h.diagonal()), -h, h[::-1, ::-1] - h):
+            eps = defect(a)
+            if np.isfinite(eps).all():
+                assert (eps >= 0).all()
+                assert is_psd(
+                    [
+                        [
+                            Fraction(float(a[i, j])) + (Fraction(float(eps[i])) if i == j else 0)
+                            for j in range(len(a))
+                        ]
+                        for i in range(len(a))
+                    ]
+                )
+        assert not defect(h).any()  # shifted where it was singular, a Gram matrix is proven as it stands
+        live = h[np.ix_(h.diagonal() > 0, h.diagonal() > 0)]
+        assert not len(live) or not np.isfinite(defect(live - np.diag(1.1 * live.diagonal()))).all()
+
+
+def test_rational_semidefiniteness():
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        n, rank = int(rng.integers(1, 6)), int(rng.integers(1, 6))
+        a = rng.integers(-3, 4, (rank, n))
+        h = a.T @ a
+        entries = [[Fraction(int(value)) for value in row] for row in h]
+        assert is_psd(entries)
+        entries[-1][-1] -= Fraction(1, 10**30)
+        singular = np.linalg.matrix_rank(h) < n and np.linalg.matrix_rank(h[:-1, :-1]) == np.linalg.matrix_rank(h)
+        assert is_psd(entries) is not singular
+
+
+def test_matrices_that_are_indefinite_by_rounding():
+    """Indefinite by 1e-12 of its size: what is missing is found, and the bound stays below the optimum."""
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        n = 6
+        h = gram(rng, n, "regular")
+        problem = Problem(rng.standard_normal(n), h, grid(rng, n))
+        value, vector = np.linalg.eigh(h.matrix)
+        d = np.full(n, value[0] + 1e-12 * value[-1])
+        proof = Split(Below(d), vector[:, 0] * 1e3)
+        found = lower_bound(problem, proof)
+        assert found <= exact_lower_bound(problem, proof) <= Brute().solve(problem).upper
+        assert not is_psd(
+            [[Fraction(float(h.matrix[i, j] - (i == j) * d[i])) for j in range(n)] for i in range(n)]
+        )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_enumeration_proves_the_minimum_and_no_more(kind):
+    rng = np.random.default_rng(KINDS.index(kind))
+    for _ in range(6):
+        for problem in problems(rng, 6, kind):
+            if problem.grid is None and problem.sparsity.update:
+                continue
+            best = Brute().solve(problem).upper
+            plan = make_plan(problem.hessian)
+            order = Order(plan.order, plan.diagonal)
+            for threshold in (best * (1 - 1e-9), best * 0.5, best * 3 + 1e-3 * problem.reference):
+                if threshold <= 0:
+                    continue
+                try:
+                    found = lower_bound(problem, Enumeration(order, threshold))
+                except NotProven:  # rounding alone is of the size of the threshold
+                    assert kind in ("singular", "duplicated", "ill-conditioned") or best < allowed(problem)
+                    continue
+                assert found <= min(threshold, best) + allowed(problem)
+                if kind in ("regular", "dead", "huge", "tiny"):
+                    assert found >= min(threshold, best) * (1 - 1e-9) - allowed(problem)
+
+
+def test_false_diagonals_are_not_used():
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        problem = Problem(rng.standard_normal(5), gram(rng, 5, "regular"), grid(rng, 5))
+        best = Brute().solve(problem).upper
+        plan = make_plan(problem.hessian)
+        order = Order(plan.order, plan.diagonal * rng.uniform(1, 3) + np.tri(6, 5, -1))
+        assert lower_bound(problem, Enumeration(order, 2 * best)) <= best * (1 + 1e-12)
+
+
+@pytest.mark.parametrize("kind", ["regular", "ill-conditioned", "duplicated"])
+def test_blocks(kind):
+    rng = np.random.default_rng(KINDS.index(kind))
+    for _ in range(20):
+        n = 6
+        problem = Problem(rng.standard_normal(n), gram(rng, n, kind), grid(rng, n))
+        h = problem.hessian
+        inputs = rng.permutation(n)
+        first, second = inputs[:3], inputs[3:5]
+        matrices = [0.3 * h[np.ix_(i, i)] + 1e-13 * np.diag(h.diagonal()[i]) for i in (first, second)]
+        d = np.zeros(n)
+        d[inputs[5]] = 0.3 * np.linalg.eigvalsh(h)[0]
+        plans = [make_plan(np.ascontiguousarray(matrix)) for matrix in matrices]
+        searches = tuple(Enumeration(Order(plan.order, plan.diagonal), 1e3) for plan in plans)
+        proof = Split(
+            Below(d, (Block(first, matrices[0]), Block(second, matrices[1]))),
+            rng.standard_normal(n) * 0.1,
+            searches,
+        )
+        try:
+            found = lower_bound(problem, proof)
+        except NotProven:
+            assert kind == "duplicated"
+            continue
+        assert found <= Brute().solve(problem).upper
+        big = np.zeros((n, n))
+        big[np.ix_(first, first)], big[np.ix_(second, second)], big[inputs[5], inputs[5]] = *matrices, d[inputs[5]]
+        mv = (h - big) @ proof.v
+        total = -proof.v @ mv
+        for block in (first, second, inputs[5:]):
+            choices = itertools.product(*(problem.grid.of(i) - problem.weight[i] for i in block))
+            total += min(
+                np.array(u) @ big[np.ix_(block, block)] @ np.array(u) + 2 * mv[block] @ np.array(u)
+                for u in choices
+            )
+        if kind != "duplicated":  # a singular block is searched with errors of the size of its bound
+            assert found == pytest.approx(total, rel=1e-8, abs=1e-9 * problem.reference)
+        assert exact_lower_bound(problem, proof) >= found
+
+
+def every_pattern(problem):
+    """The tree of all maximal patterns, each solved."""
+    n, sparsity = problem.n, problem.sparsity
+    states, splits = [], []
+    for mask in map(np.array, itertools.product([False, True], repeat=sparsity.units)):
+        used = np.bincount(sparsity.group[mask], minlength=len(sparsity.keep))
+        size = np.bincount(sparsity.group, minlength=len(sparsity.keep))
+        if not (used == np.minimum(sparsity.keep, size)).all():
+            continue
+        states.append(np.where(mask, KEPT, PRUNED))
+        d = np.full(n, 1e-12) * problem.hessian.diagonal()
+        splits.append(Split(Below(d), optimal_on_support(problem, mask[sparsity.unit]) - problem.weight))
+    return Tree(np.array(states), np.arange(len(states)), tuple(splits))
+
+
+@pytest.mark.parametrize("kind", ["regular", "ill-conditioned", "dead"])
+def test_a_tree_of_every_pattern_proves_the_optimum(kind):
+    rng = np.random.default_rng(0)
+    for _ in range(4):
+        for problem in problems(rng, 6, kind):
+            if problem.method != "prune" or not problem.sparsity.update:
+                continue
+            tree, best = every_pattern(problem), Brute().solve(problem).upper
+            exact = exact_lower_bound(problem, tree)
+            assert lower_bound(problem, tree) <= exact <= best + allowed(problem)
+            assert lower_bound(problem, tree) >= best * (1 - 1e-9) - 1e-9 * problem.reference
+            for leaf in range(len(tree.state)):
+                rest = np.arange(len(tree.state)) != leaf
+                with pytest.raises(NotProven, match=r"cover|names splits"):
+                    lower_bound(problem, Tree(tree.state[rest], tree.split[rest], tree.splits))
+
+
+def test_covers_agrees_with_its_definition():
+    rng = np.random.default_rng(0)
+    outcomes = set()
+    for _ in range(400):
+        units = int(rng.integers(1, 6))
+        sparsity = rng.choice([Sparsity.row(units, int(rng.integers(units + 1))), Sparsity.nm(units, 1, units)])
+        state = rng.choice([FREE, KEPT, PRUNED], (int(rng.integers(1, 8)), units), p=[0.6, 0.2, 0.2])
+        keep = min(int(sparsity.keep[0]), units)
+        expected = all(
+            any(all(s == FREE or (s == KEPT) == (u in pattern) for u, s in enumerate(leaf)) for leaf in state)
+            for pattern in itertools.combinations(range(units), keep)
+        )
+        assert covers(state, sparsity) is expected
+        outcomes.add(expected)
+    assert outcomes == {True, False}
+
+
+BAD_SPLITS = {
+    "another size": lambda n: Split(Below(np.zeros(n + 1)), np.zeros(n)),
+    "not finite": lambda n: Split(Below(np.full(n, np.nan)), np.zeros(n)),
+    "far from semidefinite": lambda n: Split(Below(np.full(n, 1e9)), np.zeros(n)),
+    "huge": lambda n: Split(Below(np.full(n, 1e300)), np.full(n, 1e300)),
+    "huge v": lambda n: Split(Below(np.zeros(n)), np.full(n, 1e300)),
+    "overlapping blocks": lambda n: block_split(n, np.eye(2), [0, 1], [1, 2]),
+    "repeated input": lambda n: block_split(n, np.eye(2), [1, 1]),
+    "outside": lambda n: block_split(n, np.eye(2), [0, n]),
+    "negative input": lambda n: block_split(n, np.eye(2), [-1, 0]),
+    "asymmetric block": lambda n: block_split(n, np.array([[1e-6, 1e-20], [0, 1e-6]]), [0, 1]),
+    "block without a search": lambda n: Split(Below(np.zeros(n), (Block([0, 1], np.eye(2) * 1e-6),)), np.zeros(n)),
+    "indefinite block": lambda n: block_split(n, -1e-6 * np.eye(2), [0, 1]),
+    "a block of NaN": lambda n: block_split(n, np.full((2, 2), np.nan), [0, 1]),
+}
+
+
+def block_split(n, matrix, *inputs):
+    search = Enumeration(Order([0, 1], np.zeros((3, 2))), 1.0)
+    return Split(Below(np.zeros(n), tuple(Block(i, matrix) for i in inputs)), np.zeros(n), (search,) * len(inputs))
+
+
+@pytest.mark.parametrize("name", BAD_SPLITS)
+def test_what_is_no_proof(name):
+    rng = np.random.default_rng(0)
+    problem = Problem(rng.standard_normal(5), gram(rng, 5, "regular"), grid(rng, 5))
+    for check in (lower_bound, exact_lower_bound):
+        try:
+            assert check(problem, BAD_SPLITS[name](5)) < 0
+        except NotProven:
+            continue
+    pruned = Problem(problem.weight, problem.gram, None, Sparsity.row(5, 2))
+    with pytest.raises(NotProven):
+        assert lower_bound(pruned, BAD_SPLITS[name](5)) >= 0
+
+
+def test_what_is_no_enumeration():
+    rng = np.random.default_rng(0)
+    problem = Problem(rng.standard_normal(4), gram(rng, 4, "regular"), grid(rng, 4))
+    diagonal = np.zeros((5, 4))
+    for order, threshold in (
+        ([0, 1, 2, 2], 1.0),
+        ([0, 1, 2], 1.0),
+        ([0, 1, 2, 4], 1.0),
+        ([3, 2, 1, 0], np.nan),
+        ([3, 2, 1, 0], np.inf),
+        ([3, 2, 1, 0], -1.0),
+    ):
+        with pytest.raises(NotProven):
+            lower_bound(problem, Enumeration(Order(order, diagonal), threshold))
+    with pytest.raises(NotProven):
+        lower_bound(problem, Enumeration(Order([0, 1, 2, 3], np.full((4, 4), np.nan)), 1.0))
+
+
+def test_denormal_numbers():
+    """Below the normal range float64 keeps absolute errors only; the bounds still hold."""
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        h = Gram.from_array(gram(rng, 4, "regular").matrix * 1e-310)
+        problem = Problem(rng.standard_normal(4), h, grid(rng, 4))
+        proof = Split(Below(0.1 * h.matrix.diagonal()), rng.standard_normal(4))
+        try:
+            found = lower_bound(problem, proof)
+        except NotProven:
+            continue
+        assert found <= exact_lower_bound(problem, proof) <= exact_upper_bound(problem, Brute().solve(problem).x)
