@@ -73,6 +73,14 @@ def bench(
     csv_: Annotated[
         Path | None, Option("--csv", metavar="FILE", help="One line for each solve.", rich_help_panel=OUTPUT)
     ] = None,
+    profile: Annotated[
+        Path | None,
+        Option(metavar="FILE", help="Performance profile (.png or .svg).", rich_help_panel=OUTPUT),
+    ] = None,
+    gap_plot: Annotated[
+        Path | None,
+        Option(metavar="FILE", help="Proven gap over time (.png or .svg).", rich_help_panel=OUTPUT),
+    ] = None,
     quiet: Annotated[bool, Option("--quiet", help="No progress.", rich_help_panel=OUTPUT)] = False,
 ) -> None:
     """Run solvers side by side on the same rows and print who solved what, how fast.
@@ -106,6 +114,13 @@ def bench(
         raise ProblemError("--resume needs --json FILE: the record to go on with")
     check_writable(json_, suffixes=(".json",))
     check_writable(csv_, suffixes=(".csv",))
+    figures = [path for path in (profile, gap_plot) if path is not None]
+    if figures:
+        from .figures import FORMATS, check_matplotlib
+
+        check_matplotlib()
+        for path in figures:
+            check_writable(path, suffixes=FORMATS)
     read = [read_list(name, folders, library) for name in names]
     tasks = [task for one in read for task in one.tasks]
     entries = None
@@ -128,12 +143,20 @@ def bench(
     if resume and json_ is not None and json_.exists():
         session.take_over(json_)
     with stop_on_interrupt() as stop, _progress(len(session.waiting), quiet) as advance:
-        session.run(stop, advance, json_, verify=update)
+        session.run(stop, advance, json_, steps=gap_plot is not None, verify=update)
     if json_ is not None:
         session.save(json_)
     if csv_ is not None:
         text = session.csv()
         write_atomically(csv_, lambda temporary: temporary.write_text(text))
+    if profile is not None:
+        from .figures_bench import profile_figure
+
+        profile_figure(profile, session)
+    if gap_plot is not None:
+        from .figures_bench import gap_figure
+
+        gap_figure(gap_plot, session)
     scores_table([one.about for one in read], session)
     print_targets([target for one in read for target in one.targets], session)
     if update:

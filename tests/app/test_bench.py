@@ -147,3 +147,25 @@ def test_shipped_lists_are_listed_and_can_be_read(cli):
     quick = read_list("quick").tasks
     assert {task.entry.solver for task in quick} == {"bnb", "scip", "gurobi"}
     assert len({task.instance.name for task in quick}) >= 20
+
+
+@pytest.mark.parametrize("suffix", ["png", "svg"])
+def test_figures_are_drawn_from_a_record_without_solving_again(cli, case_list, tmp_path, suffix):
+    pytest.importorskip("matplotlib")
+    file, record = case_list(CASE), tmp_path / "run.json"
+    profile, gaps = tmp_path / f"profile.{suffix}", tmp_path / f"gaps.{suffix}"
+    words = ("bench", file, "--quiet", "--json", record, "--profile", profile, "--gap-plot", gaps)
+    first = cli(*words)
+    assert first.code == 0, first.err
+    images = profile.read_bytes(), gaps.read_bytes()
+    assert all(image[:4] in (b"\x89PNG", b"<?xm") for image in images)
+    again = cli(*words, "--resume")
+    assert again.code == 0, again.err
+    assert json.loads(record.read_text())["results"][0]["session"] == 0
+    assert (profile.read_bytes(), gaps.read_bytes()) == images
+
+
+def test_a_figure_that_cannot_be_written_is_refused_before_anything_runs(cli, case_list, tmp_path):
+    ended = cli("bench", case_list(CASE), "--profile", tmp_path / "profile.jpg")
+    assert ended.code == 2
+    assert "must end in .png or .svg" in ended.err
