@@ -24,7 +24,9 @@ from .compare_verdict import OPEN, SKIPPED, Interval, margin_db, sentence, verdi
 QUICK = ("rtn", "gptq", "gptq-order", "magnitude", "wanda", "magnitude-ls", "sparsegpt")
 """Methods that take milliseconds a row on the largest layers: every upper end starts from the best of them."""
 ROW_LIMITS = (0.2, 1.0, 5.0, 30.0, None)
-"""Seconds a row in the first, second, ... round of bounds: easy rows first."""
+"""Seconds a row in the first, second, ... round of bounds: easy rows first. For rows of up to 192 inputs; longer
+rows get more, by the square of the length, since already the first bound of a row costs that much."""
+LONG = 192
 
 
 @dataclass(frozen=True)
@@ -157,7 +159,7 @@ def _decide(quant: Side, prune: Side, what: Comparison, jobs: int) -> None:
 
     options = replace(what.options, time_limit=what.time_limit)
     clock = Clock(options)
-    for engine, limit in _rounds(what.engines):
+    for engine, limit in _rounds(what.engines, len(quant.problem.inputs)):
         better, worse = sorted((quant, prune), key=lambda side: side.interval.upper)
         if decided() or clock.ended() or not worse.open_rows():
             break
@@ -166,12 +168,13 @@ def _decide(quant: Side, prune: Side, what: Comparison, jobs: int) -> None:
             lower_upper(better, replace(options, time_limit=_left(clock)), decided)
 
 
-def _rounds(engines: Sequence[Solver]) -> Iterator[tuple[Solver, float | None]]:
+def _rounds(engines: Sequence[Solver], n: int) -> Iterator[tuple[Solver, float | None]]:
     """Every engine with the first limit, then the last one with longer and longer limits."""
-    for engine in engines:
-        yield engine, ROW_LIMITS[0]
-    for limit in ROW_LIMITS[1:]:
-        yield engines[-1], limit
+    scale = max(1.0, (n / LONG) ** 2)
+    for engine in engines[:-1]:
+        yield engine, ROW_LIMITS[0] * scale
+    for limit in ROW_LIMITS:
+        yield engines[-1], None if limit is None else limit * scale
 
 
 def _left(clock: Clock) -> float | None:
@@ -182,7 +185,7 @@ def _complete(side: Side, what: Comparison, jobs: int) -> None:
     """Bound all rows, as far as the time goes."""
     options = replace(what.options, time_limit=what.time_limit)
     clock = Clock(options)
-    for engine, limit in _rounds(what.engines):
+    for engine, limit in _rounds(what.engines, len(side.problem.inputs)):
         if clock.ended() or not side.open_rows():
             return
         raise_lower(side, engine, replace(options, time_limit=_left(clock)), limit, lambda: False, jobs)
