@@ -134,7 +134,7 @@ def compare(
     from pvq.solvers.registry import get_solver
 
     from .bits import bit_range
-    from .compare_layer import QUICK, Comparison
+    from .compare_layer import CLOSE, QUICK, Comparison
     from .compare_run import Output, engines_by_name, methods_by_name, run_comparison
 
     if time_limit < 0 or gap < 0 or jobs < 1:
@@ -150,6 +150,7 @@ def compare(
         cost=CostModel(base, mask, scale_bits),
         engines=engines_by_name(solver),
         quick=[get_solver(name) for name in QUICK],
+        close=[get_solver(name) for name in CLOSE],
         methods=methods_by_name(methods, update),
         nm=nm,
         time_limit=time_limit or None,

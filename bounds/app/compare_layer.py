@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,8 +22,11 @@ from .compare_bounds import lower_upper, raise_lower
 from .compare_side import Side, merge
 from .compare_verdict import OPEN, SKIPPED, Interval, margin_db, sentence, verdict
 
-QUICK = ("rtn", "gptq", "gptq-order", "magnitude", "wanda", "magnitude-ls", "sparsegpt")
-"""Methods that take milliseconds a row on the largest layers: every upper end starts from the best of them."""
+QUICK = ("gptq", "sparsegpt", "wanda")
+"""Methods of milliseconds a row on the largest layers (wanda where weights are fixed): the first upper ends."""
+CLOSE = ("gptq-order", "magnitude-ls", "magnitude")
+"""Tried as well where the first upper ends are within `CLOSE_DB`, so that the verdict may hang on them."""
+CLOSE_DB = 10.0
 ROW_LIMITS = (0.2, 1.0, 5.0, 30.0, None)
 """Seconds a row in the first, second, ... round of bounds: easy rows first. For rows of up to 192 inputs; longer
 rows get more, by the square of the length, since already the first bound of a row costs that much."""
@@ -43,6 +47,8 @@ class Comparison:
     """Bounds come from these, the first one for every row, the next where it did not decide."""
     quick: Sequence[Solver]
     """Empirical methods that give the first upper ends."""
+    close: Sequence[Solver]
+    """Empirical methods that are tried as well where those are close."""
     methods: Sequence[Solver] = ()
     """Empirical methods that the user asked for."""
     nm: int | None = None
@@ -107,7 +113,10 @@ def _compare_pair(
     quant = Side(state_problem(layer.weight, layer.grams, pair.quant, checked=grams))
     prune = Side(state_problem(layer.weight, layer.grams, pair.prune, checked=grams))
     for side in (quant, prune):
-        _score(side, what)
+        _score(side, [*what.quick, *what.methods], what)
+    if abs(_ratio_db(quant, prune)) < CLOSE_DB:
+        for side in (quant, prune):
+            _score(side, what.close, what)
     documents = [quant.as_json(pair.quant_bits, 1.0), prune.as_json(pair.prune_bits, pair.macs)]
     if old is None or verdict(*_merged(old, documents)) == OPEN:
         _decide(quant, prune, what, jobs)
@@ -138,12 +147,17 @@ def _merged(old: Mapping[str, Any], documents: Sequence[dict[str, Any]]) -> list
     return [Interval(side["lower"], side["upper"]) for side in sides]
 
 
-def _score(side: Side, what: Comparison) -> None:
-    """Feasible weights from the quick methods and those asked for."""
-    row = side.problem.row(0)
+def _ratio_db(quant: Side, prune: Side) -> float:
+    """How many dB the upper ends are apart."""
+    ends = [quant.interval.upper, prune.interval.upper]
+    return 10 * math.log10(max(ends) / min(ends)) if min(ends) > 0 else math.inf
+
+
+def _score(side: Side, methods: Sequence[Solver], what: Comparison) -> None:
+    """Feasible weights from empirical methods; those asked for are reported."""
     asked = {method.name for method in what.methods}
-    for method in applicable([*what.quick, *what.methods], row):
-        if method.name in side.empirical or (side.interval.upper < np.inf and what.options.stop.is_set()):
+    for method in applicable(methods, side.problem.row(0)):
+        if side.interval.upper < np.inf and (what.options.stop.is_set() or method.name in side.empirical):
             continue
         point = layer_point(method, side.problem, what.options)
         side.offer(point)

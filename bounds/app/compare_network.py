@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -52,7 +53,7 @@ def find_tasks(paths: Sequence[Path]) -> list[Task]:
     tasks: list[Task] = []
     for path in paths:
         if path.is_dir():
-            files = sorted(file for file in path.glob("*.npz") if not file.name.startswith("."))
+            files = sorted((file for file in path.glob("*.npz") if not file.name.startswith(".")), key=_natural)
             if not files:
                 raise ProblemError(f"{path} has no layer files (.npz); make some with `pvq extract`")
             tasks += [_task(file, named=False) for file in files]
@@ -66,6 +67,11 @@ def find_tasks(paths: Sequence[Path]) -> list[Task]:
     if all(task.skipped for task in tasks):
         raise ProblemError(f"there is nothing to compare: {tasks[0].name}: {tasks[0].skipped}")
     return tasks
+
+
+def _natural(path: Path) -> list[tuple[int, str]]:
+    """Sort key by which block 2 comes before block 10."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.name)]
 
 
 def _task(path: Path, named: bool) -> Task:

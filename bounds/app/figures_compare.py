@@ -40,7 +40,7 @@ def comparison_figure(path: Path, document: Mapping[str, Any]) -> None:
 def _bands(path: Path, layers: Sequence[Mapping[str, Any]]) -> None:
     columns = min(2, max(1, len(layers)))
     rows = max(1, math.ceil(len(layers) / columns))
-    figure = new_figure(7.6 * columns, 4.8 * rows)
+    figure = new_figure(9.2 * columns, 4.8 * rows)
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for axis, layer in zip(axes, layers, strict=False):
         pairs = [pair for pair in layer["pairs"] if pair["verdict"] != SKIPPED]
@@ -56,7 +56,7 @@ def _bands(path: Path, layers: Sequence[Mapping[str, Any]]) -> None:
         ticks = [f"{pair['bits']}\n({100 * pair['sparsity']:.3g}%)" for pair in pairs]
         axis.set_xticks([pair["bits"] for pair in pairs], ticks)
         axis.grid(alpha=0.3)
-        axis.legend(fontsize=8, loc="upper left")
+        axis.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))  # beside: bands fill the panel
     for axis in axes[len(layers) :]:
         axis.set_axis_off()
     save(figure, path)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pvq.bounds.app.compare_layer import Comparison, compare_layer
+from pvq.bounds.app.compare_layer import CLOSE, QUICK, Comparison, compare_layer
 from pvq.bounds.app.compare_run import engines_by_name, methods_by_name
 from pvq.bounds.app.compare_verdict import OPEN, PRUNE, QUANT, SKIPPED, Interval, margin_db, sentence, verdict
 from pvq.bounds.layer_problem import Setting, state_problem
@@ -61,7 +61,8 @@ def comparison(bits: range, **changes) -> Comparison:
         "prune": Setting("prune", sparsity=0.5),
         "cost": CostModel(),
         "engines": engines_by_name("auto"),
-        "quick": [get_solver(name) for name in ("rtn", "gptq", "magnitude", "sparsegpt")],
+        "quick": [get_solver(name) for name in QUICK],
+        "close": [get_solver(name) for name in CLOSE],
         "time_limit": None,
         "options": Options(time_limit=None),
     }
