@@ -10,6 +10,7 @@ from pvq.bounds.gram import FloatArray
 from pvq.bounds.layer_problem import LayerProblem
 from pvq.bounds.problem import GAP_FLOOR
 from pvq.bounds.sqnr import sqnr_db
+from pvq.solvers.base import ROUNDING
 from pvq.solvers.empirical.layerwise import LayerPoint, row_errors
 from pvq.solvers.result import BoundKind, Result
 
@@ -35,6 +36,8 @@ class Side:
         self.shared_lower = 0.0
         """Lower bound of all rows together, where they share a budget."""
         self.empirical: dict[str, float] = {}
+        self.contradicted: list[int] = []
+        """Rows for which a solver's lower bound was above a feasible error, and was thrown away."""
 
     @property
     def reference(self) -> float:
@@ -71,6 +74,10 @@ class Side:
         """Take over what a solver proved of row i."""
         if result.upper < self.upper[i]:
             self.upper[i], self.x[i] = result.upper, result.x
+        if result.lower > self.upper[i] + ROUNDING * max(self.upper[i], 1e-3 * self.references[i]):
+            # a bound above a feasible error is wrong: nothing this solver says of the row counts
+            self.contradicted.append(self.problem.rows[i])
+            return
         if result.lower > self.lower[i]:
             self.lower[i], self.kind[i] = min(result.lower, self.upper[i]), result.bound_kind
         self.lower[i] = min(self.lower[i], self.upper[i])
@@ -105,6 +112,7 @@ class Side:
             "storage_bits": bits,
             "macs": macs,
             "empirical": dict(self.empirical),
+            "contradicted_rows": list(self.contradicted),
         }
 
 

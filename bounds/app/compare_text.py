@@ -151,6 +151,9 @@ def conclusion(document: Mapping[str, Any]) -> str:
     }
     how = f" ({'exact' if kinds == {'rigorous'} else 'float64'} arithmetic)" if kinds else ""
     decided = len(pairs) - count[OPEN]
+    wrong = sum(len(pair[side]["contradicted_rows"]) for pair in pairs for side in ("quant", "prune"))
+    if wrong:
+        start += f"WARNING: a solver contradicted itself on {wrong} rows, whose bounds were thrown away. "
     return (
         f"{start}Proven{how}: {decided} of {len(pairs)} pairs, quantization better in {count[QUANT]}, pruning in "
         f"{count[PRUNE]}; {count[OPEN]} open."

@@ -23,6 +23,7 @@ from pvq.bounds.problem import Problem, optimal_on_support
 from pvq.bounds.storage import CostModel
 from pvq.layers.format import Layer, load_layer, save_layer
 from pvq.solvers.base import Options
+from pvq.solvers.bnb import BranchAndBound
 from pvq.solvers.registry import get_solver
 
 INSTANCES = sorted((Path(__file__).parents[2] / "benchmarks" / "instances").glob("*.npz"))
@@ -161,6 +162,22 @@ def test_verdicts_and_intervals_hold_on_degenerate_layers(kind: str, scope: str)
         assert exact["prune"]["lower"] == pytest.approx(best[1], rel=1e-4, abs=floor)
         if abs(best[0] - best[1]) > 3e-4 * max(best) + floor:
             assert exact["verdict"] == quick["verdict"] != OPEN  # without a time limit it goes on until it knows
+
+
+def test_a_bound_above_a_feasible_error_is_thrown_away(expand40) -> None:
+    class Liar(BranchAndBound):
+        """Claims twice the optimum and hands over no point."""
+
+        name = "liar"
+
+        def solve(self, problem, options=None, start=None):
+            result = super().solve(problem, Options(), start)
+            return replace(result, upper=3 * result.upper, x=0 * result.x, lower=2 * result.upper)
+
+    pair = next(compare_layer(load_layer(expand40), comparison(range(2, 3), engines=[Liar()], time_limit=2.0)))
+    assert pair["prune"]["contradicted_rows"]
+    assert pair["prune"]["rows_bounded"] == 0
+    assert (pair["prune"]["lower"], pair["verdict"]) == (0, OPEN)
 
 
 def test_a_verdict_takes_only_the_rows_it_needs(expand40) -> None:
