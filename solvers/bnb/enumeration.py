@@ -18,11 +18,13 @@ from ..base import Clock, Options, fallback_point
 from ..empirical.local_search import polish_grid
 from ..result import Outcome, Status
 from .frontier import Frontier, grow
+from .lattice import Lattice, LatticeWalk, row_lattice
 from .plan import Plan, layer_plan, row_plan
 from .restated import Restated, restate
 from .walk import Walk, root_bound
 
 CHUNK = 200_000  # nodes between two looks at the clock: a few milliseconds
+FIRST, LAST = 10_000, 10_000_000  # nodes of the first and last turn of a race with the search in a reduced basis
 QUICK = 2_000_000  # nodes of the plain search before the tree is split: rows that need fewer never pay for it
 OPEN = 4_000  # subtrees: enough to share among threads, the most promising first
 GROWTH = 24.0
@@ -61,13 +63,19 @@ def solve_grid(problem: Problem, options: Options, start: FloatArray | None) -> 
     x = min((polish_grid(problem, point) for point in points), key=problem.error)
     limit = math.inf if options.node_limit is None else options.node_limit
     search = Search(problem, row_plan(problem), x, options, clock)
-    status = search.quick(min(QUICK, limit))
+    lattice = row_lattice(search.row)
+    status = search.quick(min(QUICK if lattice is None else FIRST, limit))
+    if status is Status.NODE_LIMIT and lattice is not None and search.nodes < limit:
+        status = search.race(lattice, limit)
     if status is Status.NODE_LIMIT and search.nodes < limit:
+        eta = search.eta
         search = Search(problem, row_plan(problem, fine=True), search.x, options, clock, search.nodes)
+        search.eta = eta
         status = search.passes(limit)
-    eta = search.row.slack(search.upper)
+    eta = max(search.eta, search.row.slack(search.upper))
     proof = None
-    if search.nodes < node_limit(problem):  # else a verifier would give up, and the bound is numerical
+    # else a verifier, which knows no reduced basis, would give up, and the bound is numerical
+    if search.eta == 0 and search.nodes < node_limit(problem):
         proof = Enumeration(search.row.plan.for_proofs, search.lower)
     return Outcome(search.x, max(0.0, search.lower - eta), status, search.nodes, {"eta": eta}, proof)
 
@@ -92,6 +100,9 @@ class Search:
         self.row = _restated(problem, plan, self.upper, options.gap)
         self.lower = min(root_bound(self.row), self.shrink * self.upper)
         self.nodes = nodes
+        self.eta = 0.0
+        """Rounding slack of a search in a reduced basis."""
+        self._whole: Walk | None = None
         self._lock = threading.Lock()
 
     @property
@@ -99,7 +110,7 @@ class Search:
         """Bound at which a node cannot hold anything better than x by more than half the gap."""
         return self.shrink * self.upper
 
-    def _better(self, walk: Walk) -> None:
+    def _better(self, walk: Walk | LatticeWalk) -> None:
         """Take over the leaf a walk has found; the caller holds the lock."""
         if walk.bounds[0] < self.upper:
             self.upper = float(walk.bounds[0])
@@ -108,7 +119,7 @@ class Search:
             if self.problem.error(x) < self.problem.error(self.x):
                 self.x = x
 
-    def _below(self, walk: Walk, threshold: float, limit: float) -> Status:
+    def _below(self, walk: Walk | LatticeWalk, threshold: float, limit: float) -> Status:
         """Search the subtree a walk stands at: OPTIMAL when done, else why not."""
         while True:
             chunk = int(min(CHUNK, limit - self.nodes))
@@ -127,13 +138,33 @@ class Search:
                 return ended
 
     def quick(self, budget: float) -> Status:
-        """Search everything, for a number of nodes."""
-        walk = Walk(self.row, self.shrink)
-        walk.stand(len(self.row.weight), walk.picks)
-        status = self._below(walk, math.inf, self.nodes + budget)
+        """Search everything, for a number of nodes; again to go on."""
+        if self._whole is None:
+            self._whole = Walk(self.row, self.shrink)
+            self._whole.stand(len(self.row.weight), self._whole.picks)
+        status = self._below(self._whole, math.inf, self.nodes + budget)
         if status is Status.OPTIMAL:
             self.lower = self.threshold
         return status
+
+    def race(self, lattice: Lattice, limit: float) -> Status:
+        """Search in the reduced basis and as before in turns, each turn twice as long, until one is done."""
+        walk = LatticeWalk(self.row, lattice, self.shrink)
+        eta = walk.slack(self.upper)
+        if not eta <= (1 - self.shrink) / 2 * self.upper:
+            return Status.NODE_LIMIT
+        budget = float(FIRST)
+        while budget <= LAST and self.nodes < limit:
+            status = self._below(walk, math.inf, min(self.nodes + budget, limit))
+            if status is Status.OPTIMAL:
+                self.eta, self.lower = eta, self.threshold
+            if status is not Status.NODE_LIMIT:
+                return status
+            budget *= 2
+            status = self.quick(min(budget, limit - self.nodes))
+            if status is not Status.NODE_LIMIT:
+                return status
+        return Status.NODE_LIMIT
 
     def passes(self, limit: float) -> Status:
         """Search the tree at rising thresholds; each pass that ends proves its threshold.
@@ -198,6 +229,10 @@ class Search:
         def work() -> None:
             walk = Walk(self.row, self.shrink)
             while not ended:
+                late = self.clock.ended()
+                if late is not None:
+                    ended.append(late)
+                    return
                 with self._lock:
                     k = next(taken, -1)
                 if k < 0 or frontier.bound[nodes[k]] >= min(threshold, self.threshold):

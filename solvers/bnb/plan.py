@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pvq.bounds.cholesky import cholesky_margin
 from pvq.bounds.gram import FloatArray, IntArray
 from pvq.bounds.problem import Problem
@@ -56,15 +58,20 @@ class Plan:
 def layer_plan(problem: Problem) -> Plan:
     """The plan all rows of a Gram matrix share."""
 
-    def build() -> Plan:
-        n = problem.n
-        zero, ones = np.zeros(n), np.ones(n)
-        order = decision_order(
-            problem.hessian, zero, np.zeros((1, 1)), np.ones(1, np.int64), np.zeros(n, np.int64), ones
-        )
-        return _plan(problem.hessian, order, ones, zero, LAYER_SWEEPS, 1)
+    return problem.gram.memo("enumeration plan", lambda: plan_in_order(problem.hessian, vblast(problem.hessian)))
 
-    return problem.gram.memo("enumeration plan", build)
+
+def vblast(hessian: FloatArray) -> IntArray:
+    """(n,) the order of `decision_order` without regard to a row."""
+    n = len(hessian)
+    zeros, one = np.zeros(n, np.int64), np.ones(1, np.int64)
+    return decision_order(hessian, np.zeros(n), np.zeros((1, 1)), one, zeros, np.ones(n))
+
+
+def plan_in_order(hessian: FloatArray, order: IntArray, kind: type[np.floating[Any]] = np.float64) -> Plan:
+    """The plan of an order, with diagonals as large as they get and the residual computed in numbers of a kind."""
+    n = len(hessian)
+    return _plan(hessian, order, np.ones(n), np.zeros(n), LAYER_SWEEPS, 1, kind)
 
 
 def row_plan(problem: Problem, fine: bool = False) -> Plan:
@@ -86,19 +93,34 @@ def row_plan(problem: Problem, fine: bool = False) -> Plan:
 
 
 def _plan(
-    hessian: FloatArray, order: IntArray, step: FloatArray, start: FloatArray, sweeps: int, stride: int
+    hessian: FloatArray,
+    order: IntArray,
+    step: FloatArray,
+    start: FloatArray,
+    sweeps: int,
+    stride: int,
+    kind: type[np.floating[Any]] = np.float64,
 ) -> Plan:
-    """Factor H in an order, and find a diagonal below each leading block; see `level_diagonals`."""
+    """Factor H in an order, and find a diagonal below each leading block; see `level_diagonals`.
+
+    kind : numbers in which the residual is computed.
+    """
     n = len(hessian)
     h = np.ascontiguousarray(hessian[np.ix_(order, order)])
     root = cholesky(h)
     pivot, slope, diagonal = np.zeros(n), np.zeros((n, n)), np.zeros((n + 1, n))
     conditional_factors(root, pivot, slope)
     level_diagonals(h, step[order] ** 2, start[order], cholesky_margin(n), sweeps, stride, diagonal)
-    v = np.eye(n) - slope.T
-    # three products and sums of at most n terms each: Higham, Accuracy and Stability of Numerical Algorithms, 3.5
-    rounding = 3 * n * np.finfo(np.float64).eps * (np.abs(v).T @ np.abs(h) @ np.abs(v) + np.diag(pivot))
-    residual = np.abs(v.T @ h @ v - np.diag(pivot)) + rounding
+    residual = _residual(h.astype(kind), np.eye(n) - slope.T, pivot)
     accurate = bool(np.linalg.norm(residual / np.sqrt(np.outer(pivot, pivot))) <= 0.5)
     unit = np.abs(np.triu(root) / np.diag(root)[:, None])
     return Plan(order, h, pivot, slope, diagonal, residual, accurate, unit)
+
+
+def _residual(h: NDArray[Any], v: FloatArray, pivot: FloatArray) -> FloatArray:
+    """|V' H V - diag(pivot)| and the rounding of computing it, in the numbers h has."""
+    n = len(pivot)
+    v = v.astype(h.dtype)
+    # three products and sums of at most n terms each: Higham, Accuracy and Stability of Numerical Algorithms, 3.5
+    rounding = 3 * n * np.finfo(h.dtype).eps * (np.abs(v).T @ np.abs(h) @ np.abs(v) + np.diag(pivot))
+    return np.asarray((np.abs(v.T @ h @ v - np.diag(pivot)) + rounding) * (1 + 1e-15), dtype=np.float64)

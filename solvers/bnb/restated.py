@@ -85,14 +85,14 @@ class Restated:
         factor = float(delta @ plan.residual @ delta)
         centre = np.abs(self.weight)
         carried = 4 * EPS * (centre + np.abs(self.origin) / self.step) if self.top > 0 else np.zeros(n)
-        summed = _carry(plan.pivot, self.factors[1], self.step, delta, centre, carried)
+        summed = carry(plan.pivot, self.factors[1], self.step, delta, centre, carried)
         rounding = 2 * float(np.sqrt(2 * upper * summed)) + summed + 4 * n * EPS * upper
         moved = self.deviation * float(np.sqrt(np.diag(plan.hessian)).sum())
         return factor + rounding + 2 * moved * float(np.sqrt(upper)) + moved**2
 
 
 @njit(cache=True, nogil=True)
-def _carry(
+def carry(
     pivot: FloatArray,
     slope: FloatArray,
     step: FloatArray,
