@@ -14,7 +14,7 @@ demo: $(BIN)/python
 	$(BIN)/pvq-bound benchmarks/instances/efficientnet_lite0.blocks.4.expand.npz --method prune --sparsity 0.75 --compare all
 
 test: $(BIN)/python
-	$(PIP) --editable '.[extract,scip,gurobi,sdp,plot,zoo,dev]' --config-settings editable_mode=strict
+	$(PIP) --editable '.[extract,scip,gurobi,sdp,plot,verify,zoo,dev]' --config-settings editable_mode=strict
 	# numba's cache does not notice that a callee in another file changed
 	find bounds solvers build -name '*.nb[ci]' -delete
 	$(BIN)/ruff format --check .

@@ -265,12 +265,18 @@ class _Reader:
             )
             for row in h["rows"]
         ]
+        setting, levels = Setting.from_json(h["problem"]), h["levels"]
+        if levels is not None:
+            levels = tuple(map(float, levels))
+            # words for a known grid with other levels would mislead the reader
+            if setting.grid in GRIDS or len(levels) < 2 or not (np.diff(levels) > 0).all():
+                raise CertificateError("its levels are not those of a grid file")
         return Certificate(
             str(h["layer"]["name"]),
             str(h["layer"]["sha256"]),
-            Setting.from_json(h["problem"]),
+            setting,
             tuple(map(float, h["gram_shift"])),
-            None if h["levels"] is None else tuple(map(float, h["levels"])),
+            levels,
             float(h["total"]["lower"]),
             float(h["total"]["upper"]),
             tuple(rows),

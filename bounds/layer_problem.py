@@ -19,12 +19,12 @@ from .sparsity import Sparsity
 
 METHODS = ("quant", "prune", "joint")
 _KINDS = {
-    "bits": (int,),
+    "bits": (int, type(None)),
     "grid": (str,),
     "granularity": (str,),
     "range": (str,),
-    "sparsity": (int, float),
-    "block": (int,),
+    "sparsity": (int, float, type(None)),
+    "block": (int, type(None)),
     "update": (bool,),
     "scope": (str,),
 }
@@ -113,7 +113,7 @@ class Setting:
         try:
             values = dict(values)
             for name, kinds in _KINDS.items():
-                if type(values.get(name)) not in (*kinds, type(None)):
+                if name in values and type(values[name]) not in kinds:
                     raise ProblemError(f"the setting's {name} is {values[name]!r}")
             if values.get("nm"):
                 kept_inputs, of = str(values["nm"]).split(":")

@@ -59,7 +59,7 @@ def verify_certificate(certificate: Certificate, weight: FloatArray, grams: Floa
     for i, claim in enumerate(certificate.rows):
         try:
             rows.append(_row(problem.row(i), claim))
-        except NotProven as error:
+        except (NotProven, ProblemError) as error:
             raise NotProven(f"row {claim.row}: {error}") from None
         unproven += claim.lower[0].proof is None
     lower, upper = down(*(row[0] for row in rows)), fsum_above([row[1] for row in rows])

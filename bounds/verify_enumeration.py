@@ -13,7 +13,7 @@ import numpy as np
 from .gram import FloatArray
 from .problem import Problem
 from .proof import Enumeration, Order
-from .verify_psd import TINY, U, defect, gamma
+from .verify_psd import TINY, U, defect, gamma, is_psd
 from .verify_split import values_of
 
 MAX_NODES = 4_000_000
@@ -137,7 +137,7 @@ def proven_diagonals(permuted: FloatArray, order: Order) -> FloatArray:
         if (d >= 0).all() and d.any():
             below = permuted[:m, :m].copy()
             below[np.diag_indices(m)] -= d
-            if not defect(below, U).any():
+            if is_psd(below) or not defect(below, U).any():
                 proven[m, :m] = d
     return proven
 

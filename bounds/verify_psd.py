@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numba import njit
 from scipy.linalg import lapack
 
 from .gram import FloatArray
@@ -16,6 +17,38 @@ TINY = 2.0**-1040
 def gamma(k: int) -> float:
     """Relative error of k operations, k U / (1 - k U) and a little more (Higham, Accuracy and Stability, 3.1)."""
     return 1.01 * k * U
+
+
+def is_psd(a: FloatArray) -> bool:
+    """Whether a Cholesky factorisation with a margin proves A positive semidefinite; False proves nothing.
+
+    Quicker than `defect`, and less sharp. If the factorisation of B runs to the end, it is exact for a B + E with
+    |E_ij| <= g sqrt(b_ii b_jj), g = (n + 1) U / (1 - (n + 1) U) (Higham, theorem 10.3; Rump, "Verification of
+    positive definiteness", BIT 46, 2006). By Cauchy-Schwarz x'Ex <= n g sum b_ii x_i^2, which is covered by
+    B = A - 2 n (n + 1) U diag(A), together with its own rounding and one rounding of each a_ii.
+    """
+    scaled = _scaled(a)
+    return scaled is not None and bool(_factorises(scaled[0], 2.0 * len(a) * (len(a) + 1) * U))
+
+
+@njit(cache=True, nogil=True)
+def _factorises(b, margin):  # type: ignore[no-untyped-def]
+    """Whether every pivot of B - margin diag(B) is positive; B is overwritten."""
+    n = len(b)
+    for i in range(n):
+        b[i, i] -= margin * b[i, i]
+    for i in range(n):
+        pivot = b[i, i]
+        if not pivot > 0.0:
+            return False
+        scale = np.sqrt(pivot)
+        for j in range(i, n):
+            b[i, j] /= scale
+        for k in range(i + 1, n):
+            f = b[i, k]
+            for j in range(k, n):
+                b[k, j] -= f * b[i, j]
+    return True
 
 
 def defect(a: FloatArray, error: float = 0.0, margin: float = 1.0) -> FloatArray:

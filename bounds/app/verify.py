@@ -41,7 +41,6 @@ def verify(
 
 def describe(name: str, verified: Verified) -> list[str]:
     """What has been proven, in words."""
-    from pvq.bounds.sqnr import sqnr_db
     from pvq.bounds.verify_exact import EXACT
 
     problem = verified.problem
@@ -54,14 +53,21 @@ def describe(name: str, verified: Verified) -> list[str]:
         f"verified: layer '{name}', rows {rows.start}:{rows.stop}, inputs {inputs.start}:{inputs.stop}",
         f"  no weights with {in_words(problem.setting)} have a smaller error than the lower end below,",
         "  and those in the certificate have at most the upper end:",
-        f"  {verified.lower:.17g} <= smallest error <= {verified.upper:.17g}",
-        f"  best possible SQNR between {sqnr_db(reference, verified.upper):.4f} and "
-        f"{sqnr_db(reference, verified.lower):.4f} dB",
+        f"  {verified.lower + 0.0:.17g} <= smallest error <= {verified.upper + 0.0:.17g}",
+        f"  best possible SQNR between {in_db(reference, verified.upper)} and {in_db(reference, verified.lower)}",
         f"  {len(rows) - verified.unproven} of {len(rows)} rows have a proof of their lower end"
         + ("; the others count as 0" if verified.unproven else ""),
         f"  error: (w - x)'H(w - x) summed over the rows, H the file's Gram matrix + {shift:.3g} I",
         f"  arithmetic: {exact}{searched}",
     ]
+
+
+def in_db(reference: float, error: float) -> str:
+    """SQNR, which nothing limits where the error is or may be 0."""
+    from pvq.bounds.sqnr import sqnr_db
+
+    value = sqnr_db(reference, error)
+    return "no limit" if value is None else f"{value:.4f} dB"
 
 
 def in_words(setting: Setting) -> str:

@@ -1,0 +1,113 @@
+"""`pvq-bound --certificate` and `pvq verify`: what is proven is proven again, and everything else is one line."""
+
+import json
+
+import numpy as np
+import pytest
+from pvq.bounds.certificate import load_certificate, save_certificate
+from pvq.layers.format import Layer, save_layer
+
+RUNS = (
+    ("--method", "quant", "--bits", 3),
+    ("--method", "quant", "--grid", "nf4", "--granularity", "group:4"),
+    ("--method", "joint", "--bits", 3, "--sparsity", 0.5),
+    ("--method", "prune", "--sparsity", 0.75, "--no-update"),
+    ("--method", "prune", "--nm", "2:4", "--no-update"),
+    ("--method", "prune", "--sparsity", 0.5, "--block", 2, "--no-update"),
+    ("--method", "prune", "--sparsity", 0.0),
+)
+
+
+@pytest.fixture
+def layer(tmp_path):
+    rng = np.random.default_rng(0)
+    a = rng.standard_normal((50, 12))
+    a[:, 5] = 0
+    return save_layer(tmp_path / "layer.npz", Layer("small", rng.standard_normal((4, 12)), a.T @ a / 50))
+
+
+def write(cli, layer, *words):
+    file = layer.with_name("proof.npz")
+    ended = cli("bound", layer, *words, "--certificate", file, "--json", layer.with_name("r.json"), "--quiet")
+    assert ended.code == 0, ended.err
+    return file, json.loads(layer.with_name("r.json").read_text())
+
+
+@pytest.mark.parametrize("words", RUNS, ids=lambda words: " ".join(map(str, words)))
+def test_exact_results_are_verified(cli, layer, words):
+    file, document = write(cli, layer, *words)
+    assert document["total"]["bound_kind"] == "rigorous"
+    ended = cli("verify", file, layer)
+    assert ended.code == 0, ended.err
+    assert "verified: layer 'small', rows 0:4, inputs 0:12" in ended.out
+    assert "4 of 4 rows have a proof" in ended.out
+    certificate = load_certificate(file)
+    assert certificate.lower == pytest.approx(document["total"]["lower"], rel=1e-12)
+    assert certificate.upper == pytest.approx(document["total"]["upper"], rel=1e-12)
+
+
+def test_a_part_of_the_layer(cli, layer):
+    file, _ = write(cli, layer, "--method", "quant", "--bits", 2, "--rows", "1:3", "--inputs", "2:9")
+    ended = cli("verify", file, layer)
+    assert ended.code == 0
+    assert "rows 1:3, inputs 2:9" in ended.out
+
+
+def test_a_file_of_levels_travels_with_the_certificate(cli, layer):
+    levels = layer.with_name("levels.txt")
+    levels.write_text("-1\n-0.3\n0.4\n1\n")
+    file, _ = write(cli, layer, "--method", "quant", "--grid", levels)
+    levels.unlink()
+    assert cli("verify", file, layer).code == 0
+
+
+def test_rows_without_a_proof_claim_nothing(cli, layer):
+    file, document = write(cli, layer, "--method", "quant", "--bits", 2, "--solver", "gptq")
+    assert document["total"]["bound_kind"] == "none"
+    ended = cli("verify", file, layer)
+    assert ended.code == 0
+    assert "0 of 4 rows have a proof of their lower end; the others count as 0" in ended.out
+    assert "  0 <= smallest error <=" in ended.out
+
+
+def test_claims_that_fail(cli, layer):
+    """Exit code 1 and one line on stderr, never the word that would reassure."""
+    file, _ = write(cli, layer, "--method", "quant", "--bits", 2)
+    certificate = load_certificate(file)
+    other = layer.with_name("other.npz")
+    rng = np.random.default_rng(1)
+    save_layer(other, Layer("small", rng.standard_normal((4, 12)), np.eye(12)))
+    for certified, against in ((certificate, other), (raised(certificate), layer)):
+        save_certificate(file, certified)
+        ended = cli("verify", file, against)
+        assert ended.code == 1
+        assert ended.err.startswith("pvq: not verified: ")
+        assert ended.err.count("\n") == 1
+        assert "verified:" not in ended.out
+
+
+def raised(certificate):
+    from dataclasses import replace
+
+    first = certificate.rows[0]
+    claim = first.lower[0]
+    row = replace(first, lower=(replace(claim, lower=claim.lower * (1 + 1e-9)),))
+    return replace(certificate, rows=(row, *certificate.rows[1:]))
+
+
+def test_files_that_cannot_be_read(cli, layer, tmp_path):
+    file, _ = write(cli, layer, "--method", "quant", "--bits", 2)
+    good = file.read_bytes()
+    broken = tmp_path / "broken.npz"
+    broken.write_bytes(good[: len(good) // 2])
+    for certificate, layer_file in ((broken, layer), (layer, layer), (file, broken), (tmp_path / "none", layer)):
+        ended = cli("verify", certificate, layer_file)
+        assert ended.code == 2
+        assert ended.err.count("\n") == 1
+        assert ended.out == ""
+
+
+def test_the_certificate_must_be_an_npz_file(cli, layer):
+    ended = cli("bound", layer, "--method", "quant", "--bits", 2, "--certificate", layer.with_name("proof.txt"))
+    assert ended.code == 2
+    assert ended.err.count("\n") == 1
