@@ -10,7 +10,7 @@ from pvq.bounds.problem import Problem, optimal_on_support
 from ..base import Options
 from .heuristic import Heuristic
 from .magnitude import Magnitude, Wanda
-from .obs import exact_removal
+from .obs import removal_mask
 
 
 class CoordinateDescent(Heuristic):
@@ -55,4 +55,4 @@ class OneSwap(Heuristic):
             return polish_grid(problem, Wanda()._point(problem, options))
         from .swaps import polish_mask
 
-        return optimal_on_support(problem, polish_mask(problem, exact_removal(problem)[0]))
+        return optimal_on_support(problem, polish_mask(problem, removal_mask(problem)))

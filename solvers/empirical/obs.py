@@ -6,7 +6,7 @@ from heapq import heapify, heappop, heapreplace
 from typing import ClassVar
 
 import numpy as np
-from pvq.bounds.gram import BoolArray, FloatArray
+from pvq.bounds.gram import BoolArray, FloatArray, IntArray
 from pvq.bounds.layer_problem import LayerProblem
 from pvq.bounds.presolve import presolve
 from pvq.bounds.problem import Problem, optimal_on_support
@@ -38,9 +38,9 @@ class OptimalBrainCompression(Heuristic):
     def _point(self, problem: Problem, options: Options) -> FloatArray:
         from .obs_steps import quantize_all
 
-        mask, w, inverse = exact_removal(problem)
         if problem.grid is None:
-            return optimal_on_support(problem, mask)
+            return optimal_on_support(problem, removal_mask(problem))
+        mask, w, inverse = exact_removal(problem)
         kept = np.flatnonzero(mask)
         grid, x = problem.grid.take(kept), np.zeros(problem.n)
         x[kept] = quantize_all(w, inverse, least_inverse(problem)[kept], grid.levels, grid.group)
@@ -73,6 +73,35 @@ class OptimalBrainQuantizer(Heuristic):
         return np.asarray(quantize_all(problem.weight.copy(), inverse, floor, grid.levels, grid.group))
 
 
+def removal_mask(problem: Problem) -> BoolArray:
+    """(n,) mask that exact OBS removal keeps.
+
+    Where all units share one budget the order of removal does not depend on it, so one trace of a row serves every
+    sparsity; it is kept with the Gram matrix.
+    """
+    sparsity = problem.sparsity
+    assert sparsity is not None
+    if len(sparsity.keep) > 1:
+        return exact_removal(problem)[0]
+    key = ("removal order", problem.weight.tobytes(), sparsity.unit.tobytes())
+    order = problem.gram.memo(key, lambda: removal_trace(problem)[0])
+    kept = np.zeros(sparsity.units, dtype=bool)
+    kept[order[max(0, sparsity.units - int(sparsity.keep[0])) :]] = True
+    return kept[sparsity.unit]
+
+
+def removal_trace(problem: Problem) -> tuple[IntArray, FloatArray]:
+    """All units in the order in which exact OBS removes them, and the increase of the error at each step."""
+    from .obs_steps import remove_units
+
+    sparsity = problem.sparsity
+    assert sparsity is not None
+    w, inverse = problem.weight.copy(), inverse_of(problem.gram).copy()
+    nothing = np.zeros(len(sparsity.keep), np.int64)
+    _, order, losses = remove_units(w, inverse, least_inverse(problem), sparsity.unit, sparsity.group, nothing)
+    return order, losses
+
+
 def exact_removal(problem: Problem) -> tuple[BoolArray, FloatArray, FloatArray]:
     """(n,) mask that exact OBS removal keeps, the optimum on the m kept inputs, and (m, m) [H_kept]^-1."""
     from .obs_steps import remove_units
@@ -87,8 +116,6 @@ def exact_removal(problem: Problem) -> tuple[BoolArray, FloatArray, FloatArray]:
 
 def global_removal(layer: LayerProblem) -> BoolArray:
     """(rows, n) mask of a shared budget: rows give up units in the order of their traces, cheapest step first."""
-    from .obs_steps import remove_units
-
     assert layer.sparsity is not None
     assert layer.budget is not None
     orders, losses = [], []
@@ -98,11 +125,7 @@ def global_removal(layer: LayerProblem) -> BoolArray:
             orders.append(np.zeros(0, np.int64))
             losses.append(np.zeros(0))
             continue
-        # on the live inputs; the units of dead ones are pruned anyhow
-        assert row.sparsity is not None
-        w, inverse = row.weight.copy(), inverse_of(row.gram).copy()
-        keep = np.zeros(1, np.int64)
-        _, order, loss = remove_units(w, inverse, least_inverse(row), row.sparsity.unit, row.sparsity.group, keep)
+        order, loss = removal_trace(row)  # on the live inputs; the units of dead ones are pruned anyhow
         live_units = np.unique(layer.sparsity.unit[layer.grams[layer.gram_of_row[i]].live])
         orders.append(live_units[order])
         losses.append(loss)

@@ -7,10 +7,12 @@ import itertools
 import numpy as np
 import pytest
 from pvq.bounds.layer_problem import LayerProblem, Setting, kept, state_problem
+from pvq.bounds.presolve import presolve
 from pvq.bounds.problem import optimal_on_support
 from pvq.solvers.base import Options
 from pvq.solvers.empirical.heuristic import row_problem
 from pvq.solvers.empirical.layerwise import layer_point, row_errors, used_units
+from pvq.solvers.empirical.obs import exact_removal, removal_mask
 from pvq.solvers.layer import solve_layer
 from pvq.solvers.registry import get_solver, solver_class, solver_names
 
@@ -123,3 +125,17 @@ def test_sparsegpt_shares_each_block_of_inputs_between_the_rows() -> None:
         w[:, j:] -= np.outer(step, inverse[0]) / inverse[0, 0]
         w[:, j] = np.where(keep[:, j], w[:, j], 0.0)
     assert layer_point(get_solver("sparsegpt"), problem).x == pytest.approx(w, rel=1e-6, abs=1e-9)
+
+
+@pytest.mark.parametrize("kind", GRAMS)
+@pytest.mark.parametrize("block", [None, 2])
+def test_one_obc_trace_serves_every_sparsity(kind: str, block: int | None) -> None:
+    h = gram(kind, 12, np.random.default_rng(6))
+    weight = np.random.default_rng(7).normal(size=(1, 12))
+    first = state_problem(weight, h, Setting("prune", sparsity=0.5, block=block))
+    for sparsity in (0.2, 0.5, 0.9):
+        setting = Setting("prune", sparsity=sparsity, block=block)
+        problem = state_problem(weight, h, setting, checked=first.grams).row(0)
+        reduced = presolve(problem).problem
+        assert reduced is not None
+        assert np.array_equal(removal_mask(reduced), exact_removal(reduced)[0])
