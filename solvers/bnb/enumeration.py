@@ -27,6 +27,7 @@ CHUNK = 200_000  # nodes between two looks at the clock: a few milliseconds
 FIRST, LAST = 10_000, 10_000_000  # nodes of the first and last turn of a race with the search in a reduced basis
 QUICK = 2_000_000  # nodes of the plain search before the tree is split: rows that need fewer never pay for it
 OPEN = 4_000  # subtrees: enough to share among threads, the most promising first
+SHARES = 32  # parts of the list for each thread: the first parts hold the largest trees
 GROWTH = 24.0
 """Nodes grow like threshold^GROWTH (measured: 11 at half the optimum to 24 at the optimum, 96 inputs)."""
 LEAST_STEP = 1.02  # of the threshold: less is not worth another pass
@@ -64,13 +65,12 @@ def solve_grid(problem: Problem, options: Options, start: FloatArray | None) -> 
     limit = math.inf if options.node_limit is None else options.node_limit
     search = Search(problem, row_plan(problem), x, options, clock)
     lattice = row_lattice(search.row)
-    status = search.quick(min(QUICK if lattice is None else FIRST, limit))
+    status = search.quick(min(QUICK if lattice is None else FIRST, limit / 2))
     if status is Status.NODE_LIMIT and lattice is not None and search.nodes < limit:
         status = search.race(lattice, limit)
     if status is Status.NODE_LIMIT and search.nodes < limit:
-        eta = search.eta
-        search = Search(problem, row_plan(problem, fine=True), search.x, options, clock, search.nodes)
-        search.eta = eta
+        if search.nodes >= QUICK:
+            search = Search(problem, row_plan(problem, fine=True), search.x, options, clock, search.nodes)
         status = search.passes(limit)
     eta = max(search.eta, search.row.slack(search.upper))
     proof = None
@@ -141,7 +141,7 @@ class Search:
         """Search everything, for a number of nodes; again to go on."""
         if self._whole is None:
             self._whole = Walk(self.row, self.shrink)
-            self._whole.stand(len(self.row.weight), self._whole.picks)
+            self._whole.take_root()
         status = self._below(self._whole, math.inf, self.nodes + budget)
         if status is Status.OPTIMAL:
             self.lower = self.threshold
@@ -177,8 +177,7 @@ class Search:
         if len(frontier) == 0:
             self.lower = self.threshold
             return Status.OPTIMAL
-        cost, begin = 10.0 * OPEN, time.perf_counter()
-        nodes_before = self.nodes
+        cost, begin, nodes_before = 10.0 * len(frontier), time.perf_counter(), self.nodes
         while True:
             left = max(limit - self.nodes, 0.0)
             if math.isfinite(self.clock.left):
@@ -201,7 +200,8 @@ class Search:
     def _split(self, limit: float) -> Frontier:
         """Open nodes of least bound first, none if that already searches everything."""
         row = self.row
-        frontier = Frontier(len(row.weight), OPEN + 2 * int(row.grid[1].max()))
+        room = int(min(OPEN, max(16, (limit - self.nodes) / 50)))  # a small part of the nodes that are left
+        frontier = Frontier(len(row.weight), room + 2 * int(row.grid[1].max()))
         frontier.put_root(self.lower)
         bounds, picks = np.array([self.upper, self.threshold]), np.full(len(row.weight), -1, np.int64)
         pattern, spare = row.own_pattern(), row.spare()
@@ -222,27 +222,23 @@ class Search:
     def _pass(self, frontier: Frontier, threshold: float, limit: float) -> Status:
         """Search every open node up to the threshold, the least bound first."""
         nodes = frontier.nodes
-        proven = np.zeros(len(nodes), dtype=bool)
-        taken = iter(range(len(nodes)))
+        open_ = np.ones(len(nodes), dtype=bool)
+        share = len(nodes) if self.threads == 1 else max(1, len(nodes) // (SHARES * self.threads))
+        starts = iter(range(0, len(nodes), share))
         ended: list[Status] = []
 
         def work() -> None:
             walk = Walk(self.row, self.shrink)
             while not ended:
-                late = self.clock.ended()
-                if late is not None:
-                    ended.append(late)
-                    return
                 with self._lock:
-                    k = next(taken, -1)
-                if k < 0 or frontier.bound[nodes[k]] >= min(threshold, self.threshold):
+                    start = next(starts, len(nodes))
+                if start >= len(nodes) or frontier.bound[nodes[start]] >= min(threshold, self.threshold):
                     return
-                walk.stand(int(frontier.level[nodes[k]]), frontier.picks[nodes[k]].astype(np.int64))
+                walk.take(frontier, nodes[start : start + share])
                 status = self._below(walk, threshold, limit)
+                open_[start : start + (share if status is Status.OPTIMAL else walk.done)] = False
                 if status is not Status.OPTIMAL:
                     ended.append(status)
-                    return
-                proven[k] = True
 
         if self.threads == 1:
             work()
@@ -252,6 +248,6 @@ class Search:
                     future.result()
         if not ended:
             return Status.OPTIMAL
-        least = float(frontier.bound[nodes[~proven]].min()) if not proven.all() else math.inf
+        least = float(frontier.bound[nodes[open_]].min()) if open_.any() else math.inf
         self.lower = max(self.lower, min(least, threshold, self.threshold))
         return ended[0]

@@ -1,19 +1,22 @@
-"""A depth-first search below one node that can be stopped and run on: the state of the compiled kernels."""
+"""Depth-first searches that can be stopped and run on: the state of the compiled kernels."""
 
 from __future__ import annotations
 
+from typing import Any
+
+import numba
 import numpy as np
 from pvq.bounds.gram import IntArray
 
 from .even import search_even
-from .frontier import centres_of
+from .frontier import Frontier, centres_of
 from .restated import Restated
 from .uneven import move, nearest, search_uneven, use
 from .vectors import aligned
 
 
 class Walk:
-    """One depth-first search of a row; several may search different subtrees of it at the same time."""
+    """A depth-first search of a row below a list of nodes; several may share the nodes of a tree."""
 
     def __init__(self, row: Restated, shrink: float) -> None:
         n = len(row.weight)
@@ -22,52 +25,112 @@ class Walk:
         """Values of the best leaf found here."""
         self.bounds = np.array([np.inf, np.inf])
         """[error of the best leaf, threshold]."""
-        self._where = np.zeros(4, np.int64)
-        self._index = np.zeros((2, n), np.int64)
-        self._partial, self._zigzag = np.zeros(n + 1), np.zeros((2, n + 1), np.int64)
+        self._where, self._at = np.zeros(4, np.int64), np.zeros(1, np.int64)
+        self._frontier, self._nodes = Frontier(n, 1), np.zeros(1, np.int64)
+        partial, zigzag, index = np.zeros(n + 1), np.zeros((2, n + 1), np.int64), np.zeros((2, n), np.int64)
+        self._state: tuple[Any, ...]
+        if row.top > 0:
+            slot, later = np.zeros(n + 1, np.int64), np.full((2, n + 1), np.inf)
+            self._state = aligned(n + 1, 2, row.width), partial, zigzag, slot, later, index
+        else:
+            self._state = aligned(n + 1, row.width), partial, zigzag, index[0]
         self._pattern, self._spare = row.own_pattern(), row.spare()
-        if row.top > 0:
-            self._centres = aligned(n + 1, 2, row.width)
-            self._slot, self._later = np.zeros(n + 1, np.int64), np.full((2, n + 1), np.inf)
-        else:
-            self._centres = aligned(n + 1, 1, row.width)
 
-    def stand(self, level: int, picks: IntArray) -> None:
-        """Stand at a node: `level` undecided positions, the values of the others in picks[level:]."""
-        row, top = self.row, level - 1
-        self._where[:2] = level
-        self._where[3] = 0
-        centres = self._centres[level, 0]
-        self._partial[level] = centres_of(level, picks, row.weight, row.factors, row.grid, centres)
-        self._index[0, level:] = picks[level:]
-        g = row.group[top]
-        near = nearest(row.values[g], row.grid[1][g], centres[top])
-        self._zigzag[:, level] = near, near + 1
-        if row.top > 0:
-            self._slot[level], self._later[1, level] = 0, np.inf
-        else:
-            use(level, self._index[0], row.grid, self._pattern)
+    def take(self, frontier: Frontier, nodes: IntArray) -> None:
+        """Search below these nodes of a frontier, in turn; their bounds must not fall."""
+        self._frontier, self._nodes = frontier, nodes
+        self._at[0], self._where[3] = -1, 1
+
+    def take_root(self) -> None:
+        """Search everything."""
+        root = Frontier(len(self.row.weight), 1)
+        root.put_root(0.0)
+        self.take(root, np.zeros(1, np.int64))
 
     def run(self, budget: int, upper: float, threshold: float) -> bool:
-        """Search on for a number of nodes, pruning at the threshold; True if the subtree is done.
+        """Search on for a number of nodes, pruning at the threshold; True if all of the list is done.
 
         A leaf below the threshold is left in `picks`, its error in `bounds[0]`, which is `upper` otherwise.
         """
         self.bounds[:] = upper, threshold
-        row, where = self.row, self._where
+        row, frontier = self.row, self._frontier
+        trees = self._at, self._nodes, frontier.bound, frontier.level, frontier.picks
+        shared = self._where, self.bounds, self._state, self.picks, row.weight, row.factors, row.grid
         if row.top > 0:
-            state = self._centres, self._partial, self._zigzag, self._slot, self._later, self._index
-            search_even(budget, where, self.bounds, state, self.picks, row.factors, row.top, self.shrink)
-        else:
-            uneven = self._centres[:, 0], self._partial, self._zigzag, self._index[0]
-            more = row.grid, self._pattern, self._spare, self.shrink
-            search_uneven(budget, where, self.bounds, uneven, self.picks, row.factors, *more)
-        return bool(where[3])
+            return bool(_sweep_even(budget, trees, *shared, row.top, self.shrink))
+        return bool(_sweep_uneven(budget, trees, *shared, self._pattern, self._spare, self.shrink))
 
     @property
     def nodes(self) -> int:
         """Nodes visited so far."""
         return int(self._where[2])
+
+    @property
+    def done(self) -> int:
+        """How many of the list are done."""
+        return int(self._at[0]) + int(self._where[3])
+
+
+@numba.njit(cache=True, nogil=True)
+def _next(trees, where, bounds):  # type: ignore[no-untyped-def]
+    """Move to the next node of the list; -1 if there is none below the threshold."""
+    at, nodes, bound, level, _ = trees
+    if at[0] + 1 >= len(nodes) or bound[nodes[at[0] + 1]] >= bounds[1]:
+        return -1
+    at[0] += 1
+    node = nodes[at[0]]
+    where[0], where[1], where[3] = level[node], level[node], 0
+    return node
+
+
+@numba.njit(cache=True, nogil=True)
+def _sweep_even(budget, trees, where, bounds, state, best, weight, plan, grid, top, shrink):  # type: ignore[no-untyped-def]
+    """`search_even` below each node of a list."""
+    centres, partial, zigzag, slot, later, index = state
+    picks = trees[4]
+    end = where[2] + budget
+    while where[2] < end:
+        if where[3]:
+            node = _next(trees, where, bounds)
+            if node < 0:
+                return True
+            m = where[0]
+            partial[m] = centres_of(m, picks[node], weight, plan, grid, centres[m, 0])
+            for i in range(m, len(weight)):
+                index[0, i] = picks[node, i]
+            near = min(max(np.rint(centres[m, 0, m - 1]), 0.0), top)
+            zigzag[0, m] = int(near)
+            zigzag[1, m] = int(near) + 1
+            slot[m] = 0
+            later[1, m] = np.inf
+        search_even(end - where[2], where, bounds, state, best, plan, top, shrink)
+    return False
+
+
+@numba.njit(cache=True, nogil=True)
+def _sweep_uneven(  # type: ignore[no-untyped-def]
+    budget, trees, where, bounds, state, best, weight, plan, grid, pattern, spare, shrink
+):
+    """`search_uneven` below each node of a list."""
+    centres, partial, zigzag, index = state
+    values, count, group, _ = grid
+    picks = trees[4]
+    end = where[2] + budget
+    while where[2] < end:
+        if where[3]:
+            node = _next(trees, where, bounds)
+            if node < 0:
+                return True
+            m = where[0]
+            partial[m] = centres_of(m, picks[node], weight, plan, grid, centres[m])
+            for i in range(m, len(weight)):
+                index[i] = picks[node, i]
+            use(m, index, grid, pattern)
+            g = group[m - 1]
+            near = nearest(values[g], count[g], centres[m, m - 1])
+            zigzag[0, m], zigzag[1, m] = near, near + 1
+        search_uneven(end - where[2], where, bounds, state, best, plan, grid, pattern, spare, shrink)
+    return False
 
 
 def root_bound(row: Restated) -> float:
