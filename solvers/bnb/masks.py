@@ -14,8 +14,9 @@ from pvq.bounds.sparsity import Sparsity
 from ..base import Clock, Options
 from ..empirical.swaps import greedy_mask, polish_mask, unit_lists
 from ..result import Outcome, Status
+from .node import Incumbent, Row
 from .pool import FREE, bytes_per_node, grown, new_pool, push
-from .tree import Incumbent, Row, advance
+from .tree import advance
 
 CHUNK_SECONDS = 0.03
 """Work between two looks at the clock: short for Ctrl-C, long against the cost of a call."""
@@ -85,6 +86,7 @@ def solve_masks(problem: Problem, options: Options, start: FloatArray | None) ->
     pool = new_pool(1024, sparsity.units, problem.n)
     slot = push(pool, 0.0)
     pool.state[slot], pool.d[slot], pool.x[slot] = FREE, layer.d, w
+    pool.e[slot], pool.partner[slot] = 0.0, -1
     floor = GAP_FLOOR * problem.reference / unit_of_error
     limit = MEMORY // bytes_per_node(sparsity.units, problem.n)
     status, budget, done = Status.OPTIMAL, 1, False

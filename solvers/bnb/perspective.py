@@ -1,4 +1,4 @@
-"""The perspective relaxation of a node: minimise c - 2b'x + x'Qx + sum_g (k-support norm of sqrt(d) x)^2.
+"""The perspective relaxation with diagonal D: minimise c - 2b'x + x'Qx + sum_g (k-support norm of sqrt(d) x)^2.
 
 A node's free inputs have the error c - 2b'x + x'(Q + D)x. With z_u in [0, 1] for every unit u, d_i x_i^2 may be
 replaced by d_i x_i^2 / z_u (perspective; Frangioni & Gentile 2006, Guenluek & Linderoth 2010). Minimising over z
@@ -99,17 +99,13 @@ def relax(
     precision: float,
     x: FloatArray,
     z: FloatArray,
-    r: FloatArray,
     saving: FloatArray,
     work: FloatArray,
 ) -> float:
-    """Solve the relaxation for fixed D and return the best lower bound; x, z, r and saving are of that iterate.
+    """Solve the relaxation for fixed D and return the best lower bound; x, z and saving are of that iterate.
 
-    For units of one input the norm is piecewise quadratic: on the active set with signs, saturated set O and
-    fractional set F, it is sum_O d x^2 + sum_g (sum_F sqrt(d)|x|)^2 / (k_g - |O_g|), so that a Newton step is one
-    Cholesky solve (semismooth Newton; the multiplier of the budget is eliminated). Fractional inputs stop at 0
-    instead of changing sign; a step that raises the objective is shortened, and if that does not help replaced by
-    one of IRLS, x = (Q + D / z)^-1 b, which never raises it. Blocks use IRLS alone.
+    IRLS, x = (Q + D / z)^-1 b with z from water-filling, never raises the objective. Units of one input have the
+    faster `relax_pairs`.
 
     Parameters
     ----------
@@ -120,23 +116,16 @@ def relax(
     iterations : largest number of points evaluated.
     target : stop as soon as the bound reaches it.
     precision : stop when objective - bound is below it.
-    x : (m,) start, then the best iterate.   z, saving : (units,) out.   r : (m,) b - Qx, out.
+    x : (m,) start, then the best iterate.   z, saving : (units,) out.
     work : (m, m) working space.
     """
-    singles = units == m
     groups = len(keep)
     y, zt = np.empty(units), np.empty(units)
     st = np.empty(groups)
     xt, rt, savet = x[:m].copy(), np.empty(m), np.empty(units)
-    active = np.empty(m, np.int64)
-    sign = np.zeros(m)
-    rhs, slope = np.empty(m), np.empty(m)
+    active, rhs = np.empty(m, np.int64), np.empty(m)
     last, first = np.empty(groups), np.empty(groups)
     best, lowest = -np.inf, np.inf
-    newton = singles
-    budget = np.empty(groups)
-    xn, step = xt.copy(), 1.0
-    xs = xt.copy()  # iterate of the lowest objective, from where IRLS goes on
     for iteration in range(iterations + 1):
         # objective and bound at xt
         quadratic, linear, size, lost = 0.0, 0.0, 0.0, 0.0
@@ -173,100 +162,35 @@ def relax(
         bound -= lost + ROUNDING * (abs(c) + size * size)
         if not np.isfinite(bound):
             bound = -np.inf
-        if bound > best:
-            best = bound
+        if bound > best or iteration == 0:
+            best = max(best, bound)
             x[:m] = xt
             z[:units] = zt
-            r[:m] = rt
             saving[:units] = savet
-        if objective < lowest:
-            lowest = objective
-            xs[:] = xt
-        elif newton and step > 0.1:
-            step *= 0.4
-            for i in range(m):
-                xt[i] = xs[i] + step * (xn[i] - xs[i])
-                if sign[i] * xt[i] < 0.0:
-                    xt[i] = 0.0
-            continue
-        else:
-            # no progress along Newton's direction: one step of IRLS from the best point, then again
-            if not newton:
-                break
-            newton = False
-            xt[:] = xs
-            for u in range(units):
-                y[u] = 0.0
-            for i in range(m):
-                y[unit[i]] += d[i] * xt[i] * xt[i]
-            for u in range(units):
-                y[u] = np.sqrt(y[u])
-            water_fill(y, units, group, keep, zt, st)
+        if not objective < lowest:
+            break
+        lowest = objective
         if best >= target or lowest - best <= precision or iteration == iterations:
             break
-        # the next system
         count = 0
-        step = 1.0
-        for g in range(groups):
-            budget[g] = keep[g]
-        if newton:
-            for i in range(m):
-                u = unit[i]
-                s = st[group[u]]
-                if xt[i] != 0.0:
-                    sign[i] = 1.0 if xt[i] > 0.0 else -1.0
-                elif rt[i] * rt[i] > s * s * d[i]:
-                    sign[i] = 1.0 if rt[i] > 0.0 else -1.0
-                else:
-                    sign[i] = 0.0
-                    continue
-                if zt[u] >= 1.0:
-                    budget[group[u]] -= 1.0
+        for i in range(m):
+            u = unit[i]
+            if zt[u] == 0.0 and savet[u] > st[group[u]] ** 2:
+                zt[u] = 0.05  # an idle unit that would save more than the price of its budget comes back
+            if zt[u] > 1e-9:
                 active[count] = i
                 count += 1
-        else:
-            for i in range(m):
-                u = unit[i]
-                if zt[u] == 0.0 and savet[u] > st[group[u]] ** 2:
-                    zt[u] = 0.05  # an idle unit that would save more than the price of its budget comes back
-                if zt[u] > 1e-9:
-                    active[count] = i
-                    count += 1
         for a in range(count):
             i = active[a]
             for t in range(a, count):
                 work[a, t] = q[i, active[t]]
             rhs[a] = b[i]
-            u = unit[i]
-            if newton:
-                g = group[u]
-                if zt[u] >= 1.0 or budget[g] < 0.5:
-                    work[a, a] += d[i]
-                    slope[a] = 0.0
-                else:
-                    slope[a] = np.sqrt(d[i] / budget[g]) * sign[i]
-            else:
-                work[a, a] += d[i] / zt[u]
-        if newton:
-            for a in range(count):
-                if slope[a] != 0.0:
-                    g = group[unit[active[a]]]
-                    for t in range(a, count):
-                        if slope[t] != 0.0 and group[unit[active[t]]] == g:
-                            work[a, t] += slope[a] * slope[t]
-        for a in range(count):
+            work[a, a] += d[i] / zt[unit[i]]
             work[a, a] *= 1.0 + 1e-14  # keeps the factorisation alive where Q is singular; any x is allowed
         if not factor(work, count):
             break
         solve(work, count, rhs)
-        for i in range(m):
-            xn[i] = 0.0
+        xt[:] = 0.0
         for a in range(count):
-            i = active[a]
-            xn[i] = rhs[a]
-            if not newton or slope[a] == 0.0:
-                sign[i] = 0.0  # smooth there: it may change its sign
-        for i in range(m):
-            xt[i] = xn[i] if sign[i] * xn[i] >= 0.0 else 0.0
-        newton = singles
+            xt[active[a]] = rhs[a]
     return best

@@ -20,6 +20,10 @@ class Pool(NamedTuple):
     """(capacity, units) int8 FREE, KEPT or PRUNED."""
     d: np.ndarray
     """(capacity, n) float32 diagonal; it is shrunk by more than its rounding when it is used."""
+    e: np.ndarray
+    """(capacity, n) float32 entry of D between an input and its partner."""
+    partner: np.ndarray
+    """(capacity, n) int16 the input it shares a 2 x 2 block with, -1 for none."""
     x: np.ndarray
     """(capacity, n) float32 relaxation solution, a hint only."""
     heap: IntArray
@@ -35,6 +39,8 @@ def new_pool(capacity: int, units: int, n: int) -> Pool:
         np.empty((capacity, units), np.int8),
         np.empty((capacity, n), np.float32),
         np.empty((capacity, n), np.float32),
+        np.empty((capacity, n), np.int16),
+        np.empty((capacity, n), np.float32),
         np.empty(capacity, np.int64),
         np.arange(capacity - 1, -1, -1, dtype=np.int64),
         np.array([0, capacity], dtype=np.int64),
@@ -45,7 +51,7 @@ def grown(pool: Pool) -> Pool:
     """The same open nodes with twice the room."""
     old = len(pool.key)
     larger = new_pool(2 * old, pool.state.shape[1], pool.d.shape[1])
-    for name in ("key", "state", "d", "x", "heap"):
+    for name in ("key", "state", "d", "e", "partner", "x", "heap"):
         getattr(larger, name)[:old] = getattr(pool, name)
     spare = int(pool.size[1])
     larger.free[:old] = np.arange(2 * old - 1, old - 1, -1)
@@ -56,7 +62,7 @@ def grown(pool: Pool) -> Pool:
 
 def bytes_per_node(units: int, n: int) -> int:
     """Memory of one record."""
-    return 24 + units + 8 * n
+    return 24 + units + 14 * n
 
 
 @njit(cache=True, nogil=True)

@@ -1,0 +1,130 @@
+"""A node of the pruning search: its free inputs, and what is left of the row when the kept ones are eliminated."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from pvq.bounds.cholesky import UNIT_ROUNDOFF, _subtract, factor
+from pvq.bounds.gram import BoolArray, FloatArray, IntArray
+
+from .pool import FREE, KEPT, PRUNED
+
+SLACK = 1e-13
+"""Where A - D itself cannot be factorised, A - D + SLACK diag(H) is: Gram matrices that are singular to working
+precision pass no stricter test. The bound then gives up SLACK sum h_ii (x_i - v_i)^2."""
+
+LEAST_D = 1e-14
+"""Least d_i relative to h_ii, so that r_i^2 / d_i is finite; part of the D that is tested."""
+
+
+class Row(NamedTuple):
+    """A row in the scale of its Gram matrix (mean diagonal 1, largest weight 1)."""
+
+    h: FloatArray
+    b: FloatArray
+    """(n,) Hw."""
+    c: float
+    """w'Hw."""
+    unit: IntArray
+    start: IntArray
+    inputs: IntArray
+    group: IntArray
+    keep: IntArray
+
+
+class Incumbent(NamedTuple):
+    """What the search knows so far, changed in place."""
+
+    kept: BoolArray
+    """(units,) best mask."""
+    value: FloatArray
+    """(2,) upper bound; least bound of all discarded subtrees."""
+    nodes: IntArray
+    """(1,) nodes processed."""
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def settle(row: Row, state: np.ndarray, room: IntArray) -> int:
+    """Prune what no budget is left for, keep what all fits; room[g] = budget left. Returns the free units left."""
+    groups = len(row.keep)
+    free = np.zeros(groups, np.int64)
+    for g in range(groups):
+        room[g] = row.keep[g]
+    for u in range(len(state)):
+        if state[u] == KEPT:
+            room[row.group[u]] -= 1
+        elif state[u] == FREE:
+            free[row.group[u]] += 1
+    count = 0
+    for u in range(len(state)):
+        if state[u] == FREE:
+            g = row.group[u]
+            if room[g] <= 0:
+                state[u] = PRUNED
+            elif free[g] <= room[g]:
+                state[u] = KEPT
+            else:
+                count += 1
+    return count
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def eliminate(
+    row: Row, state: np.ndarray, ids: IntArray, m: int, t: FloatArray, a: FloatArray, b: FloatArray
+) -> float:
+    """A, b of the free inputs ids[:m] after eliminating the kept ones: R'R of their block, then the rest.
+
+    Returns c. A pivot lost to rounding is replaced by the least one that
+    rounding can produce, which makes the elimination take away too much rather than too little.
+    """
+    n = len(row.b)
+    order = np.empty(n, np.int64)
+    p = 0
+    for i in range(n):
+        if state[row.unit[i]] == KEPT:
+            order[p] = i
+            p += 1
+    order[p : p + m] = ids[:m]
+    size = p + m
+    for s in range(size):
+        i = order[s]
+        for v in range(s, size):
+            t[s, v] = row.h[i, order[v]]
+        t[s, size] = row.b[i]
+    c = row.c
+    for s in range(p):
+        _subtract(t, s, s, t[s], s, size + 1)
+        i = order[s]
+        pivot = max(t[s, s], UNIT_ROUNDOFF * row.h[i, i])
+        scale = 1.0 / np.sqrt(pivot)
+        for v in range(s, size + 1):
+            t[s, v] *= scale
+        c -= t[s, size] * t[s, size]
+    for s in range(m):
+        _subtract(t, p + s, p, t[p + s], p + s, size + 1)
+        for v in range(s, m):
+            a[s, v] = t[p + s, p + v]
+            a[v, s] = t[p + s, p + v]
+        b[s] = t[p + s, size]
+    return c
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def positive(
+    a: FloatArray, d: FloatArray, e: FloatArray, variance: FloatArray, m: int, out: FloatArray, loss: FloatArray
+) -> bool:
+    """Factorise A - D (loss 0), or A - D + diag(loss) with loss = SLACK diag(H), into `out`; False if neither is
+    positive definite. e[s] is the entry of D at (s, s + 1)."""
+    for slack in (0.0, SLACK):
+        for i in range(m):
+            for j in range(i, m):
+                out[i, j] = a[i, j]
+            loss[i] = slack * variance[i]
+            out[i, i] += loss[i] - d[i]
+            if e[i] != 0.0:
+                out[i, i + 1] -= e[i]
+        if factor(out, m):
+            return True
+    return False

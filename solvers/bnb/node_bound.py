@@ -1,0 +1,229 @@
+"""The bound of a node: one sweep of D along its gradient, then the relaxation; per unit what fixing it adds."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from pvq.bounds.cholesky import invert
+from pvq.bounds.diagonal import ascend
+from pvq.bounds.gram import FloatArray, IntArray
+
+from .node import LEAST_D, SLACK, positive
+from .pair_ascent import ascend_pairs, match, spread
+from .pairs import relax_pairs
+from .perspective import largest, relax, water_fill
+from .pieces import prices
+from .savings import CORRELATED, losses
+
+BARRIER = 0.02
+"""Barrier of the node's sweep as a part of the mean of c_i d_i."""
+
+EVEN_WEIGHT = 0.5
+"""Ascent weight of every input, as a part of the mean gradient, on top of its own: the gradient is that of one
+relaxation, and inputs idle in it are fractional in a descendant. 1e-3 in its place needs five times the nodes."""
+
+RELAX_ITERATIONS = 40
+"""Linear systems and line-search points per relaxation; a warm start needs about 5."""
+
+SHRINK = 0.3
+"""D of a node is multiplied by this, up to 20 times, where A - D fails the test for rounding."""
+
+
+class Free(NamedTuple):
+    """The free part of a node: error c - 2b'x + x'Ax, inputs in local numbers 0 ... m - 1, changed in place."""
+
+    a: FloatArray
+    """(m, m)."""
+    b: FloatArray
+    d: FloatArray
+    """(m,) diagonal of D."""
+    e: FloatArray
+    """(m,) D's entry at (i, i + 1) for the first input of a pair, else 0."""
+    x: FloatArray
+    """(m,) relaxation's solution: on entry that of the parent."""
+    variance: FloatArray
+    """(m,) their diagonal of H."""
+    unit: IntArray
+    """(m,) local unit of each input."""
+    group: IntArray
+    """(units,) local group of each unit."""
+    keep: IntArray
+    """(groups,) budgets."""
+    partner: IntArray
+    """(m,) input it is to be paired with below this node, -1 for none."""
+    z: FloatArray
+    """(units,) share of each unit that the relaxation keeps."""
+    saving: FloatArray
+    """(units,) what keeping it alone saves."""
+    inside: FloatArray
+    """(units,) by how much the bound rises if it is kept."""
+    outside: FloatArray
+    """(units,) the same if it is pruned."""
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def bound_of(free: Free, c: float, pairs: int, target: float, gap: float, rounds: int) -> float:
+    """Lower bound of a node, -inf if rounding leaves no D below A.
+
+    Parameters
+    ----------
+    free : the node; d, e, x, partner, z, saving, inside and outside are outputs.
+    c : its constant.
+    pairs : inputs 2 p and 2 p + 1 are a pair for p < pairs; 0 for blocks.
+    target : no more than this is needed.
+    gap : upper bound minus what is known; a thousandth of it is not worth an iteration.
+    rounds : alternations of D and x: 1 but at the root.
+    """
+    m, units = len(free.b), len(free.group)
+    work, loss = np.empty((m, m)), np.empty(m)
+    inside = positive(free.a, free.d, free.e, free.variance, m, work, loss)
+    for _ in range(20):
+        if inside:
+            break
+        for s in range(m):
+            free.d[s] = max(SHRINK * free.d[s], LEAST_D * free.variance[s])
+            free.e[s] *= SHRINK
+        inside = positive(free.a, free.d, free.e, free.variance, m, work, loss)
+    free.inside[:] = 0.0
+    free.outside[:] = 0.0
+    if not inside:
+        free.x[:] = 0.0
+        free.z[:] = 0.0
+        free.saving[:] = 0.0
+        for s in range(m):
+            free.saving[free.unit[s]] += free.b[s] ** 2 / max(free.a[s, s], SLACK * free.variance[s])
+        return -np.inf
+    if units == m:
+        return _by_pairs(free, c, pairs, target, gap, rounds, work, loss)
+    return _by_blocks(free, c, target, gap, rounds, work, loss)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _by_pairs(
+    free: Free,
+    c: float,
+    pairs: int,
+    target: float,
+    gap: float,
+    rounds: int,
+    work: FloatArray,
+    loss: FloatArray,
+) -> float:
+    a, b, d, e, x, group, keep = free.a, free.b, free.d, free.e, free.x, free.group, free.keep
+    m, groups = len(b), len(keep)
+    q, p, lower = np.empty((m, m)), np.empty((m, m)), np.empty((m, m))
+    theta, left = np.zeros(groups), np.empty(groups)
+    pieces, shares = np.zeros((m, 3)), np.zeros((m, 2))
+    weights, cross, least = np.empty(m), np.zeros(m), np.empty(m)
+    own, both, increments = np.empty(m), np.zeros(m), np.empty(m)
+    for s in range(m):
+        least[s] = LEAST_D * free.variance[s]
+    bound, finished = -np.inf, rounds == 1
+    for turn in range(rounds + 1):
+        invert(work, m, lower, p)
+        if finished:
+            match(p, 2 * pairs, group, free.partner)
+            if rounds > 1:
+                break
+        theta[:] = 0.0
+        for s in range(m):
+            theta[group[s]] += np.sqrt(d[s]) * abs(x[s])
+        prices(x, d, e, pairs, group, keep, theta, left, pieces, shares)
+        spread(x, d, e, m, pairs, group, theta, pieces, shares, weights, cross)
+        mean = weights.sum() / m
+        if mean > 0.0:
+            worth = 0.0
+            for s in range(m):
+                weights[s] += EVEN_WEIGHT * mean
+                worth += (weights[s] * d[s] + 2.0 * cross[s] * e[s]) / m
+            before_d, before_e = d.copy(), e.copy()
+            ascend_pairs(p, d, e, m, pairs, weights, cross, BARRIER * worth, least)
+            if not positive(a, d, e, free.variance, m, work, loss):
+                d[:] = before_d
+                e[:] = before_e
+                positive(a, d, e, free.variance, m, work, loss)
+        q[:] = a
+        for s in range(m):
+            q[s, s] -= d[s]
+            if e[s] != 0.0:
+                q[s, s + 1] -= e[s]
+                q[s + 1, s] -= e[s]
+        now = relax_pairs(
+            m, pairs, q, d, e, b, c, loss, group, keep, RELAX_ITERATIONS, target, 1e-3 * gap,
+            x, shares, own, both, increments, lower,
+        )  # fmt: skip
+        finished = turn == rounds - 1 or (turn > 2 and now < bound + 1e-3 * gap)
+        bound = now
+        if bound >= target or rounds == 1:
+            break
+    free.z[:] = shares[:, 0]
+    free.saving[:] = own
+    last, first = np.empty(groups), np.empty(groups)
+    largest(increments, m, group, keep, last, first)
+    if bound > -np.inf:
+        losses(m, pairs, own, both, group, last, first, free.inside, free.outside)
+    return bound
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _by_blocks(
+    free: Free, c: float, target: float, gap: float, rounds: int, work: FloatArray, loss: FloatArray
+) -> float:
+    a, b, d, x, z = free.a, free.b, free.d, free.x, free.z
+    m, units, groups = len(b), len(free.group), len(free.keep)
+    q, p, lower = np.empty((m, m)), np.empty((m, m)), np.empty((m, m))
+    y, price, weights = np.empty(units), np.empty(groups), np.empty(m)
+    bound = -np.inf
+    for turn in range(rounds):
+        invert(work, m, lower, p)
+        y[:] = 0.0
+        for s in range(m):
+            y[free.unit[s]] += d[s] * x[s] * x[s]
+        y[:] = np.sqrt(y)
+        water_fill(y, units, free.group, free.keep, z, price)
+        mean, worth = 0.0, 0.0
+        for s in range(m):
+            share = z[free.unit[s]]
+            weights[s] = x[s] * x[s] * (1.0 / share - 1.0) if share > 1e-9 else 0.0
+            mean += weights[s] / m
+        if mean > 0.0:
+            for s in range(m):
+                weights[s] += EVEN_WEIGHT * mean
+                worth += weights[s] * d[s] / m
+            before = d.copy()
+            ascend(p, d, weights, BARRIER * worth, 0.0)
+            for s in range(m):
+                d[s] = max(d[s], LEAST_D * free.variance[s])
+            if not positive(a, d, free.e, free.variance, m, work, loss):
+                d[:] = before
+                positive(a, d, free.e, free.variance, m, work, loss)
+        q[:] = a
+        for s in range(m):
+            q[s, s] -= d[s]
+        now = relax(
+            m, q, d, b, c, loss, free.unit, units, free.group, free.keep, RELAX_ITERATIONS, target, 1e-3 * gap,
+            x, z, free.saving, lower,
+        )  # fmt: skip
+        enough = turn > 2 and now < bound + 1e-3 * gap
+        bound = now
+        if bound >= target or enough:
+            break
+    last, first = np.empty(groups), np.empty(groups)
+    largest(free.saving, units, free.group, free.keep, last, first)
+    if bound > -np.inf:
+        for u in range(units):
+            g = free.group[u]
+            free.inside[u] = max(0.0, last[g] - free.saving[u])
+            free.outside[u] = max(0.0, free.saving[u] - first[g])
+    return bound
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def correlated(d: FloatArray, e: FloatArray, pairs: int) -> None:
+    """Shrink e where a block has become nearly singular by rounding or a floor of d."""
+    for i in range(0, 2 * pairs, 2):
+        most = CORRELATED * d[i] * d[i + 1]
+        if e[i] * e[i] > most:
+            e[i] *= np.sqrt(most / (e[i] * e[i])) * (1.0 - 1e-12)

@@ -1,0 +1,62 @@
+"""Upper bounds inside the pruning search: masks from rounded relaxations, polished by swaps."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+from pvq.bounds.cholesky import factor, solve
+from pvq.bounds.gram import BoolArray, IntArray
+
+from ..empirical.swaps import one_swaps, tableau
+from .node import Incumbent, Row
+from .node_bound import Free
+from .pool import KEPT
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def offer(row: Row, best: Incumbent, kept: BoolArray, polish: bool) -> None:
+    """Take a mask as the incumbent if it is better, after swaps if asked for."""
+    t = tableau(row.h, row.b, row.c)
+    one_swaps(t, row.start, row.inputs, row.group, row.keep, kept, 200 if polish else 0)
+    value = max(0.0, t[len(row.b), len(row.b)])
+    if value < best.value[0]:
+        best.value[0] = value
+        best.kept[:] = kept
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def round_up(
+    row: Row, best: Incumbent, state: np.ndarray, free: Free, c: float, names: IntArray, polish: bool
+) -> None:
+    """Keep the units with the largest z (then saving): an upper bound from the relaxation."""
+    m, units = len(free.b), len(free.group)
+    top = free.saving.max() + 1e-300
+    order = np.argsort(-(free.z + 1e-6 * free.saving / top))
+    used = np.zeros(len(free.keep), np.int64)
+    chosen = np.zeros(units, np.bool_)
+    for u in order:
+        if used[free.group[u]] < free.keep[free.group[u]]:
+            used[free.group[u]] += 1
+            chosen[u] = True
+    rhs, active, count = np.empty(m), np.empty(m, np.int64), 0
+    for i in range(m):
+        if chosen[free.unit[i]]:
+            active[count] = i
+            count += 1
+    work = np.empty((count, count))
+    for s in range(count):
+        for v in range(s, count):
+            work[s, v] = free.a[active[s], active[v]]
+        rhs[s] = free.b[active[s]]
+    value = 0.0 if polish else best.value[0]
+    if not polish and factor(work, count):
+        solve(work, count, rhs)
+        value = c
+        for s in range(count):
+            value -= free.b[active[s]] * rhs[s]
+    if polish or value < best.value[0]:
+        kept = state == KEPT
+        for u in range(units):
+            if chosen[u]:
+                kept[names[u]] = True
+        offer(row, best, kept, True)

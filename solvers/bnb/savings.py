@@ -1,0 +1,87 @@
+"""What keeping inputs saves in the bound of a node with 2 x 2 blocks, and what forcing one of them adds."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+from pvq.bounds.gram import FloatArray, IntArray
+
+CORRELATED = 0.64
+"""Largest e^2 / (d_1 d_2) of a pair: near 1 the relaxation is hard to solve, and .999 needs more nodes as well."""
+
+SAVED = 1 + 1e-12
+"""Covers the rounding of a pair's saving r'B^-1 r, whose determinant loses a digit."""
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def savings(
+    m: int,
+    pairs: int,
+    d: FloatArray,
+    e: FloatArray,
+    r: FloatArray,
+    hidden: FloatArray,
+    own: FloatArray,
+    both: FloatArray,
+    increments: FloatArray,
+) -> None:
+    """own[i] = r_i^2 / d_i, both[2 p] = r_p'D_p^-1 r_p, rounded up; increments (m,) of the concave hulls."""
+    for i in range(m):
+        value = abs(r[i]) + hidden[i]
+        own[i] = value * value / d[i]
+        increments[i] = own[i]
+    for i in range(0, 2 * pairs, 2):
+        j = i + 1
+        determinant = d[i] * d[j] - e[i] * e[i]
+        value = (d[j] * r[i] * r[i] - 2.0 * e[i] * r[i] * r[j] + d[i] * r[j] * r[j]) / determinant
+        spread = abs(e[i])
+        unsure = (
+            d[j] * hidden[i] ** 2 + 2.0 * spread * hidden[i] * hidden[j] + d[i] * hidden[j] ** 2
+        ) / determinant
+        value = SAVED * (np.sqrt(max(value, 0.0)) + np.sqrt(unsure)) ** 2
+        alone = max(own[i], own[j])
+        if not value >= alone:
+            value = alone if value < alone else np.inf  # rounding, or not a number
+        both[i] = value
+        increments[i] = max(alone, 0.5 * value)
+        increments[j] = value - increments[i]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def losses(
+    m: int,
+    pairs: int,
+    own: FloatArray,
+    both: FloatArray,
+    group: IntArray,
+    last: FloatArray,
+    first: FloatArray,
+    inside: FloatArray,
+    outside: FloatArray,
+) -> None:
+    """By how much the bound rises if input i must be kept (inside) or pruned (outside), out.
+
+    With any price p of a unit, the savings are at most sum max_S (f_S - |S| p) + k p; the k-th and the (k + 1)-th
+    largest increment are both best prices, and the better of the two is taken.
+    """
+    for i in range(m):
+        inside[i] = 0.0
+        outside[i] = 0.0
+    for turn in range(2):
+        i = 0
+        while i < m:
+            price = last[group[i]] if turn == 0 else first[group[i]]
+            if i < 2 * pairs:
+                j = i + 1
+                one, two, all_ = own[i] - price, own[j] - price, both[i] - 2.0 * price
+                best = max(max(0.0, one), max(two, all_))
+                inside[i] = max(inside[i], best - max(one, all_))
+                inside[j] = max(inside[j], best - max(two, all_))
+                outside[i] = max(outside[i], best - max(0.0, two))
+                outside[j] = max(outside[j], best - max(0.0, one))
+                i += 2
+            else:
+                one = own[i] - price
+                inside[i] = max(inside[i], max(0.0, one) - one)
+                outside[i] = max(outside[i], max(0.0, one))
+                i += 1
