@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # numpy and numba load only when there is something to run, s
     from pvq.benchmarks.session import Session
 
 WHAT, HOW, OUTPUT = "What to run", "How to run it", "Output"
-QUICK, LIBRARY = "quick", "library"
+QUICK, REGRESSION = "quick", "regression"
 
 
 def bench(
@@ -54,6 +54,14 @@ def bench(
     jobs: Annotated[
         int, Option(help="Solves at the same time; they disturb each other's times.", rich_help_panel=HOW)
     ] = 1,
+    check: Annotated[
+        bool,
+        Option(
+            "--check",
+            help="Compare statuses and node counts with the stored reference; exit 1 if worse.",
+            rich_help_panel=WHAT,
+        ),
+    ] = False,
     build: Annotated[
         bool,
         Option(
@@ -62,7 +70,11 @@ def bench(
     ] = False,
     update: Annotated[
         bool,
-        Option("--update", help="Put better verified bounds into the instance library.", rich_help_panel=OUTPUT),
+        Option(
+            "--update",
+            help="Put better verified bounds into the instance library (with --check: renew the reference).",
+            rich_help_panel=OUTPUT,
+        ),
     ] = False,
     resume: Annotated[
         bool, Option("--resume", help="Take over what the --json file already has.", rich_help_panel=HOW)
@@ -106,6 +118,8 @@ def bench(
         _build(library, folders)
         return
     names = [*(lists or []), *([QUICK] if quick else [])]
+    if check:
+        names = [REGRESSION]
     if not names:
         raise ProblemError("say what to run: --quick, or a case list (pvq bench --list)")
     if jobs < 1:
@@ -159,10 +173,28 @@ def bench(
         gap_figure(gap_plot, session)
     scores_table([one.about for one in read], session)
     print_targets([target for one in read for target in one.targets], session)
-    if update:
-        _update(library, session)
     if stop.is_set():
         raise typer.Exit(130)
+    if check:
+        _check(session, update)
+    elif update:
+        _update(library, session)
+
+
+def _check(session: Session, update: bool) -> None:
+    from pvq.benchmarks.regression import FILE, compare, load, measured
+
+    from .output import write_json
+
+    now = measured(session.tasks, session.runs)
+    if update:
+        write_json(str(FILE), now)
+        print(f"{FILE}: reference of {len(now['cases'])} cases")
+        return
+    lines, good = compare(load(), now)
+    print("\n".join(lines))
+    if not good:
+        raise typer.Exit(1)
 
 
 def _build(path: Path | None, folders: tuple[Path, ...]) -> None:
