@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -141,7 +142,8 @@ def bound(
     prepare(problem, (engine, *methods))
     prepared = time.perf_counter() - begin
     with stop_on_interrupt() as stop:
-        options = Options(time_limit=time_limit or None, gap=gap, seed=seed, stop=stop)
+        threads = max(1, (os.cpu_count() or 1) // jobs)
+        options = Options(time_limit=time_limit or None, gap=gap, threads=threads, seed=seed, stop=stop)
         with row_progress(len(problem), quiet) as advance:
             result = solve_layer(problem, engine, options, methods, jobs, advance)
     document = result_document(

@@ -16,6 +16,7 @@ from pvq.bounds.verify_enumeration import node_limit
 
 from ..base import Clock, Options, fallback_point
 from ..empirical.local_search import polish_grid
+from ..exact import exact_error, rounded_up
 from ..result import Outcome, Status
 from .frontier import Frontier, grow
 from .lattice import Lattice, LatticeWalk, row_lattice
@@ -57,7 +58,8 @@ def solve_grid(problem: Problem, options: Options, start: FloatArray | None) -> 
     at rising thresholds, see `Search.passes`.
 
     Nodes are cut at (1 - gap / 2) upper, and the result is lowered by `eta`, the rounding slack; see
-    `Restated.slack`.
+    `Restated.slack`. So no grid point of the stored H is better than x by more than gap / 2 of its error plus eta.
+    `upper_exact` is e(x) in rational arithmetic, rounded up once.
     """
     clock = Clock(options)
     points = [fallback_point(problem)] + ([start] if start is not None and problem.is_feasible(start) else [])
@@ -77,7 +79,8 @@ def solve_grid(problem: Problem, options: Options, start: FloatArray | None) -> 
     # else a verifier, which knows no reduced basis, would give up, and the bound is numerical
     if search.eta == 0 and search.nodes < node_limit(problem):
         proof = Enumeration(search.row.plan.for_proofs, search.lower)
-    return Outcome(search.x, max(0.0, search.lower - eta), status, search.nodes, {"eta": eta}, proof)
+    info = {"eta": eta, "upper_exact": rounded_up(exact_error(problem, search.x))}
+    return Outcome(search.x, max(0.0, search.lower - eta), status, search.nodes, info, proof)
 
 
 def _restated(problem: Problem, plan: Plan, upper: float, gap: float) -> Restated:
