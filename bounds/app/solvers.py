@@ -31,8 +31,8 @@ def solvers() -> None:
     console.width = max(console.width, WIDTH)
     console.print(table)
     console.print(
-        "Whatever a solver claims is checked: its x must be feasible, its error is recomputed, and a bound above a "
-        "feasible error is refused. Compare their speed: pvq bench --quick.",
+        "Whatever a solver claims is checked: its x must be feasible, its error is recomputed, and a bound above "
+        "a feasible error is refused. Compare their speed: pvq bench --quick.",
         highlight=False,
         soft_wrap=True,
     )
