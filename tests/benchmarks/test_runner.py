@@ -1,11 +1,14 @@
 """Solvers that crash, hang, eat memory or lie: the others go on, and the outcome says what happened."""
 
+import json
 import os
+import signal
 import threading
 
 import pytest
 from pvq.benchmarks import runner
 from pvq.benchmarks.cases import read_list
+from pvq.benchmarks.library import load
 from pvq.benchmarks.session import Session
 
 CASE = {
@@ -73,7 +76,7 @@ def test_a_solver_that_eats_memory_is_ended_and_the_next_row_goes_on(plugins, ca
 
 
 def test_errors_are_recomputed_and_agree_between_engines(case_list):
-    made = session(case_list, ["bnb", "brute"], jobs=2, repetitions=2)
+    made = session(case_list, ["bnb", "brute"], jobs=2, repetitions=2, time_limit=300)
     assert {run.outcome for run in made.runs} == {"optimal"}
     assert len(made.runs) == 4
     for run in made.runs:
@@ -121,3 +124,28 @@ def test_hash_that_does_not_match_is_an_outcome(case_list):
     made.run(threading.Event())
     assert [run.outcome for run in made.runs] == ["instance"]
     assert "its hash is not the library's" in made.runs[0].why
+
+
+def test_ctrl_c_prints_what_is_there_and_is_exit_130(plugins, case_list, cli, tmp_path):
+    file, record = case_list([{**CASE, "solvers": ["brute", "hangs"], "time_limit": 100}]), tmp_path / "run.json"
+    timer = threading.Timer(6.0, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    ended = cli("bench", file, "--quiet", "--json", record)
+    timer.cancel()
+    assert ended.code == 130
+    assert "1 of 1" in ended.out
+    assert [result["solver"] for result in json.loads(record.read_text())["results"]] == ["brute"]
+
+
+def test_a_library_whose_hash_does_not_match_is_said_and_the_others_go_on(cli, tmp_path):
+    manifest = load()
+    two = [words for words in manifest["instances"] if words["name"] in ("b9-16-q2-r0", "b9-16-q3-r0")]
+    two[0] = {**two[0], "sha256": "0" * 64}
+    file = tmp_path / "library.json"
+    file.write_text(json.dumps({**manifest, "instances": two}))
+    before = file.read_bytes()
+    ended = cli("bench", "library", "--library", file, "--solver", "bnb", "--quiet", "--update")
+    assert ended.code == 0, ended.err
+    assert "1 of 2" in ended.out
+    assert "its hash is not the library's" in ended.out
+    assert json.loads(before)["instances"][0] == json.loads(file.read_text())["instances"][0]
