@@ -7,7 +7,7 @@ import math
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -99,14 +99,19 @@ class Solver(ABC):
     """Licence in words, with its size limits."""
     bound_kind: ClassVar[BoundKind] = BoundKind.NUMERICAL
 
-    def prepare(self, problem: Problem) -> None:
-        """Do what rows of this kind share (compile, factor H), so that it is not counted as one row's time."""
-        reduced = presolve(problem).problem
-        if reduced is not None and self.is_available() and self.why_unsupported(problem) is None:
-            self._prepare(reduced)
+    def prepare(self, *problems: Problem) -> None:
+        """Do what rows of one Gram matrix share (compile, factor H), so that it is not counted as one row's time.
 
-    def _prepare(self, problem: Problem) -> None:  # noqa: B027  (most solvers have nothing to prepare)
-        """Layer-wide work for a row without dead inputs; keep it in `problem.gram.memo`."""
+        problems : one row, or several for solvers that fit something to the layer.
+        """
+        if self.is_available() and self.why_unsupported(problems[0]) is None:
+            reduced = [presolve(problem).problem for problem in problems]
+            live = [problem for problem in reduced if problem is not None and trivial(problem) is None]
+            if live:
+                self._prepare(live)
+
+    def _prepare(self, problems: Sequence[Problem]) -> None:  # noqa: B027  (most solvers have nothing to prepare)
+        """Layer-wide work for rows without dead inputs; keep it in `gram.memo`."""
 
     @classmethod
     def is_available(cls) -> bool:

@@ -14,6 +14,9 @@ from pvq.bounds.problem import GAP_FLOOR, Problem
 from .base import Options, Solver, fallback_point
 from .result import BoundKind, Result, Status
 
+PREPARED = 6
+"""Rows of a Gram matrix that solvers see before the first is solved."""
+
 # From the most to the least that can be said of a sum of rows.
 STATUS_ORDER = (
     Status.OPTIMAL,
@@ -100,10 +103,12 @@ def solve_layer(
 
 def prepare(problem: LayerProblem, solvers: Sequence[Solver]) -> None:
     """Compile and do layer-wide work once for every Gram matrix, before any row's clock starts."""
-    _, first = np.unique(problem.gram_of_row, return_index=True)
-    for i in first:
+    for group in np.unique(problem.gram_of_row):
+        of_group = np.flatnonzero(problem.gram_of_row == group)
+        spread = of_group[np.unique(np.linspace(0, len(of_group) - 1, PREPARED).astype(int))]
+        rows = [problem.row(int(i)) for i in spread]
         for solver in solvers:
-            solver.prepare(problem.row(int(i)))
+            solver.prepare(*rows)
 
 
 def run_rows(one: Callable[[int], RowResult], count: int, jobs: int, on_row: OnRow | None) -> list[RowResult]:

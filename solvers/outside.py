@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
@@ -72,9 +72,9 @@ class OutsideSolver(Solver):
             The licence does not allow this size.
         """
 
-    def _prepare(self, problem: Problem) -> None:
+    def _prepare(self, problems: Sequence[Problem]) -> None:
         if self.form is Form.PERSPECTIVE:
-            _diagonal(problem)
+            _diagonal(problems[0])
 
     def _solve(self, problem: Problem, options: Options, start: FloatArray | None) -> Outcome:
         begin = time.perf_counter()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from pvq.bounds.gram import FloatArray
@@ -19,7 +20,8 @@ class BranchAndBound(Solver):
     methods: ClassVar[frozenset[str]] = frozenset({"quant", "prune", "joint"})
     proves = "optimum"
 
-    def _prepare(self, problem: Problem) -> None:
+    def _prepare(self, problems: Sequence[Problem]) -> None:
+        problem = problems[0]
         if problem.grid is None and problem.sparsity is not None and problem.sparsity.update:
             from .masks import prepare_masks
 

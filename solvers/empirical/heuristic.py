@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -30,8 +31,8 @@ class Heuristic(Solver):
     def _solve(self, problem: Problem, options: Options, start: FloatArray | None) -> Outcome:
         return Outcome(self._point(problem, options), 0.0, Status.FEASIBLE_ONLY)
 
-    def _prepare(self, problem: Problem) -> None:
-        self._point(problem, Options())  # compiles the kernels and factors H
+    def _prepare(self, problems: Sequence[Problem]) -> None:
+        self._point(problems[0], Options())  # compiles the kernels and factors H
 
     def layer_points(self, layer: LayerProblem, options: Options) -> FloatArray:
         """(rows, n) the method's answers for all rows of a layer.
