@@ -23,6 +23,10 @@ from .result import BoundKind, Outcome, Result, Status
 ROUNDING = 1e-9
 
 
+WORTH = 0.98
+"""A proof that gives this part of a numerical bound is worth more than the bound; a proof of less is not used."""
+
+
 class SolverUnavailable(RuntimeError):
     """The solver is not installed or its licence is too small; one line that says what to do."""
 
@@ -204,8 +208,8 @@ class Solver(ABC):
             begin = time.perf_counter()
             try:
                 verified = lower_bound(reduced, outcome.proof)
-                # what is proven counts if it says the same: the same status, next to the same bound
-                if upper - verified <= (tolerance if upper - lower <= tolerance else upper - lower * (1 - 1e-6)):
+                # what is proven counts if it says the same: the same status, nearly the same bound
+                if upper - verified <= (tolerance if upper - lower <= tolerance else upper - lower * WORTH):
                     lower, kind, proof = min(max(verified, 0.0), upper), BoundKind.RIGOROUS, outcome.proof
                 else:
                     info["unproven"] = f"the proof gives {verified:.9g} only"

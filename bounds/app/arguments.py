@@ -10,9 +10,6 @@ from pvq.solvers.base import Solver, UnsupportedProblem
 from pvq.solvers.layer import applicable
 from pvq.solvers.registry import get_solver, solver_class, solver_names
 
-AUTO = "bnb"
-"""What `--solver auto` means until there is a choice to make."""
-
 
 def interval(option: str, text: str) -> tuple[int, int]:
     """A:B, half-open."""
@@ -28,11 +25,6 @@ def kept_of(text: str) -> tuple[int, int]:
     if not match:
         raise ProblemError(f"--nm must be N:M as 2:4, not '{text}'")
     return int(match[1]), int(match[2])
-
-
-def solver_by_name(name: str) -> Solver:
-    """The solver of a name; auto is ours."""
-    return get_solver(AUTO if name == "auto" else name)
 
 
 def methods_to_compare(names: str | None, problem: Problem) -> list[Solver]:

@@ -107,8 +107,9 @@ def bound(
     from pvq.layers.format import load_layer
     from pvq.solvers.base import Options
     from pvq.solvers.layer import prepare, solve_layer
+    from pvq.solvers.registry import get_solver
 
-    from .arguments import interval, kept_of, methods_to_compare, solver_by_name
+    from .arguments import interval, kept_of, methods_to_compare
     from .output import check_writable, write_certificate, write_json, write_solution
     from .progress import row_progress
     from .report import environment, result_document
@@ -131,7 +132,7 @@ def bound(
         rows=None if rows is None else interval("--rows", rows),
         inputs=None if inputs is None else interval("--inputs", inputs),
     )
-    engine = solver_by_name(solver)
+    engine = get_solver(solver)
     check_writable(json_)
     check_writable(solution, suffixes=(".npz", ".safetensors"))
     check_writable(certificate, suffixes=(".npz",))

@@ -21,7 +21,7 @@ class Bound(Solver):
 
     name = "bound"
     summary = "our relaxation: a certified interval for rows of any size"
-    methods: ClassVar[frozenset[str]] = frozenset({"prune"})
+    methods: ClassVar[frozenset[str]] = frozenset({"quant", "prune"})
     no_update = False
     proves = "bound"
 

@@ -22,9 +22,10 @@ def positive_inverse(h: FloatArray, d: FloatArray) -> tuple[bool, FloatArray]:
         m[i, i] -= d[i]
     try:
         np.linalg.cholesky(m)
+        p = np.linalg.inv(m)
     except Exception:
         return False, m
-    return True, np.ascontiguousarray(np.linalg.inv(m))
+    return bool(np.isfinite(p).all()), np.ascontiguousarray(p)
 
 
 @njit(cache=True, nogil=True)

@@ -19,7 +19,7 @@ from .perspective import relax
 SAMPLE = 6
 """Rows the layer's diagonal is fitted to; more do not change it visibly."""
 
-LAYER_ROUNDS, ROW_ROUNDS = 14, 16
+LAYER_ROUNDS, ROW_ROUNDS = 14, 10
 """Rounds of ascent, at most, for the layer's diagonal and for a row's own."""
 
 ITERATIONS, FINAL_ITERATIONS = 9, 60

@@ -11,24 +11,49 @@ from pvq.bounds.proof import Split
 
 from ..base import Clock, Options
 from ..result import Outcome, Status
-from .pruning import Row, bound_row, shared, upper_point
+from . import pruning, quantization
+from .beam import upper_point
 
 
 def prepare_rows(problems: Sequence[Problem]) -> None:
     """Layer-wide work for rows that share a Gram matrix and have no dead inputs."""
-    shared(problems)
+    if problems[0].method == "quant":
+        quantization.prepare(problems)
+    else:
+        pruning.shared(problems)
 
 
 def bound_of_row(problem: Problem, options: Options, start: FloatArray | None) -> Outcome:
     """Lower bound, upper bound and proof of a row."""
     clock = Clock(options)
-    layer = shared([problem])
-    points = [upper_point(problem)] + ([start] if start is not None and problem.is_feasible(start) else [])
+    return (_quantized if problem.method == "quant" else _pruned)(problem, options, clock, start)
+
+
+def _status(options: Options) -> Status:
+    return Status.INTERRUPTED if options.stop.is_set() else Status.BOUND_ONLY
+
+
+def _pruned(problem: Problem, options: Options, clock: Clock, start: FloatArray | None) -> Outcome:
+    layer = pruning.shared([problem])
+    points = [pruning.upper_point(problem)]
+    if start is not None and problem.is_feasible(start):
+        points.append(start)
     x = min(points, key=problem.error)
     upper = problem.error(x)
     if upper <= 0.0:
         return Outcome(x, 0.0, Status.OPTIMAL)
-    below, relaxed = bound_row(Row.of(problem, upper), layer, clock)
-    status = Status.INTERRUPTED if options.stop.is_set() else Status.BOUND_ONLY
+    below, relaxed = pruning.bound_row(pruning.Row.of(problem, upper), layer, clock)
+    if not np.isfinite(relaxed.bound):
+        return Outcome(x, 0.0, _status(options))
     proof = Split(below, relaxed.point - problem.weight)
-    return Outcome(x, max(0.0, relaxed.bound), status, proof=proof if np.isfinite(relaxed.bound) else None)
+    return Outcome(x, max(0.0, relaxed.bound), _status(options), proof=proof)
+
+
+def _quantized(problem: Problem, options: Options, clock: Clock, start: FloatArray | None) -> Outcome:
+    x = upper_point(problem, start)
+    upper = problem.error(x)
+    if upper <= 0.0:
+        return Outcome(x, 0.0, Status.OPTIMAL)
+    value, blocks = quantization.bound_row(problem, upper, options, clock)
+    lower = max(0.0, value.bound)
+    return Outcome(x, lower, _status(options), value.nodes, proof=value.split(blocks))

@@ -1,0 +1,75 @@
+"""The default: exact search where it can end, the relaxation where it cannot, both in between."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import ClassVar
+
+from pvq.bounds.gram import FloatArray
+from pvq.bounds.problem import Problem
+
+from .base import Options, Solver
+from .bnb import BranchAndBound
+from .bound import Bound
+from .result import Outcome, Result, Status
+
+EXACT = 72
+"""Live inputs up to which the exact search alone is taken: it ends within seconds there."""
+
+SEARCHED = 128
+"""Live inputs up to which the search follows the relaxation: beyond, its frontier is below the relaxation."""
+
+MARGIN = 0.1
+"""Seconds that must be left for the search to be started."""
+
+
+class Auto(Solver):
+    """Chooses per row between `bnb` and `bound`; the result's `solver` says which of them gave the lower bound."""
+
+    name = "auto"
+    summary = "the default: bnb where it can end, bound for longer rows, both in between"
+    methods: ClassVar[frozenset[str]] = frozenset({"quant", "prune", "joint"})
+    proves = "optimum"
+
+    def _solvers(self, problem: Problem) -> tuple[Solver, ...]:
+        """Those that a row of this size is given to, in turn."""
+        exact, relaxation = BranchAndBound(), Bound()
+        n = int(problem.gram.live.sum())
+        if n <= EXACT or relaxation.why_unsupported(problem) is not None:
+            return (exact,)
+        return (relaxation,) if n > SEARCHED else (relaxation, exact)
+
+    def prepare(self, *problems: Problem) -> None:
+        """Prepare the solvers that the rows will be given to."""
+        for solver in self._solvers(problems[0]):
+            solver.prepare(*problems)
+
+    def solve(self, problem: Problem, options: Options = Options(), start: FloatArray | None = None) -> Result:  # noqa: B008
+        """As `Solver.solve`: the best of both ends from the solvers that fit the row, within one time limit."""
+        begin = time.perf_counter()
+        best: Result | None = None
+        for solver in self._solvers(problem):
+            left = None if options.time_limit is None else options.time_limit - (time.perf_counter() - begin)
+            if best is not None:
+                done = best.status in (Status.OPTIMAL, Status.FAILED, Status.INTERRUPTED)
+                if done or options.stop.is_set() or (left is not None and left < MARGIN):
+                    break
+                start = best.x
+            result = solver.solve(problem, replace(options, time_limit=left), start)
+            best = result if best is None else _better(best, result, problem, options)
+        assert best is not None
+        return replace(best, seconds=time.perf_counter() - begin)
+
+    def _solve(self, problem: Problem, options: Options, start: FloatArray | None) -> Outcome:
+        raise NotImplementedError("`solve` is handed on")  # pragma: no cover
+
+
+def _better(first: Result, second: Result, problem: Problem, options: Options) -> Result:
+    """Both ends of two results: the lower end and its proof from one, the point perhaps from the other."""
+    bound, point = max(first, second, key=lambda r: r.lower), min(first, second, key=lambda r: r.upper)
+    lower = min(bound.lower, point.upper)
+    proven = point.upper - lower <= problem.gap_tolerance(point.upper, options.gap)
+    status = Status.OPTIMAL if proven else second.status
+    nodes = first.nodes + second.nodes
+    return replace(bound, x=point.x, upper=point.upper, lower=lower, status=status, nodes=nodes)

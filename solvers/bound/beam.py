@@ -1,0 +1,137 @@
+"""Upper bounds on grids at any size: a beam over the Cholesky factor, then local search."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+from pvq.bounds.gram import FloatArray, Gram, IntArray
+from pvq.bounds.problem import Problem
+
+from ..base import fallback_point
+from ..bnb.factors import cholesky, conditional_factors, decision_order
+from ..empirical.local_search import polish_grid, values_of
+
+WIDTH = 256
+"""Partial points kept: the error falls by 5 to 20% from 1 to 256 of them, by one or two more at 5000."""
+
+LEVELS = 3
+"""Nearest levels tried for every input of every partial point."""
+
+POLISHED = 3
+"""Best points of each beam that local search improves."""
+
+
+def upper_point(problem: Problem, start: FloatArray | None = None) -> FloatArray:
+    """(n,) the best grid point of two beam searches and local search.
+
+    The beam is the K-best sphere decoder (Guo & Nilsson, "Algorithm and implementation of the K-best sphere
+    decoding for MIMO detection", 2006); with width 1 it is GPTQ in V-BLAST order.
+    """
+    grid, w = problem.grid, problem.weight
+    assert grid is not None
+    points = [fallback_point(problem)] + ([start] if start is not None and problem.is_feasible(start) else [])
+    for decoder in (_layer_decoder(problem.gram), _row_decoder(problem)):
+        group = np.ascontiguousarray(grid.group[decoder.order])
+        found = beam(decoder.slope, decoder.pivot, w[decoder.order], grid.levels, group, WIDTH, LEVELS)
+        for index in found[:POLISHED]:
+            x = np.empty(problem.n)
+            x[decoder.order] = grid.levels[group, index]
+            points.append(x)
+    return min((polish_grid(problem, x) for x in points), key=problem.error)
+
+
+@dataclass(frozen=True, eq=False)
+class Decoder:
+    """An order of decision (position n - 1 first) and what a decision does to the others."""
+
+    order: IntArray
+    slope: FloatArray
+    """(n, n) deciding position i at distance s from its centre moves centre j < i by slope[i, j] s."""
+    pivot: FloatArray
+    """(n,) error per squared distance."""
+
+    @classmethod
+    def of(cls, h: FloatArray, order: IntArray) -> Decoder:
+        """From H and an order."""
+        pivot, slope = np.zeros(len(h)), np.zeros(h.shape)
+        conditional_factors(cholesky(np.ascontiguousarray(h[np.ix_(order, order)])), pivot, slope)
+        return cls(order, slope, pivot)
+
+
+def _layer_decoder(gram: Gram) -> Decoder:
+    return gram.memo("bound: decoder", lambda: Decoder.of(gram.matrix, vblast(gram.matrix)))
+
+
+def _row_decoder(problem: Problem) -> Decoder:
+    """Inputs that clipping makes expensive are decided early: points are compared with that already counted."""
+    values, count, group = values_of(problem)
+    step = (values[group, count[group] - 1] - values[group, 0]) / np.maximum(count[group] - 1, 1)
+    return Decoder.of(problem.hessian, decision_order(problem.hessian, problem.weight, values, count, group, step))
+
+
+def vblast(h: FloatArray) -> IntArray:
+    """Inputs by position: the last has the largest conditional variance 1 / (H^-1)_ii, and so on without it.
+
+    Wolniansky et al., "V-BLAST", 1998.
+    """
+    n = len(h)
+    one = np.ones(n)  # one level in the middle of everybody: no input is outside its grid
+    return np.asarray(
+        decision_order(h, np.zeros(n), np.zeros((1, 1)), np.ones(1, np.int64), np.zeros(n, np.int64), one)
+    )
+
+
+@njit(cache=True, nogil=True)
+def beam(
+    slope: FloatArray,
+    pivot: FloatArray,
+    w: FloatArray,
+    levels: FloatArray,
+    group: IntArray,
+    width: int,
+    tries: int,
+) -> np.ndarray:
+    """Indices of levels, (points, n) by position, of the best points, best first."""
+    n, count = len(w), levels.shape[1]
+    centres, other = np.empty((width, n)), np.empty((width, n))
+    index, other_index = np.zeros((width, n), np.int32), np.zeros((width, n), np.int32)
+    cost, value = np.zeros(width), np.empty(width * tries)
+    parent, level = np.empty(width * tries, np.int64), np.empty(width * tries, np.int64)
+    centres[0] = w
+    alive = 1
+    for i in range(n - 1, -1, -1):
+        row = levels[group[i]]
+        found = 0
+        for k in range(alive):
+            s = centres[k, i]
+            high = np.searchsorted(row, s)
+            low = high - 1
+            for _ in range(tries):
+                if low >= 0 and (high >= count or s - row[low] <= row[high] - s):
+                    pick = low
+                    low -= 1
+                elif high < count:
+                    pick = high
+                    high += 1
+                else:
+                    break
+                value[found] = cost[k] + pivot[i] * (s - row[pick]) ** 2
+                parent[found] = k
+                level[found] = pick
+                found += 1
+        ranked = np.argsort(value[:found])
+        alive = min(width, found)
+        for a in range(alive):
+            k, pick = parent[ranked[a]], level[ranked[a]]
+            deviation = centres[k, i] - row[pick]
+            for j in range(i):
+                other[a, j] = centres[k, j] + slope[i, j] * deviation
+            other_index[a, i + 1 :] = index[k, i + 1 :]
+            other_index[a, i] = pick
+        for a in range(alive):
+            cost[a] = value[ranked[a]]
+        centres, other = other, centres
+        index, other_index = other_index, index
+    return index[:alive]

@@ -1,0 +1,183 @@
+"""The relaxation's interval contains the optimum: against enumeration, on degenerate rows, and on real rows."""
+
+import numpy as np
+import pytest
+from pvq.bounds.gram import Gram
+from pvq.bounds.grid import Grid
+from pvq.bounds.layer_problem import Setting, state_problem
+from pvq.bounds.problem import Problem
+from pvq.bounds.sparsity import Sparsity
+from pvq.layers.format import load_layer
+from pvq.solvers.base import Options
+from pvq.solvers.bnb import BranchAndBound
+from pvq.solvers.bound import Bound, quantization
+from pvq.solvers.bound.block_diagonal import block_diagonal
+from pvq.solvers.brute import Brute
+from pvq.solvers.layer import solve_layer
+from pvq.solvers.result import BoundKind, Status
+
+INSTANCES = ("conv_stem", "blocks.3.depthwise", "blocks.4.expand")
+GRIDS = (
+    [-1.0, 0.0, 1.0],
+    [-2.0, -1.0, 0.0, 1.0],
+    [-3.0, -1.0, -0.25, 0.5, 2.0],
+    [0.5, 1.5],
+)
+
+
+def gram(seed, n, rng):
+    """Every other one degenerate in some way."""
+    x = rng.normal(size=(n, int(rng.integers(1, n)) if seed % 5 == 1 else 4 * n))
+    if seed % 5 == 2:
+        x = np.diag(10.0 ** -rng.uniform(0, 6, n)) @ rng.normal(size=(n, n)) @ x
+    if seed % 3 == 1:
+        i, j, k = rng.permutation(n)[:3]
+        x[i] = x[j] * rng.choice([-1, 1, 2])
+        x[k] *= rng.choice([0.0, 1e-9])
+    if seed % 7 == 3:
+        x -= x.mean(axis=0)
+    return Gram.from_array(x @ x.T)
+
+
+def pruned(seed):
+    rng = np.random.default_rng(seed)
+    n = int(rng.choice([4, 6, 8, 9, 12]))
+    kind = seed % 3
+    if kind == 0:
+        pattern = Sparsity.row(n, int(rng.integers(1, n)))
+    elif kind == 1:
+        of = int(rng.choice([m for m in (2, 3, 4) if n % m == 0]))
+        pattern = Sparsity.nm(n, int(rng.integers(1, of)), of)
+    else:
+        size = int(rng.choice([m for m in (2, 3) if n % m == 0]))
+        pattern = Sparsity.blocks(n, size, int(rng.integers(1, n // size)))
+    w = rng.normal(size=n) * np.exp(rng.normal(size=n)) * 10.0 ** rng.integers(-3, 4)
+    return Problem(w, gram(seed, n, rng), None, pattern)
+
+
+def quantized(seed):
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(3, 9))
+    levels = np.array([GRIDS[seed % 4]])
+    group = np.zeros(n, np.int64)
+    if seed % 6 == 5:
+        levels, group = levels * np.array([[1.0], [0.3]]), np.arange(n) % 2
+    size = 10.0 ** rng.integers(-3, 4)
+    w = rng.normal(size=n) * (2.0 if seed % 2 else 0.7)
+    return Problem(w * size, gram(seed, n, rng), Grid(levels * size, group))
+
+
+def assert_holds(problem, result, optimum):
+    slack = 1e-9 * max(optimum, 1e-3 * problem.reference)  # rounding of e itself
+    assert result.status is not Status.FAILED, result.info
+    assert result.lower <= optimum + slack
+    assert optimum <= result.upper + slack
+    assert problem.is_feasible(result.x)
+    assert result.upper == problem.error(result.x)
+
+
+def test_pruned_rows_against_enumeration():
+    proven, ratios = 0, []
+    for seed in range(210):
+        problem = pruned(seed)
+        result = Bound().solve(problem, Options(time_limit=None))
+        optimum = Brute().solve(problem).upper
+        assert_holds(problem, result, optimum)
+        proven += result.bound_kind is BoundKind.RIGOROUS
+        if optimum > 1e-9 * problem.reference:
+            ratios.append(result.lower / optimum)
+    assert proven > 100  # where H is singular no D > 0 is below it: such rows have next to nothing to prove
+    assert np.median(ratios) > 0.8
+
+
+def test_quantized_rows_against_enumeration(monkeypatch):
+    monkeypatch.setattr(quantization, "SIZE", 3)  # several blocks, so that v matters
+    ratios = []
+    for seed in range(210):
+        problem = quantized(seed)
+        result = Bound().solve(problem, Options(time_limit=None))
+        optimum = Brute().solve(problem).upper
+        assert_holds(problem, result, optimum)
+        if optimum > 1e-9 * problem.reference:
+            ratios.append(result.lower / optimum)
+    assert np.median(ratios) > 0.6
+
+
+def small(name, **setting):
+    layer = load_layer(f"benchmarks/instances/efficientnet_lite0.{name}.npz")
+    return state_problem(layer.weight, layer.grams, Setting(**setting))
+
+
+@pytest.mark.parametrize("name", INSTANCES)
+def test_the_interval_of_real_pruned_rows_contains_their_optimum(name):
+    problem = small(name, method="prune", sparsity=0.75, rows=(0, 12))
+    found, exact = solve_layer(problem, Bound()), solve_layer(problem, BranchAndBound())
+    ratios = []
+    for i, (row, known) in enumerate(zip(found.rows, exact.rows, strict=True)):
+        assert_holds(problem.row(i), row.result, known.result.upper)
+        ratios.append(row.result.lower / known.result.upper if known.result.upper else 1.0)
+    assert np.mean(ratios) > 0.75
+
+
+@pytest.mark.parametrize("bits", [2, 4])
+def test_the_interval_of_real_quantized_rows_contains_their_optimum(bits, monkeypatch):
+    monkeypatch.setattr(quantization, "SIZE", 20)  # two blocks in rows of 40 inputs
+    problem = small("blocks.4.expand", method="quant", bits=bits, rows=(0, 12))
+    found, exact = solve_layer(problem, Bound()), solve_layer(problem, BranchAndBound())
+    for i, (row, known) in enumerate(zip(found.rows, exact.rows, strict=True)):
+        assert_holds(problem.row(i), row.result, known.result.upper)
+    assert found.lower > 0.5 * exact.lower
+    assert {row.result.bound_kind for row in found.rows} == {BoundKind.RIGOROUS}
+
+
+def test_the_block_diagonal_is_below_the_gram_matrix():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(60, 30)) @ (np.eye(30) + 0.3 * rng.normal(size=(30, 30)))
+    h = Gram.from_array(x.T @ x / 60)
+    blocks = block_diagonal(h, 8)
+    d = np.zeros((30, 30))
+    for b, part in zip(blocks.inputs, blocks.grams, strict=True):
+        d[np.ix_(b, b)] = part.matrix
+    assert np.linalg.eigvalsh(h.matrix - d)[0] > 0
+    assert sorted(np.concatenate(blocks.inputs)) == list(range(30))
+    one = block_diagonal(h, 30)
+    assert np.allclose(one.grams[0].matrix, h.matrix[np.ix_(one.inputs[0], one.inputs[0])], rtol=0.05, atol=1e-3)
+
+
+def test_an_interrupted_row_keeps_its_interval():
+    problem = small("blocks.4.expand", method="prune", sparsity=0.75, rows=(0, 1)).row(0)
+    options = Options()
+    options.stop.set()
+    result = Bound().solve(problem, options)
+    assert result.status is Status.INTERRUPTED
+    assert 0 < result.lower <= result.upper
+
+
+def test_a_row_on_its_grid_has_no_error():
+    problem = Problem(
+        np.array([1.0, -1.0, 0.0]), Gram.from_array(np.eye(3) + 0.5), Grid([[-1.0, 0.0, 1.0]], [0, 0, 0])
+    )
+    result = Bound().solve(problem)
+    assert result.upper == 0
+    assert result.status is Status.OPTIMAL
+
+
+def test_more_kept_inputs_never_raise_the_bound_by_more_than_the_relaxation_loses():
+    """Bounds of nested problems move the right way: the upper end of k bounds the lower end of k + 1."""
+    layer = load_layer("benchmarks/instances/efficientnet_lite0.blocks.4.expand.npz")
+    uppers, lowers = [], []
+    for sparsity in (0.9, 0.75, 0.5, 0.25):
+        row = state_problem(layer.weight, layer.grams, Setting("prune", sparsity=sparsity)).row(3)
+        result = Bound().solve(row)
+        uppers.append(result.upper)
+        lowers.append(result.lower)
+    assert all(a >= b for a, b in zip(uppers, lowers[1:], strict=False))
+    assert lowers == sorted(lowers, reverse=True)
+
+
+def test_scaling_a_row_and_its_grid_scales_its_interval():
+    problem = quantized(8)
+    scaled = Problem(4 * problem.weight, problem.gram, Grid(4 * problem.grid.levels, problem.grid.group))
+    one, other = Bound().solve(problem), Bound().solve(scaled)
+    assert other.lower == pytest.approx(16 * one.lower, rel=1e-6)
+    assert other.upper == pytest.approx(16 * one.upper, rel=1e-12)
