@@ -85,7 +85,7 @@ def _passes(h: FloatArray, blocks: list[IntArray]) -> list[FloatArray]:
     ok, p = positive_inverse(h, np.zeros(len(h)))
     if not ok:
         return [np.full((len(b), len(b)), np.nan) for b in blocks]
-    parts = [_symmetric(np.linalg.inv(p[np.ix_(b, b)]) * (0.5 / len(blocks))) for b in blocks]
+    parts: list[FloatArray] = [_symmetric(np.linalg.inv(p[np.ix_(b, b)]) * (0.5 / len(blocks))) for b in blocks]
     for turn in range(SWEEPS):
         fall = BARRIERS[0] * (BARRIERS[1] / BARRIERS[0]) ** (turn / (SWEEPS - 1))
         mean = float(np.mean([_root_det(part) for part in parts]))
@@ -124,7 +124,7 @@ def _root_det(part: FloatArray) -> float:
     return float(np.exp(np.linalg.slogdet(part)[1] / len(part)))
 
 
-def _symmetric(part: FloatArray) -> FloatArray:
+def _symmetric(part: np.ndarray) -> FloatArray:
     return np.ascontiguousarray((part + part.T) / 2, dtype=np.float64)
 
 
