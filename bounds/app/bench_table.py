@@ -46,6 +46,7 @@ def scores_table(abouts: Sequence[str], session: Session) -> None:
             if some:
                 table.add_row(*_cells(group, solver, solvers[0], some, scores))
     console.print(table)
+    console.print(_machine(session), style="dim", highlight=False, soft_wrap=True)
     limits = sorted({task.limits.time_limit for task in session.tasks})
     console.print(
         f"Seconds of a row, unsolved ones at the limit ({', '.join(f'{limit:g} s' for limit in limits)}); s.g.m.: "
@@ -56,6 +57,18 @@ def scores_table(abouts: Sequence[str], session: Session) -> None:
         soft_wrap=True,
     )
     _print_whys(console, scores)
+
+
+def _machine(session: Session) -> str:
+    """Where and how this was run."""
+    machine = session.environments[-1]
+    threads = sorted({task.limits.threads for task in session.tasks})
+    jobs = f", {machine['jobs']} solves at the same time" if machine["jobs"] > 1 else ""
+    others = f"; results of {len(session.environments) - 1} earlier runs" if len(session.environments) > 1 else ""
+    return (
+        f"{machine['processor']}, {machine['cores_allowed']} of {machine['cores']} cores, load {machine['load']:.1f} "
+        f"at the start; {' or '.join(map(str, threads))} thread(s) a solver{jobs}{others}."
+    )
 
 
 def _cells(group: str | None, solver: str, first: str, some: list[Score], scores: list[Score]) -> list[str]:

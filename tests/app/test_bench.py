@@ -39,6 +39,7 @@ def test_table_record_targets_and_resume(cli, case_list, tmp_path):
     assert ended.code == 0, ended.err
     assert ended.err == ""
     assert re.search(r"small +bnb +2 of 2", ended.out)
+    assert "1 thread(s) a solver" in ended.out
     assert re.search(r"small +brute +2 of 2", ended.out)
     assert "target: bnb solved >= 1: 1, met" in ended.out
     assert re.search(r"target: bnb speedup:brute >= 1e\+09: .*, missed", ended.out)
