@@ -89,6 +89,8 @@ class Instance:
     """What `problem_sha256` must be, where the library says so."""
     upper: float | None = None
     """The least error that the library knows of."""
+    unknown: str = ""
+    """Why there is no such instance; one line, for the table."""
 
 
 @dataclass(frozen=True)
@@ -175,9 +177,13 @@ def parse(
         if not entries:
             raise ProblemError(f"{where} names no solvers")
         if "library" in case:
-            from .library import instances_by_name
+            from .library import UnknownInstance, instances_by_name
 
-            instances = instances_by_name(case["library"], folders, library)
+            try:
+                instances = instances_by_name(case["library"], folders, library)
+            except UnknownInstance as error:  # the others go on, the table says so
+                name = str(case["library"])
+                instances = [Instance(name, name, Path(), Setting("quant"), -1, unknown=str(error))]
         else:
             instances = _instances(full, where, folders)
         tasks += tasks_of(instances, entries, limits)

@@ -11,6 +11,7 @@ anybody can recompute it; a lower bound is taken only if it is verified:
 
 from __future__ import annotations
 
+import difflib
 import fnmatch
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -41,9 +42,13 @@ WELL, SMALL = "efficientnet_lite0.blocks.9.expand", "efficientnet_lite0.blocks.4
 ILL, GROUPED = "efficientnet_lite0.conv_stem", "efficientnet_lite0.blocks.3.depthwise"
 LARGE = ("efficientnet_lite0.blocks.3.project", "efficientnet_lite0.blocks.4.project")
 
-MAKER = {"bnb": "pvq", "bound": "pvq", "brute": "pvq", "gurobi-bigm": "gurobi", "scip-bigm": "scip"}
+MAKER = {"bnb": "pvq", "bound": "pvq", "auto": "pvq", "brute": "pvq", "gurobi-bigm": "gurobi", "scip-bigm": "scip"}
 MAKER |= {"xpress-bigm": "xpress", "sdp": "clarabel", "sdp-paper": "clarabel"}
 """Whose code a solver is, where it is not its own name."""
+
+
+class UnknownInstance(ProblemError):
+    """A name or pattern that no instance of the library has."""
 
 
 def plan() -> Iterator[tuple[str, str, int, Setting]]:
@@ -159,7 +164,7 @@ def instances_by_name(pattern: str, folders: Iterable[Path], path: Path | None =
 
     Raises
     ------
-    ProblemError
+    UnknownInstance
         None does.
     """
     folders = tuple(folders)
@@ -178,7 +183,10 @@ def instances_by_name(pattern: str, folders: Iterable[Path], path: Path | None =
         if fnmatch.fnmatchcase(words["name"], pattern) or words["class"] == pattern
     ]
     if not found:
-        raise ProblemError(f"no instance of the library matches '{pattern}'")
+        names = [words["name"] for words in manifest["instances"]]
+        near = difflib.get_close_matches(str(pattern), names, n=1)
+        hint = f"; did you mean '{near[0]}'?" if near else ""
+        raise UnknownInstance(f"no instance of the library matches '{pattern}'{hint}")
     return found
 
 

@@ -52,6 +52,8 @@ def problem_of_instance(instance: Instance) -> Problem:
     """
     from pvq.bounds.errors import ProblemError
 
+    if instance.unknown:
+        raise ProblemError(instance.unknown)
     problem = problem_of(instance.layer, instance.setting, instance.row)
     if instance.sha256 is not None and problem_sha256(problem) != instance.sha256:
         raise ProblemError(f"{instance.layer.name} does not hold this instance: its hash is not the library's")

@@ -65,9 +65,10 @@ def _machine(session: Session) -> str:
     threads = sorted({task.limits.threads for task in session.tasks})
     jobs = f", {machine['jobs']} solves at the same time" if machine["jobs"] > 1 else ""
     others = f"; results of {len(session.environments) - 1} earlier runs" if len(session.environments) > 1 else ""
+    cores = f"{machine['cores_allowed']} of {machine['cores']} cores"
     return (
-        f"{machine['processor']}, {machine['cores_allowed']} of {machine['cores']} cores, load {machine['load']:.1f} "
-        f"at the start; {' or '.join(map(str, threads))} thread(s) a solver{jobs}{others}."
+        f"{machine['processor']}, {cores}, load {machine['load']:.1f} at the start; "
+        f"{' or '.join(map(str, threads))} thread(s) a solver{jobs}{others}."
     )
 
 

@@ -87,6 +87,15 @@ def test_layer_or_row_that_is_not_there_is_an_outcome(cli, case_list):
     assert "unknown solver 'scup'; did you mean 'scip'?" in ended.out
 
 
+def test_an_unknown_library_instance_is_said_and_the_others_go_on(cli, case_list):
+    words = {"solvers": ["brute"]}
+    ended = cli("bench", case_list({"library": "b9-16-q5-r0", **words}, {**CASE, **words}), "--quiet")
+    assert ended.code == 0, ended.err
+    assert re.search(r"b9-16-q5-r0 +brute +0 of 1 +1 instance", ended.out)
+    assert "did you mean 'b9-16-q" in ended.out
+    assert re.search(r"small +brute +2 of 2", ended.out)
+
+
 BAD = [
     ((), r"--quick, or a case list"),
     (("quik",), "did you mean 'quick'"),
