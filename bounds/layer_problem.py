@@ -188,6 +188,7 @@ def state_problem(
     shifts: tuple[float, ...] | None = None,
     levels: tuple[float, ...] | None = None,
     checked: tuple[Gram, ...] | None = None,
+    free_scale: bool = False,
 ) -> LayerProblem:
     """State a layer's problem.
 
@@ -200,12 +201,15 @@ def state_problem(
     levels : the codebook where the setting names a file of levels, instead of reading it.
     checked : the Gram matrices of an earlier problem of all rows and inputs of this layer, so that the two share
         what is computed once for a layer.
+    free_scale : whether the caller searches for the scale where the setting's range is `optimal`.
 
     Raises
     ------
     ProblemError
         The setting does not fit the layer; the message says what to change.
     """
+    if setting.range == "optimal" and setting.quantizes and not free_scale:
+        raise ProblemError("--range optimal is for pvq-bound; here take mse, minmax or gram")
     out, n = weight.shape
     grams = grams if grams.ndim == 3 else grams[None]
     rows = _range("rows", setting.rows, out)

@@ -12,7 +12,7 @@ from .errors import ProblemError
 from .gram import FloatArray, Gram, IntArray
 from .grid import Grid, nearest_index
 
-RANGES = ("mse", "minmax", "gram", "none")
+RANGES = ("mse", "minmax", "gram", "optimal", "none")
 # Candidate scales as fractions of the min-max scale: coarse, then twice around the best. Above 1 a wider grid can
 # still round better; far below 5% the best one lies for weights with a few outliers: in MiniLM's `output.dense`
 # layers (kurtosis up to 1600) stopping at 5% costs 4.7 to 6.4 dB at 2 bits.
@@ -59,7 +59,8 @@ def fit_grid(
     granularity : tensor (one scale), channel (one per row) or group:G (one per G consecutive inputs of a row).
     method : minmax covers every weight without clipping; mse minimises the sum of squared rounding errors over
         the weights that share the scale; gram minimises the layer error e of rounding to nearest (for group:G with
-        the group's own block of H); none takes the codebook as it is.
+        the group's own block of H); optimal leaves the scale to the solver, which starts from mse; none takes the
+        codebook as it is.
     grams, gram_of_row : the Gram matrices, for method gram only.
 
     Raises
@@ -82,7 +83,7 @@ def fit_grid(
         if method == "gram":
             assert gram_of_row is not None
             pair = _gram_search(weight[:, inputs], codebook, blocks, grams, gram_of_row, inputs)
-        elif method == "mse":
+        elif method in ("mse", "optimal"):
             pair = fit_sorted(np.sort(blocks, axis=1), codebook)
         else:
             pair = candidate(codebook, blocks.min(axis=1), blocks.max(axis=1), np.ones(rows))

@@ -39,7 +39,7 @@ def bound(
         Option(
             "--range",
             metavar="NAME",
-            help="How scales are chosen: mse, minmax, gram (layer error), none (levels as given).",
+            help="How scales are chosen: mse, minmax, gram (layer error), none (as given), optimal (searched).",
             rich_help_panel=PROBLEM,
         ),
     ] = "mse",
@@ -108,6 +108,7 @@ def bound(
     from pvq.solvers.base import Options
     from pvq.solvers.layer import prepare, solve_layer
     from pvq.solvers.registry import get_solver
+    from pvq.solvers.scale import check_free_scale, solve_scales
 
     from .arguments import interval, kept_of, methods_to_compare
     from .output import check_writable, write_certificate, write_json, write_solution
@@ -137,7 +138,10 @@ def bound(
     check_writable(solution, suffixes=(".npz", ".safetensors"))
     check_writable(certificate, suffixes=(".npz",))
     data = load_layer(layer)
-    problem = state_problem(data.weight, data.grams, setting)
+    problem = state_problem(data.weight, data.grams, setting, free_scale=True)
+    free = setting.quantizes and setting.range == "optimal"
+    if free:
+        check_free_scale(problem, engine.name, certificate is not None)
     engine.check(problem.row(0))
     methods = methods_to_compare(compare, problem.row(0))
     prepare(problem, (engine, *methods))
@@ -146,7 +150,10 @@ def bound(
         threads = max(1, (os.cpu_count() or 1) // jobs)
         options = Options(time_limit=time_limit or None, gap=gap, threads=threads, seed=seed, stop=stop)
         with row_progress(len(problem), quiet) as advance:
-            result = solve_layer(problem, engine, options, methods, jobs, advance)
+            if free:
+                problem, result = solve_scales(problem, options, methods, jobs, advance)
+            else:
+                result = solve_layer(problem, engine, options, methods, jobs, advance)
     document = result_document(
         data, problem, options, result, environment(engine.name, jobs, prepared, time.perf_counter() - begin)
     )

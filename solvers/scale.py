@@ -1,0 +1,237 @@
+"""Branch and bound over the scale of a layer's grid (`--range optimal`): certified over an interval of scales."""
+
+from __future__ import annotations
+
+import dataclasses
+import heapq
+import itertools
+import math
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from pvq.bounds.errors import ProblemError
+from pvq.bounds.gram import FloatArray
+from pvq.bounds.layer_problem import LayerProblem
+
+from .base import Clock, Options, Solver
+from .free_scale import Found, FreeRow, best_scale, interval_bound
+from .layer import LayerResult, OnRow, RowResult, score, summarise, total_empirical
+from .result import BoundKind, Result, Status
+
+WIDEST = 4.0
+"""Scales from 1 / WIDEST to WIDEST times the one of least squared rounding error are searched."""
+SCAN = 41
+"""Scales at which a heuristic point is made before the search."""
+STIFFNESS = 2.0
+"""k / U of a single row. Small values lose little to the width of an interval but weaken G along w."""
+SHARED = 2.0
+"""k / U times the relative half-width, for rows that share a scale."""
+FIRST = 8
+"""Intervals at the start."""
+
+
+def solve_scales(
+    problem: LayerProblem,
+    options: Options,
+    compare: Sequence[Solver] = (),
+    jobs: int = 1,
+    on_row: OnRow | None = None,
+) -> tuple[LayerProblem, LayerResult]:
+    """Bound every row over all grid points and all scales: one scale a row, or one for all rows.
+
+    Returns the problem with the best scales found, and the result. With one scale for all rows only the sum of the
+    rows is bounded. The time limit of a row holds for each row, or for all of them together times their number.
+
+    Raises
+    ------
+    ProblemError
+        A setting in which the scale is not one number a row or a layer.
+    """
+    check_free_scale(problem)
+    assert problem.grid is not None
+    together = len(problem.grid.scale) == 1
+    groups = [list(range(len(problem)))] if together else [[i] for i in range(len(problem))]
+    scales = problem.grid.scale.copy()
+    results: list[RowResult] = []
+    for rows in groups:
+        at = 0 if together else problem.rows[rows[0]]
+        search = ScaleSearch(problem, rows, float(problem.grid.scale[at, 0]), options, jobs)
+        search.run()
+        scales[at, 0] = search.scale
+        results += search.results()
+        for row in results[-len(rows) :]:
+            if on_row:
+                on_row(row)
+    best = dataclasses.replace(problem, grid=dataclasses.replace(problem.grid, scale=scales))
+    scored = [_with_scores(best, i, row, compare, options) for i, row in enumerate(results)]
+    total = summarise(scored, options)
+    if together:
+        kind = BoundKind.NUMERICAL if search.lower > 0 else BoundKind.NONE
+        total = LayerResult(
+            tuple(scored),
+            search.lower,
+            total.upper,
+            total.reference,
+            search.status,
+            kind,
+            total_empirical(scored),
+        )
+    return best, total
+
+
+def check_free_scale(problem: LayerProblem, solver: str = "bnb", certificate: bool = False) -> None:
+    """Raise `ProblemError` unless the scale is one number for each row or for the layer, for `bnb` to search."""
+    setting = problem.setting
+    if setting.granularity not in ("tensor", "channel"):
+        raise ProblemError(
+            "--range optimal takes --granularity tensor or channel; groups have scales of their own"
+        )
+    if problem.budget is not None:
+        raise ProblemError("--range optimal takes --scope row")
+    if solver not in ("auto", "bnb"):
+        raise ProblemError(f"--range optimal takes --solver bnb, not {solver}")
+    if certificate:
+        raise ProblemError("--range optimal has no certificates; leave out --certificate")
+
+
+def _with_scores(
+    problem: LayerProblem, i: int, row: RowResult, compare: Sequence[Solver], options: Options
+) -> RowResult:
+    """The row on the final grid: its point in the grid's own numbers, and the empirical methods at its scale."""
+    stated = problem.row(i)
+    assert stated.grid is not None
+    near = stated.grid.nearest(row.result.x)
+    x = np.where(row.result.x == 0, 0.0, near) if stated.sparsity is not None else near
+    upper = stated.error(x)
+    result = dataclasses.replace(row.result, x=x, upper=upper, lower=min(row.result.lower, upper))
+    scores = score(stated, compare, options)
+    lower = None if row.lower is None else result.lower
+    return RowResult(row.row, row.reference, result, {n: s.upper for n, s in scores.items()}, lower)
+
+
+class ScaleSearch:
+    """Rows that share one scale; `lower` bounds their total error over the interval whenever it stops."""
+
+    def __init__(self, problem: LayerProblem, rows: list[int], scale: float, options: Options, jobs: int) -> None:
+        self.begin = time.perf_counter()
+        self.problem, self.numbers, self.options, self.jobs = problem, rows, options, jobs
+        self.low, self.high = scale / WIDEST, scale * WIDEST
+        limit = None if options.time_limit is None else options.time_limit * len(rows)
+        self.clock = Clock(dataclasses.replace(options, time_limit=limit))
+        stated = [FreeRow(problem.row(i), scale) for i in rows]
+        self.all_rows = stated
+        self.rows = [row for row in stated if not row.dead]
+        self.nodes, self.searches = 0, 0
+        self.lower, self.upper, self.scale = 0.0, 0.0, scale
+        self.status = Status.OPTIMAL
+        self.points: list[FloatArray] = []
+        """c of each live row at the best scale."""
+
+    @property
+    def tolerance(self) -> float:
+        """Gap that counts as closed."""
+        reference = sum(row.reference for row in self.rows)
+        return max(self.options.gap * self.upper, 1e-12 * reference)
+
+    def run(self) -> None:
+        """Halve the interval of least bound until the gap is closed or a limit is met."""
+        if not self.rows:
+            return
+        self._start()
+        self.unit = [max(row.share, 1e-9 * self.upper, 1e-14 * row.reference) for row in self.rows]
+        ticket = itertools.count()
+        edges = np.geomspace(1 / self.high, 1 / self.low, FIRST + 1)
+        heap: list[tuple[float, int, float, float]] = []
+        for a, b in itertools.pairwise(edges.tolist()):
+            heapq.heappush(heap, (self._bound(a, b), next(ticket), a, b))
+        while True:
+            self.lower = min(heap[0][0], self.upper)
+            self.clock.tell(self.lower, self.upper)
+            if self.upper - self.lower <= self.tolerance:
+                self.status = Status.OPTIMAL
+                return
+            ended = self.clock.ended()
+            if ended is not None:
+                self.status = ended
+                return
+            bound, _, a, b = heapq.heappop(heap)
+            middle = math.sqrt(a * b)
+            if not a < middle < b:
+                heapq.heappush(heap, (bound, next(ticket), a, b))
+                self.status = Status.BOUND_ONLY
+                return
+            for part in ((a, middle), (middle, b)):
+                heapq.heappush(heap, (max(bound, self._bound(*part)), next(ticket), *part))
+
+    def _start(self) -> None:
+        """Heuristic points at many scales, each then at the scale that is best for them."""
+        self.upper = math.inf
+        for scale in np.geomspace(self.low, self.high, SCAN):
+            cs = [row.heuristic(float(scale)) for row in self.rows]
+            self._offer(cs)
+            if self.clock.ended() is not None:
+                break
+        for _ in range(5):
+            before = self.upper
+            self._offer([row.heuristic(self.scale) for row in self.rows])
+            if not self.upper < before:
+                break
+
+    def _offer(self, cs: list[FloatArray]) -> None:
+        """Take points over if they are the best so far at their best common scale."""
+        scale, error = best_scale(self.rows, cs, self.low, self.high)
+        if error < self.upper:
+            self.scale, self.upper, self.points = scale, error, cs
+            for row, c in zip(self.rows, cs, strict=True):
+                row.share = row.error(scale, c)
+
+    def _bound(self, a: float, b: float) -> float:
+        """Lower bound of the total error for u = 1 / scale in [a, b]."""
+        centre, half = (a + b) / 2, (b - a) / 2 * (1 + 1e-12)
+        left = None if not math.isfinite(self.clock.left) else max(self.clock.left, 1e-3) / len(self.rows)
+        inner = dataclasses.replace(self.options, time_limit=left, gap=self.options.gap / 4, report=None)
+        single = len(self.rows) == 1
+        # Rows that share a scale would each slide to their own best one: that must cost more the narrower the
+        # interval. A single row slides only to worse errors, if its slope is that of the best one known.
+        stiffness = STIFFNESS if single else max(STIFFNESS, SHARED * centre / half)
+
+        def one(i: int) -> tuple[float, Found]:
+            row, start = self.rows[i], self.points[i]
+            if single:
+                slope = 2 * row.share * centre
+            else:
+                start = row.heuristic(1 / centre)
+                slope = row.slope(centre, start)
+            return slope, row.least(centre, slope, stiffness * self.unit[i], inner, start)
+
+        if self.jobs == 1 or single:
+            pairs = [one(i) for i in range(len(self.rows))]
+        else:
+            with ThreadPoolExecutor(self.jobs) as pool:
+                pairs = list(pool.map(one, range(len(self.rows))))
+        slopes, found = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+        self.nodes += sum(each.nodes for each in found)
+        self.searches += len(found)
+        self._offer([each.x for each in found])
+        least = math.fsum(each.least for each in found)
+        return interval_bound(least, math.fsum(slopes), math.fsum(row.k for row in self.rows), centre, half)
+
+    def results(self) -> list[RowResult]:
+        """Each row at the best scale; a lower bound for it only if it has the scale for itself."""
+        points = iter(self.points)
+        alone = len(self.numbers) == 1
+        seconds = (time.perf_counter() - self.begin) / len(self.numbers)
+        out = []
+        for i, row in zip(self.numbers, self.all_rows, strict=True):
+            stated = self.problem.row(i)
+            x = row.presolved.lift(np.zeros(0) if row.dead else self.scale * next(points))
+            upper = 0.0 if row.dead else stated.error(x)
+            lower = min(self.lower, upper) if alone else 0.0
+            kind = BoundKind.NUMERICAL if lower > 0 or upper == 0 else BoundKind.NONE
+            info = {"scale_low": self.low, "scale_high": self.high, "searches": self.searches}
+            status = self.status if alone else Status.FEASIBLE_ONLY
+            result = Result(x, lower, upper, status, kind, "bnb", self.nodes, seconds, info)
+            out.append(RowResult(self.problem.rows[i], stated.reference, result, {}, lower if alone else None))
+        return out
