@@ -46,6 +46,8 @@ class Options:
     node_limit: int | None = None
     threads: int = 1
     seed: int = 0
+    prove: bool = False
+    """Hand over a proof of the lower bound also where making it takes longer than the solve."""
     stop: threading.Event = field(default_factory=threading.Event, repr=False, compare=False)
     """Set it (Ctrl-C does) and the solver returns what it has proven."""
     report: Callable[[float, float], None] | None = field(default=None, repr=False, compare=False)

@@ -147,8 +147,14 @@ def bound(
     prepare(problem, (engine, *methods))
     prepared = time.perf_counter() - begin
     with stop_on_interrupt() as stop:
-        threads = max(1, (os.cpu_count() or 1) // jobs)
-        options = Options(time_limit=time_limit or None, gap=gap, threads=threads, seed=seed, stop=stop)
+        options = Options(
+            time_limit=time_limit or None,
+            gap=gap,
+            threads=max(1, (os.cpu_count() or 1) // jobs),
+            seed=seed,
+            prove=certificate is not None,
+            stop=stop,
+        )
         with row_progress(len(problem), quiet) as advance:
             if free:
                 problem, result = solve_scales(problem, options, methods, jobs, advance)

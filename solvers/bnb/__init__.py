@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 from pvq.bounds.gram import FloatArray
 from pvq.bounds.problem import Problem
 
 from ..base import Options, Solver
-from ..result import Outcome
+from ..result import Outcome, Status
 
 
 class BranchAndBound(Solver):
@@ -36,7 +37,24 @@ class BranchAndBound(Solver):
         if problem.grid is None and problem.sparsity is not None and problem.sparsity.update:
             from .masks import solve_masks
 
-            return solve_masks(problem, options, start)
+            outcome = solve_masks(problem, options, start)
+            return _with_proof(problem, options, outcome) if options.prove else outcome
         from .enumeration import solve_grid
 
         return solve_grid(problem, options, start)
+
+
+def _with_proof(problem: Problem, options: Options, outcome: Outcome) -> Outcome:
+    """The outcome with a tree that proves it, if it is the optimum and was found in few nodes."""
+    from .proof_tree import MAX_LEAVES, proof_of_optimum
+
+    if (
+        outcome.x is None
+        or outcome.status is not Status.OPTIMAL
+        or outcome.nodes > MAX_LEAVES
+        or options.stop.is_set()
+    ):
+        return outcome
+    upper = problem.error(outcome.x)
+    lower = upper - problem.gap_tolerance(upper, options.gap) / 2
+    return replace(outcome, proof=proof_of_optimum(problem, lower)) if lower > 0 else outcome
