@@ -18,13 +18,16 @@ from .gram import FloatArray, Gram
 from .problem import Problem
 from .proof import FREE, Below, Block, Enumeration, Proof, Split, Tree
 from .verify_enumeration import least_on_grid
-from .verify_psd import U, defect, gamma
+from .verify_psd import U, defect, gamma, is_psd
 from .verify_split import down, least, pruned_inputs, terms, values_of
 from .verify_tree import covers
 
 SAFETY = 4.0
 """Factor on all rounding errors when a solver asks, so that the verifier agrees on any machine with any BLAS."""
 
+
+QUICK = 200
+"""Inputs up to which the quick test of semidefiniteness comes first: its margin grows with their square."""
 
 SplitBounds = Callable[[Problem, Split, np.ndarray, float], list[float]]
 
@@ -143,8 +146,10 @@ def shift_to_psd(gram: Gram, below: Below, fixed: np.ndarray, margin: float) -> 
         m[np.ix_(block.inputs, block.inputs)] -= block.matrix
     free = np.flatnonzero(~fixed)
     eps = np.zeros(len(gram))
-    # only entries of D have been subtracted, with one rounding each
-    eps[free] = defect(m[np.ix_(free, free)], U, margin)
+    m = m[np.ix_(free, free)]
+    if below.blocks or len(m) > QUICK or not is_psd(m):
+        # only entries of D have been subtracted, with one rounding each
+        eps[free] = defect(m, U, margin)
     _shifts[below] = weakref(gram), key, margin, eps
     return eps
 

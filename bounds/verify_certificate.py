@@ -14,7 +14,7 @@ from .presolve import presolve
 from .problem import Problem
 from .proof import Below, Split
 from .verify import NotProven, lower_bound
-from .verify_exact import EXACT, exact_lower_bound, exact_upper_bound
+from .verify_exact import EXACT, exact_lower_bound, exact_upper_bound, is_exact
 from .verify_split import down, fsum_above, upper_bound
 
 
@@ -30,6 +30,8 @@ class Verified:
     rows: tuple[tuple[float, float], ...]
     unproven: int
     """Rows whose lower bound is 0 for want of a proof."""
+    rational: int
+    """Rows whose proof was evaluated in rational arithmetic; the others in float64 with every rounding bounded."""
 
 
 def verify_certificate(certificate: Certificate, weight: FloatArray, grams: FloatArray, sha256: str) -> Verified:
@@ -55,39 +57,43 @@ def verify_certificate(certificate: Certificate, weight: FloatArray, grams: Floa
         raise NotProven(f"the certificate's problem cannot be stated for this layer: {error}") from None
     if [row.row for row in certificate.rows] != list(problem.rows):
         raise NotProven("the certificate's rows are not those of its setting")
-    rows, unproven = [], 0
+    rows, unproven, rational = [], 0, 0
     for i, claim in enumerate(certificate.rows):
         try:
-            rows.append(_row(problem.row(i), claim))
+            lower, upper, exact = _row(problem.row(i), claim)
+            rows.append((lower, upper))
         except (NotProven, ProblemError) as error:
             raise NotProven(f"row {claim.row}: {error}") from None
         unproven += claim.lower[0].proof is None
+        rational += exact
     lower, upper = down(*(row[0] for row in rows)), fsum_above([row[1] for row in rows])
     _compare("the layer: ", certificate.lower, lower, certificate.upper, upper)
-    return Verified(problem, lower, upper, tuple(rows), unproven)
+    return Verified(problem, lower, upper, tuple(rows), unproven, rational)
 
 
-def _row(problem: Problem, claim: RowClaim) -> tuple[float, float]:
-    """Both ends of a row, proven."""
+def _row(problem: Problem, claim: RowClaim) -> tuple[float, float, bool]:
+    """Both ends of a row, proven, and whether the lower one is in rational arithmetic."""
     if claim.x.shape != (problem.n,) or not problem.is_feasible(claim.x):
         raise NotProven("its x is not feasible: off the grid, too many kept, or of another size")
     if len(claim.lower) != 1 or claim.lower[0].keep is not None:
         raise NotProven("it needs one lower bound, for the budget of the setting")
     upper = exact_upper_bound(problem, claim.x) if problem.n <= EXACT else upper_bound(problem, claim.x, 1.0)
-    lower = row_lower(problem, claim)
+    lower, exact = row_lower(problem, claim)
     _compare("", claim.lower[0].lower, lower, claim.upper, upper)
-    return lower, upper
+    return lower, upper, exact
 
 
-def row_lower(problem: Problem, claim: RowClaim) -> float:
-    """What the row's proof proves."""
+def row_lower(problem: Problem, claim: RowClaim) -> tuple[float, bool]:
+    """What the row's proof proves, and whether rational arithmetic says so."""
     reduced = presolve(problem).problem
     if reduced is None:
-        return 0.0  # nothing reaches the row
+        return 0.0, True  # nothing reaches the row
     proof = claim.lower[0].proof
     if proof is None:  # 0, which needs H positive semidefinite
         proof = Split(Below(np.zeros(reduced.n)), np.zeros(reduced.n))
-    return exact_lower_bound(reduced, proof) if reduced.n <= EXACT else lower_bound(reduced, proof, 1.0)
+    if is_exact(reduced, proof):
+        return exact_lower_bound(reduced, proof), True
+    return lower_bound(reduced, proof, 1.0), False
 
 
 def _compare(what: str, lower: float, proven_lower: float, upper: float, proven_upper: float) -> None:

@@ -11,13 +11,21 @@ import numpy as np
 
 from .gram import FloatArray, Gram
 from .problem import Problem
-from .proof import FREE, KEPT, Below, Proof, Split
+from .proof import FREE, KEPT, Below, Enumeration, Proof, Split, Tree
 from .verify import NotProven, block_bound, check_shapes, lower_bound, shift_to_psd
 from .verify_psd import TINY, U
 from .verify_split import down, pruned_inputs, values_of
 
 EXACT = 40
 """Largest number of inputs that is verified this way; a layer of 240 such rows takes seconds."""
+EXACT_WORK = EXACT**3 * 8
+"""Leaves times the cube of the inputs up to which a tree is: each leaf has a matrix of its own to eliminate."""
+
+
+def is_exact(problem: Problem, proof: Proof) -> bool:
+    """Whether this proof of this row is evaluated in rational arithmetic (but for enumerations)."""
+    leaves = len(proof.state) if isinstance(proof, Tree) else 1
+    return problem.n <= EXACT and leaves * problem.n**3 <= EXACT_WORK and not isinstance(proof, Enumeration)
 
 
 def exact_upper_bound(problem: Problem, x: FloatArray) -> float:

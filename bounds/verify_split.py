@@ -107,7 +107,8 @@ def least(problem: Problem, found: Terms, state: np.ndarray, margin: float) -> f
         return -math.inf
     of_input = state[sparsity.unit]
     base = fsum_below(np.where(of_input == KEPT, found.kept, found.pruned))
-    saving = np.where(of_input == KEPT, 0.0, np.nextafter(found.pruned - found.kept, np.inf))
+    saving = np.nextafter(found.pruned - found.kept, np.inf)
+    saving[(of_input == KEPT) | (found.pruned == found.kept)] = 0.0
     # a unit's saving is a sum of non-negative numbers
     per_unit = np.bincount(sparsity.unit, weights=saving, minlength=sparsity.units) * (1 + gamma(problem.n + 2))
     best = []

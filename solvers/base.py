@@ -24,7 +24,7 @@ ROUNDING = 1e-9
 
 
 WORTH = 0.98
-"""A proof that gives this part of a numerical bound is worth more than the bound; a proof of less is not used."""
+"""A proof that gives this part of a numerical bound is worth more than the bound; a proof of less only goes into a certificate."""
 
 
 class SolverUnavailable(RuntimeError):
@@ -200,7 +200,8 @@ class Solver(ABC):
             # Contradiction: a bound above a feasible point is wrong, so nothing is proven.
             info["problem"] = f"lower bound {lower:.9g} above the feasible error {upper:.9g}"
             lower, status = 0.0, Status.FAILED
-        lower, kind, proof = min(max(lower, 0.0), upper), self.bound_kind, None
+        lower, kind = min(max(lower, 0.0), upper), self.bound_kind
+        proof, proven_lower = None, 0.0
         tolerance = problem.gap_tolerance(upper, options.gap)
         if reduced is None:
             kind = BoundKind.RIGOROUS  # nothing reaches this row, so its error is 0
@@ -210,10 +211,12 @@ class Solver(ABC):
             begin = time.perf_counter()
             try:
                 verified = lower_bound(reduced, outcome.proof)
+                if verified >= 0:
+                    proof, proven_lower = outcome.proof, min(verified, upper)
                 # what is proven counts if it says the same: the same status, nearly the same bound
                 if upper - verified <= (tolerance if upper - lower <= tolerance else upper - lower * WORTH):
-                    lower, kind, proof = min(max(verified, 0.0), upper), BoundKind.RIGOROUS, outcome.proof
-                else:
+                    lower, kind = min(max(verified, 0.0), upper), BoundKind.RIGOROUS
+                elif verified > 0:
                     info["unproven"] = f"the proof gives {verified:.9g} only"
             except NotProven as why:
                 info["unproven"] = str(why)
@@ -226,8 +229,8 @@ class Solver(ABC):
             elif status is Status.OPTIMAL:
                 status = Status.BOUND_ONLY if lower > 0 else Status.FEASIBLE_ONLY
         if status is Status.FAILED or (lower == 0 and not proven):
-            kind, proof = BoundKind.NONE, None
-        return Result(x, lower, upper, status, kind, self.name, outcome.nodes, seconds, info, proof)
+            kind = BoundKind.NONE
+        return Result(x, lower, upper, status, kind, self.name, outcome.nodes, seconds, info, proof, proven_lower)
 
 
 def trivial(problem: Problem) -> Outcome | None:

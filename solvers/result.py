@@ -73,4 +73,6 @@ class Result:
     """Preparation and solve of this row, without compilation and layer-wide work."""
     info: Mapping[str, Any] = field(default_factory=dict)
     proof: Proof | None = None
-    """What proves `lower`, if it is rigorous; about the row without its dead inputs."""
+    """What proves `proven`; about the row without its dead inputs."""
+    proven: float = 0.0
+    """Lower bound that the proof proves: `lower` itself if that is rigorous, else something smaller."""

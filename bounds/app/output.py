@@ -16,7 +16,6 @@ from pvq.bounds.gram import FloatArray
 from pvq.bounds.layer_problem import LayerProblem
 from pvq.layers.format import Layer
 from pvq.solvers.layer import LayerResult
-from pvq.solvers.result import BoundKind
 
 
 def check_writable(path: str | Path | None, suffixes: tuple[str, ...] = ()) -> None:
@@ -72,15 +71,14 @@ def write_solution(path: Path, weights: FloatArray, problem: LayerProblem) -> No
 
 
 def write_certificate(path: Path, layer: Layer, problem: LayerProblem, result: LayerResult) -> None:
-    """Write what has been proven of each row, with its proof; a row whose bound is not rigorous claims 0."""
+    """Write what has been proven of each row, with its proof; a row without one claims 0."""
     from pvq.bounds.certificate import Claim, RowClaim, certify, save_certificate
     from pvq.bounds.verify import SAFETY
     from pvq.bounds.verify_split import down, fsum_above, upper_bound
 
     rows = []
     for i, row in enumerate(result.rows):
-        proven = row.result.bound_kind is BoundKind.RIGOROUS
-        claim = Claim(row.result.lower, row.result.proof) if proven else Claim(0.0, None)
+        claim = Claim(row.result.proven, row.result.proof)
         upper = upper_bound(problem.row(i), row.result.x, SAFETY)
         rows.append(RowClaim(row.row, row.result.x, upper, (claim,)))
     lower, upper = down(*(row.lower[0].lower for row in rows)), fsum_above([row.upper for row in rows])

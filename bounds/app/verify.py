@@ -41,13 +41,9 @@ def verify(
 
 def describe(name: str, verified: Verified) -> list[str]:
     """What has been proven, in words."""
-    from pvq.bounds.verify_exact import EXACT
-
     problem = verified.problem
-    rows, inputs, n = problem.rows, problem.inputs, len(problem.inputs)
+    rows, inputs = problem.rows, problem.inputs
     reference = sum(problem.row(i).reference for i in range(len(problem)))
-    exact = "rational arithmetic" if n <= EXACT else "float64 with a bound for every rounding error"
-    searched = "; repeated searches: float64 with a bound for every rounding error" if n <= EXACT else ""
     shift = problem.gram_shift
     return [
         f"verified: layer '{name}', rows {rows.start}:{rows.stop}, inputs {inputs.start}:{inputs.stop}",
@@ -58,7 +54,8 @@ def describe(name: str, verified: Verified) -> list[str]:
         f"  {len(rows) - verified.unproven} of {len(rows)} rows have a proof of their lower end"
         + ("; the others count as 0" if verified.unproven else ""),
         f"  error: (w - x)'H(w - x) summed over the rows, H the file's Gram matrix + {shift:.3g} I",
-        f"  arithmetic: {exact}{searched}",
+        f"  arithmetic of the lower ends: rational in {verified.rational} rows, "
+        f"float64 with a bound for every rounding error in {len(rows) - verified.rational}",
     ]
 
 

@@ -17,10 +17,12 @@ from pvq.bounds.proof import FREE, KEPT, PRUNED, Below, Split, Tree
 
 from .perspective import relax, water_fill
 
-MAX_LEAVES = 2000
-"""Leaves of a proof: at 64 inputs 2 MB of numbers, and a second to verify."""
+MAX_LEAVES = 1000
+"""Leaves of a proof: at 64 inputs 1 MB of numbers, and a second to verify."""
 INSIDE = 1 - 1e-6
-"""A child starts strictly inside the cone; the D that is kept is as much smaller than the one that was tested."""
+"""A child starts strictly inside the cone."""
+CLEARLY = 1 - 1e-8
+"""The D of a proof is this much smaller than the tested one: room for the kept inputs and for rounding."""
 LEAST_D = 1e-12
 """Least d_i relative to h_ii; of kept inputs the d_i itself, which costs nothing but room for the others."""
 
@@ -77,7 +79,7 @@ def _grow(h, hw, c0, unit, group, keep, d0, x0, target, states, ds, xs):  # type
     open_d[0], open_x[0] = d0, x0
     waiting, leaves, nodes = 1, 0, 0
     z, saving, price = np.empty(total_units), np.empty(total_units), np.empty(groups)
-    y, r = np.empty(total_units), np.empty(n)
+    y = np.empty(total_units)
     while waiting > 0:
         waiting -= 1
         nodes += 1
@@ -118,7 +120,7 @@ def _grow(h, hw, c0, unit, group, keep, d0, x0, target, states, ds, xs):  # type
                     q[i, i] -= d[i]
                 bound = relax(
                     m, q, d, b, c, loss, local, units, group_local, keep_local, 40, target,
-                    1e-3 * abs(target), x, z, r, saving, lower,
+                    1e-3 * abs(target), x, z, saving, lower,
                 )  # fmt: skip
                 if bound >= target:
                     break
@@ -219,7 +221,7 @@ def _split(problem: Problem, state: np.ndarray, d: FloatArray, x: FloatArray) ->
     h, w = problem.hessian, problem.weight
     kept, free = np.flatnonzero(state == KEPT), np.flatnonzero(state == FREE)
     diagonal, v = np.zeros(len(w)), np.where(state == PRUNED, -w, 0.0)
-    diagonal[free] = INSIDE * d[free]
+    diagonal[free] = CLEARLY * d[free]
     diagonal[kept] = LEAST_D * h.diagonal()[kept]
     v[free] = x[free] - w[free]
     m = h[np.ix_(kept, kept)] - np.diag(diagonal[kept])
