@@ -41,7 +41,7 @@ def test_optima_are_proven(kind):
             Sparsity.blocks(n, 2, int(rng.integers(1, 4))),
         ):
             problem = Problem(w, h, None, pattern)
-            found = BranchAndBound().solve(problem, Options(prove=True))
+            found = BranchAndBound().solve(problem, Options(time_limit=None, prove=True))
             best = Brute().solve(problem).upper
             assert found.proven <= best * (1 + 1e-12) + 1e-12 * problem.reference
             if found.bound_kind is BoundKind.RIGOROUS:
