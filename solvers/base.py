@@ -24,7 +24,7 @@ ROUNDING = 1e-9
 
 
 WORTH = 0.98
-"""A proof that gives this part of a numerical bound is worth more than the bound; a weaker one is only recorded."""
+"""A proof of this part of a numerical bound is worth more than the bound; a weaker one is only recorded."""
 
 
 class SolverUnavailable(RuntimeError):
