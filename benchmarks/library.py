@@ -3,7 +3,8 @@
 `library.json` (schema `pvq.library/1`) holds for each instance its layer file, row, inputs and setting, the hash
 of its numbers, its difficulty class (easy: solved by bnb on one thread within 1 s, medium: 60 s, hard: longer,
 open: by nobody yet) and the best known bounds with who proved them. An upper bound comes with its x, so that
-anybody can recompute it; a lower bound is taken only if it is verified:
+anybody can recompute it; a lower bound is taken only if it is verified (so it may be below what solved the row in
+float64 arithmetic):
 
 * the proof that the solver handed over was accepted by the verifier (`pvq.bounds.verify`), or
 * solvers of two different makers have proven at least as much.

@@ -16,7 +16,16 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from pvq.bounds.problem import Problem
+    from pvq.solvers.base import Solver
+
+FEW = 8
+"""Inputs of a row that are solved to warm up."""
 
 STEP = 0.02  # seconds between two reported steps of a run, until they grow with its length
 
@@ -66,6 +75,7 @@ def _solve(task: Mapping[str, Any], say: Callable[..., None]) -> None:
         return
     solver.check(problem)
     solver.prepare(problem)
+    _warm_up(solver, problem)
     _forget_peak()
     say(event="ready", seconds=time.perf_counter() - begin)
 
@@ -110,6 +120,28 @@ def _solve(task: Mapping[str, Any], say: Callable[..., None]) -> None:
         verified=verified,
         info={key: value for key, value in result.info.items() if _is_plain(value)},
     )
+
+
+_warm: set[tuple[Any, ...]] = set()
+
+
+def _warm_up(solver: Solver, problem: Problem) -> None:
+    """Solve a few inputs of the row once for each kind of problem: kernels compile, packages load, nobody counts.
+
+    Only solvers of this package: what theirs `prepare` leaves out is known, a plug-in's solve may do anything.
+    """
+    from pvq.solvers.base import Options
+
+    sparsity, grid = problem.sparsity, problem.grid
+    kind = (solver.name, problem.method, grid and grid.count, sparsity and (sparsity.kind, sparsity.update))
+    if kind in _warm or not type(solver).__module__.startswith("pvq."):
+        return
+    _warm.add(kind)
+    few = problem.take(np.flatnonzero(problem.gram.live)[:FEW])
+    if solver.why_unsupported(few) is None:
+        with suppress(Exception):  # the row itself will tell
+            solver.prepare(few)
+            solver.solve(few, Options(time_limit=None))
 
 
 def _is_plain(value: object) -> bool:
