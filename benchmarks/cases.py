@@ -9,10 +9,10 @@ A case list is a JSON file of schema `pvq.cases/1`, in `benchmarks/cases` or any
      "targets": [{"case": "q4-64", "solver": "bnb", "measure": "median", "at_most": 0.005}]}
 
 A case has `name`, `layer` (a file name, `.npz` may be left off), `rows` ("A:B" or a list), the words of `pvq
-bound` that state the problem (method, bits, grid, granularity, range, sparsity, nm, block, update, inputs), and
-any of the limits of `Limits`; what is not said comes from `defaults`. Or a case is {"library": GLOB}: instances of
-the library by name or class. A solver is a name, or {"solver": NAME, "label": NAME, "node_limit": N}. Targets: see
-`summary`.
+bound` that state the problem (method, bits, grid, granularity, range, sparsity, nm, block, update, inputs,
+ridge), and any of the limits of `Limits`; what is not said comes from `defaults`. Or a case is {"library": GLOB}:
+instances of the library by name or class. A solver is a name, or {"solver": NAME, "label": NAME, "node_limit": N}.
+Targets: see `summary`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from pvq.solvers.registry import solver_class
 HERE = Path(__file__).parent
 CASES, INSTANCES = HERE / "cases", HERE / "instances"
 SCHEMA = "pvq.cases/1"
-WORDS = ("method", "bits", "grid", "granularity", "range", "sparsity", "nm", "block", "update", "inputs")
+WORDS = ("method", "bits", "grid", "granularity", "range", "sparsity", "nm", "block", "update", "inputs", "ridge")
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -27,6 +27,7 @@ _KINDS = {
     "block": (int, type(None)),
     "update": (bool,),
     "scope": (str,),
+    "ridge": (int, float),
 }
 """Types of a setting's values in JSON."""
 
@@ -49,6 +50,8 @@ class Setting:
     """Half-open range of rows, None for all; rows keep their numbers in the layer."""
     inputs: tuple[int, int] | None = None
     """Half-open range of inputs: the principal sub-problem, scales still from the whole weight tensor."""
+    ridge: float = 0.0
+    """H is the Gram matrix plus this part of its mean diagonal on the diagonal, see `with_ridge`."""
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
@@ -59,6 +62,10 @@ class Setting:
             raise ProblemError("--sparsity, --nm and --block are for --method prune or joint")
         if self.method == "prune" and self.bits is not None:
             raise ProblemError("--bits is for --method quant or joint; for pruning give --sparsity or --nm")
+        if not 0 <= self.ridge < np.inf:
+            raise ProblemError(
+                f"--ridge must be 0 or more (0.01 adds 1% of H's mean diagonal), not {self.ridge:g}"
+            )
         if self.method != "quant":
             self._check_pattern()
 
@@ -225,6 +232,8 @@ def state_problem(
     if shifts is not None and len(shifts) != len(used):
         raise ProblemError(f"{len(shifts)} shifts do not fit {len(used)} Gram matrices")
     known = (None,) * len(used) if shifts is None else shifts
+    if setting.ridge:
+        grams, checked = np.array([with_ridge(gram, setting.ridge) for gram in grams]), None
     if checked is None or setting.rows is not None or setting.inputs is not None:
         checked = tuple(Gram.from_array(grams[g][cut, cut], tau) for g, tau in zip(used, known, strict=True))
     grid = None
@@ -256,6 +265,25 @@ def _pattern(setting: Setting, rows: int, n: int) -> tuple[Sparsity, int | None]
     if setting.block is not None:
         return Sparsity.blocks(n, size, keep, setting.update), budget
     return Sparsity.row(n, keep, setting.update), budget
+
+
+def at_sparsity(problem: LayerProblem, sparsity: float) -> LayerProblem:
+    """The same layer at another sparsity; Gram matrices, and what is computed once for them, are shared."""
+    setting = replace(problem.setting, sparsity=sparsity)
+    pattern, budget = _pattern(setting, len(problem.rows), len(problem.inputs))
+    return replace(problem, setting=setting, sparsity=pattern, budget=budget)
+
+
+def with_ridge(gram: FloatArray, ridge: float) -> FloatArray:
+    """G + ridge * mean(diag G) I on the live inputs, (n, n): another problem, which the user asked for.
+
+    The mean is that of the live inputs of the whole layer, whatever inputs are selected; dead inputs stay dead.
+    """
+    live = gram.any(axis=1)
+    result = np.array(gram, dtype=np.float64)
+    if live.any():
+        result[live, live] += ridge * result.diagonal()[live].mean()
+    return result
 
 
 def kept(n: int, sparsity: float) -> int:

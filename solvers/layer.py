@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 import numpy as np
 from pvq.bounds.gram import FloatArray
@@ -61,6 +62,7 @@ class LayerResult:
         return np.array([row.result.x for row in self.rows])
 
 
+T = TypeVar("T")
 OnRow = Callable[[RowResult], None]
 
 
@@ -111,7 +113,7 @@ def prepare(problem: LayerProblem, solvers: Sequence[Solver]) -> None:
             solver.prepare(*rows)
 
 
-def run_rows(one: Callable[[int], RowResult], count: int, jobs: int, on_row: OnRow | None) -> list[RowResult]:
+def run_rows(one: Callable[[int], T], count: int, jobs: int, on_row: Callable[[T], None] | None) -> list[T]:
     """Run `one` for 0 ... count - 1, in order for one job, and report each result as it comes."""
     if jobs == 1:
         results = []
@@ -134,15 +136,22 @@ def run_rows(one: Callable[[int], RowResult], count: int, jobs: int, on_row: OnR
 
 
 def solve_row(
-    number: int, problem: Problem, solver: Solver, options: Options, compare: Sequence[Solver] = ()
+    number: int,
+    problem: Problem,
+    solver: Solver,
+    options: Options,
+    compare: Sequence[Solver] = (),
+    start: FloatArray | None = None,
 ) -> RowResult:
-    """Score the empirical methods on one row, then bound it, starting from the best of them."""
+    """Score the empirical methods on one row, then bound it, starting from the best of them or from `start`."""
     reference = problem.reference
     if options.stop.is_set():
         return RowResult(number, reference, not_solved(problem, solver))
     scores = score(problem, compare, options)
     best = min(scores.values(), key=lambda result: result.upper, default=None)
-    result = solver.solve(problem, options, None if best is None else best.x)
+    if best is not None and (start is None or best.upper < problem.error(start)):
+        start = best.x
+    result = solver.solve(problem, options, start)
     if best is not None and best.upper < result.upper:  # within the gap, or a solver that ignores its start
         result = with_point(result, best, problem, options)
     empirical = {name: scored.upper for name, scored in scores.items()}

@@ -10,7 +10,7 @@ import numba
 import numpy as np
 from pvq.bounds.gram import FloatArray, IntArray
 from pvq.bounds.layer_problem import LayerProblem
-from pvq.bounds.problem import GAP_FLOOR, Problem
+from pvq.bounds.problem import GAP_FLOOR, Problem, optimal_on_support
 
 from .base import Options, Solver
 from .empirical.layerwise import layer_point
@@ -43,7 +43,10 @@ class Curve:
             return
         assert self.problem.sparsity is not None
         pattern = replace(self.problem.sparsity, keep=np.array([k]))
-        result = solver.solve(replace(self.problem, sparsity=pattern), options)
+        problem = replace(self.problem, sparsity=pattern)
+        denser = [s for s in self.solved if s > k]
+        start = pruned_further(problem, self.solved[min(denser)].x) if denser else None
+        result = solver.solve(problem, options, start)
         self.solved[k] = result
         self.lower[: k + 1] = np.maximum(self.lower[: k + 1], result.lower)
         better = self.upper[k:] > result.upper
@@ -70,19 +73,21 @@ def solve_shared_budget(
     compare: Sequence[Solver] = (),
     jobs: int = 1,
     on_row: OnRow | None = None,
+    curves: Sequence[Curve] | None = None,
 ) -> LayerResult:
     """Bound the sum of all rows when they share `problem.budget` kept units.
 
     lower = min over allocations of the sum of the rows' lower curves, upper the same over their upper curves; both
     minima are exact (dynamic programming). Only the budgets that the cheapest allocation asks for are solved, and
     when all of those are exact the allocation is optimal. Rows have no lower bound of their own.
-    `options.time_limit` is for all budgets of a row together.
+    `options.time_limit` is for all budgets of a row together; `curves`, what is known of the rows, is extended.
     """
     assert problem.budget is not None
     assert problem.sparsity is not None
     prepare(problem, (solver, *compare))
     count, units = len(problem), problem.sparsity.units
-    curves = [Curve(problem.row(i), units) for i in range(count)]
+    if curves is None:
+        curves = row_curves(problem)
     spent = np.zeros(count)
 
     def ask(i: int, budgets: Sequence[int]) -> None:
@@ -115,6 +120,30 @@ def solve_shared_budget(
     lower = sum(c.lower[k] for c, k in zip(curves, allocation, strict=True))
     best = allocate(np.array([c.upper for c in curves]), problem.budget)
     return _summary(problem, curves, best, float(lower), solver, options, compare, spent)
+
+
+def row_curves(problem: LayerProblem) -> list[Curve]:
+    """Curves of which nothing is known but their ends."""
+    assert problem.sparsity is not None
+    return [Curve(problem.row(i), problem.sparsity.units) for i in range(len(problem))]
+
+
+def pruned_further(problem: Problem, x: FloatArray) -> FloatArray:
+    """A feasible point from one with more non-zeros: the units whose removal costs least go.
+
+    Re-optimised weights cost x_i^2 / (H_SS^-1)_ii (optimal brain surgeon, Hassibi and Stork 1993), others
+    x_i^2 h_ii.
+    """
+    sparsity = problem.sparsity
+    assert sparsity is not None
+    cost = x**2 * np.diag(problem.hessian)
+    kept = np.flatnonzero(x)
+    free = problem.grid is None and sparsity.update
+    if free and len(kept):
+        inverse = np.linalg.pinv(problem.hessian[np.ix_(kept, kept)], hermitian=True)
+        cost[kept] = x[kept] ** 2 / np.maximum(np.diag(inverse), 1e-300)
+    mask = sparsity.best_mask(cost) & (x != 0)
+    return optimal_on_support(problem, mask) if free else np.where(mask, x, 0.0)
 
 
 def allocate(curves: FloatArray, budget: int) -> IntArray:

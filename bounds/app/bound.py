@@ -44,7 +44,12 @@ def bound(
         ),
     ] = "mse",
     sparsity: Annotated[
-        float | None, Option(help="Share of weights that are zero, as 0.75.", rich_help_panel=PROBLEM)
+        str | None,
+        Option(
+            metavar="S|A:B:STEP",
+            help="Share of weights that are zero, as 0.75, or several, as 0.5:0.9:0.05.",
+            rich_help_panel=PROBLEM,
+        ),
     ] = None,
     nm: Annotated[
         str | None, Option(metavar="N:M", help="Keep N of every M inputs, as 2:4.", rich_help_panel=PROBLEM)
@@ -66,6 +71,14 @@ def bound(
             rich_help_panel=PROBLEM,
         ),
     ] = "row",
+    ridge: Annotated[
+        float,
+        Option(
+            metavar="X",
+            help="Add X times the mean of H's diagonal to it; part of the problem, for both ends.",
+            rich_help_panel=PROBLEM,
+        ),
+    ] = 0.0,
     rows: Annotated[str | None, Option(metavar="A:B", help="Rows A to B-1 only.", rich_help_panel=PROBLEM)] = None,
     inputs: Annotated[
         str | None,
@@ -103,33 +116,38 @@ def bound(
 
     Ctrl-C stops the search and prints what is proven so far (exit code 130).
     """
-    from pvq.bounds.layer_problem import Setting, state_problem
+    from pvq.bounds.layer_problem import Setting, at_sparsity, state_problem
     from pvq.layers.format import load_layer
     from pvq.solvers.base import Options
+    from pvq.solvers.curve import solve_curve
     from pvq.solvers.layer import prepare, solve_layer
     from pvq.solvers.registry import get_solver
     from pvq.solvers.scale import check_free_scale, solve_scales
 
-    from .arguments import interval, kept_of, methods_to_compare
+    from .arguments import interval, kept_of, methods_to_compare, sparsities_of
     from .output import check_writable, write_certificate, write_json, write_solution
     from .progress import row_progress
-    from .report import environment, result_document
-    from .table import print_result
+    from .report import curve_document, environment, result_document
+    from .table import print_curve, print_result
 
     begin = time.perf_counter()
     if time_limit < 0 or gap < 0 or jobs < 1:
         raise typer.BadParameter("--time-limit and --gap must not be negative, --jobs at least 1")
+    sparsities = [] if sparsity is None else sparsities_of(sparsity)
+    if len(sparsities) > 1 and (solution is not None or certificate is not None):
+        raise typer.BadParameter("--solution and --certificate are for one sparsity, not for a range")
     setting = Setting(
         method=method,
         bits=bits,
         grid=grid,
         granularity=granularity,
         range=range_,
-        sparsity=sparsity,
+        sparsity=sparsities[0] if sparsities else None,
         nm=None if nm is None else kept_of(nm),
         block=block,
         update=update,
         scope=scope,
+        ridge=ridge,
         rows=None if rows is None else interval("--rows", rows),
         inputs=None if inputs is None else interval("--inputs", inputs),
     )
@@ -140,6 +158,8 @@ def bound(
     data = load_layer(layer)
     problem = state_problem(data.weight, data.grams, setting, free_scale=True)
     free = setting.quantizes and setting.range == "optimal"
+    if free and len(sparsities) > 1:
+        raise typer.BadParameter("--range optimal is for one sparsity, not for a range")
     if free:
         check_free_scale(problem, engine.name, certificate is not None)
     engine.check(problem.row(0))
@@ -155,6 +175,19 @@ def bound(
             prove=certificate is not None,
             stop=stop,
         )
+        if len(sparsities) > 1:
+            problems = [at_sparsity(problem, s) for s in sparsities]
+            with row_progress(len(problem) * len(sparsities), quiet) as advance:
+                results = solve_curve(problems, engine, options, methods, jobs, advance)
+            used = environment(engine.name, jobs, prepared, time.perf_counter() - begin)
+            pairs = list(zip(problems, results, strict=True))
+            if json_ is not None:
+                write_json(json_, curve_document([result_document(data, p, options, r, used) for p, r in pairs]))
+            if json_ != "-":
+                print_curve(data.name, problem, pairs)
+            if stop.is_set():
+                raise typer.Exit(130)
+            return
         with row_progress(len(problem), quiet) as advance:
             if free:
                 problem, result = solve_scales(problem, options, methods, jobs, advance)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -15,6 +15,7 @@ from pvq.solvers.base import Options
 from pvq.solvers.layer import LayerResult, RowResult
 
 SCHEMA = "pvq.result/1"
+CURVE_SCHEMA = "pvq.curve/1"
 
 
 def result_document(
@@ -54,6 +55,11 @@ def result_document(
         },
         "environment": dict(environment),
     }
+
+
+def curve_document(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Result documents of one layer at several sparsities."""
+    return {"schema": CURVE_SCHEMA, "results": list(results)}
 
 
 def _row(problem: LayerProblem, i: int, row: RowResult) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections.abc import Sequence
 
 from pvq.bounds.layer_problem import LayerProblem, Setting
 from pvq.bounds.sqnr import format_db
@@ -28,7 +29,35 @@ def print_result(name: str, problem: LayerProblem, options: Options, result: Lay
     console.print(sentence(problem, options, result), highlight=False)
 
 
-def describe(problem: LayerProblem) -> str:
+def print_curve(name: str, problem: LayerProblem, curve: Sequence[tuple[LayerProblem, LayerResult]]) -> None:
+    """Print one line for each sparsity on standard output."""
+    console = Console()
+    console.print(f"[bold]{name}[/]: {describe(problem, sparsities=len(curve))}")
+    table = Table(box=box.SIMPLE)
+    compared = list(curve[0][1].empirical)
+    for title in ("sparsity", "kept", "lower / reference", "upper / reference", "SQNR (dB)", *compared):
+        table.add_column(title, justify="right")
+    table.add_column("status")
+    for at, result in curve:
+        sparsity = at.sparsity
+        assert sparsity is not None
+        kept = at.budget if at.budget is not None else len(at) * int(sparsity.keep.sum())
+        table.add_row(
+            f"{at.setting.sparsity:.4g}",
+            f"{kept / len(at):.4g}",
+            _relative(result.lower, result.reference),
+            _relative(result.upper, result.reference),
+            format_db(result.reference, result.upper),
+            *(format_db(result.reference, result.empirical[m]) for m in compared if m in result.empirical),
+            result.status.value,
+        )
+    console.print(table)
+    console.print(
+        f"kept: {'blocks' if problem.setting.block else 'inputs'} of a row; methods in dB", highlight=False
+    )
+
+
+def describe(problem: LayerProblem, sparsities: int = 1) -> str:
     """The problem in words."""
     setting, rows, inputs = problem.setting, problem.rows, problem.inputs
     size = f"{len(rows)} rows x {len(inputs)} inputs"
@@ -39,9 +68,12 @@ def describe(problem: LayerProblem) -> str:
         notes.append(f"{problem.dead_inputs} dead inputs")
     if problem.rank < len(inputs):
         notes.append(f"H has numerical rank {problem.rank}")
+    if setting.ridge:
+        notes.append(f"H with a ridge of {setting.ridge:g} times its mean diagonal")
     if problem.gram_shift:
         notes.append(f"H shifted by {problem.gram_shift:.2g}")
-    return ", ".join([size, setting_words(setting), *notes])
+    words = setting_words(setting) + (f" and {sparsities - 1} more" if sparsities > 1 else "")
+    return ", ".join([size, words, *notes])
 
 
 def setting_words(setting: Setting) -> str:

@@ -53,7 +53,8 @@ def describe(name: str, verified: Verified) -> list[str]:
         f"  best possible SQNR between {in_db(reference, verified.upper)} and {in_db(reference, verified.lower)}",
         f"  {len(rows) - verified.unproven} of {len(rows)} rows have a proof of their lower end"
         + ("; the others count as 0" if verified.unproven else ""),
-        f"  error: (w - x)'H(w - x) summed over the rows, H the file's Gram matrix + {shift:.3g} I",
+        f"  error: (w - x)'H(w - x) summed over the rows, H the file's Gram matrix + {shift:.3g} I"
+        + (f" + {problem.setting.ridge:g} times its mean diagonal" if problem.setting.ridge else ""),
         f"  arithmetic of the lower ends: rational in {verified.rational} rows, "
         f"float64 with a bound for every rounding error in {len(rows) - verified.rational}",
     ]

@@ -121,9 +121,11 @@ def solve_masks(problem: Problem, options: Options, start: FloatArray | None) ->
 
 
 def _upper(problem: Problem, start: FloatArray | None) -> FloatArray:
-    """Greedy removal and swaps, and the start that was given: the better of the two."""
-    candidates: list[BoolArray] = [polish_mask(problem, greedy_mask(problem))]
-    points = [optimal_on_support(problem, mask) for mask in candidates]
+    """Swaps from greedy removal and from the start that was given: the best point."""
+    masks: list[BoolArray] = [greedy_mask(problem)]
+    points: list[FloatArray] = []
     if start is not None and problem.is_feasible(start):
+        masks.append(start != 0)
         points.append(start)
+    points += [optimal_on_support(problem, polish_mask(problem, mask)) for mask in masks]
     return min(points, key=problem.error)

@@ -47,7 +47,10 @@ class Incumbent(NamedTuple):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def settle(row: Row, state: np.ndarray, room: IntArray) -> int:
-    """Prune what no budget is left for, keep what all fits; room[g] = budget left. Returns the free units left."""
+    """Prune what no budget is left for, keep what all fits; room[g] = budget left.
+
+    Returns the free units left, -1 if more are kept than a budget allows.
+    """
     groups = len(row.keep)
     free = np.zeros(groups, np.int64)
     for g in range(groups):
@@ -57,6 +60,8 @@ def settle(row: Row, state: np.ndarray, room: IntArray) -> int:
             room[row.group[u]] -= 1
         elif state[u] == FREE:
             free[row.group[u]] += 1
+    if room.min() < 0:
+        return -1
     count = 0
     for u in range(len(state)):
         if state[u] == FREE:

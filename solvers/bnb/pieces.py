@@ -169,19 +169,31 @@ def prices(
 ) -> None:
     """theta_g >= 0 at which the shares of every group add up to its budget (0 if they need less), and the pieces.
 
-    Newton's iteration for theta sum_S |S| l_S = k theta, from the theta at hand.
+    Newton's iteration for theta sum_S |S| l_S = k theta, from the theta at hand. The sum of shares falls as theta
+    rises, which brackets theta; a step that leaves the bracket is replaced by its middle.
     """
-    linear = np.empty(len(keep))
+    groups = len(keep)
+    linear, low, high = np.empty(groups), np.zeros(groups), np.full(groups, np.inf)
+    for g in range(groups):
+        if theta[g] == 0.0:  # nothing leads away from 0
+            for i in range(len(x)):
+                if group[i] == g:
+                    theta[g] += np.sqrt(d[i]) * abs(x[i])
     for _ in range(PRICES):
         pieces_at(x, d, e, pairs, group, keep, theta, left, linear, pieces, shares)
         done = True
-        for g in range(len(keep)):
-            new = theta[g]
-            if left[g] > TIE:
-                new = linear[g] / left[g]
-            elif linear[g] > 0.0 or left[g] < -TIE:
-                new = 2.0 * theta[g]
-            if abs(new - theta[g]) > 1e-12 * new:
+        for g in range(groups):
+            old, over = theta[g], linear[g] - left[g] * theta[g]
+            if over > 0.0:
+                low[g] = max(low[g], old)
+            else:
+                high[g] = min(high[g], old)
+            new = old
+            if abs(over) > 1e-12 * (linear[g] + old):
+                new = linear[g] / left[g] if left[g] > TIE else np.inf
+                if not low[g] <= new <= high[g] or new == np.inf:
+                    new = 0.5 * (low[g] + high[g]) if high[g] < np.inf else 2.0 * old
+            if abs(new - old) > 1e-12 * new:
                 theta[g] = new
                 done = False
         if done:

@@ -159,6 +159,8 @@ def advance(row: Row, pool: Pool, best: Incumbent, gap: float, floor: float, bud
             elif bound + free.outside[u] >= cutoff:
                 state[names[u]] = KEPT
                 best.value[1] = min(best.value[1], bound + free.outside[u])
+        if settle(row, state, room) < 0:
+            continue  # more units would have to be kept than may be: nothing below the cutoff is left
         again = best.nodes[0] == 1 and free.partner.max() >= 0
         choice = -1 if again else branching_unit(free, state, names)
         for side in (KEPT, PRUNED):

@@ -304,3 +304,37 @@ def test_bounding_a_layer_loads_no_torch(expand40):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
     assert "LOADED []" in done.stdout, done.stderr
+
+
+def test_a_range_of_sparsities_in_one_go(cli, expand40):
+    words = ("bound", expand40, "--method", "prune", "--rows", "0:2", "--inputs", "0:12", "--quiet")
+    ended = cli(*words, "--sparsity", "0.5:0.75:0.125", "--ridge", "0.01", "--json", "-")
+    assert ended.code == 0
+    document = json.loads(ended.out)
+    assert document["schema"] == "pvq.curve/1"
+    assert [r["problem"]["sparsity"] for r in document["results"]] == [0.5, 0.625, 0.75]
+    assert all(r["total"]["status"] == "optimal" and r["problem"]["ridge"] == 0.01 for r in document["results"])
+    uppers = [r["total"]["upper"] for r in document["results"]]
+    assert uppers == sorted(uppers)
+    shown = cli(*words, "--sparsity", "0.5:0.75:0.125").out
+    assert "0.625" in shown
+    assert shown.count("optimal") == 3
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "says"),
+    [
+        ("--sparsity", "0.9:0.5:0.1", "A <= B"),
+        ("--sparsity", "0.5:0.9:0", "STEP > 0"),
+        ("--sparsity", "half", "must be a number"),
+        ("--sparsity", "0:0.9:1e-9", "at most"),
+        ("--ridge", "-1", "0 or more"),
+        ("--ridge", "nan", "0 or more"),
+    ],
+)
+def test_bad_ranges_and_ridges(cli, expand40, option, value, says):
+    words = ["bound", expand40, "--method", "prune", option, value]
+    ended = cli(*words, *(() if option == "--sparsity" else ("--sparsity", "0.5")))
+    assert ended.code == 2
+    assert says in " ".join(ended.err.split())
+    assert ended.out == ""

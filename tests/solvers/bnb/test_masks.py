@@ -5,6 +5,7 @@ import pytest
 from pvq.bounds.gram import Gram
 from pvq.bounds.problem import Problem, optimal_on_support
 from pvq.bounds.sparsity import Sparsity
+from pvq.layers.format import load_layer
 from pvq.solvers.base import Options
 from pvq.solvers.bnb import BranchAndBound, masks
 from pvq.solvers.brute import Brute
@@ -135,3 +136,30 @@ def test_the_pool_grows_and_a_full_memory_ends_in_a_bound(monkeypatch):
     result = BranchAndBound().solve(problem, NO_LIMIT)
     assert result.status in (Status.NODE_LIMIT, Status.OPTIMAL)
     assert 0 < result.lower <= result.upper
+
+
+@pytest.mark.parametrize(("number", "k"), [(11, 30), (154, 13), (172, 12)])
+def test_fixing_more_inputs_than_the_budget_ends_a_node(number, k, expand40):
+    """Three rows of a real layer on which a node that had k inputs fixed went on to keep one more."""
+    layer = load_layer(expand40)
+    gram = Gram.from_array(layer.grams[0] if layer.grams.ndim == 3 else layer.grams)
+    problem = Problem(layer.weight[number], gram, None, Sparsity.row(40, k))
+    result = BranchAndBound().solve(problem, NO_LIMIT)
+    assert result.status is Status.OPTIMAL, result.info
+    assert np.count_nonzero(result.x) == k
+
+
+@pytest.mark.parametrize("kind", ["row", "nm"])
+def test_rows_of_correlated_inputs_against_enumeration(kind, monkeypatch):
+    """Inputs with strong correlations of both signs, which pair up, and all points of the curve of one row."""
+    without_heuristics(monkeypatch)
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        n = 10 if kind == "row" else 12
+        x = rng.normal(size=(n, 3)) @ rng.normal(size=(3, 40)) + rng.uniform(0.05, 1) * rng.normal(size=(n, 40))
+        sparsity = Sparsity.row(n, 1 + seed % (n - 1)) if kind == "row" else Sparsity.nm(n, 1 + seed % 3, 4)
+        problem = Problem(rng.normal(size=n), Gram.from_array(x @ x.T), None, sparsity)
+        truth = Brute().solve(problem).upper
+        result = BranchAndBound().solve(problem, NO_LIMIT, weakest_start(problem, rng))
+        assert result.status is Status.OPTIMAL, (seed, result)
+        assert result.upper == pytest.approx(truth, rel=2e-6), seed
