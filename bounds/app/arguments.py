@@ -10,7 +10,6 @@ from pvq.solvers.base import Solver, UnsupportedProblem
 from pvq.solvers.layer import applicable
 from pvq.solvers.registry import get_solver, solver_class, solver_names
 
-
 MOST_SPARSITIES = 1000
 
 
