@@ -76,7 +76,7 @@ def compare(
     time_limit: Annotated[
         float,
         Option(metavar="SEC", help="Seconds for the bounds of one pair, 0 for none.", rich_help_panel=SEARCH),
-    ] = 20.0,
+    ] = 60.0,
     full: Annotated[
         bool,
         Option(

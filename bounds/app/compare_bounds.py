@@ -11,10 +11,18 @@ from pvq.bounds.gram import FloatArray
 from pvq.bounds.presolve import presolve
 from pvq.bounds.problem import Problem, optimal_on_support
 from pvq.solvers.base import Clock, Options, Solver
-from pvq.solvers.layer import not_solved, solve_layer
+from pvq.solvers.layer import not_solved, prepare, solve_layer
 from pvq.solvers.result import BoundKind, Result
 
 from .compare_side import Side
+
+
+def prepare_side(side: Side, engine: Solver) -> None:
+    """Compile and do layer-wide work; of a layer of many small Gram matrices only the first is prepared here."""
+    if len(side.problem.grams) == 1 or side.shared:
+        prepare(side.problem, (engine,))
+    else:
+        engine.prepare(side.problem.row(0))
 
 
 def raise_lower(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,11 +15,11 @@ from pvq.bounds.gram import Gram
 from pvq.bounds.layer_problem import Setting, state_problem
 from pvq.bounds.storage import CostModel, Pair, equal_cost_pair
 from pvq.layers.format import Layer
-from pvq.solvers.base import Clock, Options, Solver
+from pvq.solvers.base import Options, Solver
 from pvq.solvers.empirical.layerwise import layer_point
 from pvq.solvers.layer import applicable
 
-from .compare_bounds import lower_upper, raise_lower
+from .compare_bounds import lower_upper, prepare_side, raise_lower
 from .compare_side import Side, merge
 from .compare_verdict import OPEN, SKIPPED, Interval, margin_db, sentence, verdict
 
@@ -31,6 +32,10 @@ ROW_LIMITS = (0.2, 1.0, 5.0, 30.0, None)
 """Seconds a row in the first, second, ... round of bounds: easy rows first. For rows of up to 192 inputs; longer
 rows get more, by the square of the length, since already the first bound of a row costs that much."""
 LONG = 192
+LONGEST = 256
+"""Longer rows are left to the relaxations where there are any: search adds little there, and is long to set up."""
+SHORT = 40
+"""Rows of up to so many inputs are searched exactly at once, which takes milliseconds."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,7 @@ class Comparison:
     methods: Sequence[Solver] = ()
     """Empirical methods that the user asked for."""
     nm: int | None = None
-    time_limit: float | None = 20.0
+    time_limit: float | None = 60.0
     """Seconds for the bounds of one pair."""
     full: bool = False
     """Bound every row of both sides, also where the verdict is proven without."""
@@ -171,35 +176,62 @@ def _decide(quant: Side, prune: Side, what: Comparison, jobs: int) -> None:
     def decided() -> bool:
         return verdict(quant.interval, prune.interval) != OPEN
 
-    options = replace(what.options, time_limit=what.time_limit)
-    clock = Clock(options)
-    for engine, limit in _rounds(what.engines, len(quant.problem.inputs)):
+    budget = Budget(what)
+    rounds = {id(side): _rounds(what.engines, side) for side in (quant, prune)}
+    while not (decided() or budget.ended()):
         better, worse = sorted((quant, prune), key=lambda side: side.interval.upper)
-        if decided() or clock.ended() or not worse.open_rows():
+        engine, limit = next(rounds[id(worse)], (None, None))
+        if engine is None or not worse.open_rows():
             break
-        raise_lower(worse, engine, replace(options, time_limit=_left(clock)), limit, decided, jobs)
+        prepare_side(worse, engine)
+        with budget.spend() as options:
+            raise_lower(worse, engine, options, limit, decided, jobs)
         if not decided():
-            lower_upper(better, replace(options, time_limit=_left(clock)), decided)
+            with budget.spend() as options:
+                lower_upper(better, options, decided)
 
 
-def _rounds(engines: Sequence[Solver], n: int) -> Iterator[tuple[Solver, float | None]]:
-    """Every engine with the first limit, then the last one with longer and longer limits."""
-    scale = max(1.0, (n / LONG) ** 2)
-    for engine in engines[:-1]:
-        yield engine, ROW_LIMITS[0] * scale
+class Budget:
+    """The time of one pair: solving counts, compilation and layer-wide work do not."""
+
+    def __init__(self, what: Comparison) -> None:
+        self._options = what.options
+        self._left = math.inf if what.time_limit is None else what.time_limit
+
+    def ended(self) -> bool:
+        """Whether the time is up, or an interrupt came."""
+        return self._left <= 0 or self._options.stop.is_set()
+
+    @contextmanager
+    def spend(self) -> Iterator[Options]:
+        """Options whose time limit is what is left; what the block takes is taken off."""
+        begin = time.perf_counter()
+        yield replace(self._options, time_limit=None if self._left == math.inf else max(self._left, 0.0))
+        self._left -= time.perf_counter() - begin
+
+
+def _rounds(engines: Sequence[Solver], side: Side) -> Iterator[tuple[Solver, float | None]]:
+    """Relaxations once, then the last engine with longer and longer limits; short rows go to that at once.
+
+    An engine that is alone is not left out.
+    """
+    row = side.problem.row(0)
+    fitting = applicable(engines, row)
+    scale = max(1.0, (row.n / LONG) ** 2)
+    if row.n > SHORT and len(engines) > 1:
+        yield from ((engine, None) for engine in fitting if engine is not engines[-1])
+    if not fitting or fitting[-1] is not engines[-1] or (row.n > LONGEST and len(engines) > 1):
+        return
     for limit in ROW_LIMITS:
-        yield engines[-1], None if limit is None else limit * scale
-
-
-def _left(clock: Clock) -> float | None:
-    return None if clock.left == float("inf") else max(clock.left, 0.0)
+        yield fitting[-1], None if limit is None else limit * scale
 
 
 def _complete(side: Side, what: Comparison, jobs: int) -> None:
     """Bound all rows, as far as the time goes."""
-    options = replace(what.options, time_limit=what.time_limit)
-    clock = Clock(options)
-    for engine, limit in _rounds(what.engines, len(side.problem.inputs)):
-        if clock.ended() or not side.open_rows():
+    budget = Budget(what)
+    for engine, limit in _rounds(what.engines, side):
+        if budget.ended() or not side.open_rows():
             return
-        raise_lower(side, engine, replace(options, time_limit=_left(clock)), limit, lambda: False, jobs)
+        prepare_side(side, engine)
+        with budget.spend() as options:
+            raise_lower(side, engine, options, limit, lambda: False, jobs)

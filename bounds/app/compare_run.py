@@ -10,6 +10,7 @@ from typing import Any
 
 from pvq.bounds.errors import ProblemError
 from pvq.solvers.base import Solver, SolverUnavailable, UnsupportedProblem
+from pvq.solvers.bound.shared_diagonal import SharedDiagonal
 from pvq.solvers.registry import get_solver, solver_class, solver_names
 
 from .bound import stop_on_interrupt
@@ -23,7 +24,7 @@ from .output import check_writable, write_json
 from .report import environment
 
 LADDER = ("bound", "bnb")
-"""`--solver auto`: the relaxation for every row, exact search where it does not decide."""
+"""`--solver auto`: one diagonal for the layer, then relaxations of each row, then exact search."""
 WRITE_EVERY = 5.0
 """Seconds between two writes of the JSON file while the comparison runs."""
 
@@ -59,7 +60,7 @@ def engines_by_name(name: str) -> list[Solver]:
     ProblemError, SolverUnavailable
         Unknown, proves nothing, or not installed.
     """
-    engines = [get_solver(n) for n in LADDER if n in solver_names()] if name == "auto" else [get_solver(name)]
+    engines = [SharedDiagonal(), *map(get_solver, LADDER)] if name == "auto" else [get_solver(name)]
     for engine in engines:
         if engine.proves == "nothing":
             raise UnsupportedProblem(f"'{engine.name}' proves nothing; --solver takes a solver that bounds")

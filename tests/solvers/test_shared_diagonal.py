@@ -1,0 +1,49 @@
+"""One diagonal for all sparsities of a layer: its bounds hold, also on degenerate layers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from pvq.bounds.layer_problem import Setting, state_problem
+from pvq.solvers.base import Options
+from pvq.solvers.bnb import BranchAndBound
+from pvq.solvers.bound.shared_diagonal import SharedDiagonal
+from pvq.solvers.layer import prepare, solve_layer
+from pvq.solvers.result import Status
+
+from .empirical.conftest import GRAMS, gram
+
+
+@pytest.mark.parametrize("kind", GRAMS)
+@pytest.mark.parametrize("pattern", ["row", "block", "nm"])
+def test_bounds_hold_at_every_sparsity(kind: str, pattern: str) -> None:
+    rng = np.random.default_rng(3)
+    solver, positive = SharedDiagonal(), 0
+    for _ in range(3):
+        weight, h, checked = rng.normal(size=(4, 12)), gram(kind, 12, rng), None
+        for kept in (1, 2, 3):
+            if pattern == "nm":
+                setting = Setting("prune", nm=(kept, 4))
+            else:
+                setting = Setting("prune", sparsity=1 - kept / 4, block=2 if pattern == "block" else None)
+            problem = state_problem(weight, h, setting, checked=checked)
+            checked = problem.grams
+            prepare(problem, (solver,))
+            best = solve_layer(problem, BranchAndBound(), Options(time_limit=None))
+            for i, row in enumerate(best.rows):
+                result = solver.solve(problem.row(i), Options(), row.result.x)
+                assert result.status is not Status.FAILED
+                assert result.upper == pytest.approx(row.result.upper)
+                slack = 1e-9 * row.result.upper + 1e-12 * row.reference  # rounding of the errors
+                assert result.lower <= row.result.upper + slack
+                positive += result.lower > 0.1 * row.result.upper
+    # a singular H has no positive diagonal below it, the others have
+    assert positive >= (0 if kind in ("singular", "duplicated", "ill-conditioned") else 18)
+
+
+def test_a_row_without_a_point_gets_one() -> None:
+    h = gram("regular", 8, np.random.default_rng(0))
+    problem = state_problem(np.random.default_rng(1).normal(size=(1, 8)), h, Setting("prune", sparsity=0.5))
+    result = SharedDiagonal().solve(problem.row(0))
+    assert problem.row(0).is_feasible(result.x)
+    assert 0 < result.lower < result.upper
