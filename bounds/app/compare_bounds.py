@@ -4,25 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
+from numpy.linalg import LinAlgError
 from pvq.bounds.gram import FloatArray
 from pvq.bounds.presolve import presolve
 from pvq.bounds.problem import Problem, optimal_on_support
 from pvq.solvers.base import Clock, Options, Solver
 from pvq.solvers.layer import not_solved, prepare, solve_layer
-from pvq.solvers.result import BoundKind, Result
+from pvq.solvers.result import BoundKind, Result, Status
 
 from .compare_side import Side
+
+BREAKS = (ArithmeticError, LinAlgError)
+"""What numerical trouble raises. One row of thousands must not end the comparison of a network."""
 
 
 def prepare_side(side: Side, engine: Solver) -> None:
     """Compile and do layer-wide work; of a layer of many small Gram matrices only the first is prepared here."""
-    if len(side.problem.grams) == 1 or side.shared:
-        prepare(side.problem, (engine,))
-    else:
-        engine.prepare(side.problem.row(0))
+    with suppress(*BREAKS):  # the rows will say so
+        if len(side.problem.grams) == 1 or side.shared:
+            prepare(side.problem, (engine,))
+        else:
+            engine.prepare(side.problem.row(0))
 
 
 def raise_lower(
@@ -54,7 +60,10 @@ def raise_lower(
         if clock.ended():
             return not_solved(problem, engine)
         limited = replace(options, time_limit=None if left == float("inf") else left)
-        return engine.solve(problem, limited, side.x[i].copy())
+        try:
+            return engine.solve(problem, limited, side.x[i].copy())
+        except BREAKS:
+            return replace(not_solved(problem, engine), status=Status.FAILED)
 
     for first in range(0, len(rows), jobs):
         if clock.ended() or enough():

@@ -12,7 +12,7 @@ from pvq.bounds.problem import GAP_FLOOR
 from pvq.bounds.sqnr import sqnr_db
 from pvq.solvers.base import ROUNDING
 from pvq.solvers.empirical.layerwise import LayerPoint, row_errors
-from pvq.solvers.result import BoundKind, Result
+from pvq.solvers.result import BoundKind, Result, Status
 
 from .compare_verdict import Interval
 
@@ -36,8 +36,8 @@ class Side:
         self.shared_lower = 0.0
         """Lower bound of all rows together, where they share a budget."""
         self.empirical: dict[str, float] = {}
-        self.contradicted: list[int] = []
-        """Rows for which a solver's lower bound was above a feasible error, and was thrown away."""
+        self.failed: list[int] = []
+        """Rows on which a solver broke, or claimed a lower bound above a feasible error: it does not count."""
 
     @property
     def reference(self) -> float:
@@ -76,8 +76,10 @@ class Side:
             self.upper[i], self.x[i] = result.upper, result.x
         if result.lower > self.upper[i] + ROUNDING * max(self.upper[i], 1e-3 * self.references[i]):
             # a bound above a feasible error is wrong: nothing this solver says of the row counts
-            self.contradicted.append(self.problem.rows[i])
+            self.failed.append(self.problem.rows[i])
             return
+        if result.status is Status.FAILED:
+            self.failed.append(self.problem.rows[i])
         if result.lower > self.lower[i]:
             self.lower[i], self.kind[i] = min(result.lower, self.upper[i]), result.bound_kind
         self.lower[i] = min(self.lower[i], self.upper[i])
@@ -112,7 +114,7 @@ class Side:
             "storage_bits": bits,
             "macs": macs,
             "empirical": dict(self.empirical),
-            "contradicted_rows": list(self.contradicted),
+            "failed_rows": list(self.failed),
         }
 
 

@@ -151,9 +151,9 @@ def conclusion(document: Mapping[str, Any]) -> str:
     }
     how = f" ({'exact' if kinds == {'rigorous'} else 'float64'} arithmetic)" if kinds else ""
     decided = len(pairs) - count[OPEN]
-    wrong = sum(len(pair[side]["contradicted_rows"]) for pair in pairs for side in ("quant", "prune"))
+    wrong = sum(len(pair[side]["failed_rows"]) for pair in pairs for side in ("quant", "prune"))
     if wrong:
-        start += f"WARNING: a solver contradicted itself on {wrong} rows, whose bounds were thrown away. "
+        start += f"WARNING: a solver failed or contradicted itself on {wrong} rows, which count 0. "
     return (
         f"{start}Proven{how}: {decided} of {len(pairs)} pairs, quantization better in {count[QUANT]}, pruning in "
         f"{count[PRUNE]}; {count[OPEN]} open."
