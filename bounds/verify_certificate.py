@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .certificate import Certificate, RowClaim
+from .certificate import Certificate, Claim, RowClaim
 from .errors import ProblemError
 from .gram import FloatArray
 from .layer_problem import LayerProblem, state_problem
@@ -15,6 +15,7 @@ from .problem import Problem
 from .proof import Below, Split
 from .verify import NotProven, lower_bound
 from .verify_exact import EXACT, exact_lower_bound, exact_upper_bound, is_exact
+from .verify_scope import shared_lower
 from .verify_split import down, fsum_above, upper_bound
 
 
@@ -28,6 +29,7 @@ class Verified:
     upper: float
     """At most what it claims."""
     rows: tuple[tuple[float, float], ...]
+    """Of each row, the lower end 0 where rows share a budget."""
     unproven: int
     """Rows whose lower bound is 0 for want of a proof."""
     rational: int
@@ -57,6 +59,8 @@ def verify_certificate(certificate: Certificate, weight: FloatArray, grams: Floa
         raise NotProven(f"the certificate's problem cannot be stated for this layer: {error}") from None
     if [row.row for row in certificate.rows] != list(problem.rows):
         raise NotProven("the certificate's rows are not those of its setting")
+    if problem.budget is not None:
+        return _shared(problem, certificate)
     rows, unproven, rational = [], 0, 0
     for i, claim in enumerate(certificate.rows):
         try:
@@ -71,24 +75,59 @@ def verify_certificate(certificate: Certificate, weight: FloatArray, grams: Floa
     return Verified(problem, lower, upper, tuple(rows), unproven, rational)
 
 
-def _row(problem: Problem, claim: RowClaim) -> tuple[float, float, bool]:
-    """Both ends of a row, proven, and whether the lower one is in rational arithmetic."""
+def _shared(problem: LayerProblem, certificate: Certificate) -> Verified:
+    """The same for rows that share a budget of units: their bounds at several budgets of their own."""
+    assert problem.sparsity is not None
+    assert problem.budget is not None
+    rows, curves, rational, used = [], [], 0, 0
+    for i, claim in enumerate(certificate.rows):
+        row, curve, exact = problem.row(i), {}, True
+        try:
+            upper = _upper(row, claim)
+            used += len(np.unique(problem.sparsity.unit[claim.x != 0]))
+            for at in claim.lower:
+                if at.keep is None or at.keep > problem.sparsity.units:
+                    raise NotProven("its lower bounds need budgets of its own")
+                pattern = replace(problem.sparsity, keep=np.array([at.keep]))
+                curve[at.keep], rationally = row_lower(replace(row, sparsity=pattern), at)
+                exact &= rationally
+                _compare("", at.lower, curve[at.keep], claim.upper, upper)
+        except (NotProven, ProblemError) as error:
+            raise NotProven(f"row {claim.row}: {error}") from None
+        rows.append((0.0, upper))
+        curves.append({k: max(value, 0.0) for k, value in curve.items()})
+        rational += exact
+    if used > problem.budget:
+        raise NotProven(f"its weights keep {used} units, more than the {problem.budget} of the setting")
+    lower, upper = shared_lower(curves, problem.budget), fsum_above([row[1] for row in rows])
+    _compare("the layer: ", certificate.lower, lower, certificate.upper, upper)
+    unproven = sum(not curve for curve in curves)
+    return Verified(problem, lower, upper, tuple(rows), unproven, rational)
+
+
+def _upper(problem: Problem, claim: RowClaim) -> float:
+    """e(x), for an x that is feasible."""
     if claim.x.shape != (problem.n,) or not problem.is_feasible(claim.x):
         raise NotProven("its x is not feasible: off the grid, too many kept, or of another size")
+    return exact_upper_bound(problem, claim.x) if problem.n <= EXACT else upper_bound(problem, claim.x, 1.0)
+
+
+def _row(problem: Problem, claim: RowClaim) -> tuple[float, float, bool]:
+    """Both ends of a row, proven, and whether the lower one is in rational arithmetic."""
+    upper = _upper(problem, claim)
     if len(claim.lower) != 1 or claim.lower[0].keep is not None:
         raise NotProven("it needs one lower bound, for the budget of the setting")
-    upper = exact_upper_bound(problem, claim.x) if problem.n <= EXACT else upper_bound(problem, claim.x, 1.0)
-    lower, exact = row_lower(problem, claim)
+    lower, exact = row_lower(problem, claim.lower[0])
     _compare("", claim.lower[0].lower, lower, claim.upper, upper)
     return lower, upper, exact
 
 
-def row_lower(problem: Problem, claim: RowClaim) -> tuple[float, bool]:
-    """What the row's proof proves, and whether rational arithmetic says so."""
+def row_lower(problem: Problem, claim: Claim) -> tuple[float, bool]:
+    """What a claim's proof proves, and whether rational arithmetic says so."""
     reduced = presolve(problem).problem
     if reduced is None:
         return 0.0, True  # nothing reaches the row
-    proof = claim.lower[0].proof
+    proof = claim.proof
     if proof is None:  # 0, which needs H positive semidefinite
         proof = Split(Below(np.zeros(reduced.n)), np.zeros(reduced.n))
     if is_exact(reduced, proof):

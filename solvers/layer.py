@@ -42,6 +42,8 @@ class RowResult:
     """Error of each method that was compared."""
     lower: float | None = None
     """The row's own lower bound; None where the row does not have one (scope layer)."""
+    budgets: Mapping[int, Result] = field(default_factory=dict)
+    """Scope layer: results with budgets of the row's own."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,6 +14,7 @@ from pvq.bounds.problem import GAP_FLOOR, Problem, optimal_on_support
 
 from .base import Options, Solver
 from .empirical.layerwise import layer_point
+from .empirical.magnitude import Magnitude
 from .layer import LayerResult, OnRow, RowResult, prepare, run_rows, total_empirical
 from .result import BoundKind, Result, Status
 
@@ -146,6 +147,13 @@ def pruned_further(problem: Problem, x: FloatArray) -> FloatArray:
     return optimal_on_support(problem, mask) if free else np.where(mask, x, 0.0)
 
 
+def nothing_kept(problem: Problem) -> Result:
+    """The row with a budget of 0, which is trivial."""
+    assert problem.sparsity is not None
+    pattern = replace(problem.sparsity, keep=np.zeros_like(problem.sparsity.keep))
+    return Magnitude().solve(replace(problem, sparsity=pattern))
+
+
 def allocate(curves: FloatArray, budget: int) -> IntArray:
     """(rows,) budgets k_r with sum <= budget that minimise the sum of curves[r, k_r], by dynamic programming.
 
@@ -200,7 +208,7 @@ def _row(
         nodes,
         seconds,
     )
-    return RowResult(problem.rows[i], curve.problem.reference, result)
+    return RowResult(problem.rows[i], curve.problem.reference, result, budgets=dict(curve.solved))
 
 
 def _summary(

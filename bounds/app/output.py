@@ -16,6 +16,7 @@ from pvq.bounds.gram import FloatArray
 from pvq.bounds.layer_problem import LayerProblem
 from pvq.layers.format import Layer
 from pvq.solvers.layer import LayerResult
+from pvq.solvers.layer_scope import nothing_kept
 
 
 def check_writable(path: str | Path | None, suffixes: tuple[str, ...] = ()) -> None:
@@ -74,14 +75,23 @@ def write_certificate(path: Path, layer: Layer, problem: LayerProblem, result: L
     """Write what has been proven of each row, with its proof; a row without one claims 0."""
     from pvq.bounds.certificate import Claim, RowClaim, certify, save_certificate
     from pvq.bounds.verify import SAFETY
+    from pvq.bounds.verify_scope import shared_lower
     from pvq.bounds.verify_split import down, fsum_above, upper_bound
 
     rows = []
     for i, row in enumerate(result.rows):
-        claim = Claim(row.result.proven, row.result.proof)
+        claims = [Claim(row.result.proven, row.result.proof)]
+        if problem.budget is not None:
+            solved = {**row.budgets, 0: nothing_kept(problem.row(i))}
+            claims = [Claim(r.proven, r.proof, k) for k, r in sorted(solved.items()) if r.proof is not None]
         upper = upper_bound(problem.row(i), row.result.x, SAFETY)
-        rows.append(RowClaim(row.row, row.result.x, upper, (claim,)))
-    lower, upper = down(*(row.lower[0].lower for row in rows)), fsum_above([row.upper for row in rows])
+        rows.append(RowClaim(row.row, row.result.x, upper, tuple(claims)))
+    upper = fsum_above([row.upper for row in rows])
+    if problem.budget is not None:
+        curves = [{claim.keep: claim.lower for claim in row.lower if claim.keep is not None} for row in rows]
+        lower = shared_lower(curves, problem.budget)
+    else:
+        lower = down(*(row.lower[0].lower for row in rows))
     certificate = certify(layer.name, layer.sha256, problem, rows, lower, upper)
     write_atomically(path, lambda temporary: save_certificate(temporary, certificate))
 

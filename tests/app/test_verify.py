@@ -1,6 +1,7 @@
 """`pvq-bound --certificate` and `pvq verify`: what is proven is proven again, and everything else is one line."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -87,8 +88,6 @@ def test_claims_that_fail(cli, layer):
 
 
 def raised(certificate):
-    from dataclasses import replace
-
     first = certificate.rows[0]
     claim = first.lower[0]
     row = replace(first, lower=(replace(claim, lower=claim.lower * (1 + 1e-9)),))
@@ -111,3 +110,22 @@ def test_the_certificate_must_be_an_npz_file(cli, layer):
     ended = cli("bound", layer, "--method", "quant", "--bits", 2, "--certificate", layer.with_name("proof.txt"))
     assert ended.code == 2
     assert ended.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("words", [("--no-update",), ("--block", "2"), ()])
+def test_rows_that_share_a_budget(cli, layer, words):
+    file, document = write(cli, layer, "--method", "prune", "--sparsity", 0.6, "--scope", "layer", *words)
+    ended = cli("verify", file, layer)
+    assert ended.code == 0, ended.err
+    certificate = load_certificate(file)
+    assert certificate.lower == pytest.approx(document["total"]["lower"], rel=1e-5)
+    for k in (0, 1):  # without the bound at one of its budgets a row proves less
+        rows = list(certificate.rows)
+        rows[0] = replace(rows[0], lower=rows[0].lower[:k])
+        save_certificate(file, replace(certificate, rows=tuple(rows)))
+        assert cli("verify", file, layer).code == 1
+    bigger = replace(certificate, setting=replace(certificate.setting, sparsity=0.7))
+    save_certificate(file, bigger)
+    ended = cli("verify", file, layer)
+    assert ended.code == 1
+    assert "keep" in ended.err
