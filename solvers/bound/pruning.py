@@ -19,23 +19,23 @@ from .perspective import relax
 SAMPLE = 6
 """Rows the layer's diagonal is fitted to; more do not change it visibly."""
 
-LAYER_ROUNDS, ROW_ROUNDS = 14, 10
+LAYER_ROUNDS, ROW_ROUNDS = 18, 14
 """Rounds of ascent, at most, for the layer's diagonal and for a row's own."""
 
 ITERATIONS, FINAL_ITERATIONS = 9, 60
 """Linear systems per round, and for the last bound."""
 
-EVEN = 0.01
+EVEN = 0.001
 """Ascent weight of every input, as a part of the mean weight, on top of its own: inputs that are idle now keep a
 diagonal that lets them come back."""
 
-TRUST = 0.7
+TRUST = 0.8
 """A round changes d_i by at most this factor (see `ascent_round`)."""
 
-SHRINK = 0.75
-"""The barrier falls by this factor with every round that helps."""
+SHRINK = 0.85
+"""The barrier falls by this factor with every round that helps; 0.75 loses up to a tenth of the bound."""
 
-ENOUGH = 1e-3
+ENOUGH = 3e-4
 """Rounds end when three of them gain less than this part of the upper bound."""
 
 SAFE = 1e-8
@@ -147,16 +147,18 @@ def _ascend(
 def bound_row(row: Row, layer: Shared, clock: Clock) -> tuple[Below, Relaxed]:
     """The best lower bound of a row from the layer's diagonal and from its own, as time allows."""
     gram = row.problem.gram
-    candidates = [(layer.below, _final(row, layer.below.d, row.problem.weight.copy()))]
+    candidates = [(layer.below, relaxed(row, layer.below.d))]
     if clock.ended() is None:
         d, points, _, _ = _ascend([row], layer.below.d, layer.floor, layer.barrier, ROW_ROUNDS, clock)
         if d is not layer.below.d:
             own = Below(proven(gram, d))
-            candidates.append((own, _final(row, own.d, points[0])))
+            candidates.append((own, relaxed(row, own.d, points[0])))
     return max(candidates, key=lambda candidate: candidate[1].bound)
 
 
-def _final(row: Row, d: FloatArray, start: FloatArray) -> Relaxed:
+def relaxed(row: Row, d: FloatArray, start: FloatArray | None = None) -> Relaxed:
+    """The bound of a row for a given D."""
+    start = row.problem.weight.copy() if start is None else start
     sparsity = row.problem.sparsity
     assert sparsity is not None
     best, z = np.zeros(row.problem.n), np.zeros(sparsity.units)

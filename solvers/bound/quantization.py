@@ -20,12 +20,15 @@ from pvq.bounds.problem import Problem
 from pvq.bounds.proof import Enumeration, Proof, Split
 
 from ..base import Clock, Options
-from ..bnb.enumeration import prepare_grid, solve_grid
+from ..bnb.enumeration import solve_grid
 from ..result import Status
 from .block_diagonal import Blocks, block_diagonal
 
-SIZE = 64
-"""Inputs of a block: 48 give 10% less, 80 take 20 times as long."""
+SIZES = (64, 52, 42, 34, 26)
+"""Inputs of a block, the first that searches can do: 48 give 10% less than 64, 80 take 20 times as long."""
+
+EASY = 300_000
+"""Nodes per block, at v = 0, with which a size counts as one that searches can do; v makes them harder."""
 
 STEPS = 14
 """Evaluations of f, at most."""
@@ -56,6 +59,8 @@ class Value:
     """(n,) u*."""
     proofs: tuple[Proof | None, ...]
     nodes: int
+    ended: bool
+    """Whether every block's search ended."""
 
     def split(self, blocks: Blocks) -> Split | None:
         """The proof, None where a block's search did not end."""
@@ -63,23 +68,29 @@ class Value:
         return Split(blocks.below, self.v, tuple(proofs)) if len(proofs) == len(self.proofs) else None
 
 
-def prepare(problems: Sequence[Problem]) -> None:
-    """The layer's D and what the searches of its blocks share."""
-    problem = problems[0]
-    blocks = block_diagonal(problem.gram, SIZE)
-    for sub in _subproblems(problem, blocks, problem.weight):
-        prepare_grid(sub)
+def layer_blocks(problems: Sequence[Problem]) -> Blocks:
+    """The layer's D in blocks of the largest size whose searches end, judged by some rows on this grid."""
+    first = problems[0]
+    assert first.grid is not None
+    key = ("bound: blocks", SIZES, first.grid.levels.shape, first.grid.group.tobytes())
+    return first.gram.memo(key, lambda: _choose(problems[:2]))
 
 
-def _subproblems(problem: Problem, blocks: Blocks, target: FloatArray) -> list[Problem]:
-    assert problem.grid is not None
-    pairs = zip(blocks.inputs, blocks.grams, strict=True)
-    return [Problem(target[b], gram, problem.grid.take(b)) for b, gram in pairs]
+def _choose(problems: Sequence[Problem]) -> Blocks:
+    gram = problems[0].gram
+    for size in SIZES:
+        blocks = block_diagonal(gram, size)
+        tries = [
+            _evaluate(p, blocks, np.zeros(p.n), None, ROUGH, Options(time_limit=None), EASY) for p in problems
+        ]
+        if all(value.ended for value in tries):
+            break
+    return blocks
 
 
 def bound_row(problem: Problem, upper: float, options: Options, clock: Clock) -> tuple[Value, Blocks]:
     """The best value of f found within STEPS evaluations and the time."""
-    blocks = block_diagonal(problem.gram, SIZE)
+    blocks = layer_blocks([problem])
     best = evaluate(problem, blocks, np.zeros(problem.n), None, ROUGH, options, clock)
     mean, step = best.minimiser, FIRST
     for _ in range(STEPS - 1):
@@ -108,28 +119,36 @@ def evaluate(
     clock: Clock,
 ) -> Value:
     """f(v), each block searched to a relative gap; `start` is a u whose points the searches begin with."""
-    h, w = problem.hessian, problem.weight
-    g = h @ v
+    left = max(clock.left, 0.05) if np.isfinite(clock.left) else None
+    return _evaluate(problem, blocks, v, start, gap, replace(options, time_limit=left), NODES)
+
+
+def _evaluate(
+    problem: Problem,
+    blocks: Blocks,
+    v: FloatArray,
+    start: FloatArray | None,
+    gap: float,
+    options: Options,
+    nodes: int,
+) -> Value:
+    assert problem.grid is not None
+    w = problem.weight
+    g = problem.hessian @ v
     for b, gram in zip(blocks.inputs, blocks.grams, strict=True):
         g[b] -= gram.matrix @ v[b]
-    total, u, nodes = -float(v @ g), np.empty(problem.n), 0
+    total, u, visited = -float(v @ g), np.empty(problem.n), 0
+    ended = True
     proofs: list[Proof | None] = []
+    limits = replace(options, gap=gap, node_limit=nodes, report=None)
     for b, gram in zip(blocks.inputs, blocks.grams, strict=True):
         shift = np.linalg.solve(gram.matrix, g[b])
-        assert problem.grid is not None
         sub = Problem(w[b] - shift, gram, problem.grid.take(b))
-        limits = replace(
-            options,
-            gap=gap,
-            node_limit=NODES,
-            time_limit=max(clock.left, 0.05) if np.isfinite(clock.left) else None,
-        )
         found = solve_grid(sub, limits, None if start is None else w[b] + start[b])
         assert found.x is not None
         total += found.lower - float(g[b] @ shift)
         u[b] = found.x - w[b]
-        proofs.append(
-            found.proof if found.status is Status.OPTIMAL and isinstance(found.proof, Enumeration) else None
-        )
-        nodes += found.nodes
-    return Value(v, total, u, tuple(proofs), nodes)
+        proofs.append(found.proof)
+        ended = ended and found.status is Status.OPTIMAL
+        visited += found.nodes
+    return Value(v, total, u, tuple(proofs), visited, ended)

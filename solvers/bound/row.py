@@ -4,23 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 from pvq.bounds.gram import FloatArray
 from pvq.bounds.problem import Problem
 from pvq.bounds.proof import Split
 
 from ..base import Clock, Options
 from ..result import Outcome, Status
-from . import pruning, quantization
+from . import interval, pruning, quantization
 from .beam import upper_point
 
 
 def prepare_rows(problems: Sequence[Problem]) -> None:
     """Layer-wide work for rows that share a Gram matrix and have no dead inputs."""
     if problems[0].method == "quant":
-        quantization.prepare(problems)
+        quantization.layer_blocks(problems)
     else:
         pruning.shared(problems)
+        direction = interval.near_null(problems[0].gram)
+        if direction is not None:
+            interval.shared(problems, direction)
 
 
 def bound_of_row(problem: Problem, options: Options, start: FloatArray | None) -> Outcome:
@@ -42,9 +44,11 @@ def _pruned(problem: Problem, options: Options, clock: Clock, start: FloatArray 
     upper = problem.error(x)
     if upper <= 0.0:
         return Outcome(x, 0.0, Status.OPTIMAL)
+    direction = interval.near_null(problem.gram)
+    by_intervals = 0.0 if direction is None else interval.bound_by_intervals(problem, upper, direction, clock)
     below, relaxed = pruning.bound_row(pruning.Row.of(problem, upper), layer, clock)
-    if not np.isfinite(relaxed.bound):
-        return Outcome(x, 0.0, _status(options))
+    if not relaxed.bound > by_intervals:  # numerical: the verifier knows no intervals yet
+        return Outcome(x, max(0.0, by_intervals), _status(options), info={"near_null": True})
     proof = Split(below, relaxed.point - problem.weight)
     return Outcome(x, max(0.0, relaxed.bound), _status(options), proof=proof)
 

@@ -8,15 +8,16 @@ from pvq.bounds.layer_problem import Setting, state_problem
 from pvq.bounds.problem import Problem
 from pvq.bounds.sparsity import Sparsity
 from pvq.layers.format import load_layer
-from pvq.solvers.base import Options
+from pvq.solvers.base import Clock, Options
 from pvq.solvers.bnb import BranchAndBound
-from pvq.solvers.bound import Bound, quantization
+from pvq.solvers.bound import Bound, interval, pruning, quantization
 from pvq.solvers.bound.block_diagonal import block_diagonal
 from pvq.solvers.brute import Brute
 from pvq.solvers.layer import solve_layer
 from pvq.solvers.result import BoundKind, Status
 
-INSTANCES = ("conv_stem", "blocks.3.depthwise", "blocks.4.expand")
+# mean of lower / optimum that the relaxation reaches at least; conv_stem has condition 1e5
+INSTANCES = {"conv_stem": 0.1, "blocks.3.depthwise": 0.75, "blocks.4.expand": 0.75}
 GRIDS = (
     [-1.0, 0.0, 1.0],
     [-2.0, -1.0, 0.0, 1.0],
@@ -91,7 +92,7 @@ def test_pruned_rows_against_enumeration():
 
 
 def test_quantized_rows_against_enumeration(monkeypatch):
-    monkeypatch.setattr(quantization, "SIZE", 3)  # several blocks, so that v matters
+    monkeypatch.setattr(quantization, "SIZES", (3,))  # several blocks, so that v matters
     ratios = []
     for seed in range(210):
         problem = quantized(seed)
@@ -116,18 +117,44 @@ def test_the_interval_of_real_pruned_rows_contains_their_optimum(name):
     for i, (row, known) in enumerate(zip(found.rows, exact.rows, strict=True)):
         assert_holds(problem.row(i), row.result, known.result.upper)
         ratios.append(row.result.lower / known.result.upper if known.result.upper else 1.0)
-    assert np.mean(ratios) > 0.75
+    assert np.mean(ratios) > INSTANCES[name]
 
 
 @pytest.mark.parametrize("bits", [2, 4])
 def test_the_interval_of_real_quantized_rows_contains_their_optimum(bits, monkeypatch):
-    monkeypatch.setattr(quantization, "SIZE", 20)  # two blocks in rows of 40 inputs
+    monkeypatch.setattr(quantization, "SIZES", (20,))  # two blocks in rows of 40 inputs
     problem = small("blocks.4.expand", method="quant", bits=bits, rows=(0, 12))
     found, exact = solve_layer(problem, Bound()), solve_layer(problem, BranchAndBound())
     for i, (row, known) in enumerate(zip(found.rows, exact.rows, strict=True)):
         assert_holds(problem.row(i), row.result, known.result.upper)
     assert found.lower > 0.5 * exact.lower
     assert {row.result.bound_kind for row in found.rows} == {BoundKind.RIGOROUS}
+
+
+def test_a_near_null_direction_is_covered_by_intervals():
+    """LayerNorm-like rows: one eigenvalue far below the others. Plain bounds are near 0 there."""
+    better = found_directions = 0
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        n = int(rng.integers(5, 11))
+        x = rng.normal(size=(n, 4 * n))
+        x -= x.mean(axis=0) * (1 - 10.0 ** -rng.integers(2, 5))
+        h = Gram.from_array(x @ x.T)
+        problem = Problem(rng.normal(size=n), h, None, Sparsity.row(n, int(rng.integers(1, n - 1))))
+        direction = interval.near_null(h)
+        if direction is None:
+            continue
+        found_directions += 1
+        optimum = Brute().solve(problem).upper
+        upper = optimum * float(rng.uniform(1, 2))  # any upper end gives a valid range
+        clock = Clock(Options(time_limit=None))
+        found = interval.bound_by_intervals(problem, upper, direction, clock)
+        assert found <= optimum * (1 + 1e-9)
+        layer = pruning.shared([problem])
+        plain = pruning.bound_row(pruning.Row.of(problem, upper), layer, clock)[1].bound
+        better += found > 2 * plain
+    assert found_directions > 20
+    assert better > found_directions / 2
 
 
 def test_the_block_diagonal_is_below_the_gram_matrix():
