@@ -58,7 +58,7 @@ def pruned(seed):
 
 def quantized(seed):
     rng = np.random.default_rng(seed)
-    n = int(rng.integers(3, 9))
+    n = int(rng.integers(3, 7))
     levels = np.array([GRIDS[seed % 4]])
     group = np.zeros(n, np.int64)
     if seed % 6 == 5:
