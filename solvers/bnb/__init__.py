@@ -12,6 +12,9 @@ from pvq.bounds.problem import Problem
 from ..base import Options, Solver
 from ..result import Outcome, Status
 
+ENUMERATED = 24
+"""Joint rows of at most so many inputs are enumerated in no time; relaxations of others are compiled before."""
+
 
 class BranchAndBound(Solver):
     """Exact search for every grid and pattern; on a limit, the best bound of its open nodes."""
@@ -31,6 +34,11 @@ class BranchAndBound(Solver):
             from .enumeration import prepare_grid
 
             prepare_grid(problem)
+        if problem.grid is not None and problem.sparsity is not None and problem.n > ENUMERATED:
+            from .masks import prepare_masks
+
+            prepare_masks(problem)
+            prepare_grid(replace(problem, sparsity=None))
 
     def _solve(self, problem: Problem, options: Options, start: FloatArray | None) -> Outcome:
         # Imported here: the compiled kernels take a second to load, `pvq solvers` does not need them.
@@ -39,6 +47,10 @@ class BranchAndBound(Solver):
 
             outcome = solve_masks(problem, options, start)
             return _with_proof(problem, options, outcome) if options.prove else outcome
+        if problem.grid is not None and problem.sparsity is not None:
+            from .joint import solve_joint
+
+            return solve_joint(problem, options, start)
         from .enumeration import solve_grid
 
         return solve_grid(problem, options, start)
