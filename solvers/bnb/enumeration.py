@@ -45,7 +45,12 @@ def _compile(problem: Problem) -> bool:
     options = Options(time_limit=None, node_limit=1)
     found = solve_grid(problem, options, None)
     assert found.x is not None
-    Search(problem, layer_plan(problem), found.x, options, Clock(options)).passes(100)
+    search = Search(problem, layer_plan(problem), found.x, options, Clock(options))
+    search.quick(1)
+    lattice = row_lattice(search.row)
+    if lattice is not None:
+        search.race(lattice, search.nodes + 1)
+    search.passes(search.nodes + 100)
     return True
 
 

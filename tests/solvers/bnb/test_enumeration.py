@@ -153,6 +153,7 @@ def test_the_split_search_agrees_with_the_quick_one(monkeypatch, make_grid, n, p
     problems = [dataclasses.replace(hard(seed, n), grid=make_grid(rng, n), sparsity=pattern) for seed in range(4)]
     quick = [BranchAndBound().solve(problem) for problem in problems]
     monkeypatch.setattr(enumeration, "QUICK", 50)
+    monkeypatch.setattr(enumeration, "row_lattice", lambda row: None)
     monkeypatch.setattr(enumeration, "OPEN", 30)
     monkeypatch.setattr(enumeration, "CHUNK", 100)
     nodes = 0
@@ -169,6 +170,7 @@ def test_a_limit_in_the_split_search_leaves_a_good_bound(monkeypatch, threads):
     from pvq.solvers.bnb import enumeration
 
     monkeypatch.setattr(enumeration, "QUICK", 50)
+    monkeypatch.setattr(enumeration, "row_lattice", lambda row: None)
     monkeypatch.setattr(enumeration, "CHUNK", 1000)
     problem = hard(1, 45)
     best = BranchAndBound().solve(problem, Options(time_limit=None))
