@@ -92,16 +92,19 @@ def _passes(h: FloatArray, blocks: list[IntArray]) -> list[FloatArray]:
         ok, p = _inverse_without(h, blocks, parts)
         if not ok:
             break
-        for j, b in enumerate(blocks):
-            most = parts[j] + _symmetric(np.linalg.inv(p[np.ix_(b, b)]))
-            root = _root_det(most)
-            if not (root > 0 and np.isfinite(root)):
-                return parts
-            # at most nine tenths at once: a block whose det is small would be emptied
-            new = max(1 - fall * mean / root, 0.1) * most
-            step = new - parts[j]
-            p += p[:, b] @ np.linalg.solve(np.eye(len(b)) - step @ p[np.ix_(b, b)], step) @ p[b, :]
-            parts[j] = new
+        try:
+            for j, b in enumerate(blocks):
+                most = parts[j] + _symmetric(np.linalg.inv(p[np.ix_(b, b)]))
+                root = _root_det(most)
+                if not (root > 0 and np.isfinite(root)):
+                    return parts
+                # at most nine tenths at once: a block whose det is small would be emptied
+                new = max(1 - fall * mean / root, 0.1) * most
+                step = new - parts[j]
+                p += p[:, b] @ np.linalg.solve(np.eye(len(b)) - step @ p[np.ix_(b, b)], step) @ p[b, :]
+                parts[j] = new
+        except np.linalg.LinAlgError:  # singular to working precision: what is tested afterwards decides
+            break
     return parts
 
 
