@@ -20,7 +20,7 @@ def test_bounds_hold_at_every_sparsity(kind: str, pattern: str) -> None:
     rng = np.random.default_rng(3)
     solver, positive = SharedDiagonal(), 0
     for _ in range(2):
-        weight, h, checked = rng.normal(size=(3, 12)), gram(kind, 12, rng), None
+        weight, h, checked = rng.normal(size=(3, 8)), gram(kind, 8, rng), None
         for kept in (1, 2, 3):
             if pattern == "nm":
                 setting = Setting("prune", nm=(kept, 4))
