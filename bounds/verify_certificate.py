@@ -129,7 +129,8 @@ def row_lower(problem: Problem, claim: Claim) -> tuple[float, bool]:
         return 0.0, True  # nothing reaches the row
     proof = claim.proof
     if proof is None:  # 0, which needs H positive semidefinite
-        proof = Split(Below(np.zeros(reduced.n)), np.zeros(reduced.n))
+        n = reduced.n
+        proof = reduced.gram.memo("verify: nothing", lambda: Split(Below(np.zeros(n)), np.zeros(n)))
     if is_exact(reduced, proof):
         return exact_lower_bound(reduced, proof), True
     return lower_bound(reduced, proof, 1.0), False
