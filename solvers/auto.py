@@ -69,7 +69,17 @@ def _better(first: Result, second: Result, problem: Problem, options: Options) -
     """Both ends of two results: the lower end and its proof from one, the point perhaps from the other."""
     bound, point = max(first, second, key=lambda r: r.lower), min(first, second, key=lambda r: r.upper)
     lower = min(bound.lower, point.upper)
-    proven = point.upper - lower <= problem.gap_tolerance(point.upper, options.gap)
-    status = Status.OPTIMAL if proven else second.status
+    closed = point.upper - lower <= problem.gap_tolerance(point.upper, options.gap)
+    status = Status.OPTIMAL if closed else second.status
     nodes = first.nodes + second.nodes
-    return replace(bound, x=point.x, upper=point.upper, lower=lower, status=status, nodes=nodes)
+    proven = max(first, second, key=lambda r: r.proven)  # for certificates, also where the bound is numerical
+    return replace(
+        bound,
+        x=point.x,
+        upper=point.upper,
+        lower=lower,
+        status=status,
+        nodes=nodes,
+        proof=proven.proof,
+        proven=proven.proven,
+    )
