@@ -28,6 +28,7 @@ CHUNK = 200_000  # nodes between two looks at the clock: a few milliseconds
 FIRST, LAST = 10_000, 10_000_000  # nodes of the first and last turn of a race with the search in a reduced basis
 QUICK = 2_000_000  # nodes of the plain search before the tree is split: rows that need fewer never pay for it
 OPEN = 4_000  # subtrees: enough to share among threads, the most promising first
+SAFE = 0.92  # of the threshold: proven first, for an eighth of the nodes of the last pass
 SHARES = 32  # parts of the list for each thread: the first parts hold the largest trees
 GROWTH = 24.0
 """Nodes grow like threshold^GROWTH (measured: 11 at half the optimum to 24 at the optimum, 96 inputs)."""
@@ -195,6 +196,10 @@ class Search:
             reach = (0.5 * left / cost) ** (1 / GROWTH) if math.isfinite(left) else STEP
             threshold = self.lower * max(LEAST_STEP, reach) if self.lower > 0 else math.inf
             threshold = math.inf if threshold * LEAST_STEP >= self.threshold else threshold
+            if (
+                0 < self.lower < (SAFE - 0.05) * self.threshold
+            ):  # one more pass in case the last is not done in time
+                threshold = min(threshold, SAFE * self.threshold)
             before, upper = self.nodes, self.upper
             status = self._pass(frontier, threshold, limit)
             if status is not Status.OPTIMAL:
