@@ -54,7 +54,10 @@ def ascend_within(
             if t == 0.0 or not np.isfinite(t):
                 continue
             # 1 - t P_ii is mu P_ii / c_i > 0 for a free step and >= 1 for a clipped one, where t <= 0
-            scale = t / (1.0 - t * p[i, i])
+            left = 1.0 - t * p[i, i]
+            if not left > 0.0:  # rounded to 0: the step would end on the boundary, where P is infinite
+                continue
+            scale = t / left
             d[i] = low[i] if clipped else d[i] + t
             for j in range(n):
                 steps[count, j] = p[i, j]

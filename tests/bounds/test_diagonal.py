@@ -108,3 +108,11 @@ def test_warm_start_and_negative_entries():
     free = largest_diagonal(h, weights, nonnegative=False, sweeps=30)
     assert proves_below(h, free)
     assert weights @ free >= weights @ largest_diagonal(h, weights, sweeps=30) - 1e-6
+
+
+def test_a_barrier_lost_to_rounding_leaves_the_diagonal_inside():
+    """1 - t P_ii = mu P_ii / c_i rounds to 0: the step is left out instead of dividing by it."""
+    p, d = np.diag([4.0, 2.0]), np.zeros(2)
+    ascend(p, d, np.array([1.0, 1.0]), 1e-30, 0.0)
+    assert np.isfinite(p).all()
+    assert (d <= [0.25, 0.5]).all()
