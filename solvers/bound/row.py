@@ -31,8 +31,8 @@ def bound_of_row(problem: Problem, options: Options, start: FloatArray | None) -
     return (_quantized if problem.method == "quant" else _pruned)(problem, options, clock, start)
 
 
-def _status(options: Options) -> Status:
-    return Status.INTERRUPTED if options.stop.is_set() else Status.BOUND_ONLY
+def _status(clock: Clock) -> Status:
+    return clock.ended() or Status.BOUND_ONLY
 
 
 def _pruned(problem: Problem, options: Options, clock: Clock, start: FloatArray | None) -> Outcome:
@@ -48,9 +48,9 @@ def _pruned(problem: Problem, options: Options, clock: Clock, start: FloatArray 
     by_intervals = 0.0 if direction is None else interval.bound_by_intervals(problem, upper, direction, clock)
     below, relaxed = pruning.bound_row(pruning.Row.of(problem, upper), layer, clock)
     if not relaxed.bound > by_intervals:  # numerical: the verifier knows no intervals yet
-        return Outcome(x, max(0.0, by_intervals), _status(options), info={"near_null": True})
+        return Outcome(x, max(0.0, by_intervals), _status(clock), info={"near_null": True})
     proof = Split(below, relaxed.point - problem.weight)
-    return Outcome(x, max(0.0, relaxed.bound), _status(options), proof=proof)
+    return Outcome(x, max(0.0, relaxed.bound), _status(clock), proof=proof)
 
 
 def _quantized(problem: Problem, options: Options, clock: Clock, start: FloatArray | None) -> Outcome:
@@ -60,4 +60,4 @@ def _quantized(problem: Problem, options: Options, clock: Clock, start: FloatArr
         return Outcome(x, 0.0, Status.OPTIMAL)
     value, blocks = quantization.bound_row(problem, upper, options, clock)
     lower = max(0.0, value.bound)
-    return Outcome(x, lower, _status(options), value.nodes, proof=value.split(blocks))
+    return Outcome(x, lower, _status(clock), value.nodes, proof=value.split(blocks))

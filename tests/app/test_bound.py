@@ -146,7 +146,7 @@ def test_time_limit_keeps_a_valid_interval(cli, tmp_path):
     a = rng.standard_normal((400, 150))
     file = save_layer(tmp_path / "hard.npz", Layer("hard", rng.standard_normal((1, 150)), a.T @ a / 400))
     for words in (("--method", "prune", "--sparsity", "0.5"), ("--method", "quant", "--bits", "4")):
-        document = result(cli, file, *words, "--time-limit", "0.5")
+        document = result(cli, file, *words, "--solver", "bnb", "--time-limit", "0.5")
         row = document["rows"][0]
         assert row["status"] == "time_limit"
         assert 0 < row["lower"] < row["upper"]
@@ -159,7 +159,8 @@ def test_interrupt_prints_what_is_proven(tmp_path):
     rng = np.random.default_rng(0)
     a = rng.standard_normal((400, 150))
     file = save_layer(tmp_path / "hard.npz", Layer("hard", rng.standard_normal((3, 150)), a.T @ a / 400))
-    command = [*ENTRY, str(file), "--method", "prune", "--sparsity", "0.5", "--time-limit", "0", "--json", "-"]
+    command = [*ENTRY, str(file), "--method", "prune", "--sparsity", "0.5"]
+    command += ["--solver", "bnb", "--time-limit", "0", "--json", "-"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     time.sleep(25 if os.environ.get("CI") else 15)  # past start and compilation, never past the search
     process.send_signal(signal.SIGINT)
