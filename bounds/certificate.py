@@ -225,6 +225,8 @@ class _Reader:
 
     def array(self, reference: list[Any]) -> np.ndarray:
         kind, start, shape = reference
+        if not shape:
+            raise CertificateError("refers to an array without a shape")
         size = math.prod(map(_whole, shape))
         if not 0 <= _whole(start) <= start + size <= len(self.flat[kind]):
             raise CertificateError("refers to numbers that it does not hold")
