@@ -242,14 +242,12 @@ def _print_lists() -> None:
 
 def _progress(total: int, quiet: bool) -> AbstractContextManager[Callable[[Run], None] | None]:
     """A callback for each finished run: a bar on a terminal, now and then a line in a log, nothing if quiet."""
-    import sys
-    import time
     from contextlib import contextmanager
 
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from .progress import PLAIN_EVERY
+    from .progress import plain_counter
 
     @contextmanager
     def shown() -> Iterator[Callable[[Run], None] | None]:
@@ -264,15 +262,6 @@ def _progress(total: int, quiet: bool) -> AbstractContextManager[Callable[[Run],
                     line, advance=1, description=f"{run.instance} {run.solver}: {run.outcome}"
                 )
         else:
-            done, last = 0, time.monotonic()
-
-            def advance(run: Run) -> None:
-                nonlocal done, last
-                done += 1
-                if time.monotonic() - last > PLAIN_EVERY:
-                    last = time.monotonic()
-                    print(f"{done} of {total} solves", file=sys.stderr, flush=True)
-
-            yield advance
+            yield plain_counter(total, "solves")
 
     return shown()

@@ -27,34 +27,22 @@ MARK_SHIFT = 1.12
 def profile_figure(path: Path, session: Session) -> None:
     """Share of the instances that a solver solves within tau times the fastest solver's time."""
     curves = performance_profile(session.scores())
-    figure = new_figure(7.5, 4.6)
-    axes = figure.subplots()
-    _draw(axes, curves)
-    axes.set(
-        xscale="log",
-        ylim=(-0.02, 1.02),
-        xlabel="tau: time over that of the fastest solver",
-        ylabel="share of instances solved within tau",
-        title=_title("Performance profile", session),
-    )
-    axes.grid(alpha=0.3)
-    figure.legend(loc="outside lower center", ncols=min(len(curves), 3), fontsize=8)
-    save(figure, path)
+    labels = ("tau: time over that of the fastest solver", "share of instances solved within tau")
+    _curves_figure(path, curves, labels, _title("Performance profile", session))
 
 
 def gap_figure(path: Path, session: Session) -> None:
     """Mean proven gap of all instances as time goes on."""
     curves = mean_gaps(session.runs, session.tasks, session.best)
+    labels = ("seconds", "mean of 1 - lower bound / best known error")
+    _curves_figure(path, curves, labels, _title("Gap over time", session))
+
+
+def _curves_figure(path: Path, curves: Sequence[Curve], labels: tuple[str, str], title: str) -> None:
     figure = new_figure(7.5, 4.6)
     axes = figure.subplots()
     _draw(axes, curves)
-    axes.set(
-        xscale="log",
-        ylim=(-0.02, 1.02),
-        xlabel="seconds",
-        ylabel="mean of 1 - lower bound / best known error",
-        title=_title("Gap over time", session),
-    )
+    axes.set(xscale="log", ylim=(-0.02, 1.02), xlabel=labels[0], ylabel=labels[1], title=title)
     axes.grid(alpha=0.3)
     figure.legend(loc="outside lower center", ncols=min(len(curves), 3), fontsize=8)
     save(figure, path)

@@ -30,7 +30,7 @@ def row_progress(total: int, quiet: bool) -> Iterator[Callable[[RowResult], None
         return
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield _plain(total)
+        yield plain_counter(total, "rows")
         return
     columns = (
         TextColumn("{task.fields[proven]} optimal"),
@@ -52,14 +52,15 @@ def row_progress(total: int, quiet: bool) -> Iterator[Callable[[RowResult], None
         yield advance
 
 
-def _plain(total: int) -> Callable[[RowResult], None]:
+def plain_counter(total: int, things: str) -> Callable[[object], None]:
+    """A callback that counts and now and then prints a line, for logs."""
     done, last = 0, time.monotonic()
 
-    def advance(row: RowResult) -> None:
+    def advance(thing: object) -> None:
         nonlocal done, last
         done += 1
         if time.monotonic() - last > PLAIN_EVERY:
             last = time.monotonic()
-            print(f"{done} of {total} rows", file=sys.stderr, flush=True)
+            print(f"{done} of {total} {things}", file=sys.stderr, flush=True)
 
     return advance

@@ -44,9 +44,8 @@ SAFE = 1e-8
 
 @dataclass(frozen=True, eq=False)
 class Relaxed:
-    """A row's relaxation: D, the point v of its proof, and the bound they give before it is verified."""
+    """A row's relaxation at some D: the point of its proof, and the bound it gives before it is verified."""
 
-    d: FloatArray
     point: FloatArray
     """(n,) x of the best bound; v = point - w."""
     bound: float
@@ -92,7 +91,7 @@ def _fit(gram: Gram, sparsity: Sparsity, problems: Sequence[Problem]) -> Shared:
     chosen = [problem for problem in chosen if problem.reference > 0] or [problems[0]]
     rows = [Row.of(problem, max(problem.error(upper_point(problem)), 1e-300)) for problem in chosen]
     start, floor = gram.memo("bound: starting diagonal", lambda: starting_diagonal(gram.matrix))
-    d, _, _, barrier = _ascend(rows, start, floor, 1.0, LAYER_ROUNDS, None)
+    d, _, barrier = _ascend(rows, start, floor, 1.0, LAYER_ROUNDS, None)
     return Shared(Below(proven(gram, d)), floor, barrier)
 
 
@@ -106,10 +105,10 @@ def proven(gram: Gram, d: FloatArray) -> FloatArray:
 
 def _ascend(
     rows: Sequence[Row], d: FloatArray, floor: FloatArray, barrier: float, rounds: int, clock: Clock | None
-) -> tuple[FloatArray, list[FloatArray], float, float]:
+) -> tuple[FloatArray, list[FloatArray], float]:
     """Alternate between the rows' relaxations at D and a round of ascent in D; keep the best D.
 
-    Returns D, the rows' points there, the mean of their relaxations relative to their upper ends, and the barrier.
+    Returns D, the rows' points there, and the barrier.
     """
     gram, sparsity = rows[0].problem.gram, rows[0].problem.sparsity
     assert sparsity is not None
@@ -141,7 +140,7 @@ def _ascend(
         if turn == rounds or settled or (clock is not None and clock.ended() is not None):
             break
         d = ascent_round(h, d, weights + EVEN * weights.mean(), barrier, trust, floor)
-    return best_d, best_points, best, barrier
+    return best_d, best_points, barrier
 
 
 def bound_row(row: Row, layer: Shared, clock: Clock) -> tuple[Below, Relaxed]:
@@ -149,7 +148,7 @@ def bound_row(row: Row, layer: Shared, clock: Clock) -> tuple[Below, Relaxed]:
     gram = row.problem.gram
     candidates = [(layer.below, relaxed(row, layer.below.d))]
     if clock.ended() is None:
-        d, points, _, _ = _ascend([row], layer.below.d, layer.floor, layer.barrier, ROW_ROUNDS, clock)
+        d, points, _ = _ascend([row], layer.below.d, layer.floor, layer.barrier, ROW_ROUNDS, clock)
         if d is not layer.below.d:
             own = Below(proven(gram, d))
             candidates.append((own, relaxed(row, own.d, points[0])))
@@ -166,7 +165,7 @@ def relaxed(row: Row, d: FloatArray, start: FloatArray | None = None) -> Relaxed
         row.problem.hessian - np.diag(d), d, row.b, row.c, sparsity.unit, sparsity.group, sparsity.keep,
         FINAL_ITERATIONS, 1e-3 * row.upper, start, z, best,
     )  # fmt: skip
-    return Relaxed(d, best, bound)
+    return Relaxed(best, bound)
 
 
 def upper_point(problem: Problem) -> FloatArray:
