@@ -1,4 +1,8 @@
-"""Compiled Cholesky factor and inverse of small dense matrices, without the call overhead of LAPACK."""
+"""Compiled Cholesky factors and inverses, without LAPACK's call overhead and without its exceptions.
+
+(An exception inside compiled code leaves the arrays of the function that raised it allocated for good: a search
+that tries indefinite matrices on purpose would eat all memory.)
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,8 @@ from numba import njit
 from .gram import FloatArray
 
 UNIT_ROUNDOFF = 2.0**-53
+BLOCK = 48
+"""Rows of a block of `factor_blocks`."""
 
 
 def cholesky_margin(n: int) -> float:
@@ -49,6 +55,39 @@ def factor(a: FloatArray, n: int) -> bool:
         for j in range(i, n):
             a[i, j] *= scale
     return True
+
+
+@njit(cache=True, nogil=True)
+def factor_blocks(a: FloatArray) -> bool:
+    """As `factor`, for a whole C-contiguous matrix of any size: all but an n-th of the work is matrix products."""
+    n = len(a)
+    for start in range(0, n, BLOCK):
+        stop = min(start + BLOCK, n)
+        size = stop - start
+        corner = a[start:stop, start:stop].copy()
+        if not factor(corner, size):
+            return False
+        a[start:stop, start:stop] = corner
+        if stop == n:
+            break
+        panel = a[start:stop, stop:].copy()
+        for i in range(size):
+            _subtract_column(corner, i, panel)
+            scale = 1.0 / corner[i, i]
+            for j in range(n - stop):
+                panel[i, j] *= scale
+        a[start:stop, stop:] = panel
+        a[stop:, stop:] -= np.dot(panel.T, panel)
+    return True
+
+
+@njit(cache=True, nogil=True)
+def _subtract_column(corner: FloatArray, i: int, panel: FloatArray) -> None:
+    """panel[i] -= sum over k < i of corner[k, i] * panel[k]."""
+    for k in range(i):
+        f = corner[k, i]
+        for j in range(panel.shape[1]):
+            panel[i, j] -= f * panel[k, j]
 
 
 @njit(cache=True, nogil=True)
@@ -108,3 +147,12 @@ def invert(r: FloatArray, n: int, lower: FloatArray, p: FloatArray) -> None:
             k += 1
         for j in range(i):
             p[j, i] = p[i, j]
+
+
+@njit(cache=True, nogil=True)
+def inverse(r: FloatArray) -> FloatArray:
+    """As `invert`, in an array of its own."""
+    n = len(r)
+    p = np.empty((n, n))
+    invert(r, n, np.empty((n, n)), p)
+    return p

@@ -52,6 +52,10 @@ def _compile(problem: Problem) -> bool:
     if lattice is not None:
         search.race(lattice, search.nodes + 1)
     search.passes(search.nodes + 100)
+    # rows of next to no weight are not restated in steps, and take other code
+    plain = Walk(restate(problem, search.row.plan, even=False), 1.0)
+    plain.take_root()
+    plain.run(1, math.inf, math.inf)
     return True
 
 

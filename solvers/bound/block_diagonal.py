@@ -68,7 +68,7 @@ def _ascend(gram: Gram, size: int) -> Blocks:
             break
         shrink *= 10
         if not regular or shrink > 0.5:  # H is singular to working precision: a diagonal is always regular
-            d, _ = starting_diagonal(h)
+            d = starting_diagonal(h)
             final = [np.diag(d[b]) for b in blocks]
             break
     below = Below(np.zeros(n), tuple(Block(b, part) for b, part in zip(blocks, final, strict=True)))

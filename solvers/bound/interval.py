@@ -21,10 +21,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from pvq.bounds.gram import FloatArray, Gram
 from pvq.bounds.problem import Problem
+from pvq.bounds.proof import Below
 
 from ..base import Clock
 from . import pruning
-from .pruning import Row, Shared
+from .pruning import Row
 
 APART = 8.0
 """The next eigenvalue is at least so many times larger; else the plain bound suffers little."""
@@ -76,7 +77,7 @@ def near_null(gram: Gram) -> Direction | None:
     return gram.memo("bound: near-null direction", find)
 
 
-def shared(problems: Sequence[Problem], direction: Direction) -> Shared:
+def shared(problems: Sequence[Problem], direction: Direction) -> Below:
     """The layer's diagonal for H + rho qq'."""
     return pruning.shared([replace(problem, gram=direction.stiff) for problem in problems])
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import numpy as np
 from numba import njit
+from pvq.bounds.cholesky import factor_blocks, solve
 from pvq.bounds.gram import FloatArray, IntArray
 
 from ..bnb.perspective import largest, water_fill
@@ -27,26 +28,6 @@ bring back by itself what it has once made zero."""
 
 CHECK = 3
 """Iterations between two evaluations of the bound."""
-
-
-@njit(cache=True, nogil=True)
-def solve_positive(a: FloatArray, rhs: FloatArray) -> bool:
-    """Solve a x = rhs in place for a positive definite a; False if it is not (rhs is then unchanged)."""
-    try:
-        factor = np.linalg.cholesky(a)
-    except Exception:
-        return False
-    n = len(rhs)
-    for i in range(n):
-        total = rhs[i]
-        for j in range(i):
-            total -= factor[i, j] * rhs[j]
-        rhs[i] = total / factor[i, i]
-    for i in range(n - 1, -1, -1):
-        rhs[i] /= factor[i, i]
-        for j in range(i):
-            rhs[j] -= factor[i, j] * rhs[i]
-    return True
 
 
 @njit(cache=True, nogil=True)
@@ -129,8 +110,9 @@ def relax(
                 a[s, t] = q[i, active[t]]
             a[s, s] += d[i] / z[unit[i]]
             rhs[s] = b[i]
-        if not solve_positive(a, rhs):
+        if not factor_blocks(a):
             break
+        solve(a, count, rhs)
         x[:] = 0.0
         for s in range(count):
             x[active[s]] = rhs[s]

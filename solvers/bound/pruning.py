@@ -13,30 +13,15 @@ from pvq.bounds.sparsity import Sparsity
 
 from ..base import Clock
 from ..empirical.swaps import greedy_mask, polish_mask
-from .ascent import ascent_round, positive_inverse, starting_diagonal
+from .ascent import positive_inverse, starting_diagonal
+from .central_path import ascend
 from .perspective import relax
 
 SAMPLE = 6
 """Rows the layer's diagonal is fitted to; more do not change it visibly."""
 
-LAYER_ROUNDS, ROW_ROUNDS = 18, 14
-"""Rounds of ascent, at most, for the layer's diagonal and for a row's own."""
-
-ITERATIONS, FINAL_ITERATIONS = 9, 60
-"""Linear systems per round, and for the last bound."""
-
-EVEN = 0.001
-"""Ascent weight of every input, as a part of the mean weight, on top of its own: inputs that are idle now keep a
-diagonal that lets them come back."""
-
-TRUST = 0.8
-"""A round changes d_i by at most this factor (see `ascent_round`)."""
-
-SHRINK = 0.85
-"""The barrier falls by this factor with every round that helps; 0.75 loses up to a tenth of the bound."""
-
-ENOUGH = 3e-4
-"""Rounds end when three of them gain less than this part of the upper bound."""
+ITERATIONS = 60
+"""Linear systems for the last bound."""
 
 SAFE = 1e-8
 """The D of a proof is this much smaller than the one of the ascent, so that H - D is clearly positive definite."""
@@ -67,32 +52,27 @@ class Row:
         return cls(problem, b, float(problem.weight @ b), upper)
 
 
-@dataclass(frozen=True, eq=False)
-class Shared:
-    """What the rows of a layer share for one pattern."""
-
-    below: Below
-    floor: FloatArray
-    barrier: float
-    """Where a row's own rounds go on."""
-
-
-def shared(problems: Sequence[Problem]) -> Shared:
+def shared(problems: Sequence[Problem]) -> Below:
     """The layer's diagonal, fitted to some of its rows; computed once per Gram matrix and pattern."""
     sparsity = problems[0].sparsity
     assert sparsity is not None
     gram = problems[0].gram
     key = ("bound: pruning", sparsity.unit.tobytes(), sparsity.group.tobytes(), sparsity.keep.tobytes())
-    return gram.memo(key, lambda: _fit(gram, sparsity, problems))
+    return gram.memo(key, lambda: Below(_fit(gram, sparsity, problems)))
 
 
-def _fit(gram: Gram, sparsity: Sparsity, problems: Sequence[Problem]) -> Shared:
+def _start(gram: Gram) -> FloatArray:
+    return gram.memo("bound: starting diagonal", lambda: starting_diagonal(gram.matrix))
+
+
+def _fit(gram: Gram, sparsity: Sparsity, problems: Sequence[Problem]) -> FloatArray:
     chosen = [problems[i] for i in np.unique(np.linspace(0, len(problems) - 1, SAMPLE).astype(int))]
-    chosen = [problem for problem in chosen if problem.reference > 0] or [problems[0]]
-    rows = [Row.of(problem, max(problem.error(upper_point(problem)), 1e-300)) for problem in chosen]
-    start, floor = gram.memo("bound: starting diagonal", lambda: starting_diagonal(gram.matrix))
-    d, _, barrier = _ascend(rows, start, floor, 1.0, LAYER_ROUNDS, None)
-    return Shared(Below(proven(gram, d)), floor, barrier)
+    uppers = [problem.error(upper_point(problem)) for problem in chosen]
+    rows = [(problem.weight, upper) for problem, upper in zip(chosen, uppers, strict=True) if upper > 0]
+    if not rows:
+        return proven(gram, _start(gram))
+    weight, upper = np.array([row[0] for row in rows]), np.array([row[1] for row in rows])
+    return proven(gram, ascend(gram.matrix, weight, upper, sparsity, _start(gram))[0])
 
 
 def proven(gram: Gram, d: FloatArray) -> FloatArray:
@@ -103,55 +83,19 @@ def proven(gram: Gram, d: FloatArray) -> FloatArray:
     return d
 
 
-def _ascend(
-    rows: Sequence[Row], d: FloatArray, floor: FloatArray, barrier: float, rounds: int, clock: Clock | None
-) -> tuple[FloatArray, list[FloatArray], float]:
-    """Alternate between the rows' relaxations at D and a round of ascent in D; keep the best D.
-
-    Returns D, the rows' points there, and the barrier.
-    """
-    gram, sparsity = rows[0].problem.gram, rows[0].problem.sparsity
-    assert sparsity is not None
-    h, n = gram.matrix, len(gram)
-    points = [row.problem.weight.copy() for row in rows]
-    best, best_d, best_points, trust = -np.inf, d, points, TRUST
-    weights = np.ones(n)
-    history: list[float] = []
-    for turn in range(rounds + 1):
-        q = h - np.diag(d)
-        mean, fresh = 0.0, np.zeros(n)
-        for j, row in enumerate(rows):
-            z, found = np.zeros(sparsity.units), np.zeros(n)
-            _, objective = relax(
-                q, d, row.b, row.c, sparsity.unit, sparsity.group, sparsity.keep,
-                ITERATIONS, 5e-3 * row.upper, points[j], z, found,
-            )  # fmt: skip
-            mean += max(objective, 0.0) / row.upper / len(rows) if np.isfinite(objective) else 0.0
-            share = z[sparsity.unit]
-            idle = np.divide(1.0, share, out=np.ones(n), where=share > 1e-9) - 1.0
-            fresh += points[j] ** 2 * idle / row.upper
-        if mean > best:
-            best, best_d, best_points = mean, d, [point.copy() for point in points]
-            barrier, weights = max(SHRINK * barrier, 5e-3), fresh
-        else:  # the step was too long: back, and shorter ones from the average of both gradients
-            d, trust, weights = best_d, trust**0.5, (weights + fresh) / 2
-        history.append(best)
-        settled = len(history) > 3 and history[-1] - history[-4] < ENOUGH
-        if turn == rounds or settled or (clock is not None and clock.ended() is not None):
-            break
-        d = ascent_round(h, d, weights + EVEN * weights.mean(), barrier, trust, floor)
-    return best_d, best_points, barrier
-
-
-def bound_row(row: Row, layer: Shared, clock: Clock) -> tuple[Below, Relaxed]:
-    """The best lower bound of a row from the layer's diagonal and from its own, as time allows."""
-    gram = row.problem.gram
-    candidates = [(layer.below, relaxed(row, layer.below.d))]
+def bound_row(row: Row, layer: Below, clock: Clock) -> tuple[Below, Relaxed]:
+    """The best lower bound of a row from its own diagonal, or from the layer's where there is no time for that."""
+    problem = row.problem
+    candidates: list[tuple[Below, Relaxed]] = []
+    ended = False
     if clock.ended() is None:
-        d, points, _ = _ascend([row], layer.below.d, layer.floor, layer.barrier, ROW_ROUNDS, clock)
-        if d is not layer.below.d:
-            own = Below(proven(gram, d))
-            candidates.append((own, relaxed(row, own.d, points[0])))
+        h, weight, upper = problem.hessian, problem.weight[None], np.array([row.upper])
+        assert problem.sparsity is not None
+        d, points, ended = ascend(h, weight, upper, problem.sparsity, _start(problem.gram), clock)
+        own = Below(proven(problem.gram, d))
+        candidates.append((own, relaxed(row, own.d, points[0])))
+    if not ended:
+        candidates.append((layer, relaxed(row, layer.d)))
     return max(candidates, key=lambda candidate: candidate[1].bound)
 
 
@@ -163,7 +107,7 @@ def relaxed(row: Row, d: FloatArray, start: FloatArray | None = None) -> Relaxed
     best, z = np.zeros(row.problem.n), np.zeros(sparsity.units)
     bound, _ = relax(
         row.problem.hessian - np.diag(d), d, row.b, row.c, sparsity.unit, sparsity.group, sparsity.keep,
-        FINAL_ITERATIONS, 1e-3 * row.upper, start, z, best,
+        ITERATIONS, 1e-3 * row.upper, start, z, best,
     )  # fmt: skip
     return Relaxed(best, bound)
 

@@ -10,7 +10,7 @@ from pvq.bounds.proof import Split
 
 from ..base import Clock, Options
 from ..result import Outcome, Status
-from . import interval, pruning, quantization
+from . import branching, interval, pruning, quantization
 from .beam import upper_point
 
 
@@ -20,6 +20,7 @@ def prepare_rows(problems: Sequence[Problem]) -> None:
         quantization.layer_blocks(problems)
     else:
         pruning.shared(problems)
+        branching.prepare(problems[0])
         direction = interval.near_null(problems[0].gram)
         if direction is not None:
             interval.shared(problems, direction)
@@ -47,6 +48,9 @@ def _pruned(problem: Problem, options: Options, clock: Clock, start: FloatArray 
     direction = interval.near_null(problem.gram)
     by_intervals = 0.0 if direction is None else interval.bound_by_intervals(problem, upper, direction, clock)
     below, relaxed = pruning.bound_row(pruning.Row.of(problem, upper), layer, clock)
+    tree = branching.branch(problem, x, max(relaxed.bound, by_intervals), options, clock)
+    if tree is not None:
+        return Outcome(x, tree[0], _status(clock), proof=tree[1])
     if not relaxed.bound > by_intervals:  # numerical: the verifier knows no intervals yet
         return Outcome(x, max(0.0, by_intervals), _status(clock), info={"near_null": True})
     proof = Split(below, relaxed.point - problem.weight)

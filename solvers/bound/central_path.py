@@ -1,0 +1,289 @@
+"""The best diagonal of the perspective relaxation: Newton steps along the central path of its semidefinite form.
+
+    maximise over d   mean over rows of f(d) / upper  +  (mu / n) (log det(H - D) + EVEN sum_i log d_i)
+
+where f(d) is the relaxation's optimum (see `perspective`): concave, because it is a minimum of functions linear in
+d, and twice differentiable while the same units are kept whole (z = 1), in part or not at all. With
+phi(x, d) = sum_g (sum_u y_u)^2 / kappa_g, y_u^2 = sum_{i in u} d_i x_i^2, over the units kept in part,
+implicit differentiation of its optimality condition gives
+
+    f' = x_i^2 (1 / z_i - 1),      f'' = phi_dd - phi_xd' (2 S)^-1 phi_xd,      S = Q + phi_xx / 2.
+
+At a maximiser, mean f / upper is at most (1 + EVEN) mu below its largest value (Boyd & Vandenberghe 2004, 11.2).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+from pvq.bounds.cholesky import factor_blocks, inverse, solve
+from pvq.bounds.gram import FloatArray, IntArray
+from pvq.bounds.sparsity import Sparsity
+
+from ..base import Clock
+from .perspective import IDLE, relax
+
+EVEN = 0.1
+"""Weight of log d_i against log det: what is idle now keeps a d_i with which it can come back."""
+
+REACH = 0.7
+"""Steps end at this part of the way to the boundary of the cone; nearer to it, later steps jam there."""
+
+SYSTEMS = 8
+"""Linear systems per relaxation, whose start is the last one's point moved along with d."""
+
+PRECISION = 1e-3
+"""Relative gap at which a relaxation ends, and the loss that a step may cause by that."""
+
+HALVINGS = 4
+"""of a step that loses more than that."""
+
+FIRST, LAST = 1.0, 0.01
+"""mu at the start, where most rows are near the path, and at the end."""
+
+ROUNDS = 16
+"""Newton steps at most; most rows need 8 to 12."""
+
+
+def ascend(
+    h: FloatArray,
+    weight: FloatArray,
+    upper: FloatArray,
+    sparsity: Sparsity,
+    start: FloatArray,
+    clock: Clock | None = None,
+) -> tuple[FloatArray, FloatArray, bool]:
+    """The best diagonal for some rows together.
+
+    Parameters
+    ----------
+    h : (n, n).
+    weight : (rows, n).
+    upper : (rows,) errors of feasible points, positive: rows count by f / upper.
+    start : (n,) positive, H - diag(start) well inside the cone.
+    clock : ends the ascent early; None lets it end by itself.
+
+    Returns
+    -------
+    d (n,), the rows' points at it (rows, n), and whether it ended by itself.
+    """
+    pattern = sparsity.unit, sparsity.group, sparsity.keep
+    b = weight @ h
+    row = b, np.einsum("ij,ij->i", weight, b), upper
+    d, x, z = start.copy(), weight.copy(), np.zeros((len(weight), sparsity.units))
+    mean = relax_all(h, d, *row, *pattern, x, z)
+    best, best_d, best_x, mu = mean, d.copy(), x.copy(), FIRST
+    for _ in range(ROUNDS):
+        if clock is not None and clock.ended() is not None:
+            return best_d, best_x, False
+        mean, length = newton_step(h, d, *row, *pattern, x, z, mean, mu)
+        if mean > best:
+            best, best_d, best_x = mean, d.copy(), x.copy()
+        if mu <= LAST and length == 1.0:
+            break
+        mu = max(LAST, mu * _fall(length))
+    return best_d, best_x, True
+
+
+def _fall(length: float) -> float:
+    """How mu goes on after a step: down where the path is near, up again where it is lost."""
+    if length == 1.0:
+        return 0.3
+    return 0.6 if length >= 0.3 else 1.0 if length > 0.1 else 1.5
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def log_det(h: FloatArray, d: FloatArray) -> float:
+    """log det(H - D), -inf where that is not positive definite in float64."""
+    q = h.copy()
+    for i in range(len(d)):
+        q[i, i] -= d[i]
+    if not factor_blocks(q):
+        return -np.inf
+    total = 0.0
+    for i in range(len(d)):
+        total += np.log(q[i, i])
+    return 2.0 * total if np.isfinite(total) else -np.inf
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def relax_all(
+    h: FloatArray,
+    d: FloatArray,
+    b: FloatArray,
+    c: FloatArray,
+    upper: FloatArray,
+    unit: IntArray,
+    group: IntArray,
+    keep: IntArray,
+    x: FloatArray,
+    z: FloatArray,
+) -> float:
+    """Relaxations of all rows: mean of f / upper; x (rows, n) and z (rows, units) are their points."""
+    q = h.copy()
+    for i in range(len(d)):
+        q[i, i] -= d[i]
+    mean, best = 0.0, np.empty(len(d))
+    for row in range(len(c)):
+        _, objective = relax(
+            q, d, b[row], c[row], unit, group, keep, SYSTEMS, PRECISION * upper[row], x[row], z[row], best
+        )
+        mean += objective / upper[row] / len(c)
+    return mean
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def curvature(
+    q: FloatArray, d: FloatArray, x: FloatArray, z: FloatArray, unit: IntArray, group: IntArray, keep: IntArray
+) -> tuple[FloatArray, FloatArray, FloatArray, IntArray, IntArray]:
+    """-f'' on the inputs kept in part, and how x follows d: (f', -f'', dx/dd, rows of dx, inputs)."""
+    n, units = len(x), len(group)
+    y, kappa = np.zeros(units), np.zeros(len(keep))
+    for i in range(n):
+        y[unit[i]] += d[i] * x[i] * x[i]
+    for g in range(len(keep)):
+        kappa[g] = keep[g]
+    for u in range(units):
+        y[u] = np.sqrt(y[u])
+        if z[u] >= 1.0:
+            kappa[group[u]] -= 1.0
+    live, part = np.empty(n, np.int64), np.empty(n, np.int64)
+    lives, parts = 0, 0
+    gradient = np.zeros(n)
+    for i in range(n):
+        u = unit[i]
+        if z[u] >= 1.0 or (z[u] > IDLE and y[u] > 0.0):
+            live[lives] = i
+            lives += 1
+            if z[u] < 1.0:
+                gradient[i] = x[i] * x[i] * (1.0 / z[u] - 1.0)
+                part[parts] = i
+                parts += 1
+    s = np.empty((lives, lives))
+    for k in range(lives):
+        i = live[k]
+        u = unit[i]
+        for other in range(lives):
+            s[k, other] = q[i, live[other]]
+        if z[u] >= 1.0:
+            s[k, k] += d[i]
+        else:
+            s[k, k] += d[i] / z[u]
+            for other in range(lives):
+                j = live[other]
+                v = unit[j]
+                if v == u:
+                    s[k, other] -= d[i] * x[i] * d[j] * x[j] / (y[u] * y[u] * z[u])
+                if group[v] == group[u] and z[v] < 1.0:
+                    s[k, other] += d[i] * x[i] / y[u] * d[j] * x[j] / y[v] / kappa[group[u]]
+    cross, second = np.zeros((lives, parts)), np.zeros((parts, parts))
+    for t in range(parts):
+        j = part[t]
+        v = unit[j]
+        beta = x[j] * x[j] / (2.0 * y[v])
+        for k in range(lives):
+            i = live[k]
+            u = unit[i]
+            if z[u] < 1.0 and group[u] == group[v]:
+                cross[k, t] += 2.0 * d[i] * x[i] / y[u] * beta / kappa[group[v]]
+                if u == v:
+                    cross[k, t] -= 2.0 / z[v] * d[i] * x[i] / y[u] * beta
+                if i == j:
+                    cross[k, t] += 2.0 * x[i] / z[v] - 2.0 * x[i]
+        for k in range(parts):
+            i = part[k]
+            u = unit[i]
+            if group[u] == group[v]:
+                second[k, t] -= 2.0 * x[i] * x[i] / (2.0 * y[u]) * beta / kappa[group[v]]
+                if u == v:
+                    second[k, t] += 2.0 / z[v] * x[i] * x[i] / (2.0 * y[u]) * beta
+    follow = np.zeros((lives, parts))
+    if factor_blocks(s):  # else x is not known to follow smoothly: the model without it is still a model
+        follow = np.dot(inverse(s), cross)
+        second += 0.5 * np.dot(cross.T, follow)
+    return gradient, second, -0.5 * follow, live[:lives], part[:parts]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def newton_step(
+    h: FloatArray,
+    d: FloatArray,
+    b: FloatArray,
+    c: FloatArray,
+    upper: FloatArray,
+    unit: IntArray,
+    group: IntArray,
+    keep: IntArray,
+    x: FloatArray,
+    z: FloatArray,
+    mean: float,
+    mu: float,
+) -> tuple[float, float]:
+    """One step in d for one mu; d, x and z are moved, where that does not lose anything.
+
+    Parameters
+    ----------
+    h : (n, n).   d : (n,) with H - D positive definite.   b, c, upper, x, z : of the rows, as in `relax_all`.
+    mean : what `relax_all` returned at d.
+
+    Returns
+    -------
+    The new mean, and the part of the Newton step that was taken, 0 if none could be.
+    """
+    n, rows = len(d), len(c)
+    q = h.copy()
+    for i in range(n):
+        q[i, i] -= d[i]
+    factor = q.copy()
+    if not factor_blocks(factor):
+        return mean, 0.0
+    p, before = inverse(factor), 0.0
+    weight = mu / n
+    matrix, slope = np.empty((n, n)), np.empty(n)
+    for i in range(n):
+        for j in range(n):
+            matrix[i, j] = weight * p[i, j] * p[i, j]
+        matrix[i, i] += weight * EVEN / (d[i] * d[i])
+        slope[i] = weight * (EVEN / d[i] - p[i, i])
+        before += 2.0 * np.log(factor[i, i]) + EVEN * np.log(d[i])
+    before = mean + weight * before
+    follows = []
+    for row in range(rows):
+        gradient, second, follow, live, part = curvature(q, d, x[row], z[row], unit, group, keep)
+        share = 1.0 / (rows * upper[row])
+        slope += share * gradient
+        for k in range(len(part)):
+            for t in range(len(part)):
+                matrix[part[k], part[t]] += share * second[k, t]
+        follows.append((follow, live, part))
+    step = slope
+    if not factor_blocks(matrix):
+        return mean, 0.0
+    solve(matrix, n, step)
+    if not np.isfinite(step).all():
+        return mean, 0.0
+    length = 1.0
+    for i in range(n):
+        if step[i] < 0.0:
+            length = min(length, -REACH * d[i] / step[i])
+    for _ in range(30):
+        if log_det(h, d + length / REACH * step) > -np.inf:
+            break
+        length *= 0.8
+    for _ in range(HALVINGS):
+        new, new_x, new_z = d + length * step, x.copy(), z.copy()
+        for row in range(rows):
+            follow, live, part = follows[row]
+            moved = np.dot(follow, step[part])
+            for k in range(len(live)):
+                new_x[row, live[k]] += length * moved[k]
+        after = log_det(h, new)
+        if after > -np.inf:
+            for i in range(n):
+                after += EVEN * np.log(new[i])
+            found = relax_all(h, new, b, c, upper, unit, group, keep, new_x, new_z)
+            if np.isfinite(found) and found + weight * after >= before - PRECISION:
+                d[:], x[:], z[:] = new, new_x, new_z
+                return found, length
+        length *= 0.5
+    return mean, 0.0
