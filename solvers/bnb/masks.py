@@ -21,6 +21,9 @@ from .tree import advance
 CHUNK_SECONDS = 0.03
 """Work between two looks at the clock: short for Ctrl-C, long against the cost of a call."""
 
+OWN_DIAGONAL = 100
+"""Inputs from which the root starts at the row's own diagonal: 15 ms and more, for a fifth of the nodes."""
+
 MEMORY = 1 << 30
 """Bytes of open nodes per row; beyond it the search ends with the bound it has."""
 
@@ -53,6 +56,8 @@ def prepare_masks(problem: Problem) -> None:
     prepared(problem.gram)
     tiny = Problem(np.array([1.0, 0.5, 0.25]), Gram.from_array(np.eye(3) + 0.5), None, Sparsity.row(3, 1))
     solve_masks(tiny, Options(time_limit=None), None)  # compiling alone may take longer than a limit
+    if problem.n >= OWN_DIAGONAL:
+        _root_diagonal(tiny, tiny.reference)
 
 
 def solve_masks(problem: Problem, options: Options, start: FloatArray | None) -> Outcome:
@@ -85,7 +90,9 @@ def solve_masks(problem: Problem, options: Options, start: FloatArray | None) ->
 
     pool = new_pool(1024, sparsity.units, problem.n)
     slot = push(pool, 0.0)
-    pool.state[slot], pool.d[slot], pool.x[slot] = FREE, layer.d, w
+    own = problem.n >= OWN_DIAGONAL and value > 0.0 and clock.ended() is None
+    pool.state[slot], pool.x[slot] = FREE, w
+    pool.d[slot] = _root_diagonal(problem, value * unit_of_error) if own else layer.d
     pool.e[slot], pool.partner[slot] = 0.0, -1
     floor = GAP_FLOOR * problem.reference / unit_of_error
     limit = MEMORY // bytes_per_node(sparsity.units, problem.n)
@@ -118,6 +125,18 @@ def solve_masks(problem: Problem, options: Options, start: FloatArray | None) ->
     if pool.size[0] > 0:
         lower = min(lower, pool.key[pool.heap[0]])
     return Outcome(best_x, max(0.0, lower) * unit_of_error, status, int(best.nodes[0]))
+
+
+def _root_diagonal(problem: Problem, upper: float) -> FloatArray:
+    """(n,) the row's own best diagonal of the scaled H, inside the cone by more than the rounding of a float32."""
+    from ..bound.central_path import ascend
+    from ..bound.pruning import start_of
+
+    assert problem.sparsity is not None
+    scale = prepared(problem.gram).scale
+    weight, uppers = problem.weight[None], np.array([upper])
+    d, _, _ = ascend(problem.hessian, weight, uppers, problem.sparsity, start_of(problem.gram))
+    return d * ((1 - 1e-6) / scale)
 
 
 def _upper(problem: Problem, start: FloatArray | None) -> FloatArray:

@@ -7,7 +7,8 @@ from numba import njit
 from pvq.bounds.cholesky import factor, solve
 from pvq.bounds.gram import BoolArray, IntArray
 
-from ..empirical.swaps import one_swaps, tableau
+from ..empirical.swaps import one_swaps
+from ..empirical.tableau import tableau
 from .node import Incumbent, Row
 from .node_bound import Free
 from .pool import KEPT
@@ -17,7 +18,7 @@ from .pool import KEPT
 def offer(row: Row, best: Incumbent, kept: BoolArray, polish: bool) -> None:
     """Take a mask as the incumbent if it is better, after swaps if asked for."""
     t = tableau(row.h, row.b, row.c)
-    one_swaps(t, row.start, row.inputs, row.group, row.keep, kept, 200 if polish else 0)
+    one_swaps(t, np.diag(row.h).copy(), row.start, row.inputs, row.group, row.keep, kept, 200 if polish else 0)
     value = max(0.0, t[len(row.b), len(row.b)])
     if value < best.value[0]:
         best.value[0] = value

@@ -61,7 +61,8 @@ def shared(problems: Sequence[Problem]) -> Below:
     return gram.memo(key, lambda: Below(_fit(gram, sparsity, problems)))
 
 
-def _start(gram: Gram) -> FloatArray:
+def start_of(gram: Gram) -> FloatArray:
+    """(n,) where every ascent in D starts; computed once per Gram matrix."""
     return gram.memo("bound: starting diagonal", lambda: starting_diagonal(gram.matrix))
 
 
@@ -70,9 +71,9 @@ def _fit(gram: Gram, sparsity: Sparsity, problems: Sequence[Problem]) -> FloatAr
     uppers = [problem.error(upper_point(problem)) for problem in chosen]
     rows = [(problem.weight, upper) for problem, upper in zip(chosen, uppers, strict=True) if upper > 0]
     if not rows:
-        return proven(gram, _start(gram))
+        return proven(gram, start_of(gram))
     weight, upper = np.array([row[0] for row in rows]), np.array([row[1] for row in rows])
-    return proven(gram, ascend(gram.matrix, weight, upper, sparsity, _start(gram))[0])
+    return proven(gram, ascend(gram.matrix, weight, upper, sparsity, start_of(gram))[0])
 
 
 def proven(gram: Gram, d: FloatArray) -> FloatArray:
@@ -91,7 +92,7 @@ def bound_row(row: Row, layer: Below, clock: Clock) -> tuple[Below, Relaxed]:
     if clock.ended() is None:
         h, weight, upper = problem.hessian, problem.weight[None], np.array([row.upper])
         assert problem.sparsity is not None
-        d, points, ended = ascend(h, weight, upper, problem.sparsity, _start(problem.gram), clock)
+        d, points, ended = ascend(h, weight, upper, problem.sparsity, start_of(problem.gram), clock)
         own = Below(proven(problem.gram, d))
         candidates.append((own, relaxed(row, own.d, points[0])))
     if not ended:

@@ -7,87 +7,13 @@ from numba import njit
 from pvq.bounds.gram import BoolArray, FloatArray, IntArray
 from pvq.bounds.problem import Problem
 
-PIVOT = 1e-13
-"""An input whose conditional variance is below this part of its variance depends on the others up to rounding."""
+from .tableau import PIVOT, gain, refill, removal_cost, set_unit, sweep, tableau
+
+TRIES, WORK = 32, 20_000_000
+"""Forced swaps tried at a time, as long as they need no more than so many entries of the tableau in all."""
 
 PROGRESS = 1e-10
 """Smallest relative gain of a swap: the tableau is exact to about this, and the search must end."""
-
-
-@njit(cache=True, nogil=True)
-def sweep(t: FloatArray, k: int) -> None:
-    """Move input k into or out of the kept set (Goodnight, "A tutorial on the SWEEP operator", 1979).
-
-    With S kept: T_SS = -H_SS^-1, T_Sj = H_SS^-1 H_Sj, T_S,last = x_S, T_jj' = H_jj' - H_jS H_SS^-1 H_Sj', and the
-    last diagonal entry is the error e.
-    """
-    size = len(t)
-    pivot = t[k, k]
-    inverse = 1.0 / pivot
-    row = t[k].copy()
-    for i in range(size):
-        if i != k:
-            f = row[i] * inverse
-            for j in range(size):
-                t[i, j] -= f * row[j]
-    direction = 1.0 if pivot > 0.0 else -1.0
-    for j in range(size):
-        t[k, j] = direction * row[j] * inverse
-        t[j, k] = t[k, j]
-    t[k, k] = -inverse
-
-
-@njit(cache=True, nogil=True)
-def tableau(h: FloatArray, b: FloatArray, c: float) -> FloatArray:
-    """T with nothing kept: [[H, b], [b', c]] for b = Hw and c = w'Hw."""
-    n = len(b)
-    t = np.empty((n + 1, n + 1))
-    t[:n, :n] = h
-    t[:n, n] = b
-    t[n, :n] = b
-    t[n, n] = c
-    return t
-
-
-@njit(cache=True, nogil=True)
-def set_unit(t: FloatArray, inputs: IntArray, inside: bool, variance: FloatArray) -> None:
-    """Sweep the inputs of a unit in (those that add anything beyond rounding) or out."""
-    for i in inputs:
-        if inside:
-            if t[i, i] > PIVOT * variance[i]:
-                sweep(t, i)
-        elif t[i, i] < 0.0:
-            sweep(t, i)
-
-
-@njit(cache=True, nogil=True)
-def refill(t: FloatArray, start: IntArray, inputs: IntArray, kept: BoolArray, variance: FloatArray) -> None:
-    """Sweep in kept inputs that were left out because they depended on an input that has been pruned since."""
-    for u in range(len(kept)):
-        if kept[u]:
-            for i in inputs[start[u] : start[u + 1]]:
-                if t[i, i] > PIVOT * variance[i]:
-                    sweep(t, i)
-
-
-@njit(cache=True, nogil=True)
-def gain(t: FloatArray, inputs: IntArray, variance: FloatArray) -> float:
-    """How much the error falls if a pruned unit is kept: b_u' A_uu^-1 b_u, dependent inputs left out."""
-    m = len(inputs)
-    n = len(t) - 1
-    if m == 1:
-        i = inputs[0]
-        return t[i, n] * t[i, n] / t[i, i] if t[i, i] > PIVOT * variance[i] else 0.0
-    a = np.empty((m + 1, m + 1))
-    for s in range(m):
-        for v in range(m):
-            a[s, v] = t[inputs[s], inputs[v]]
-        a[s, m] = a[m, s] = t[inputs[s], n]
-    a[m, m] = 0.0
-    for s in range(m):
-        if a[s, s] > PIVOT * variance[inputs[s]]:
-            sweep(a, s)
-    return -a[m, m]
 
 
 @njit(cache=True, nogil=True)
@@ -128,41 +54,21 @@ def greedy(
 
 
 @njit(cache=True, nogil=True)
-def removal_cost(t: FloatArray, members: IntArray) -> float:
-    """How much the error rises if a kept unit is pruned: x_u' ((H_SS^-1)_uu)^-1 x_u."""
-    m = len(members)
-    n = len(t) - 1
-    a = np.zeros((m + 1, m + 1))
-    for s in range(m):
-        if t[members[s], members[s]] < 0.0:
-            for v in range(m):
-                if t[members[v], members[v]] < 0.0:
-                    a[s, v] = t[members[s], members[v]]
-            a[s, m] = a[m, s] = t[members[s], n]
-    for s in range(m):
-        if a[s, s] < 0.0:
-            sweep(a, s)
-    return a[m, m]
-
-
-@njit(cache=True, nogil=True)
 def one_swaps(
-    t: FloatArray, start: IntArray, inputs: IntArray, group: IntArray, keep: IntArray, kept: BoolArray, rounds: int
+    t: FloatArray,
+    variance: FloatArray,
+    start: IntArray,
+    inputs: IntArray,
+    group: IntArray,
+    keep: IntArray,
+    kept: BoolArray,
+    rounds: int,
 ) -> None:
-    """Best swap of a kept against a pruned unit (of a group with room for it), until none lowers the error.
-
-    For units of one input a swap's effect follows from four entries of the tableau: removing i raises e by
-    x_i^2 / p_i, p = -T_ii, and turns b_j into b_j + T_ij x_i / p_i and A_jj into A_jj + T_ij^2 / p_i.
-    """
-    n = len(t) - 1
+    """Best swap of a kept against a pruned unit (of a group with room for it), until none lowers the error."""
     units = len(group)
-    variance = np.empty(n)
-    for i in range(n):
-        variance[i] = t[i, i]
     for u in range(units):
         if kept[u]:
             set_unit(t, inputs[start[u] : start[u + 1]], True, variance)
-    singles = len(inputs) == units
     used = np.zeros(len(keep), np.int64)
     for u in range(units):
         if kept[u]:
@@ -181,52 +87,129 @@ def one_swaps(
         kept[add] = True
         used[group[add]] += 1
     for _ in range(rounds):
-        best, out, add = -PROGRESS * max(t[n, n], 1e-3 * PROGRESS * variance.sum()), -1, -1
-        for u in range(units):
-            if not kept[u]:
-                continue
-            members = inputs[start[u] : start[u + 1]]
-            if singles:
-                i = members[0]
-                p = -t[i, i]
-                if p > 0.0:
-                    x = t[i, n]
-                    rise = x * x / p
-                    for v in range(units):
-                        if kept[v] or group[v] != group[u]:
-                            continue
-                        j = inputs[v]
-                        a = t[j, j] + t[i, j] * t[i, j] / p
-                        if a > PIVOT * variance[j]:
-                            value = t[j, n] + t[i, j] * x / p
-                            change = rise - value * value / a
-                            if change < best:
-                                best, out, add = change, u, v
-                else:
-                    for v in range(units):
-                        if not kept[v] and group[v] == group[u]:
-                            change = -gain(t, inputs[v : v + 1], variance)
-                            if change < best:
-                                best, out, add = change, u, v
-                continue
-            trial = t.copy()
-            set_unit(trial, members, False, variance)
-            kept[u] = False
-            refill(trial, start, inputs, kept, variance)
-            kept[u] = True
-            rise = trial[n, n] - t[n, n]
-            for v in range(units):
-                if not kept[v] and group[v] == group[u]:
-                    change = rise - gain(trial, inputs[start[v] : start[v + 1]], variance)
-                    if change < best:
-                        best, out, add = change, u, v
-        if out < 0:
+        change, out, add = best_swap(t, start, inputs, group, kept, variance)
+        if change >= -least_gain(t, variance):
             return
         set_unit(t, inputs[start[out] : start[out + 1]], False, variance)
         set_unit(t, inputs[start[add] : start[add + 1]], True, variance)
         kept[out] = False
         kept[add] = True
         refill(t, start, inputs, kept, variance)
+
+
+@njit(cache=True, nogil=True)
+def least_gain(t: FloatArray, variance: FloatArray) -> float:
+    """What a swap must gain: more than the rounding of the tableau."""
+    return PROGRESS * max(t[-1, -1], 1e-3 * PROGRESS * variance.sum())
+
+
+@njit(cache=True, nogil=True)
+def best_swap(
+    t: FloatArray, start: IntArray, inputs: IntArray, group: IntArray, kept: BoolArray, variance: FloatArray
+) -> tuple[float, int, int]:
+    """The kept and the pruned unit of one group whose swap changes the error most, and that change.
+
+    For units of one input a swap's effect follows from four entries of the tableau: removing i raises e by
+    x_i^2 / p_i, p = -T_ii, and turns b_j into b_j + T_ij x_i / p_i and A_jj into A_jj + T_ij^2 / p_i.
+    """
+    n, units = len(t) - 1, len(group)
+    singles = len(inputs) == units
+    best, out, add = np.inf, -1, -1
+    for u in range(units):
+        if not kept[u]:
+            continue
+        members = inputs[start[u] : start[u + 1]]
+        if singles:
+            i = members[0]
+            p = -t[i, i]
+            if p > 0.0:
+                x = t[i, n]
+                rise = x * x / p
+                for v in range(units):
+                    if kept[v] or group[v] != group[u]:
+                        continue
+                    j = inputs[v]
+                    a = t[j, j] + t[i, j] * t[i, j] / p
+                    if a > PIVOT * variance[j]:
+                        value = t[j, n] + t[i, j] * x / p
+                        change = rise - value * value / a
+                        if change < best:
+                            best, out, add = change, u, v
+            else:
+                for v in range(units):
+                    if not kept[v] and group[v] == group[u]:
+                        change = -gain(t, inputs[v : v + 1], variance)
+                        if change < best:
+                            best, out, add = change, u, v
+            continue
+        trial = t.copy()
+        set_unit(trial, members, False, variance)
+        kept[u] = False
+        refill(trial, start, inputs, kept, variance)
+        kept[u] = True
+        rise = trial[n, n] - t[n, n]
+        for v in range(units):
+            if not kept[v] and group[v] == group[u]:
+                change = rise - gain(trial, inputs[start[v] : start[v + 1]], variance)
+                if change < best:
+                    best, out, add = change, u, v
+    return best, out, add
+
+
+@njit(cache=True, nogil=True)
+def two_swaps(
+    t: FloatArray,
+    variance: FloatArray,
+    start: IntArray,
+    inputs: IntArray,
+    group: IntArray,
+    keep: IntArray,
+    kept: BoolArray,
+    rounds: int,
+) -> None:
+    """Two swaps at once where no single one helps: a forced one, then the best one after it.
+
+    The forced swap takes out one of the `TRIES` kept inputs that cost least and puts in the one that then gains
+    most. Only for units of one input. `kept` must be a result of `one_swaps`, which follows every success.
+    """
+    n, units = len(t) - 1, len(group)
+    if len(inputs) != units:
+        return
+    tries = min(TRIES, WORK // (n * n))
+    for _ in range(rounds):
+        cost = np.full(units, np.inf)
+        for u in range(units):
+            i = inputs[u]
+            if kept[u] and t[i, i] < 0.0:
+                cost[u] = -t[i, n] * t[i, n] / t[i, i]
+        found = False
+        for u in np.argsort(cost)[:tries]:
+            if cost[u] == np.inf:
+                break
+            trial = t.copy()
+            sweep(trial, inputs[u])
+            most, v = 0.0, -1
+            for other in range(units):
+                if not kept[other] and group[other] == group[u]:
+                    value = gain(trial, inputs[other : other + 1], variance)
+                    if value > most:
+                        most, v = value, other
+            if v < 0:
+                continue
+            sweep(trial, inputs[v])
+            kept[u], kept[v] = False, True
+            change, out, add = best_swap(trial, start, inputs, group, kept, variance)
+            if trial[n, n] + change < t[n, n] - least_gain(t, variance):
+                set_unit(trial, inputs[out : out + 1], False, variance)
+                set_unit(trial, inputs[add : add + 1], True, variance)
+                kept[out], kept[add] = False, True
+                t[:] = trial
+                found = True
+                break
+            kept[u], kept[v] = True, False
+        if not found:
+            return
+        one_swaps(t, variance, start, inputs, group, keep, kept, rounds)
 
 
 def unit_lists(problem: Problem) -> tuple[IntArray, IntArray]:
@@ -250,7 +233,7 @@ def greedy_mask(problem: Problem) -> BoolArray:
 
 
 def polish_mask(problem: Problem, mask: BoolArray, rounds: int = 200) -> BoolArray:
-    """A mask (n,) at least as good: empty budget filled, then best swaps until no single one helps.
+    """A mask (n,) at least as good: room filled, then the best swaps of one unit and of two, until none helps.
 
     Kept weights are re-optimised. `mask` must satisfy the budgets; inputs of a half-kept unit are all kept.
     """
@@ -260,5 +243,7 @@ def polish_mask(problem: Problem, mask: BoolArray, rounds: int = 200) -> BoolArr
     kept = np.zeros(sparsity.units, np.bool_)
     kept[sparsity.unit[np.asarray(mask, dtype=bool)]] = True
     t = tableau(problem.hessian, problem.hessian @ problem.weight, problem.reference)
-    one_swaps(t, start, inputs, sparsity.group, sparsity.keep, kept, rounds)
+    variance = problem.hessian.diagonal().copy()
+    one_swaps(t, variance, start, inputs, sparsity.group, sparsity.keep, kept, rounds)
+    two_swaps(t, variance, start, inputs, sparsity.group, sparsity.keep, kept, rounds)
     return kept[sparsity.unit]

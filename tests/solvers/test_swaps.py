@@ -5,7 +5,8 @@ import pytest
 from pvq.bounds.gram import Gram
 from pvq.bounds.problem import Problem, optimal_on_support
 from pvq.bounds.sparsity import Sparsity
-from pvq.solvers.empirical.swaps import greedy_mask, polish_mask, sweep, tableau
+from pvq.solvers.empirical.swaps import greedy_mask, one_swaps, polish_mask, two_swaps, unit_lists
+from pvq.solvers.empirical.tableau import sweep, tableau
 
 PATTERNS = [Sparsity.row(12, 5), Sparsity.nm(12, 2, 4), Sparsity.blocks(12, 3, 2)]
 
@@ -56,3 +57,27 @@ def test_sweeps_give_the_least_squares_solution_and_undo_themselves():
     for i in (7, 1, 3):
         sweep(t, i)
     np.testing.assert_allclose(t, start, atol=1e-12)
+
+
+def test_two_swaps_reach_what_single_ones_do_not():
+    better = worse = 0
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        mix = np.eye(12) + 0.6 * rng.normal(size=(12, 12))
+        x = rng.normal(size=(60, 12)) @ mix
+        pattern = Sparsity.nm(12, 2, 4) if seed % 3 == 0 else Sparsity.row(12, 5)
+        problem = Problem(rng.normal(size=12), Gram.from_array(x.T @ x / 60), None, pattern)
+        start, inputs = unit_lists(problem)
+        t = tableau(problem.hessian, problem.hessian @ problem.weight, problem.reference)
+        kept = np.zeros(12, bool)
+        variance = problem.hessian.diagonal().copy()
+        one_swaps(t, variance, start, inputs, pattern.group, pattern.keep, kept, 200)
+        single = error(problem, kept)
+        two_swaps(t, variance, start, inputs, pattern.group, pattern.keep, kept, 200)
+        assert pattern.allows(kept)
+        both = error(problem, kept)
+        assert t[12, 12] == pytest.approx(both, rel=1e-8)
+        better += both < single * (1 - 1e-9)
+        worse += both > single * (1 + 1e-9)
+    assert worse == 0
+    assert better > 5

@@ -1,0 +1,104 @@
+"""The sweep tableau of a pruned row: weights and errors of any set of kept inputs, and the effect of a change."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+from pvq.bounds.gram import BoolArray, FloatArray, IntArray
+
+PIVOT = 1e-13
+"""An input whose conditional variance is below this part of its variance depends on the others up to rounding."""
+
+
+@njit(cache=True, nogil=True)
+def sweep(t: FloatArray, k: int) -> None:
+    """Move input k into or out of the kept set (Goodnight, "A tutorial on the SWEEP operator", 1979).
+
+    With S kept: T_SS = -H_SS^-1, T_Sj = H_SS^-1 H_Sj, T_S,last = x_S, T_jj' = H_jj' - H_jS H_SS^-1 H_Sj', and the
+    last diagonal entry is the error e.
+    """
+    size = len(t)
+    pivot = t[k, k]
+    inverse = 1.0 / pivot
+    row = t[k].copy()
+    for i in range(size):
+        if i != k:
+            f = row[i] * inverse
+            for j in range(size):
+                t[i, j] -= f * row[j]
+    direction = 1.0 if pivot > 0.0 else -1.0
+    for j in range(size):
+        t[k, j] = direction * row[j] * inverse
+        t[j, k] = t[k, j]
+    t[k, k] = -inverse
+
+
+@njit(cache=True, nogil=True)
+def tableau(h: FloatArray, b: FloatArray, c: float) -> FloatArray:
+    """T with nothing kept: [[H, b], [b', c]] for b = Hw and c = w'Hw."""
+    n = len(b)
+    t = np.empty((n + 1, n + 1))
+    t[:n, :n] = h
+    t[:n, n] = b
+    t[n, :n] = b
+    t[n, n] = c
+    return t
+
+
+@njit(cache=True, nogil=True)
+def set_unit(t: FloatArray, inputs: IntArray, inside: bool, variance: FloatArray) -> None:
+    """Sweep the inputs of a unit in (those that add anything beyond rounding) or out."""
+    for i in inputs:
+        if inside:
+            if t[i, i] > PIVOT * variance[i]:
+                sweep(t, i)
+        elif t[i, i] < 0.0:
+            sweep(t, i)
+
+
+@njit(cache=True, nogil=True)
+def refill(t: FloatArray, start: IntArray, inputs: IntArray, kept: BoolArray, variance: FloatArray) -> None:
+    """Sweep in kept inputs that were left out because they depended on an input that has been pruned since."""
+    for u in range(len(kept)):
+        if kept[u]:
+            for i in inputs[start[u] : start[u + 1]]:
+                if t[i, i] > PIVOT * variance[i]:
+                    sweep(t, i)
+
+
+@njit(cache=True, nogil=True)
+def gain(t: FloatArray, inputs: IntArray, variance: FloatArray) -> float:
+    """How much the error falls if a pruned unit is kept: b_u' A_uu^-1 b_u, dependent inputs left out."""
+    m = len(inputs)
+    n = len(t) - 1
+    if m == 1:
+        i = inputs[0]
+        return t[i, n] * t[i, n] / t[i, i] if t[i, i] > PIVOT * variance[i] else 0.0
+    a = np.empty((m + 1, m + 1))
+    for s in range(m):
+        for v in range(m):
+            a[s, v] = t[inputs[s], inputs[v]]
+        a[s, m] = a[m, s] = t[inputs[s], n]
+    a[m, m] = 0.0
+    for s in range(m):
+        if a[s, s] > PIVOT * variance[inputs[s]]:
+            sweep(a, s)
+    return -a[m, m]
+
+
+@njit(cache=True, nogil=True)
+def removal_cost(t: FloatArray, members: IntArray) -> float:
+    """How much the error rises if a kept unit is pruned: x_u' ((H_SS^-1)_uu)^-1 x_u."""
+    m = len(members)
+    n = len(t) - 1
+    a = np.zeros((m + 1, m + 1))
+    for s in range(m):
+        if t[members[s], members[s]] < 0.0:
+            for v in range(m):
+                if t[members[v], members[v]] < 0.0:
+                    a[s, v] = t[members[s], members[v]]
+            a[s, m] = a[m, s] = t[members[s], n]
+    for s in range(m):
+        if a[s, s] < 0.0:
+            sweep(a, s)
+    return a[m, m]
