@@ -26,8 +26,111 @@ RETURN = 1e-2
 """z of an idle unit that would save more than its budget costs: iteratively reweighted least squares cannot
 bring back by itself what it has once made zero."""
 
+LEAVING = (1e-2, 1e-5)
+"""The same for Newton steps, in turn: what is about to leave would change its sign, but may be about to stay."""
+
 CHECK = 3
 """Iterations between two evaluations of the bound."""
+
+LENGTHS = (1.0, 0.4, 0.16)
+"""Parts of a Newton step that are tried: the objective at them costs next to nothing."""
+
+NEWTON = 12
+"""Iterations in which Newton steps are tried: units about to come and go can make them cycle."""
+
+REST = 2
+"""Reweighted systems after a Newton step that did not help."""
+
+
+@njit(cache=True, nogil=True)
+def objective_at(
+    q: FloatArray,
+    d: FloatArray,
+    b: FloatArray,
+    c: float,
+    unit: IntArray,
+    group: IntArray,
+    keep: IntArray,
+    x: FloatArray,
+    qx: FloatArray,
+    z: FloatArray,
+    price: FloatArray,
+) -> float:
+    """The relaxation's objective at x and its best z; Qx, z and the price of a unit in every group are outputs."""
+    n, units = len(x), len(group)
+    y = np.zeros(units)
+    for i in range(n):
+        y[unit[i]] += d[i] * x[i] * x[i]
+    for u in range(units):
+        y[u] = np.sqrt(y[u])
+    water_fill(y, units, group, keep, z, price)
+    qx[:] = np.dot(q, x)
+    total = c
+    for i in range(n):
+        total += x[i] * (qx[i] - 2.0 * b[i])
+    for u in range(units):
+        if z[u] > 0.0:
+            total += y[u] * y[u] / z[u]
+    return total
+
+
+@njit(cache=True, nogil=True)
+def solve_on_live(
+    q: FloatArray,
+    d: FloatArray,
+    b: FloatArray,
+    unit: IntArray,
+    group: IntArray,
+    keep: IntArray,
+    x: FloatArray,
+    z: FloatArray,
+    newton: bool,
+    least: float,
+    out: FloatArray,
+) -> bool:
+    """The next x on the units with z > 0: (Q + D / z)^-1 b, or the minimiser for the signs and sets that x has.
+
+    With units of one input, those kept in part cost (sum_i sqrt(d_i) |x_i|)^2 / kappa, kappa the budget that the
+    wholly kept ones leave: a quadratic function as long as no sign and no set changes, hence one linear system.
+    """
+    n = len(x)
+    live = np.empty(n, np.int64)
+    count = 0
+    for i in range(n):
+        if z[unit[i]] > least and (not newton or x[i] != 0.0):
+            live[count] = i
+            count += 1
+    a, rhs = np.empty((count, count)), np.empty(count)
+    left = np.empty(len(keep))
+    for g in range(len(keep)):
+        left[g] = keep[g]
+    slope = np.zeros(count)
+    for s in range(count):
+        i = live[s]
+        if z[unit[i]] >= 1.0:
+            left[group[unit[i]]] -= 1.0
+        elif newton:
+            slope[s] = np.sqrt(d[i]) * np.sign(x[i])
+    for s in range(count):
+        i = live[s]
+        g = group[unit[i]]
+        for t in range(count):
+            a[s, t] = q[i, live[t]]
+        if newton and z[unit[i]] < 1.0:
+            for t in range(count):
+                if slope[t] != 0.0 and group[unit[live[t]]] == g:
+                    a[s, t] += slope[s] * slope[t] / left[g]
+        else:
+            a[s, s] += d[i] / z[unit[i]]
+        rhs[s] = b[i]
+    if not factor_blocks(a):
+        return False
+    solve(a, count, rhs)
+    out[:] = 0.0
+    for s in range(count):
+        if slope[s] * rhs[s] >= 0.0:
+            out[live[s]] = rhs[s]
+    return True
 
 
 @njit(cache=True, nogil=True)
@@ -45,7 +148,9 @@ def relax(
     z: FloatArray,
     best: FloatArray,
 ) -> tuple[float, float]:
-    """Iteratively reweighted least squares: z by water-filling, x = (Q + D / z)^-1 b on the units with z > 0.
+    """Reweighted least squares (z by water-filling, x = (Q + D / z)^-1 b), and Newton steps where they help.
+
+    The former never raise the objective but converge linearly, the latter end once signs and sets are right.
 
     Parameters
     ----------
@@ -61,59 +166,48 @@ def relax(
     Best lower bound (-inf if none) and lowest objective, which is not below the relaxation's optimum.
     """
     n, units = len(x), len(group)
-    y, saving = np.empty(units), np.empty(units)
     price, last, first = np.empty(len(keep)), np.empty(len(keep)), np.empty(len(keep))
-    active = np.empty(n, np.int64)
-    bound, objective = -np.inf, np.inf
-    for iteration in range(iterations + 1):
-        y[:] = 0.0
-        for i in range(n):
-            y[unit[i]] += d[i] * x[i] * x[i]
-        for u in range(units):
-            y[u] = np.sqrt(y[u])
-        water_fill(y, units, group, keep, z, price)
-        if iteration == 0:
-            for u in range(units):
-                z[u] = max(z[u], RETURN)  # a start from another D may have zeros in the wrong places
-        elif iteration % CHECK == 0 or iteration == iterations:
-            qx = np.dot(q, x)
-            norm = 0.0
-            for u in range(units):
-                if z[u] > 0.0:
-                    norm += y[u] * y[u] / z[u]
+    saving, qx, trial, new_qx, new_z = np.empty(units), np.empty(n), np.empty(n), np.empty(n), np.empty(units)
+    bound, rest = -np.inf, 2
+    value = objective_at(q, d, b, c, unit, group, keep, x, qx, z, price)
+    for u in range(units):
+        z[u] = max(z[u], RETURN)  # a start from another D may have zeros in the wrong places
+    attempts = 0
+    for iteration in range(iterations):
+        moved, progress = False, 0.0
+        if units == n and rest == 0 and iteration < NEWTON:
+            if solve_on_live(q, d, b, unit, group, keep, x, z, True, LEAVING[attempts % 2], trial):
+                for length in LENGTHS:
+                    point = x + length * (trial - x)
+                    found = objective_at(q, d, b, c, unit, group, keep, point, new_qx, new_z, price)
+                    # at the optimum it is lower by rounding only, and the bound, more sensitive, may rise much
+                    if found < value + 1e-2 * precision:
+                        moved, progress = True, value - found
+                        x[:], z[:], qx[:], value = point, new_z, new_qx, found
+                        break
+            attempts += 1
+            rest = 0 if progress > 0.05 * precision else REST
+        if not moved:
+            rest = max(rest - 1, 0)
+            if not solve_on_live(q, d, b, unit, group, keep, x, z, False, IDLE, trial):
+                break
+            x[:] = trial
+            value = objective_at(q, d, b, c, unit, group, keep, x, qx, z, price)
+        if moved or iteration % CHECK == CHECK - 1 or iteration == iterations - 1:
             saving[:] = 0.0
-            quadratic, linear = 0.0, 0.0
+            quadratic = 0.0
             for i in range(n):
                 residual = b[i] - qx[i]
                 saving[unit[i]] += residual * residual / d[i]
                 quadratic += x[i] * qx[i]
-                linear += x[i] * b[i]
-            value = c - quadratic - largest(saving, units, group, keep, last, first)
-            if value > bound:
-                bound = value
+            found = c - quadratic - largest(saving, units, group, keep, last, first)
+            if found > bound:
+                bound = found
                 best[:] = x
-            objective = min(objective, c - 2.0 * linear + quadratic + norm)
-            if objective - bound <= precision or iteration == iterations:
+            if value - bound <= precision:
                 break
             for u in range(units):
                 if z[u] < RETURN and saving[u] > price[group[u]] ** 2:
                     z[u] = RETURN
-        count = 0
-        for i in range(n):
-            if z[unit[i]] > IDLE:
-                active[count] = i
-                count += 1
-        a, rhs = np.empty((count, count)), np.empty(count)
-        for s in range(count):
-            i = active[s]
-            for t in range(count):
-                a[s, t] = q[i, active[t]]
-            a[s, s] += d[i] / z[unit[i]]
-            rhs[s] = b[i]
-        if not factor_blocks(a):
-            break
-        solve(a, count, rhs)
-        x[:] = 0.0
-        for s in range(count):
-            x[active[s]] = rhs[s]
-    return bound, objective
+                    rest = REST  # it has no sign yet
+    return bound, value

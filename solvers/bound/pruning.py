@@ -20,8 +20,8 @@ from .perspective import relax
 SAMPLE = 6
 """Rows the layer's diagonal is fitted to; more do not change it visibly."""
 
-ITERATIONS = 60
-"""Linear systems for the last bound."""
+ITERATIONS, FEW = 60, 9
+"""Linear systems for the last bound, and for a bound at once."""
 
 SAFE = 1e-8
 """The D of a proof is this much smaller than the one of the ascent, so that H - D is clearly positive definite."""
@@ -96,11 +96,11 @@ def bound_row(row: Row, layer: Below, clock: Clock) -> tuple[Below, Relaxed]:
         own = Below(proven(problem.gram, d))
         candidates.append((own, relaxed(row, own.d, points[0])))
     if not ended:
-        candidates.append((layer, relaxed(row, layer.d)))
+        candidates.append((layer, relaxed(row, layer.d, iterations=FEW)))
     return max(candidates, key=lambda candidate: candidate[1].bound)
 
 
-def relaxed(row: Row, d: FloatArray, start: FloatArray | None = None) -> Relaxed:
+def relaxed(row: Row, d: FloatArray, start: FloatArray | None = None, iterations: int = ITERATIONS) -> Relaxed:
     """The bound of a row for a given D."""
     start = row.problem.weight.copy() if start is None else start
     sparsity = row.problem.sparsity
@@ -108,7 +108,7 @@ def relaxed(row: Row, d: FloatArray, start: FloatArray | None = None) -> Relaxed
     best, z = np.zeros(row.problem.n), np.zeros(sparsity.units)
     bound, _ = relax(
         row.problem.hessian - np.diag(d), d, row.b, row.c, sparsity.unit, sparsity.group, sparsity.keep,
-        ITERATIONS, 1e-3 * row.upper, start, z, best,
+        iterations, 1e-3 * row.upper, start, z, best,
     )  # fmt: skip
     return Relaxed(best, bound)
 
