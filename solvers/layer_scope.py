@@ -11,6 +11,7 @@ import numpy as np
 from pvq.bounds.gram import FloatArray, IntArray
 from pvq.bounds.layer_problem import LayerProblem
 from pvq.bounds.problem import GAP_FLOOR, Problem, optimal_on_support
+from pvq.bounds.proof import Split
 
 from .base import Options, Solver
 from .empirical.layerwise import layer_point
@@ -50,6 +51,8 @@ class Curve:
         result = solver.solve(problem, options, start)
         self.solved[k] = result
         self.lower[: k + 1] = np.maximum(self.lower[: k + 1], result.lower)
+        if isinstance(result.proof, Split) and not result.proof.below.blocks:
+            self.lower = np.maximum(self.lower, lower_curve(self.problem, result.proof))
         better = self.upper[k:] > result.upper
         self.upper[k:][better] = result.upper
         self.at[k:][better] = k
@@ -121,6 +124,30 @@ def solve_shared_budget(
     lower = sum(c.lower[k] for c, k in zip(curves, allocation, strict=True))
     best = allocate(np.array([c.upper for c in curves]), problem.budget)
     return _summary(problem, curves, best, float(lower), solver, options, compare, spent)
+
+
+ROUNDING = 1e-9
+"""Part of a row's reference error that its lower curve gives up; the verifier proves more at the solved k."""
+
+
+def lower_curve(problem: Problem, split: Split) -> FloatArray:
+    """(units + 1,) lower bounds for every budget k from the D and x of one of them, re-optimised weights.
+
+    e >= c - x'Qx - (sum of the k largest savings sum_{i in u} r_i^2 / d_i), Q = H - D, r = b - Qx, whatever k is:
+    the Lagrangian bound with the k-th saving as the price of a unit, convex in k and tight where it was made.
+    """
+    sparsity = problem.sparsity
+    assert sparsity is not None
+    units, live = sparsity.units, problem.gram.live
+    h, w, d = problem.hessian[np.ix_(live, live)], problem.weight[live], split.below.d
+    if len(d) != len(w) or problem.grid is not None or not sparsity.update or not (d > 0).all():
+        return np.zeros(units + 1)
+    x = w + split.v
+    qx = h @ x - d * x
+    saving = np.zeros(units)
+    np.add.at(saving, sparsity.unit[live], (h @ w - qx) ** 2 / d)
+    saved = np.concatenate(([0.0], np.cumsum(np.sort(saving)[::-1])))
+    return np.maximum(problem.reference * (1 - ROUNDING) - float(x @ qx) - saved, 0.0)
 
 
 def row_curves(problem: LayerProblem) -> list[Curve]:

@@ -33,16 +33,19 @@ SYSTEMS = 8
 """Linear systems per relaxation, whose start is the last one's point moved along with d."""
 
 PRECISION = 1e-3
-"""Relative gap at which a relaxation ends, and the loss that a step may cause by that."""
+"""Relative gap at which a relaxation ends, and the relative loss that a step may cause by that."""
 
 HALVINGS = 4
 """of a step that loses more than that."""
 
 FIRST, LAST = 1.0, 0.01
-"""mu at the start, where most rows are near the path, and at the end."""
+"""mu at the start, where most rows are near the path, and at the end, in parts of the best f / upper so far."""
+
+LEAST = 1e-9
+"""f / upper that is not told from 0."""
 
 ENOUGH = 2e-3
-"""What three steps must gain, of f / upper."""
+"""What three steps must gain, of the best f / upper so far."""
 
 ROUNDS, LONG, FEW = 16, 800, 7
 """Newton steps at most, and for rows of more than `LONG` inputs: most rows need 8 to 12, the last few gain .01."""
@@ -80,11 +83,11 @@ def ascend(
     for _ in range(ROUNDS if len(h) <= LONG else FEW):
         if clock is not None and clock.ended() is not None:
             return best_d, best_x, False
-        mean, length = newton_step(h, d, *row, *pattern, x, z, mean, mu)
+        mean, length = newton_step(h, d, *row, *pattern, x, z, mean, mu, max(best, LEAST))
         history.append(max(best, mean))
         if mean > best:
             best, best_d, best_x = mean, d.copy(), x.copy()
-        if (mu <= LAST and length == 1.0) or (mu < 0.3 and history[-1] - history[-4] < ENOUGH):
+        if (mu <= LAST and length == 1.0) or (mu < 0.3 and history[-1] - history[-4] < ENOUGH * best):
             break
         mu = max(LAST, mu * _fall(length))
     return best_d, best_x, True
@@ -130,9 +133,7 @@ def relax_all(
         q[i, i] -= d[i]
     mean, best = 0.0, np.empty(len(d))
     for row in range(len(c)):
-        _, objective = relax(
-            q, d, b[row], c[row], unit, group, keep, SYSTEMS, PRECISION * upper[row], x[row], z[row], best
-        )
+        _, objective = relax(q, d, b[row], c[row], unit, group, keep, SYSTEMS, PRECISION, x[row], z[row], best)
         mean += objective / upper[row] / len(c)
     return mean
 
@@ -223,6 +224,7 @@ def newton_step(
     z: FloatArray,
     mean: float,
     mu: float,
+    level: float,
 ) -> tuple[float, float]:
     """One step in d for one mu; d, x and z are moved, where that does not lose anything.
 
@@ -230,6 +232,7 @@ def newton_step(
     ----------
     h : (n, n).   d : (n,) with H - D positive definite.   b, c, upper, x, z : of the rows, as in `relax_all`.
     mean : what `relax_all` returned at d.
+    level : what mu and `PRECISION` are parts of.
 
     Returns
     -------
@@ -243,7 +246,7 @@ def newton_step(
     if not factor_blocks(factor):
         return mean, 0.0
     p, before = inverse(factor), 0.0
-    weight = mu / n
+    weight = mu * level / n
     matrix, slope = np.empty((n, n)), np.empty(n)
     for i in range(n):
         for j in range(n):
@@ -287,7 +290,7 @@ def newton_step(
             for i in range(n):
                 after += EVEN * np.log(new[i])
             found = relax_all(h, new, b, c, upper, unit, group, keep, new_x, new_z)
-            if np.isfinite(found) and found + weight * after >= before - PRECISION:
+            if np.isfinite(found) and found + weight * after >= before - PRECISION * level:
                 d[:], x[:], z[:] = new, new_x, new_z
                 return found, length
         length *= 0.5

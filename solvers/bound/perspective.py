@@ -157,7 +157,7 @@ def relax(
     q : (n, n) Q = H - D.   d : (n,) > 0.   b : (n,).   c : constant.
     unit : (n,) unit of each input.   group : (units,).   keep : (groups,) budgets.
     iterations : linear systems solved at most.
-    precision : stop when objective - bound is below it.
+    precision : stop when objective - bound is below this part of the objective.
     x : (n,) start, then the last iterate.   z : (units,) out, of that iterate.
     best : (n,) out, the x of the best bound.
 
@@ -181,12 +181,12 @@ def relax(
                     point = x + length * (trial - x)
                     found = objective_at(q, d, b, c, unit, group, keep, point, new_qx, new_z, price)
                     # at the optimum it is lower by rounding only, and the bound, more sensitive, may rise much
-                    if found < value + 1e-2 * precision:
+                    if found < value + 1e-2 * precision * abs(value):
                         moved, progress = True, value - found
                         x[:], z[:], qx[:], value = point, new_z, new_qx, found
                         break
             attempts += 1
-            rest = 0 if progress > 0.05 * precision else REST
+            rest = 0 if progress > 0.05 * precision * abs(value) else REST
         if not moved:
             rest = max(rest - 1, 0)
             if not solve_on_live(q, d, b, unit, group, keep, x, z, False, IDLE, trial):
@@ -204,7 +204,7 @@ def relax(
             if found > bound:
                 bound = found
                 best[:] = x
-            if value - bound <= precision:
+            if value - bound <= precision * abs(value):
                 break
             for u in range(units):
                 if z[u] < RETURN and saving[u] > price[group[u]] ** 2:

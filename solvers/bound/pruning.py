@@ -108,7 +108,7 @@ def relaxed(row: Row, d: FloatArray, start: FloatArray | None = None, iterations
     best, z = np.zeros(row.problem.n), np.zeros(sparsity.units)
     bound, _ = relax(
         row.problem.hessian - np.diag(d), d, row.b, row.c, sparsity.unit, sparsity.group, sparsity.keep,
-        iterations, 1e-3 * row.upper, start, z, best,
+        iterations, 1e-3, start, z, best,
     )  # fmt: skip
     return Relaxed(best, bound)
 

@@ -6,14 +6,17 @@ from itertools import pairwise, product
 
 import numpy as np
 import pytest
+from pvq.bounds.gram import Gram
 from pvq.bounds.layer_problem import Setting, at_sparsity, state_problem, with_ridge
 from pvq.bounds.problem import Problem
+from pvq.bounds.sparsity import Sparsity
 from pvq.solvers.base import Options
 from pvq.solvers.bnb import BranchAndBound
+from pvq.solvers.bound import Bound, branching
 from pvq.solvers.brute import Brute
 from pvq.solvers.curve import solve_curve
 from pvq.solvers.layer import solve_layer
-from pvq.solvers.layer_scope import pruned_further
+from pvq.solvers.layer_scope import lower_curve, pruned_further
 from pvq.solvers.result import Status
 
 NO_LIMIT = Options(time_limit=None)
@@ -123,3 +126,24 @@ def test_a_ridge_is_part_of_the_problem():
     assert Setting.from_json(problem.setting.as_json()) == problem.setting
     part = state_problem(weight, gram, Setting("prune", sparsity=0.5, ridge=0.1, inputs=(0, 4)))
     assert part.grams[0].matrix == pytest.approx(ridged[:4, :4])
+
+
+def test_one_relaxation_bounds_every_budget(monkeypatch):
+    monkeypatch.setattr(branching, "INPUTS", 0)
+    tight = 0
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        x = rng.normal(size=(30, 9)) @ (np.eye(9) + 0.4 * rng.normal(size=(9, 9)))
+        if seed % 3 == 0:
+            x[:, 4] = 0.0
+        pattern = Sparsity.blocks(9, 3, 2) if seed % 4 == 0 else Sparsity.row(9, int(rng.integers(1, 8)))
+        problem = Problem(rng.normal(size=9), Gram.from_array(x.T @ x / 30), None, pattern)
+        result = Bound().solve(problem, NO_LIMIT)
+        if result.proof is None:
+            continue
+        curve = lower_curve(problem, result.proof)
+        for k in range(pattern.units + 1):
+            row = replace(problem, sparsity=replace(pattern, keep=np.array([k])))
+            assert curve[k] <= Brute().solve(row).upper * (1 + 1e-9)
+        tight += abs(curve[pattern.keep[0]] - result.lower) <= 1e-6 * problem.reference
+    assert tight > 30

@@ -10,7 +10,8 @@ from pvq.bounds.grid import Grid
 from pvq.bounds.problem import Problem
 from pvq.bounds.sparsity import Sparsity
 from pvq.solvers.base import Options
-from pvq.solvers.bnb import BranchAndBound
+from pvq.solvers.bnb import BranchAndBound, walk
+from pvq.solvers.bnb.enumeration import prepare_grid, solve_grid
 from pvq.solvers.brute import Brute
 from pvq.solvers.result import Status
 
@@ -196,3 +197,14 @@ def test_a_row_of_next_to_no_weight_is_still_optimal():
     problem = hard(n=12)
     tiny = dataclasses.replace(problem, weight=1e-9 * problem.weight)
     assert BranchAndBound().solve(tiny).status is Status.OPTIMAL
+
+
+def test_preparing_compiles_what_rows_of_next_to_no_weight_take():
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=(40, 8))
+    h = Gram.from_array(x.T @ x / 40)
+    problem = Problem(rng.normal(size=8), h, Grid(np.arange(-3.0, 4.0)[None] / 2, np.zeros(8, np.int64)))
+    prepare_grid(problem)
+    before = len(walk._sweep_uneven.signatures), len(walk._sweep_even.signatures)
+    solve_grid(dataclasses.replace(problem, weight=1e-9 * problem.weight), Options(time_limit=None), None)
+    assert (len(walk._sweep_uneven.signatures), len(walk._sweep_even.signatures)) == before
