@@ -15,13 +15,11 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from pvq.bounds.gram import FloatArray, Gram
 from pvq.bounds.problem import Problem
-from pvq.bounds.proof import Below
 
 from ..base import Clock
 from . import pruning
@@ -77,15 +75,10 @@ def near_null(gram: Gram) -> Direction | None:
     return gram.memo("bound: near-null direction", find)
 
 
-def shared(problems: Sequence[Problem], direction: Direction) -> Below:
-    """The layer's diagonal for H + rho qq'."""
-    return pruning.shared([replace(problem, gram=direction.stiff) for problem in problems])
-
-
 def bound_by_intervals(problem: Problem, upper: float, direction: Direction, clock: Clock) -> float:
     """Lower bound of a row, 0 if time ends before the range is covered once."""
     stiff = replace(problem, gram=direction.stiff)
-    below, _ = pruning.bound_row(Row.of(stiff, upper), shared([problem], direction), clock)
+    below, _ = pruning.bound_row(Row.of(stiff, upper), clock)
     rho, lam = direction.rho, direction.eigenvalue
     reach = float(np.sqrt(upper / lam)) * (1 + SURE)
     half = min(float(np.sqrt(CENTRE * upper / rho)), reach)

@@ -84,8 +84,8 @@ def proven(gram: Gram, d: FloatArray) -> FloatArray:
     return d
 
 
-def bound_row(row: Row, layer: Below, clock: Clock) -> tuple[Below, Relaxed]:
-    """The best lower bound of a row from its own diagonal, or from the layer's where there is no time for that."""
+def bound_row(row: Row, clock: Clock, layer: Below | None = None) -> tuple[Below, Relaxed]:
+    """The best lower bound of a row at its own diagonal; without time for that, at the layer's or the start."""
     problem = row.problem
     candidates: list[tuple[Below, Relaxed]] = []
     ended = False
@@ -96,6 +96,7 @@ def bound_row(row: Row, layer: Below, clock: Clock) -> tuple[Below, Relaxed]:
         own = Below(proven(problem.gram, d))
         candidates.append((own, relaxed(row, own.d, points[0])))
     if not ended:
+        layer = Below(proven(problem.gram, start_of(problem.gram))) if layer is None else layer
         candidates.append((layer, relaxed(row, layer.d, iterations=FEW)))
     return max(candidates, key=lambda candidate: candidate[1].bound)
 

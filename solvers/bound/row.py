@@ -19,11 +19,11 @@ def prepare_rows(problems: Sequence[Problem]) -> None:
     if problems[0].method == "quant":
         quantization.layer_blocks(problems)
     else:
-        pruning.shared(problems)
         branching.prepare(problems[0])
+        pruning.start_of(problems[0].gram)
         direction = interval.near_null(problems[0].gram)
         if direction is not None:
-            interval.shared(problems, direction)
+            pruning.start_of(direction.stiff)
 
 
 def bound_of_row(problem: Problem, options: Options, start: FloatArray | None) -> Outcome:
@@ -37,7 +37,6 @@ def _status(clock: Clock) -> Status:
 
 
 def _pruned(problem: Problem, options: Options, clock: Clock, start: FloatArray | None) -> Outcome:
-    layer = pruning.shared([problem])
     points = [pruning.upper_point(problem)]
     if start is not None and problem.is_feasible(start):
         points.append(start)
@@ -47,7 +46,7 @@ def _pruned(problem: Problem, options: Options, clock: Clock, start: FloatArray 
         return Outcome(x, 0.0, Status.OPTIMAL)
     direction = interval.near_null(problem.gram)
     by_intervals = 0.0 if direction is None else interval.bound_by_intervals(problem, upper, direction, clock)
-    below, relaxed = pruning.bound_row(pruning.Row.of(problem, upper), layer, clock)
+    below, relaxed = pruning.bound_row(pruning.Row.of(problem, upper), clock)
     tree = branching.branch(problem, x, max(relaxed.bound, by_intervals), options, clock)
     if tree is not None:
         return Outcome(x, tree[0], _status(clock), proof=tree[1])

@@ -46,7 +46,7 @@ class SharedDiagonal(Solver):
         if upper <= 0.0:
             return Outcome(x, 0.0, Status.OPTIMAL)
         at_once = Clock(replace(options, time_limit=0.0))  # the row's own ascent is left out
-        below, relaxed = bound_row(Row.of(problem, upper), self._layer([problem]), at_once)
+        below, relaxed = bound_row(Row.of(problem, upper), at_once, self._layer([problem]))
         if not relaxed.bound > 0.0:
             return Outcome(x, 0.0, Status.BOUND_ONLY)
         return Outcome(x, relaxed.bound, Status.BOUND_ONLY, proof=Split(below, relaxed.point - problem.weight))

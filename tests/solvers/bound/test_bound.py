@@ -150,8 +150,7 @@ def test_a_near_null_direction_is_covered_by_intervals():
         clock = Clock(Options(time_limit=None))
         found = interval.bound_by_intervals(problem, upper, direction, clock)
         assert found <= optimum * (1 + 1e-9)
-        layer = pruning.shared([problem])
-        plain = pruning.bound_row(pruning.Row.of(problem, upper), layer, clock)[1].bound
+        plain = pruning.bound_row(pruning.Row.of(problem, upper), clock)[1].bound
         better += found > 2 * plain
     assert found_directions > 20
     assert better > found_directions / 2
