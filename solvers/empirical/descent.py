@@ -55,4 +55,4 @@ class OneSwap(Heuristic):
             return polish_grid(problem, Wanda()._point(problem, options))
         from .swaps import polish_mask
 
-        return optimal_on_support(problem, polish_mask(problem, removal_mask(problem)))
+        return optimal_on_support(problem, polish_mask(problem, removal_mask(problem), pairs=False))

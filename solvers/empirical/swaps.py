@@ -232,8 +232,8 @@ def greedy_mask(problem: Problem) -> BoolArray:
     return kept[sparsity.unit]
 
 
-def polish_mask(problem: Problem, mask: BoolArray, rounds: int = 200) -> BoolArray:
-    """A mask (n,) at least as good: room filled, then the best swaps of one unit and of two, until none helps.
+def polish_mask(problem: Problem, mask: BoolArray, rounds: int = 200, pairs: bool = True) -> BoolArray:
+    """A mask (n,) at least as good: room filled, then the best swaps of one unit (and of two), until none helps.
 
     Kept weights are re-optimised. `mask` must satisfy the budgets; inputs of a half-kept unit are all kept.
     """
@@ -245,5 +245,6 @@ def polish_mask(problem: Problem, mask: BoolArray, rounds: int = 200) -> BoolArr
     t = tableau(problem.hessian, problem.hessian @ problem.weight, problem.reference)
     variance = problem.hessian.diagonal().copy()
     one_swaps(t, variance, start, inputs, sparsity.group, sparsity.keep, kept, rounds)
-    two_swaps(t, variance, start, inputs, sparsity.group, sparsity.keep, kept, rounds)
+    if pairs:
+        two_swaps(t, variance, start, inputs, sparsity.group, sparsity.keep, kept, rounds)
     return kept[sparsity.unit]
