@@ -12,8 +12,8 @@ from numba import njit
 from .gram import FloatArray
 
 UNIT_ROUNDOFF = 2.0**-53
-BLOCK = 48
-"""Rows of a block of `factor_blocks`."""
+BLOCK, LARGE = 96, 384
+"""Rows of a block; inverses of more than `LARGE` rows are taken in blocks."""
 
 
 def cholesky_margin(n: int) -> float:
@@ -59,7 +59,7 @@ def factor(a: FloatArray, n: int) -> bool:
 
 @njit(cache=True, nogil=True)
 def factor_blocks(a: FloatArray) -> bool:
-    """As `factor`, for a whole C-contiguous matrix of any size: all but an n-th of the work is matrix products."""
+    """As `factor`, for a whole C-contiguous matrix of any size: mostly matrix products."""
     n = len(a)
     for start in range(0, n, BLOCK):
         stop = min(start + BLOCK, n)
@@ -77,17 +77,27 @@ def factor_blocks(a: FloatArray) -> bool:
             for j in range(n - stop):
                 panel[i, j] *= scale
         a[start:stop, stop:] = panel
-        a[stop:, stop:] -= np.dot(panel.T, panel)
+        rows = panel.T.copy()
+        for low in range(0, n - stop, BLOCK):
+            high = min(low + BLOCK, n - stop)
+            a[stop + low : stop + high, stop + low :] -= np.dot(rows[low:high], rows[low:].T)
     return True
 
 
 @njit(cache=True, nogil=True)
 def _subtract_column(corner: FloatArray, i: int, panel: FloatArray) -> None:
-    """panel[i] -= sum over k < i of corner[k, i] * panel[k]."""
-    for k in range(i):
-        f = corner[k, i]
+    """panel[i] -= sum over k < i of corner[k, i] * panel[k]; four at a time spare stores."""
+    k = 0
+    while k + 4 <= i:
+        f0, f1, f2, f3 = corner[k, i], corner[k + 1, i], corner[k + 2, i], corner[k + 3, i]
         for j in range(panel.shape[1]):
-            panel[i, j] -= f * panel[k, j]
+            panel[i, j] -= f0 * panel[k, j] + f1 * panel[k + 1, j] + f2 * panel[k + 2, j] + f3 * panel[k + 3, j]
+        k += 4
+    while k < i:
+        f0 = corner[k, i]
+        for j in range(panel.shape[1]):
+            panel[i, j] -= f0 * panel[k, j]
+        k += 1
 
 
 @njit(cache=True, nogil=True)
@@ -151,8 +161,25 @@ def invert(r: FloatArray, n: int, lower: FloatArray, p: FloatArray) -> None:
 
 @njit(cache=True, nogil=True)
 def inverse(r: FloatArray) -> FloatArray:
-    """As `invert`, in an array of its own."""
+    """As `invert`, in an array of its own and for large matrices in blocks: V = R^-T by block rows, then V'V."""
     n = len(r)
     p = np.empty((n, n))
-    invert(r, n, np.empty((n, n)), p)
+    v = np.zeros((n, n))
+    if n <= LARGE:
+        invert(r, n, v, p)
+        return p
+    for start in range(0, n, BLOCK):
+        stop = min(start + BLOCK, n)
+        size = stop - start
+        part, square = np.empty((size, size)), np.empty((size, size))
+        invert(r[start:stop, start:stop].copy(), size, part, square)
+        v[start:stop, start:stop] = part
+        if start:
+            rest = np.dot(r[:start, start:stop].T.copy(), v[:start, :start].copy())
+            v[start:stop, :start] -= np.dot(part, rest)
+    for start in range(0, n, BLOCK):
+        stop = min(start + BLOCK, n)
+        part = np.dot(v[start:, start:stop].T.copy(), v[start:, :stop].copy())
+        p[start:stop, :stop] = part
+        p[:stop, start:stop] = part.T
     return p

@@ -1,0 +1,39 @@
+"""Compiled factors and inverses, on both sides of the sizes where they change to blocks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from pvq.bounds.cholesky import BLOCK, LARGE, factor_blocks, inverse
+
+
+def positive(n: int) -> np.ndarray:
+    """A well-conditioned (n, n) matrix."""
+    a = np.random.default_rng(n).normal(size=(n, 2 * n))
+    return a @ a.T
+
+
+@pytest.mark.parametrize(
+    "n", [1, 2, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK + 5, LARGE, LARGE + 1, LARGE + 3 * BLOCK]
+)
+def test_the_factor_and_the_inverse_are_those_of_the_matrix(n: int) -> None:
+    a = positive(n)
+    r = a.copy()
+    assert factor_blocks(r)
+    np.testing.assert_allclose(np.triu(r).T @ np.triu(r), a, atol=1e-13 * np.abs(a).max())
+    np.testing.assert_allclose(inverse(r) @ a, np.eye(n), atol=1e-12)
+
+
+@pytest.mark.parametrize("n", [3, BLOCK + 7, 3 * BLOCK])
+@pytest.mark.parametrize("where", [0.0, 0.5, 1.0])
+def test_an_indefinite_matrix_has_no_factor_wherever_it_shows(n: int, where: float) -> None:
+    a = positive(n)
+    i = int(where * (n - 1))
+    a[i, i] -= 1.1 / np.linalg.inv(a)[i, i]  # the Schur complement of i turns negative
+    assert not factor_blocks(a)
+
+
+def test_nan_is_not_positive() -> None:
+    a = positive(BLOCK + 3)
+    a[-1, -1] = np.nan
+    assert not factor_blocks(a)
