@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
 from pvq.bounds.gram import BoolArray, FloatArray, Gram
+from pvq.bounds.layer_problem import LayerProblem
+from pvq.bounds.presolve import presolve
 from pvq.bounds.problem import Problem, optimal_on_support
 
 from ..base import Options
@@ -23,8 +26,10 @@ class Alps(Heuristic):
     (if hardly any has since the start, rho was too large: divided by 5, from the start again); at most 300
     iterations.
 
-    Different from the published method: a mask per row, and in the end the kept weights are solved for exactly
-    (on the undamped H), where the paper takes 10 steps of conjugate gradients.
+    Scope layer is the published method, one mask for all rows; scope row is the same with a mask per row (as is
+    scope layer where rows have Gram matrices of their own, at an even budget). Different from the published
+    method: in the end the kept weights are solved for exactly, on the undamped H, where the paper takes 10 steps
+    of conjugate gradients.
     """
 
     name = "alps"
@@ -34,6 +39,19 @@ class Alps(Heuristic):
 
     def _point(self, problem: Problem, options: Options) -> FloatArray:
         return optimal_on_support(problem, alps_mask(problem))
+
+    def layer_points(self, layer: LayerProblem, options: Options) -> FloatArray:
+        if layer.budget is None or len(layer.grams) > 1 or not layer.grams[0].live.any():
+            return super().layer_points(layer, options)
+        presolved = [presolve(layer.row(i)) for i in range(len(layer))]
+        rows = [found.problem for found in presolved if found.problem is not None]
+        masks = layer_masks(rows, layer.budget)
+        return np.array(
+            [
+                found.lift(optimal_on_support(row, mask))
+                for found, row, mask in zip(presolved, rows, masks, strict=True)
+            ]
+        )
 
 
 def alps_mask(problem: Problem) -> BoolArray:
@@ -45,6 +63,21 @@ def alps_mask(problem: Problem) -> BoolArray:
     norms, values, vectors = problem.gram.memo("alps", lambda: scaled_eigen(problem.gram))
     mask: BoolArray = admm(values, vectors, problem.weight * norms, sparsity.unit, sparsity.group, sparsity.keep)
     return mask
+
+
+def layer_masks(problems: Sequence[Problem], budget: int) -> BoolArray:
+    """(rows, n) masks of rows with one Gram matrix that keep `budget` units together."""
+    from .alps_steps import admm
+
+    gram, sparsity = problems[0].gram, problems[0].sparsity
+    assert sparsity is not None
+    norms, values, vectors = gram.memo("alps", lambda: scaled_eigen(gram))
+    b = np.concatenate([problem.weight * norms for problem in problems])
+    units = sparsity.units * len(problems)
+    unit = np.concatenate([sparsity.unit + i * sparsity.units for i in range(len(problems))])
+    keep = np.array([min(budget, units)])
+    mask: BoolArray = admm(values, vectors, b, unit, np.zeros(units, np.int64), keep)
+    return mask.reshape(len(problems), -1)
 
 
 def scaled_eigen(gram: Gram) -> tuple[FloatArray, FloatArray, FloatArray]:

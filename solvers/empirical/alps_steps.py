@@ -13,19 +13,20 @@ ITERATIONS, BETWEEN_UPDATES = 300, 3
 
 @njit(cache=True, nogil=True)
 def admm(values, vectors, b, unit, group, keep):  # type: ignore[no-untyped-def]
-    """(n,) mask of min (x - b)' G (x - b), G = vectors diag(values) vectors', under a sparsity pattern.
+    """Mask of the least sum over rows of (x - b)' G (x - b), G = vectors diag(values) vectors', under a pattern.
 
-    (G + rho I)^-1 is applied through the eigenvectors, so that rho may change for free.
+    (G + rho I)^-1 is applied through the eigenvectors, so that rho may change for free. b, unit and the mask have
+    rows * n entries, row after row, so that a pattern may span the rows.
     """
-    transposed = np.ascontiguousarray(vectors.T)
+    shape = len(b) // len(values), len(values)
     first_mask = best_mask(b * b, unit, group, keep)
     kept = first_mask.sum()
-    target = values * (transposed @ b)
+    target = values * (b.reshape(shape) @ vectors)
     x, z, v = b.copy(), np.where(first_mask, b, 0.0), np.zeros(len(b))
     mask, previous = first_mask, first_mask
     rho, started = RHO, False
     for iteration in range(1, ITERATIONS + 1):
-        x = vectors @ ((target + transposed @ (rho * z - v)) / (values + rho))
+        x = (((target + (rho * z - v).reshape(shape) @ vectors) / (values + rho)) @ vectors.T).ravel()
         z = x + v / rho
         mask = best_mask(z * z, unit, group, keep)
         z = np.where(mask, z, 0.0)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from pvq.bounds.gram import FloatArray, Gram
 from pvq.bounds.grid import Grid
+from pvq.bounds.layer_problem import Setting, state_problem
 from pvq.bounds.problem import Problem, optimal_on_support
 from pvq.bounds.sparsity import Sparsity
 from pvq.solvers.base import Options
@@ -174,6 +175,28 @@ def test_alps_is_its_definition(n: int, k: int) -> None:
         expected = alps(problem, k)
         assert np.array_equal(alps_mask(problem), expected)
         assert np.array_equal(Alps().solve(problem).x, optimal_on_support(problem, expected))
+
+
+def test_alps_for_a_layer_is_its_definition_with_one_mask_for_all_rows() -> None:
+    """A layer is a row whose H has a block for every row of the layer."""
+    n, rows = 12, 4
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        x = rng.normal(size=(3 * n, n)) @ (np.eye(n) + 0.2 * rng.normal(size=(n, n)))
+        gram, weight = x.T @ x / 3 / n, rng.normal(size=(rows, n)) * np.arange(1, rows + 1)[:, None]
+        layer = state_problem(weight, gram, Setting("prune", sparsity=0.75, scope="layer"))
+        assert layer.budget == rows * n // 4
+        long = Problem(
+            weight.ravel(),
+            Gram.from_array(np.kron(np.eye(rows), gram)),
+            None,
+            Sparsity.row(rows * n, layer.budget),
+        )
+        expected = alps(long, layer.budget)
+        found = Alps().layer_points(layer, Options())
+        assert len(set(np.count_nonzero(found, axis=1))) > 1  # not an even budget
+        assert np.array_equal(found.ravel() != 0, expected)
+        np.testing.assert_allclose(found.ravel(), optimal_on_support(long, expected), rtol=1e-9)
 
 
 @pytest.mark.parametrize("constraint", ["int", "groups", "no-zero", "joint"])
