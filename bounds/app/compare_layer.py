@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from pvq.bounds.errors import ProblemError
-from pvq.bounds.gram import Gram
+from pvq.bounds.gram import FloatArray, Gram
 from pvq.bounds.layer_problem import Setting, state_problem
 from pvq.bounds.storage import CostModel, Pair, equal_cost_pair
 from pvq.layers.format import Layer
@@ -74,6 +74,7 @@ def compare_layer(
     known : pairs of an earlier run by bits; finished ones are not computed again, of others the bounds are kept.
     """
     grams: tuple[Gram, ...] | None = None
+    sparser: FloatArray | None = None
     for bits in what.bits:
         old = (known or {}).get(bits)
         if old is not None and finished(old, what):
@@ -90,7 +91,8 @@ def compare_layer(
             continue
         if grams is None:
             grams = tuple(Gram.from_array(gram) for gram in layer.grams)
-        yield _compare_pair(layer, grams, pair, what, jobs, old)
+        document, sparser = _compare_pair(layer, grams, pair, what, jobs, old, sparser)
+        yield document
 
 
 def finished(pair: Mapping[str, Any], what: Comparison) -> bool:
@@ -113,12 +115,16 @@ def _compare_pair(
     what: Comparison,
     jobs: int,
     old: Mapping[str, Any] | None,
-) -> dict[str, Any]:
+    sparser: FloatArray | None,
+) -> tuple[dict[str, Any], FloatArray]:
+    """A pair, and its pruned weights (rows, n): the next pair, with more bits, may keep as many and more."""
     begin = time.perf_counter()
     quant = Side(state_problem(layer.weight, layer.grams, pair.quant, checked=grams))
     prune = Side(state_problem(layer.weight, layer.grams, pair.prune, checked=grams))
     for side in (quant, prune):
         _score(side, [*what.quick, *what.methods], what)
+    if sparser is not None:
+        prune.offer_all(sparser)
     if abs(_ratio_db(quant, prune)) < CLOSE_DB:
         for side in (quant, prune):
             _score(side, what.close, what)
@@ -132,7 +138,7 @@ def _compare_pair(
     if old is not None:
         documents = [merge(old[name], new) for name, new in zip(("quant", "prune"), documents, strict=True)]
     intervals = [Interval(side["lower"], side["upper"]) for side in documents]
-    return {
+    document = {
         "bits": pair.bits,
         "sparsity": pair.sparsity,
         "verdict": verdict(*intervals),
@@ -145,6 +151,7 @@ def _compare_pair(
         "quant": documents[0],
         "prune": {"pattern": pair.prune.as_json(), **documents[1]},
     }
+    return document, prune.x
 
 
 def _merged(old: Mapping[str, Any], documents: Sequence[dict[str, Any]]) -> list[Interval]:

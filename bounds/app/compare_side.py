@@ -11,7 +11,7 @@ from pvq.bounds.layer_problem import LayerProblem
 from pvq.bounds.problem import GAP_FLOOR
 from pvq.bounds.sqnr import sqnr_db
 from pvq.solvers.base import ROUNDING
-from pvq.solvers.empirical.layerwise import LayerPoint, row_errors
+from pvq.solvers.empirical.layerwise import LayerPoint, row_errors, used_units
 from pvq.solvers.result import BoundKind, Result, Status
 
 from .compare_verdict import Interval
@@ -63,6 +63,16 @@ class Side:
         else:
             better = point.errors < self.upper
         self.x[better], self.upper[better] = point.x[better], point.errors[better]
+
+    def offer_all(self, x: FloatArray) -> None:
+        """Take over what is better in points (rows, n) of a like problem, where they are feasible in this one."""
+        if self.shared:
+            if used_units(self.problem, x) <= (self.problem.budget or 0):
+                self.offer(LayerPoint(x, row_errors(self.problem, x)))
+            return
+        for i in range(len(self.problem)):
+            if self.problem.row(i).is_feasible(x[i]):
+                self.offer_row(i, x[i])
 
     def offer_row(self, i: int, x: FloatArray) -> None:
         """Take over a feasible point (n,) of row i if it is better."""

@@ -24,6 +24,7 @@ from pvq.bounds.storage import CostModel
 from pvq.layers.format import Layer, load_layer, save_layer
 from pvq.solvers.base import Options
 from pvq.solvers.bnb import BranchAndBound
+from pvq.solvers.empirical.layerwise import layer_point
 from pvq.solvers.registry import get_solver
 
 INSTANCES = sorted((Path(__file__).parents[2] / "benchmarks" / "instances").glob("*.npz"))
@@ -200,6 +201,27 @@ def test_a_verdict_takes_only_the_rows_it_needs(expand40) -> None:
     assert 0 < pair["prune"]["rows_bounded"] <= 24
     assert pair["quant"]["rows_bounded"] == 0
     assert pair["quant"]["lower"] == 0
+
+
+@pytest.mark.parametrize("scope", ["row", "layer"])
+def test_more_bits_never_lose_what_a_sparser_pair_has_found(scope: str) -> None:
+    """Magnitude pruning alone, on correlated inputs, gets worse with more kept weights now and then."""
+    alone = 0
+    for seed in range(20):
+        layer = random_layer("duplicated", seed, rows=4, n=12)
+        masks = Setting("prune", sparsity=0.5, scope=scope)
+        quick = [get_solver("rtn"), get_solver("magnitude")]
+        what = comparison(range(2, 13), prune=masks, quick=quick, close=[], time_limit=0.0)
+        uppers = [pair["prune"]["upper"] for pair in compare_layer(layer, what)]
+        # rounding of two evaluations of the same error
+        assert all(later <= earlier * (1 + 1e-9) + 1e-15 for earlier, later in itertools.pairwise(uppers)), uppers
+        magnitude = []
+        for bits in what.bits:
+            setting = replace(masks, sparsity=1 - bits / 16)
+            point = layer_point(quick[1], state_problem(layer.weight, layer.grams, setting), Options())
+            magnitude.append(point.errors.sum())
+        alone += any(later > earlier * (1 + 1e-9) for earlier, later in itertools.pairwise(magnitude))
+    assert alone > 5
 
 
 @pytest.mark.parametrize("source", INSTANCES, ids=lambda path: path.stem)
