@@ -28,16 +28,18 @@ def cholesky_margin(n: int) -> float:
 
 
 @njit(cache=True, nogil=True)
-def _subtract(rows: FloatArray, column: int, count: int, out: FloatArray, lo: int, hi: int) -> None:
-    """out[lo:hi] -= sum over k < count of rows[k, column] * rows[k, lo:hi]; four rows at a time spare stores."""
+def subtract(
+    factors: FloatArray, column: int, count: int, rows: FloatArray, out: FloatArray, lo: int, hi: int
+) -> None:
+    """out[lo:hi] -= sum over k < count of factors[k, column] * rows[k, lo:hi]; four at a time spare stores."""
     k = 0
     while k + 4 <= count:
-        f0, f1, f2, f3 = rows[k, column], rows[k + 1, column], rows[k + 2, column], rows[k + 3, column]
+        f0, f1, f2, f3 = factors[k, column], factors[k + 1, column], factors[k + 2, column], factors[k + 3, column]
         for j in range(lo, hi):
             out[j] -= f0 * rows[k, j] + f1 * rows[k + 1, j] + f2 * rows[k + 2, j] + f3 * rows[k + 3, j]
         k += 4
     while k < count:
-        f0 = rows[k, column]
+        f0 = factors[k, column]
         for j in range(lo, hi):
             out[j] -= f0 * rows[k, j]
         k += 1
@@ -47,7 +49,7 @@ def _subtract(rows: FloatArray, column: int, count: int, out: FloatArray, lo: in
 def factor(a: FloatArray, n: int) -> bool:
     """Overwrite the upper triangle of a[:n, :n] by R with A = R'R; False if a pivot is not positive (or NaN)."""
     for i in range(n):
-        _subtract(a, i, i, a[i], i, n)
+        subtract(a, i, i, a, a[i], i, n)
         pivot = a[i, i]
         if not pivot > 0.0:
             return False
@@ -72,7 +74,7 @@ def factor_blocks(a: FloatArray) -> bool:
             break
         panel = a[start:stop, stop:].copy()
         for i in range(size):
-            _subtract_column(corner, i, panel)
+            subtract(corner, i, i, panel, panel[i], 0, n - stop)
             scale = 1.0 / corner[i, i]
             for j in range(n - stop):
                 panel[i, j] *= scale
@@ -82,22 +84,6 @@ def factor_blocks(a: FloatArray) -> bool:
             high = min(low + BLOCK, n - stop)
             a[stop + low : stop + high, stop + low :] -= np.dot(rows[low:high], rows[low:].T)
     return True
-
-
-@njit(cache=True, nogil=True)
-def _subtract_column(corner: FloatArray, i: int, panel: FloatArray) -> None:
-    """panel[i] -= sum over k < i of corner[k, i] * panel[k]; four at a time spare stores."""
-    k = 0
-    while k + 4 <= i:
-        f0, f1, f2, f3 = corner[k, i], corner[k + 1, i], corner[k + 2, i], corner[k + 3, i]
-        for j in range(panel.shape[1]):
-            panel[i, j] -= f0 * panel[k, j] + f1 * panel[k + 1, j] + f2 * panel[k + 2, j] + f3 * panel[k + 3, j]
-        k += 4
-    while k < i:
-        f0 = corner[k, i]
-        for j in range(panel.shape[1]):
-            panel[i, j] -= f0 * panel[k, j]
-        k += 1
 
 
 @njit(cache=True, nogil=True)
@@ -164,15 +150,15 @@ def inverse(r: FloatArray) -> FloatArray:
     """As `invert`, in an array of its own and for large matrices in blocks: V = R^-T by block rows, then V'V."""
     n = len(r)
     p = np.empty((n, n))
-    v = np.zeros((n, n))
     if n <= LARGE:
-        invert(r, n, v, p)
+        invert(r, n, np.empty((n, n)), p)
         return p
+    v = np.zeros((n, n))
     for start in range(0, n, BLOCK):
         stop = min(start + BLOCK, n)
         size = stop - start
-        part, square = np.empty((size, size)), np.empty((size, size))
-        invert(r[start:stop, start:stop].copy(), size, part, square)
+        part = np.empty((size, size))
+        invert(r[start:stop, start:stop].copy(), size, part, np.empty((size, size)))  # part: R^-T of the corner
         v[start:stop, start:stop] = part
         if start:
             rest = np.dot(r[:start, start:stop].T.copy(), v[:start, :start].copy())

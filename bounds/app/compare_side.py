@@ -66,13 +66,12 @@ class Side:
 
     def offer_all(self, x: FloatArray) -> None:
         """Take over what is better in points (rows, n) of a like problem, where they are feasible in this one."""
-        if self.shared:
-            if used_units(self.problem, x) <= (self.problem.budget or 0):
-                self.offer(LayerPoint(x, row_errors(self.problem, x)))
-            return
-        for i in range(len(self.problem)):
-            if self.problem.row(i).is_feasible(x[i]):
-                self.offer_row(i, x[i])
+        budget = self.problem.budget
+        if budget is not None:
+            fits = np.full(len(x), used_units(self.problem, x) <= budget)
+        else:
+            fits = np.array([self.problem.row(i).is_feasible(point) for i, point in enumerate(x)])
+        self.offer(LayerPoint(x, np.where(fits, row_errors(self.problem, x), np.inf)))
 
     def offer_row(self, i: int, x: FloatArray) -> None:
         """Take over a feasible point (n,) of row i if it is better."""

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numba import njit
-from pvq.bounds.cholesky import UNIT_ROUNDOFF, _subtract, factor
+from pvq.bounds.cholesky import UNIT_ROUNDOFF, factor, subtract
 from pvq.bounds.gram import BoolArray, FloatArray, IntArray
 
 from .pool import FREE, KEPT, PRUNED
@@ -100,7 +100,7 @@ def eliminate(
         t[s, size] = row.b[i]
     c = row.c
     for s in range(p):
-        _subtract(t, s, s, t[s], s, size + 1)
+        subtract(t, s, s, t, t[s], s, size + 1)
         i = order[s]
         pivot = max(t[s, s], UNIT_ROUNDOFF * row.h[i, i])
         scale = 1.0 / np.sqrt(pivot)
@@ -108,7 +108,7 @@ def eliminate(
             t[s, v] *= scale
         c -= t[s, size] * t[s, size]
     for s in range(m):
-        _subtract(t, p + s, p, t[p + s], p + s, size + 1)
+        subtract(t, p + s, p, t, t[p + s], p + s, size + 1)
         for v in range(s, m):
             a[s, v] = t[p + s, p + v]
             a[v, s] = t[p + s, p + v]

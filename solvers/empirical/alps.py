@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
-from pvq.bounds.gram import BoolArray, FloatArray, Gram
+from pvq.bounds.gram import BoolArray, FloatArray, Gram, IntArray
 from pvq.bounds.layer_problem import LayerProblem
 from pvq.bounds.presolve import presolve
 from pvq.bounds.problem import Problem, optimal_on_support
@@ -46,37 +46,34 @@ class Alps(Heuristic):
         presolved = [presolve(layer.row(i)) for i in range(len(layer))]
         rows = [found.problem for found in presolved if found.problem is not None]
         masks = layer_masks(rows, layer.budget)
-        return np.array(
-            [
-                found.lift(optimal_on_support(row, mask))
-                for found, row, mask in zip(presolved, rows, masks, strict=True)
-            ]
-        )
+        points = [optimal_on_support(row, mask) for row, mask in zip(rows, masks, strict=True)]
+        return np.array([found.lift(point) for found, point in zip(presolved, points, strict=True)])
 
 
 def alps_mask(problem: Problem) -> BoolArray:
     """(n,) mask at which the ADMM ends."""
-    from .alps_steps import admm
-
-    sparsity = problem.sparsity
-    assert sparsity is not None
-    norms, values, vectors = problem.gram.memo("alps", lambda: scaled_eigen(problem.gram))
-    mask: BoolArray = admm(values, vectors, problem.weight * norms, sparsity.unit, sparsity.group, sparsity.keep)
-    return mask
+    pattern = problem.sparsity
+    assert pattern is not None
+    return _masks([problem], pattern.unit, pattern.group, pattern.keep)[0]
 
 
 def layer_masks(problems: Sequence[Problem], budget: int) -> BoolArray:
     """(rows, n) masks of rows with one Gram matrix that keep `budget` units together."""
+    pattern = problems[0].sparsity
+    assert pattern is not None
+    unit = np.concatenate([pattern.unit + i * pattern.units for i in range(len(problems))])
+    group = np.zeros(pattern.units * len(problems), np.int64)
+    return _masks(problems, unit, group, np.array([budget]))
+
+
+def _masks(problems: Sequence[Problem], unit: IntArray, group: IntArray, keep: IntArray) -> BoolArray:
+    """(rows, n) where the ADMM ends, for a pattern over the inputs of all rows, row after row."""
     from .alps_steps import admm
 
-    gram, sparsity = problems[0].gram, problems[0].sparsity
-    assert sparsity is not None
+    gram = problems[0].gram
     norms, values, vectors = gram.memo("alps", lambda: scaled_eigen(gram))
     b = np.concatenate([problem.weight * norms for problem in problems])
-    units = sparsity.units * len(problems)
-    unit = np.concatenate([sparsity.unit + i * sparsity.units for i in range(len(problems))])
-    keep = np.array([min(budget, units)])
-    mask: BoolArray = admm(values, vectors, b, unit, np.zeros(units, np.int64), keep)
+    mask: BoolArray = admm(values, vectors, b, unit, group, keep)
     return mask.reshape(len(problems), -1)
 
 
