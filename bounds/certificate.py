@@ -18,7 +18,7 @@ from .codebooks import GRIDS
 from .errors import ProblemError
 from .gram import FloatArray
 from .layer_problem import LayerProblem, Setting
-from .proof import Below, Block, Enumeration, Order, Proof, Split, Tree
+from .proof import Below, Block, Cover, Enumeration, Order, Proof, Split, Tree
 
 SCHEMA = "pvq.certificate/1"
 TYPES = {"real": np.float64, "index": np.int64, "state": np.int8}
@@ -127,6 +127,9 @@ class _Writer:
         if isinstance(proof, Enumeration):
             return {"enumeration": self.enumeration(proof)}
         splits = [self.once("split", split) for split in proof.splits]
+        if isinstance(proof, Cover):
+            p, edges = self.array("real", proof.p), self.array("real", proof.edges)
+            return {"cover": {"p": p, "floor": float(proof.floor), "edges": edges, "splits": splits}}
         state, split = self.array("state", proof.state), self.array("index", proof.split)
         return {"tree": {"state": state, "split": split, "splits": splits}}
 
@@ -248,9 +251,11 @@ class _Reader:
             return self.pick(self.split, body)
         if kind == "enumeration":
             return self.enumeration(body)
-        if kind != "tree":
+        if kind not in ("tree", "cover"):
             raise CertificateError(f"has a proof of unknown kind {kind!r}")
         splits = tuple(self.pick(self.split, number) for number in body["splits"])
+        if kind == "cover":
+            return Cover(self.array(body["p"]), float(body["floor"]), self.array(body["edges"]), splits)
         return Tree(self.array(body["state"]), self.array(body["split"]), splits)
 
     def certificate(self) -> Certificate:

@@ -123,4 +123,27 @@ class Tree:
         _fix(self, state=(self.state, np.int8), split=(self.split, np.int64))
 
 
-Proof: TypeAlias = Split | Enumeration | Tree
+@dataclass(frozen=True, eq=False)
+class Cover:
+    """Intervals of t = p'(w - x), each with a `Split` of its own: for a direction in which H is next to nothing.
+
+    Where t is in [a, b], (t - a)(t - b) <= 0 may be added to e: the `Split` of an interval is inequality (1) for
+
+        u'(H + pp')u + (a + b) p'u + ab,      H + pp' = M + D.
+
+    Outside of all intervals e >= floor t^2, which needs H - floor pp' positive semidefinite.
+    """
+
+    p: FloatArray
+    """(n,)."""
+    floor: float
+    edges: FloatArray
+    """(intervals + 1,) ascending, the first below 0 and the last above."""
+    splits: tuple[Split, ...]
+    """One for each interval, without blocks; make their `below` one object."""
+
+    def __post_init__(self) -> None:
+        _fix(self, p=(self.p, np.float64), edges=(self.edges, np.float64))
+
+
+Proof: TypeAlias = Split | Enumeration | Tree | Cover

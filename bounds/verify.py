@@ -8,7 +8,9 @@ checked in rational arithmetic as well.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
+from fractions import Fraction
 from weakref import WeakKeyDictionary
 from weakref import ref as weakref
 
@@ -16,15 +18,14 @@ import numpy as np
 
 from .gram import FloatArray, Gram
 from .problem import Problem
-from .proof import FREE, Below, Block, Enumeration, Proof, Split, Tree
+from .proof import FREE, Below, Block, Cover, Enumeration, Proof, Split, Tree
 from .verify_enumeration import least_on_grid
-from .verify_psd import U, defect, gamma, is_psd
-from .verify_split import down, least, pruned_inputs, terms, values_of
+from .verify_psd import TINY, U, defect, gamma, is_psd
+from .verify_split import Tilt, down, least, pruned_inputs, terms, values_of
 from .verify_tree import covers
 
 SAFETY = 4.0
 """Factor on all rounding errors when a solver asks, so that the verifier agrees on any machine with any BLAS."""
-
 
 QUICK = 200
 """Inputs up to which the quick test of semidefiniteness comes first: its margin grows with their square."""
@@ -68,6 +69,8 @@ def lower_bound(
             return bound
         if isinstance(proof, Tree):
             return _tree_bound(problem, proof, margin, bounds or split_bounds)
+        if isinstance(proof, Cover):
+            return _cover_bound(problem, proof, margin)
         units = 0 if problem.sparsity is None else problem.sparsity.units
         return (bounds or split_bounds)(problem, proof, np.full((1, units), FREE, np.int8), margin)[0]
 
@@ -107,6 +110,44 @@ def _tree_bound(problem: Problem, tree: Tree, margin: float, split_bounds: Split
         if len(mine):
             bounds += split_bounds(problem, split, mine, margin)
     return min(bounds)
+
+
+def _cover_bound(problem: Problem, cover: Cover, margin: float) -> float:
+    """Least bound of the intervals, and of what is outside."""
+    n, p, edges = problem.n, cover.p, cover.edges
+    if p.shape != (n,) or edges.shape != (len(cover.splits) + 1,) or not np.isfinite([*p, *edges]).all():
+        raise NotProven("the intervals are not those of this row")
+    if not (edges[0] < 0 < edges[-1] and (np.diff(edges) > 0).all() and 0 <= cover.floor < math.inf):
+        raise NotProven("the intervals do not cover what they should")
+    outer = np.outer(p, p)
+    if defect(*_sum(problem, -cover.floor * outer), margin).any():
+        raise NotProven("H - floor pp' is not positive semidefinite")
+    state = np.full(0 if problem.sparsity is None else problem.sparsity.units, FREE, np.int8)
+    nothing = np.zeros(n, dtype=bool)
+    shifts: dict[int, FloatArray] = {}
+    outside = Fraction(cover.floor) * Fraction(min(-edges[0], edges[-1])) ** 2
+    bounds = [math.nextafter(float(min(outside, Fraction(sys.float_info.max))), -math.inf)]
+    for a, b, split in zip(edges[:-1].tolist(), edges[1:].tolist(), cover.splits, strict=True):
+        check_shapes(problem, split)
+        if split.blocks:
+            raise NotProven("intervals have no blocks")
+        key = id(split.below)
+        if key not in shifts:
+            shifts[key] = defect(*_sum(problem, outer, -np.diag(split.below.d)), margin)
+        found = terms(problem, split, nothing, shifts[key], margin, Tilt(p, a, b))
+        bounds.append(least(problem, found, state, margin))
+    if not np.isfinite([*bounds, *(value for eps in shifts.values() for value in eps)]).all():
+        raise NotProven("the bound is minus infinity: H + pp' - D is not positive semidefinite, or D not positive")
+    return min(bounds)
+
+
+def _sum(problem: Problem, *others: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """H + others, each of which has entries with at most two roundings, and how far the sum may be off."""
+    total, error = problem.hessian, np.full_like(problem.hessian, TINY)
+    for other in others:
+        total = total + other
+        error += U * np.abs(total) + 3 * U * np.abs(other)
+    return total, error * (1 + 8 * U)
 
 
 def check_shapes(problem: Problem, split: Split) -> None:
@@ -149,7 +190,7 @@ def shift_to_psd(gram: Gram, below: Below, fixed: np.ndarray, margin: float) -> 
     m = m[np.ix_(free, free)]
     if below.blocks or len(m) > QUICK or not is_psd(m):
         # only entries of D have been subtracted, with one rounding each
-        eps[free] = defect(m, U, margin)
+        eps[free] = defect(m, U * np.abs(m), margin)
     _shifts[below] = weakref(gram), key, margin, eps
     return eps
 

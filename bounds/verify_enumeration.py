@@ -137,7 +137,7 @@ def proven_diagonals(permuted: FloatArray, order: Order) -> FloatArray:
         if (d >= 0).all() and d.any():
             below = permuted[:m, :m].copy()
             below[np.diag_indices(m)] -= d
-            if is_psd(below) or not defect(below, U).any():
+            if is_psd(below) or not defect(below, U * np.abs(below)).any():
                 proven[m, :m] = d
     return proven
 

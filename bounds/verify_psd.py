@@ -51,7 +51,7 @@ def _factorises(b, margin):  # type: ignore[no-untyped-def]
     return True
 
 
-def defect(a: FloatArray, error: float = 0.0, margin: float = 1.0) -> FloatArray:
+def defect(a: FloatArray, error: FloatArray | None = None, margin: float = 1.0) -> FloatArray:
     """(n,) eps >= 0 such that A + diag(eps) is positive semidefinite: 0, or of the size of rounding, or infinite.
 
     Any R gives A = R'R + E, hence A + diag(eps) is positive semidefinite if E + diag(eps) is diagonally dominant.
@@ -60,13 +60,16 @@ def defect(a: FloatArray, error: float = 0.0, margin: float = 1.0) -> FloatArray
 
     Parameters
     ----------
-    a : (n, n) symmetric. error : |a_ij - stored a_ij| <= error |a_ij|. margin : factor on all error terms.
+    a : (n, n) symmetric. error : (n, n) how far an entry may be from the one that is meant.
+    margin : factor on all error terms.
     """
     scaled = _scaled(a)
     if scaled is None:
         return np.full(len(a), np.inf)
     b, live, size = scaled
-    worst = _least_defect(b, error, margin)
+    scale = size[:, None] * size[None, :]
+    off = np.zeros_like(b) if error is None else error[np.ix_(live, live)] / scale
+    worst = _least_defect(b, off, margin)
     eps = np.zeros(len(a))
     if worst > 0:
         with np.errstate(all="ignore"):
@@ -74,7 +77,7 @@ def defect(a: FloatArray, error: float = 0.0, margin: float = 1.0) -> FloatArray
     return eps
 
 
-def _least_defect(b: FloatArray, error: float, margin: float) -> float:
+def _least_defect(b: FloatArray, error: FloatArray, margin: float) -> float:
     """Largest entry of what E lacks to dominance, for the best of some shifts.
 
     First larger ones until E is dominant, then smaller ones if A does not allow that. The order does not depend on
@@ -120,7 +123,7 @@ def _factor(b: FloatArray) -> FloatArray | None:
     return np.asarray(r) if info == 0 and np.isfinite(r).all() else None
 
 
-def _dominance(b: FloatArray, shift: float, error: float, margin: float) -> FloatArray | None:
+def _dominance(b: FloatArray, shift: float, error: FloatArray, margin: float) -> FloatArray | None:
     """(n,) what E = B - R'R lacks to diagonal dominance, R from B - shift I."""
     n = len(b)
     shifted = b.copy()
@@ -142,7 +145,7 @@ def _dominance(b: FloatArray, shift: float, error: float, margin: float) -> Floa
     e = second - small
     # |cross| has n terms below ||high_i|| ||low_j|| <= 2.2 sqrt(n) 2^-26, and low'low n terms below n 2^-52
     products = gamma(n) * (4.4 * np.sqrt(n) * 2.0**-26 + n * 2.0**-52) + TINY
-    rounding = U * (np.abs(first) + np.abs(cross) + np.abs(second) + np.abs(e)) + error * np.abs(b) + products
+    rounding = U * (np.abs(first) + np.abs(cross) + np.abs(second) + np.abs(e)) + error + products
     size = np.abs(e)
     size[np.diag_indices(n)] = 0.0
     off = (size + rounding).sum(axis=1) * (1 + gamma(2 * n))

@@ -14,6 +14,15 @@ from .verify_psd import TINY, U, gamma
 
 
 @dataclass(frozen=True, eq=False)
+class Tilt:
+    """(t - a)(t - b) for t = -p'u, which is at most 0 where t is between a and b: added to the error."""
+
+    p: FloatArray
+    a: float
+    b: float
+
+
+@dataclass(frozen=True, eq=False)
 class Terms:
     """Right side of (1) at a leaf: constant + sum of one term per input; all numbers are rounded down.
 
@@ -32,8 +41,10 @@ class Terms:
     """(n,) |g - its exact value| is at most this."""
 
 
-def terms(problem: Problem, split: Split, fixed: BoolArray, eps: FloatArray, margin: float) -> Terms:
-    """Evaluate the terms at a leaf whose `fixed` inputs are pruned."""
+def terms(
+    problem: Problem, split: Split, fixed: BoolArray, eps: FloatArray, margin: float, tilt: Tilt | None = None
+) -> Terms:
+    """Evaluate the terms at a leaf whose `fixed` inputs are pruned; with a tilt, no input may be."""
     h, w, n = problem.hessian, problem.weight, problem.n
     size = problem.gram.memo("verify: |H|", lambda: np.abs(h))
     in_block = np.zeros(n, dtype=bool)
@@ -46,6 +57,9 @@ def terms(problem: Problem, split: Split, fixed: BoolArray, eps: FloatArray, mar
     g = hz - d * v
     total = size @ np.abs(z) + np.abs(d * v)
     charge = 0.0
+    if tilt is not None:
+        g += tilt.p * (tilt.p @ z)
+        total += np.abs(tilt.p) * float(np.abs(tilt.p) @ np.abs(z))
     for block in split.below.blocks:
         i = block.inputs
         g[i] -= block.matrix @ v[i]
@@ -57,15 +71,20 @@ def terms(problem: Problem, split: Split, fixed: BoolArray, eps: FloatArray, mar
     radius = margin * gamma(2 * n + 8) * total + (TINY if z.any() else 0.0)
     parts = np.where(fixed, z * hz, -v * g)
     constant = parts - np.abs(z) * radius * (1 + 8 * U) - margin * 4 * U * np.abs(parts)
+    if tilt is not None:  # (p'u)^2 is in g and D; what is left is (a + b) p'u + ab
+        push = (tilt.a + tilt.b) / 2 * tilt.p
+        g = g + push
+        radius = radius + margin * 8 * U * (np.abs(push) + np.abs(g)) + TINY
+        charge -= math.nextafter(tilt.a * tilt.b, -math.inf)
     below = margin * 8 * U
     linear = 2 * np.abs(w)
     pruned = d * w**2 - 2 * g * w
     pruned = pruned - linear * radius * (1 + below) - below * (np.abs(d) * w**2 + linear * np.abs(g))
-    kept = _kept(problem, d, g, radius, below, not z.any())
+    kept = _kept(problem, d, g, radius, below, tilt is None and not z.any())
     if problem.sparsity is not None:  # a kept input may be 0 as well
         kept = np.minimum(kept, pruned)
     kept, pruned = np.where(fixed | in_block, 0.0, kept), np.where(fixed | in_block, 0.0, pruned)
-    return Terms(fsum_below(constant) - charge, kept, pruned, g, radius)
+    return Terms(down(fsum_below(constant), -charge), kept, pruned, g, radius)
 
 
 def _kept(

@@ -1,14 +1,14 @@
 """Pruning with one near-null direction of H, as LayerNorm leaves it: the bound is taken interval by interval.
 
 Let Hq = lambda q with lambda far below all other eigenvalues. It forces D, and the bound with it, towards 0. With
-t = q'(w - x), and for t in [a, b], (t - a)(t - b) <= 0 may be added to e, rho times:
+p = sqrt(rho) q and t = p'(w - x), and for t in [a, b], (t - a)(t - b) <= 0 may be added to e:
 
-    e(x) >= e(x) + rho (t - m)^2 - rho (b - a)^2 / 4,      m = (a + b) / 2.
+    e(x) >= e(x) + (t - m)^2 - (b - a)^2 / 4,      m = (a + b) / 2.
 
-The first two terms are the error of the row w - rho m q / (lambda + rho) under H + rho qq', plus
-rho m^2 lambda / (lambda + rho): a problem without the direction, which has a good D. Any x better than the upper
-bound U has |t| <= sqrt(U / lambda), so intervals that cover this range prove the least of their bounds. One that
-does not contain 0 gains about rho a b over the one that does, so that few are needed.
+The first two terms are the error of the row w - m p / (lambda + rho) under H + pp', plus
+m^2 lambda / (lambda + rho): a problem without the direction, which has a good D. Any x better than the upper bound
+U has t^2 <= U rho / lambda, so intervals that cover this range prove the least of their bounds. One that does not
+contain 0 gains about ab over the one that does, so that few are needed.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from pvq.bounds.gram import FloatArray, Gram
 from pvq.bounds.problem import Problem
+from pvq.bounds.proof import Cover, Split
 
 from ..base import Clock
 from . import pruning
@@ -40,19 +41,25 @@ LADDER = 4.0
 SPLITS = 24
 """Intervals split at most, the worst first; the cover holds at any time."""
 
-SURE = 1e-6
-"""lambda is taken this much smaller, which covers the rounding of an eigenvalue 1e6 times that of H."""
+RESOLVED = 1e-6
+"""Largest part of lambda that the rounding of an eigenvalue may be."""
+
+SURE = 1e-4
+"""lambda is taken this much smaller, so that H - lambda qq' is clearly positive semidefinite."""
 
 
 @dataclass(frozen=True, eq=False)
 class Direction:
     """The near-null direction of a Gram matrix, and the Gram matrix without it."""
 
-    q: FloatArray
-    eigenvalue: float
-    rho: float
+    p: FloatArray
+    """sqrt(rho) q."""
+    floor: float
+    """lambda / rho: e(x) >= floor t^2."""
+    whole: float
+    """lambda + rho."""
     stiff: Gram
-    """H + rho qq'."""
+    """H + pp'."""
 
 
 def near_null(gram: Gram) -> Direction | None:
@@ -63,32 +70,48 @@ def near_null(gram: Gram) -> Direction | None:
         if n < 3:
             return None
         values, vectors = np.linalg.eigh(gram.matrix)
-        resolved = n * np.finfo(np.float64).eps * values[-1] / SURE
+        resolved = n * np.finfo(np.float64).eps * values[-1] / RESOLVED
         if values[0] < resolved or values[1] < APART * values[0]:
             return None
-        q, rho = vectors[:, 0], STIFF * float(values[1])
-        matrix = gram.matrix + rho * np.outer(q, q)
-        matrix = (matrix + matrix.T) / 2
+        rho = STIFF * float(values[1])
+        p = np.sqrt(rho) * vectors[:, 0]
+        matrix = gram.matrix + np.outer(p, p)
         matrix.setflags(write=False)
-        return Direction(q, float(values[0]) * (1 - SURE), rho, Gram(matrix, rank=n))
+        eigenvalue = float(values[0]) * (1 - SURE)
+        return Direction(p, eigenvalue / rho, eigenvalue + rho, Gram(matrix, rank=n))
 
     return gram.memo("bound: near-null direction", find)
 
 
-def bound_by_intervals(problem: Problem, upper: float, direction: Direction, clock: Clock) -> float:
-    """Lower bound of a row, 0 if time ends before the range is covered once."""
-    stiff = replace(problem, gram=direction.stiff)
-    below, _ = pruning.bound_row(Row.of(stiff, upper), clock)
-    rho, lam = direction.rho, direction.eigenvalue
-    reach = float(np.sqrt(upper / lam)) * (1 + SURE)
-    half = min(float(np.sqrt(CENTRE * upper / rho)), reach)
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """An interval with its bound."""
 
-    def bound(a: float, b: float) -> float:
+    bound: float
+    a: float
+    b: float
+    split: Split
+
+    def __lt__(self, other: Piece) -> bool:
+        return self.bound < other.bound
+
+
+def bound_by_intervals(
+    problem: Problem, upper: float, direction: Direction, clock: Clock
+) -> tuple[float, Cover | None]:
+    """Lower bound of a row and its proof; 0 and None if time ends before the range is covered once."""
+    stiff, p = replace(problem, gram=direction.stiff), direction.p
+    below, _ = pruning.bound_row(Row.of(stiff, upper), clock)
+    reach = float(np.sqrt(upper / direction.floor)) * (1 + SURE)
+    half = min(float(np.sqrt(CENTRE * upper)), reach)
+
+    def piece(a: float, b: float) -> Piece:
         m = (a + b) / 2
-        moved = replace(stiff, weight=problem.weight - rho * m / (lam + rho) * direction.q)
-        found = pruning.relaxed(Row.of(moved, upper), below.d).bound
-        # rho m^2 - rho^2 m^2 / (lam + rho), and what the interval's width costs
-        return found + rho * m * m * (lam / (lam + rho)) - rho * (b - a) ** 2 / 4
+        moved = replace(stiff, weight=problem.weight - m / direction.whole * p)
+        found = pruning.relaxed(Row.of(moved, upper), below.d)
+        # m^2 less what the moved row has of it, and what the interval's width costs
+        bound = found.bound + m * m * (1 - float(p @ p) / direction.whole) - (b - a) ** 2 / 4
+        return Piece(bound, a, b, Split(below, found.point - problem.weight))
 
     edges = [half]
     while edges[-1] < reach:
@@ -96,16 +119,21 @@ def bound_by_intervals(problem: Problem, upper: float, direction: Direction, clo
     cover = [(-half, half)]
     for a, b in itertools.pairwise(edges):
         cover += [(a, b), (-b, -a)]
-    heap: list[tuple[float, float, float]] = []
+    heap: list[Piece] = []
     for a, b in cover:
         if clock.ended() is not None:
-            return 0.0
-        heapq.heappush(heap, (bound(a, b), a, b))
+            return 0.0, None
+        heapq.heappush(heap, piece(a, b))
     for _ in range(SPLITS):
-        worst, a, b = heap[0]
-        if a <= 0.0 <= b or clock.ended() is not None:
+        worst = heap[0]
+        if worst.a <= 0.0 <= worst.b or clock.ended() is not None:
             break
-        m = float(np.copysign(np.sqrt(a * b), a))
-        heapq.heapreplace(heap, (max(worst, bound(a, m)), a, m))
-        heapq.heappush(heap, (max(worst, bound(m, b)), m, b))
-    return heap[0][0]
+        m = float(np.copysign(np.sqrt(worst.a * worst.b), worst.a))
+        parts = piece(worst.a, m), piece(m, worst.b)
+        if min(parts).bound < worst.bound:
+            break
+        heapq.heapreplace(heap, parts[0])
+        heapq.heappush(heap, parts[1])
+    pieces = sorted(heap, key=lambda piece: piece.a)
+    ends = np.array([*(piece.a for piece in pieces), pieces[-1].b])
+    return heap[0].bound, Cover(p, direction.floor, ends, tuple(piece.split for piece in pieces))

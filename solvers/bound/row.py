@@ -45,15 +45,15 @@ def _pruned(problem: Problem, options: Options, clock: Clock, start: FloatArray 
     if upper <= 0.0:
         return Outcome(x, 0.0, Status.OPTIMAL)
     direction = interval.near_null(problem.gram)
-    by_intervals = 0.0 if direction is None else interval.bound_by_intervals(problem, upper, direction, clock)
+    by_intervals, cover = 0.0, None
+    if direction is not None:
+        by_intervals, cover = interval.bound_by_intervals(problem, upper, direction, clock)
     below, relaxed = pruning.bound_row(pruning.Row.of(problem, upper), clock)
     tree = branching.branch(problem, x, max(relaxed.bound, by_intervals), options, clock)
     if tree is not None:
         return Outcome(x, tree[0], _status(clock), proof=tree[1])
-    if not relaxed.bound > by_intervals:  # numerical: the verifier knows no intervals yet
-        return Outcome(x, max(0.0, by_intervals), _status(clock), info={"near_null": True})
-    proof = Split(below, relaxed.point - problem.weight)
-    return Outcome(x, max(0.0, relaxed.bound), _status(clock), proof=proof)
+    proof = cover if by_intervals > relaxed.bound else Split(below, relaxed.point - problem.weight)
+    return Outcome(x, max(0.0, by_intervals, relaxed.bound), _status(clock), proof=proof)
 
 
 def _quantized(problem: Problem, options: Options, clock: Clock, start: FloatArray | None) -> Outcome:

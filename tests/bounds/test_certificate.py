@@ -1,5 +1,6 @@
 """Certificates: written and read back, accepted as made, rejected when they no longer support their claim."""
 
+import itertools
 import json
 from dataclasses import replace
 
@@ -8,7 +9,7 @@ import pytest
 from pvq.bounds.certificate import CertificateError, Claim, RowClaim, certify, load_certificate, save_certificate
 from pvq.bounds.diagonal import largest_diagonal
 from pvq.bounds.layer_problem import Setting, state_problem
-from pvq.bounds.proof import FREE, KEPT, PRUNED, Below, Block, Enumeration, Order, Split, Tree
+from pvq.bounds.proof import FREE, KEPT, PRUNED, Below, Block, Cover, Enumeration, Order, Split, Tree
 from pvq.bounds.verify import SAFETY, NotProven, lower_bound
 from pvq.bounds.verify_certificate import verify_certificate
 from pvq.bounds.verify_split import down, fsum_above, upper_bound
@@ -24,7 +25,7 @@ SETTINGS = {
     "fixed": Setting("prune", sparsity=0.5, update=False),
     "joint": Setting("joint", 2, sparsity=0.5),
 }
-KINDS_OF_PROOF = ("split", "blocks", "enumeration", "tree")
+KINDS_OF_PROOF = ("split", "blocks", "enumeration", "tree", "cover")
 
 
 def order_of(matrix):
@@ -63,7 +64,26 @@ def prove(problem, x, below, kind):
         state = np.zeros((3, problem.sparsity.units), np.int8)
         state[0, 0], state[1, :2], state[2, :2] = KEPT, (PRUNED, KEPT), (PRUNED, PRUNED)
         return Tree(state, [0, 1, 1], (Split(below, x - problem.weight), Split(below, 0.5 * (x - problem.weight))))
+    if kind == "cover":
+        return cover_of(problem, x)
     return None
+
+
+def cover_of(problem, x):
+    """Three intervals along the direction in which H is least."""
+    values, vectors = np.linalg.eigh(problem.hessian)
+    p = np.sqrt(3 * values[1]) * vectors[:, 0]
+    stiff = problem.hessian + np.outer(p, p)
+    below = Below(np.full(problem.n, 0.9 * np.linalg.eigvalsh(stiff)[0]))
+    floor = 0.99 * values[0] / (p @ p)
+    reach = 1.01 * np.sqrt(problem.error(x) / floor) + 1e-9
+    edges = reach * np.array([-1, -0.2, 0.3, 1])
+    u = x - problem.weight
+    splits = []
+    for a, b in itertools.pairwise(edges):
+        push = (a + b) / 2 * p
+        splits.append(Split(below, 0.9 * u - 0.5 * np.linalg.solve(stiff, push)))
+    return Cover(p, floor, edges, splits)
 
 
 def make(name, setting, kind, rng):
@@ -143,6 +163,22 @@ def change_proof(proof, rng):
         j = int(rng.integers(len(changed)))
         changed[j] = change_proof(changed[j], rng)
         return Tree(proof.state, proof.split, tuple(changed))
+    if isinstance(proof, Cover):
+        what = rng.integers(6)
+        changed, edges = list(proof.splits), np.array(proof.edges)
+        j = int(rng.integers(len(changed)))
+        if what == 0:
+            return replace(proof, p=flip(proof.p, rng, 20))
+        if what == 1:
+            return replace(proof, floor=float(flip(np.array([proof.floor]), rng, 20)[0]))
+        if what == 2:
+            return replace(proof, edges=flip(edges, rng, 20))
+        if what == 3:
+            return Cover(proof.p, proof.floor, edges[1:], tuple(changed[1:]))
+        if what == 4:
+            return Cover(proof.p, proof.floor, edges, tuple(changed[:j] + changed[j + 1 :]))
+        changed[j] = change_proof(changed[j], rng)
+        return Cover(proof.p, proof.floor, edges, tuple(changed))
     what = rng.integers(4 if proof.blocks else 2)
     if what == 0:
         return replace(proof, v=flip(proof.v, rng, 20))

@@ -11,7 +11,7 @@ from pvq.bounds.gram import Gram
 from pvq.bounds.grid import Grid
 from pvq.bounds.presolve import presolve
 from pvq.bounds.problem import Problem, optimal_on_support
-from pvq.bounds.proof import FREE, KEPT, PRUNED, Below, Block, Enumeration, Order, Split, Tree
+from pvq.bounds.proof import FREE, KEPT, PRUNED, Below, Block, Cover, Enumeration, Order, Split, Tree
 from pvq.bounds.sparsity import Sparsity
 from pvq.bounds.verify import NotProven, lower_bound
 from pvq.bounds.verify_exact import exact_lower_bound, exact_upper_bound, is_psd
@@ -248,6 +248,60 @@ def test_blocks(kind):
         if kind != "duplicated":  # a singular block is searched with errors of the size of its bound
             assert found == pytest.approx(total, rel=1e-8, abs=1e-9 * problem.reference)
         assert exact_lower_bound(problem, proof) >= found
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_intervals_of_a_direction(kind):
+    """Any direction and any edges: never above the optimum, and where nothing is tiny the formula's value."""
+    rng = np.random.default_rng(KINDS.index(kind))
+    found = 0
+    for _ in range(5):
+        for problem in problems(rng, 6, kind):
+            n, h = problem.n, problem.hessian
+            best = Brute().solve(problem)
+            scale = float(np.sqrt(h.diagonal().max()))
+            p = scale * rng.standard_normal(n) * 10.0 ** rng.integers(-2, 2)
+            floor = 0.0 if kind in ("singular", "duplicated") else 0.9 / float(p @ np.linalg.solve(h, p))
+            stiff = h + np.outer(p, p)
+            below = Below(largest_diagonal(stiff, accuracy=0.05) * (1 - 1e-7) + 1e-14 * h.diagonal())
+            size = np.abs(p) @ np.abs(problem.weight)
+            edges = np.sort([*-rng.uniform(0, 3, 2) * size, *rng.uniform(0, 3, 2) * size])
+            splits = [Split(below, (best.x - problem.weight) * rng.uniform(0.5, 1.5)) for _ in range(3)]
+            proof = Cover(p, floor, edges, tuple(splits))
+            try:
+                strict, safe = lower_bound(problem, proof, 1.0), lower_bound(problem, proof)
+            except NotProven:
+                continue
+            found += 1
+            assert safe <= strict <= best.upper + allowed(problem)
+            values = [floor * min(-edges[0], edges[-1]) ** 2]
+            m = stiff - np.diag(below.d)
+            for (a, b), split in zip(itertools.pairwise(edges), splits, strict=True):
+                g = m @ split.v + (a + b) / 2 * p
+                values.append(a * b - split.v @ m @ split.v + separable(problem, below.d, g))
+            total = problem.reference + np.abs(values).max() + np.abs(edges).max() ** 2
+            assert strict <= min(values) + 1e-9 * total
+            if kind in ("regular", "huge", "tiny"):
+                assert safe >= min(values) - 1e-8 * total
+    assert found > 5
+
+
+def separable(problem, d, g):
+    """Least sum of d_i u_i^2 + 2 g_i u_i by patterns and values."""
+    w, sparsity = problem.weight, problem.sparsity
+    pruned = d * w**2 - 2 * g * w
+    if problem.grid is not None:
+        u = problem.grid.levels[problem.grid.group] - w[:, None]
+        kept = (d[:, None] * u**2 + 2 * g[:, None] * u).min(axis=1)
+    else:
+        kept = -g * (g / d) if sparsity.update else np.zeros(problem.n)
+    if sparsity is None:
+        return kept.sum()
+    saving = np.bincount(sparsity.unit, np.maximum(pruned - kept, 0), sparsity.units)
+    best = sum(
+        np.sort(saving[sparsity.group == group])[::-1][:keep].sum() for group, keep in enumerate(sparsity.keep)
+    )
+    return pruned.sum() - best
 
 
 def every_pattern(problem):

@@ -7,6 +7,7 @@ from pvq.bounds.grid import Grid
 from pvq.bounds.layer_problem import Setting, state_problem
 from pvq.bounds.problem import Problem
 from pvq.bounds.sparsity import Sparsity
+from pvq.bounds.verify import lower_bound
 from pvq.layers.format import load_layer
 from pvq.solvers.base import Clock, Options
 from pvq.solvers.bnb import BranchAndBound
@@ -148,8 +149,9 @@ def test_a_near_null_direction_is_covered_by_intervals():
         optimum = Brute().solve(problem).upper
         upper = optimum * float(rng.uniform(1, 2))  # any upper end gives a valid range
         clock = Clock(Options(time_limit=None))
-        found = interval.bound_by_intervals(problem, upper, direction, clock)
+        found, cover = interval.bound_by_intervals(problem, upper, direction, clock)
         assert found <= optimum * (1 + 1e-9)
+        assert lower_bound(problem, cover) == pytest.approx(found, rel=1e-6, abs=1e-9 * problem.reference)
         plain = pruning.bound_row(pruning.Row.of(problem, upper), clock)[1].bound
         better += found > 2 * plain
     assert found_directions > 20
