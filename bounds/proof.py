@@ -52,7 +52,7 @@ class Below:
     d: FloatArray
     """(n,) diagonal of D; 0 at the inputs of blocks."""
     blocks: tuple[Block, ...] = ()
-    """Disjoint. Only for problems without a sparsity pattern, whose budget would couple them."""
+    """Disjoint. A sparsity pattern does not hold in them, only 0 is a value more; never in a tree."""
 
     def __post_init__(self) -> None:
         _fix(self, d=(self.d, np.float64))

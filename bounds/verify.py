@@ -61,7 +61,8 @@ def lower_bound(
     with np.errstate(all="ignore"):
         if isinstance(proof, Enumeration):
             everything = np.arange(problem.n)
-            bound = least_on_grid(problem, everything, problem.hessian, problem.weight, proof, margin)
+            budget = problem.sparsity is not None
+            bound = least_on_grid(problem, everything, problem.hessian, problem.weight, proof, margin, budget)
             if not math.isfinite(bound):
                 raise NotProven(
                     "the enumeration cannot be repeated: its order, its threshold or its size is wrong"
@@ -78,6 +79,8 @@ def lower_bound(
 def split_bounds(problem: Problem, split: Split, states: np.ndarray, margin: float) -> list[float]:
     """Lower bounds at leaves, (leaves, units) states, that share a split: (1) with some units fixed."""
     check_shapes(problem, split)
+    if split.blocks and (states != FREE).any():
+        raise NotProven("leaves of a tree have no blocks of D")
     fixed = [pruned_inputs(problem, state) for state in states]
     eps = shift_to_psd(problem.gram, split.below, np.logical_and.reduce(fixed), margin)
     if not np.isfinite(eps).all():
@@ -157,8 +160,8 @@ def check_shapes(problem: Problem, split: Split) -> None:
         raise NotProven(f"D and v are not those of a row of {n} inputs")
     if not (np.isfinite(below.d).all() and np.isfinite(split.v).all()):
         raise NotProven("D or v is not finite")
-    if below.blocks and problem.method != "quant":
-        raise NotProven("blocks of D need a grid and no sparsity pattern")
+    if below.blocks and problem.grid is None:
+        raise NotProven("blocks of D need a grid")
     used = np.zeros(n, np.int64)
     for block in below.blocks:
         i, m = block.inputs, len(block.inputs)
@@ -198,7 +201,7 @@ def shift_to_psd(gram: Gram, below: Below, fixed: np.ndarray, margin: float) -> 
 def block_bound(
     problem: Problem, block: Block, g: FloatArray, radius: FloatArray, proof: Enumeration, margin: float
 ) -> float:
-    """Lower bound of min u'Au + 2 g'u over the grid of a block: (u - t)'A(u - t) - t'At + 2 (g + At)'u.
+    """Lower bound of min u'Au + 2 g'u over the values of a block: (u - t)'A(u - t) - t'At + 2 (g + At)'u.
 
     g, radius : (m,) g and how far it may be from the exact one.
     """
@@ -214,4 +217,4 @@ def block_bound(
     u = np.abs(values_of(problem)[inputs] - w[:, None]).max(axis=1) * (1 + U)
     constant = float(t @ at) + margin * gamma(2 * m + 8) * float(np.abs(t) @ size)
     slack = 2 * float(left @ u) * (1 + gamma(m + 8))
-    return down(least_on_grid(problem, inputs, a, centre, proof, margin), -constant, -slack)
+    return down(least_on_grid(problem, inputs, a, centre, proof, margin, budget=False), -constant, -slack)

@@ -20,15 +20,21 @@ MAX_NODES = 4_000_000
 """Nodes after which a search is given up: about a second; under a budget a node costs several times as much."""
 
 
-def node_limit(problem: Problem) -> int:
-    """Nodes after which a search of this problem is given up."""
-    return MAX_NODES if problem.sparsity is None else MAX_NODES // 8
+def node_limit(budget: bool) -> int:
+    """Nodes after which a search, under a budget or not, is given up."""
+    return MAX_NODES // 8 if budget else MAX_NODES
 
 
 def least_on_grid(
-    problem: Problem, inputs: np.ndarray, a: FloatArray, centre: FloatArray, proof: Enumeration, margin: float
+    problem: Problem,
+    inputs: np.ndarray,
+    a: FloatArray,
+    centre: FloatArray,
+    proof: Enumeration,
+    margin: float,
+    budget: bool,
 ) -> float:
-    """Lower bound of min (x - c)'A(x - c) over x in the grid (and budgets) of some inputs; -inf if not proven.
+    """Lower bound of min (x - c)'A(x - c) over x in the grid of some inputs, and in budgets; -inf if not proven.
 
     Let V be the unit upper triangular matrix with V'AV = P + F, P diagonal, F of rounding size: |F| is at most
     kappa P. The search decides x_i at distances delta_i from conditional centres, which are rounded, so that
@@ -48,12 +54,12 @@ def least_on_grid(
     if not kappa < 0.1:
         return -math.inf
     c = np.ascontiguousarray(centre[order])
-    pattern = _pattern(problem, inputs[order])
+    pattern = _pattern(problem if budget else None, inputs[order])
     values = _distinct(values_of(problem)[inputs[order]])
     result, nodes = _search(
-        c, plan.pivot, plan.slope, plan.diagonal, values, *pattern, threshold, node_limit(problem)
+        c, plan.pivot, plan.slope, plan.diagonal, values, *pattern, threshold, node_limit(budget)
     )
-    if nodes >= node_limit(problem):
+    if nodes >= node_limit(budget):
         return -math.inf
     with np.errstate(all="ignore"):
         delta = np.sqrt(threshold / plan.pivot) * (1 + 1e-12)
@@ -142,9 +148,9 @@ def proven_diagonals(permuted: FloatArray, order: Order) -> FloatArray:
     return proven
 
 
-def _pattern(problem: Problem, inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _pattern(problem: Problem | None, inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """unit of each position, group of each unit, budgets; one unlimited group without a sparsity pattern."""
-    sparsity = problem.sparsity
+    sparsity = None if problem is None else problem.sparsity
     if sparsity is None:
         return np.arange(len(inputs)), np.zeros(len(inputs), np.int64), np.array([len(inputs)])
     return np.ascontiguousarray(sparsity.unit[inputs]), sparsity.group, sparsity.keep

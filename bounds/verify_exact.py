@@ -11,7 +11,7 @@ import numpy as np
 
 from .gram import FloatArray, Gram
 from .problem import Problem
-from .proof import FREE, KEPT, Below, Enumeration, Proof, Split, Tree
+from .proof import FREE, KEPT, Below, Cover, Enumeration, Proof, Split, Tree
 from .verify import NotProven, block_bound, check_shapes, lower_bound, shift_to_psd
 from .verify_psd import TINY, U
 from .verify_split import down, pruned_inputs, values_of
@@ -23,9 +23,9 @@ EXACT_WORK = EXACT**3 * 8
 
 
 def is_exact(problem: Problem, proof: Proof) -> bool:
-    """Whether this proof of this row is evaluated in rational arithmetic (but for enumerations)."""
+    """Whether this proof of this row is evaluated in rational arithmetic (enumerations and covers are not)."""
     leaves = len(proof.state) if isinstance(proof, Tree) else 1
-    return problem.n <= EXACT and leaves * problem.n**3 <= EXACT_WORK and not isinstance(proof, Enumeration)
+    return problem.n <= EXACT and leaves * problem.n**3 <= EXACT_WORK and not isinstance(proof, Enumeration | Cover)
 
 
 def exact_upper_bound(problem: Problem, x: FloatArray) -> float:
@@ -46,6 +46,8 @@ def exact_lower_bound(problem: Problem, proof: Proof) -> float:
 def split_bounds(problem: Problem, split: Split, states: np.ndarray, margin: float) -> list[float]:
     """Lower bounds at leaves that share a split, see `verify_split.Terms` for the formulas."""
     check_shapes(problem, split)
+    if split.blocks and (states != FREE).any():
+        raise NotProven("leaves of a tree have no blocks of D")
     fixed = [pruned_inputs(problem, state) for state in states]
     eps = _shift(problem, split, np.logical_and.reduce(fixed))
     try:

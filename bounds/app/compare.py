@@ -109,7 +109,8 @@ def compare(
         Path | None,
         Option(
             metavar="FILE",
-            help="SQNR against compression with certified bands (.png or .svg); implies --full.",
+            help="Up to 6 layers: SQNR against compression with certified bands, implies --full; more: a map of the "
+            "verdicts (.png or .svg).",
             rich_help_panel=OUTPUT,
         ),
     ] = None,
@@ -154,7 +155,7 @@ def compare(
         methods=methods_by_name(methods, update),
         nm=nm,
         time_limit=time_limit or None,
-        full=full or table is not None or figure is not None,
+        full=full or table is not None,
         options=Options(time_limit=None, gap=gap, seed=seed),
     )
     if run_comparison(layers, what, solver, jobs, output):

@@ -99,6 +99,11 @@ def run_comparison(paths: Sequence[Path], what: Comparison, solver: str, jobs: i
     earlier = read_document(Path(output.json), tasks, chosen) if output.resume and output.json else None
     document = new_document(tasks, chosen, what.bits, earlier)
     compared = sum(task.skipped is None for task in tasks)
+    if output.figure is not None:
+        from .figures_compare import PANELS, comparison_figure
+
+        if compared <= PANELS:  # bands need both ends of both sides, verdicts do not
+            what = replace(what, full=True)
     with (
         stop_on_interrupt() as stop,
         pair_progress(compared * len(what.bits), output.quiet) as advance,
@@ -126,8 +131,6 @@ def run_comparison(paths: Sequence[Path], what: Comparison, solver: str, jobs: i
     if output.table is not None:
         write_gap_table(output.table, document)
     if output.figure is not None:
-        from .figures_compare import comparison_figure
-
         comparison_figure(output.figure, document)
     if output.json != "-":
         print_comparison(document)

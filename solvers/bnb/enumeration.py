@@ -87,7 +87,7 @@ def solve_grid(problem: Problem, options: Options, start: FloatArray | None) -> 
     eta = max(search.eta, search.row.slack(search.upper))
     proof = None
     # else a verifier, which knows no reduced basis, would give up, and the bound is numerical
-    if search.eta == 0 and search.nodes < node_limit(problem):
+    if search.eta == 0 and search.nodes < node_limit(problem.sparsity is not None):
         proof = Enumeration(search.row.plan.for_proofs, search.lower)
     info = {"eta": eta, "upper_exact": rounded_up(exact_error(problem, search.x))}
     return Outcome(search.x, max(0.0, search.lower - eta), status, search.nodes, info, proof)

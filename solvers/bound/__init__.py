@@ -7,13 +7,25 @@ from typing import ClassVar
 
 import numpy as np
 from pvq.bounds.gram import FloatArray, Gram
+from pvq.bounds.grid import Grid
 from pvq.bounds.problem import Problem
 from pvq.bounds.sparsity import Sparsity
 
 from ..base import Options, Solver
 from ..result import Outcome
 
-TINY = Problem(np.array([1.0, 0.5, 0.25]), Gram.from_array(np.eye(3) + 0.5), None, Sparsity.row(3, 1))
+TINY = 3
+"""Inputs of the rows that are solved to compile everything, the verifier included."""
+
+
+def _tiny_rows(problem: Problem) -> list[Problem]:
+    """Rows of the same kind, without their pattern too where `row` leaves it out."""
+    w, gram = np.array([1.0, 0.5, 0.25]), Gram.from_array(np.eye(TINY) + 0.5)
+    grid = None if problem.grid is None else Grid([[-0.7, 0.0, 0.7]], [0] * TINY)
+    if problem.sparsity is None:
+        return [Problem(w, gram, grid)]
+    rows = [Problem(w, gram, grid, Sparsity.row(TINY, 1, update=problem.sparsity.update))]
+    return rows if grid is None else [*rows, Problem(w, gram, grid)]
 
 
 class Bound(Solver):
@@ -21,16 +33,16 @@ class Bound(Solver):
 
     name = "bound"
     summary = "our relaxation: a certified interval for rows of any size"
-    methods: ClassVar[frozenset[str]] = frozenset({"quant", "prune"})
-    no_update = False
+    methods: ClassVar[frozenset[str]] = frozenset({"quant", "prune", "joint"})
     proves = "bound"
 
     def _prepare(self, problems: Sequence[Problem]) -> None:
         from .row import prepare_rows
 
         prepare_rows(problems)
-        if len(problems[0].gram) > len(TINY.gram):  # compiles what the rows need, the verifier included
-            self.solve(TINY)
+        if len(problems[0].gram) > TINY:
+            for tiny in _tiny_rows(problems[0]):
+                self.solve(tiny)
 
     def _solve(self, problem: Problem, options: Options, start: FloatArray | None) -> Outcome:
         # Imported here: the compiled kernels take a second to load, `pvq solvers` does not need them.

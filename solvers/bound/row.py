@@ -10,7 +10,7 @@ from pvq.bounds.proof import Split
 
 from ..base import Clock, Options
 from ..result import Outcome, Status
-from . import branching, interval, pruning, quantization
+from . import branching, interval, patterned, pruning, quantization
 from .beam import upper_point
 
 
@@ -18,6 +18,11 @@ def prepare_rows(problems: Sequence[Problem]) -> None:
     """Layer-wide work for rows that share a Gram matrix and have no dead inputs."""
     if problems[0].method == "quant":
         quantization.layer_blocks(problems)
+    elif _has_values(problems[0]):
+        pruning.start_of(problems[0].gram)
+        dense = [patterned.dense(problem) for problem in problems]
+        if dense[0] is not None:
+            quantization.layer_blocks([problem for problem in dense if problem is not None])
     else:
         branching.prepare(problems[0])
         pruning.start_of(problems[0].gram)
@@ -29,7 +34,14 @@ def prepare_rows(problems: Sequence[Problem]) -> None:
 def bound_of_row(problem: Problem, options: Options, start: FloatArray | None) -> Outcome:
     """Lower bound, upper bound and proof of a row."""
     clock = Clock(options)
-    return (_quantized if problem.method == "quant" else _pruned)(problem, options, clock, start)
+    if problem.method == "quant":
+        return _quantized(problem, options, clock, start)
+    return (_patterned if _has_values(problem) else _pruned)(problem, options, clock, start)
+
+
+def _has_values(problem: Problem) -> bool:
+    """Whether kept inputs may take some values only."""
+    return problem.grid is not None or (problem.sparsity is not None and not problem.sparsity.update)
 
 
 def _status(clock: Clock) -> Status:
@@ -64,3 +76,18 @@ def _quantized(problem: Problem, options: Options, clock: Clock, start: FloatArr
     value, blocks = quantization.bound_row(problem, upper, options, clock)
     lower = max(0.0, value.bound)
     return Outcome(x, lower, _status(clock), value.nodes, proof=value.split(blocks))
+
+
+def _patterned(problem: Problem, options: Options, clock: Clock, start: FloatArray | None) -> Outcome:
+    x = patterned.upper_point(problem, start)
+    upper = problem.error(x)
+    if upper <= 0.0:
+        return Outcome(x, 0.0, Status.OPTIMAL)
+    lower, proof = patterned.bound_row(problem, upper, clock)
+    nodes, dense = 0, patterned.dense(problem)
+    if dense is not None and clock.ended() is None:
+        value, blocks = quantization.bound_row(dense, upper, options, clock)
+        nodes = value.nodes
+        if value.bound > lower:
+            return Outcome(x, value.bound, _status(clock), nodes, proof=value.split(blocks))
+    return Outcome(x, lower, _status(clock), nodes, proof=proof)

@@ -4,10 +4,13 @@ import numpy as np
 from pvq.bounds.codebooks import codebook
 from pvq.bounds.gram import Gram
 from pvq.bounds.grid import Grid
+from pvq.bounds.presolve import presolve
 from pvq.bounds.problem import Problem
 from pvq.bounds.sparsity import Sparsity
+from pvq.bounds.verify import lower_bound
 from pvq.solvers.base import Clock, Options
 from pvq.solvers.bnb import BranchAndBound, joint
+from pvq.solvers.bound.patterned import bound_row
 from pvq.solvers.brute import Brute
 from pvq.solvers.result import Outcome, Status
 
@@ -36,17 +39,22 @@ def test_two_hundred_cut_searches_against_enumeration(monkeypatch):
         return Outcome(np.zeros(problem.n), 0.0, Status.NODE_LIMIT)
 
     monkeypatch.setattr(joint, "solve_grid", nothing)
-    bounded = 0
+    bounded = verified = 0
     for seed in range(210):
         problem = row(seed)
         truth = Brute().solve(problem).upper
         slack = 1e-9 * truth + 1e-11 * problem.reference
         result = BranchAndBound().solve(problem, Options(time_limit=None))
         assert result.lower <= truth + slack <= result.upper + 2 * slack, seed
-        alone = joint.joint_bound(problem, truth, Clock(Options(time_limit=None)))
+        reduced = presolve(problem).problem
+        alone, proof = bound_row(reduced, truth, Clock(Options(time_limit=None)))
+        proven = lower_bound(reduced, proof)
+        assert proven <= alone + slack
+        verified += proven >= alone * (1 - 1e-6)
         assert 0 <= alone <= truth + slack, seed
         bounded += alone > 0.3 * truth
     assert bounded > 100
+    assert verified > 170  # the rest are rows with a singular H
 
 
 def test_a_joint_row_too_large_to_enumerate_is_bounded_by_both_constraints():

@@ -1,5 +1,7 @@
 """The relaxation's interval contains the optimum: against enumeration, on degenerate rows, and on real rows."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from pvq.bounds.gram import Gram
@@ -103,6 +105,41 @@ def test_quantized_rows_against_enumeration(monkeypatch):
         if optimum > 1e-9 * problem.reference:
             ratios.append(result.lower / optimum)
     assert np.median(ratios) > 0.4  # half of the rows are degenerate
+
+
+def test_rows_with_a_pattern_and_values_against_enumeration(monkeypatch):
+    """Grids under a pattern, with and without 0 among the levels, and fixed weights."""
+    monkeypatch.setattr(quantization, "SIZES", (3,))
+    ratios, proven = [], 0
+    for seed in range(220):
+        rng = np.random.default_rng(seed)
+        if seed % 2:
+            problem = pruned(seed)
+            problem = replace(problem, sparsity=replace(problem.sparsity, update=False))
+        else:
+            problem = quantized(seed)
+            n = problem.n
+            pattern = Sparsity.blocks(n, 2, 1) if n % 2 == 0 and seed % 3 else Sparsity.row(n, int(rng.integers(1, n)))
+            problem = replace(problem, sparsity=pattern)
+        result = Bound().solve(problem, Options(time_limit=None))
+        optimum = Brute().solve(problem).upper
+        assert_holds(problem, result, optimum)
+        proven += result.bound_kind is BoundKind.RIGOROUS
+        if optimum > 1e-9 * problem.reference:
+            ratios.append(result.lower / optimum)
+    assert proven > 180
+    assert np.median(ratios) > 0.7
+
+
+def test_blocks_without_the_pattern_prove_a_row_that_has_one(monkeypatch):
+    """At two bits and little sparsity the grid alone is the stronger relaxation: its blocks are the proof."""
+    monkeypatch.setattr(quantization, "SIZES", (13, 7))
+    problem = small("blocks.4.expand", method="joint", bits=2, sparsity=0.25, rows=(0, 6))
+    found = solve_layer(problem, Bound(), Options(time_limit=None))
+    blocks = [row.result.proof.blocks for row in found.rows]
+    assert any(blocks)
+    assert {row.result.bound_kind for row in found.rows} == {BoundKind.RIGOROUS}
+    assert found.lower > 0.4 * found.upper
 
 
 def small(name, **setting):
