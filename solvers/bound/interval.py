@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from pvq.bounds.gram import FloatArray, Gram
 from pvq.bounds.problem import Problem
-from pvq.bounds.proof import Cover, Split
+from pvq.bounds.proof import Below, Cover, Split
 
 from ..base import Clock
 from . import pruning
@@ -39,7 +39,10 @@ LADDER = 4.0
 """Intervals away from 0 are so many times longer than they are away from it: F(m) there is next to rho a b."""
 
 SPLITS = 24
-"""Intervals split at most, the worst first; the cover holds at any time."""
+"""Intervals improved at most, the worst first; the cover holds at any time."""
+
+FITS = 7
+"""Diagonals fitted at most; three or four are used as a rule."""
 
 RESOLVED = 1e-6
 """Largest part of lambda that the rounding of an eigenvalue may be."""
@@ -99,20 +102,32 @@ class Piece:
 def bound_by_intervals(
     problem: Problem, upper: float, direction: Direction, clock: Clock
 ) -> tuple[float, Cover | None]:
-    """Lower bound of a row and its proof; 0 and None if time ends before the range is covered once."""
+    """Lower bound of a row and its proof; 0 and None if time ends before the range is covered once.
+
+    The D that is best at t = 0 is not that of other t: the worst interval gets one of its own, which its neighbours
+    use as well, or is split where it has one.
+    """
     stiff, p = replace(problem, gram=direction.stiff), direction.p
-    below, _ = pruning.bound_row(Row.of(stiff, upper), clock)
     reach = float(np.sqrt(upper / direction.floor)) * (1 + SURE)
     half = min(float(np.sqrt(CENTRE * upper)), reach)
 
+    def row_at(t: float) -> Row:
+        return Row.of(replace(stiff, weight=problem.weight - t / direction.whole * p), upper)
+
+    fitted: dict[float, Below] = {}
+
+    def fit(t: float) -> None:
+        fitted[t] = pruning.bound_row(row_at(t), clock)[0]
+
     def piece(a: float, b: float) -> Piece:
         m = (a + b) / 2
-        moved = replace(stiff, weight=problem.weight - m / direction.whole * p)
-        found = pruning.relaxed(Row.of(moved, upper), below.d)
+        below = fitted[min(fitted, key=lambda t: abs(t - m))]
+        found = pruning.relaxed(row_at(m), below.d)
         # m^2 less what the moved row has of it, and what the interval's width costs
         bound = found.bound + m * m * (1 - float(p @ p) / direction.whole) - (b - a) ** 2 / 4
         return Piece(bound, a, b, Split(below, found.point - problem.weight))
 
+    fit(0.0)
     edges = [half]
     while edges[-1] < reach:
         edges.append(min(LADDER * edges[-1], reach))
@@ -126,10 +141,15 @@ def bound_by_intervals(
         heapq.heappush(heap, piece(a, b))
     for _ in range(SPLITS):
         worst = heap[0]
-        if worst.a <= 0.0 <= worst.b or clock.ended() is not None:
+        a, b = worst.a, worst.b
+        if a <= 0.0 <= b or clock.ended() is not None:
             break
-        m = float(np.copysign(np.sqrt(worst.a * worst.b), worst.a))
-        parts = piece(worst.a, m), piece(m, worst.b)
+        if len(fitted) < FITS and not any(a < t < b for t in fitted):
+            fit((a + b) / 2)
+            heapq.heapreplace(heap, max(worst, piece(a, b)))
+            continue
+        m = float(np.copysign(np.sqrt(a * b), a))
+        parts = piece(a, m), piece(m, b)
         if min(parts).bound < worst.bound:
             break
         heapq.heapreplace(heap, parts[0])
