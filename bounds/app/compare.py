@@ -109,8 +109,8 @@ def compare(
         Path | None,
         Option(
             metavar="FILE",
-            help="Up to 6 layers: SQNR against compression with certified bands, implies --full; more: a map of the "
-            "verdicts (.png or .svg).",
+            help="Up to 6 layers: SQNR against compression with certified bands, implies --full; more: a map of "
+            "the verdicts (.png or .svg).",
             rich_help_panel=OUTPUT,
         ),
     ] = None,

@@ -21,7 +21,7 @@ TINY = 3
 def _tiny_rows(problem: Problem) -> list[Problem]:
     """Rows of the same kind, without their pattern too where `row` leaves it out."""
     w, gram = np.array([1.0, 0.5, 0.25]), Gram.from_array(np.eye(TINY) + 0.5)
-    grid = None if problem.grid is None else Grid([[-0.7, 0.0, 0.7]], [0] * TINY)
+    grid = None if problem.grid is None else Grid(np.array([[-0.7, 0.0, 0.7]]), np.zeros(TINY, np.int64))
     if problem.sparsity is None:
         return [Problem(w, gram, grid)]
     rows = [Problem(w, gram, grid, Sparsity.row(TINY, 1, update=problem.sparsity.update))]

@@ -104,8 +104,8 @@ def bound_by_intervals(
 ) -> tuple[float, Cover | None]:
     """Lower bound of a row and its proof; 0 and None if time ends before the range is covered once.
 
-    The D that is best at t = 0 is not that of other t: the worst interval gets one of its own, which its neighbours
-    use as well, or is split where it has one.
+    The D that is best at t = 0 is not that of other t: the worst interval gets one of its own, which its
+    neighbours use as well, or is split where it has one.
     """
     stiff, p = replace(problem, gram=direction.stiff), direction.p
     reach = float(np.sqrt(upper / direction.floor)) * (1 + SURE)
