@@ -138,7 +138,7 @@ def _grow(h, hw, c0, unit, group, keep, d0, x0, target, states, ds, xs):  # type
                 weights += 0.5 * weights.mean()
                 old = d.copy()
                 invert(work, m, lower, p)
-                ascend(p, d, weights, 0.02 * (weights * d).sum() / m, 0.0)
+                ascend(p, d, weights, 0.08 * (weights * d).sum() / m, 0.0)
                 d = np.maximum(d, floor)
                 work[:] = a
                 for i in range(m):
