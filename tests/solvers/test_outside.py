@@ -90,9 +90,16 @@ def instance(name, row, n, method):
     with np.load(INSTANCES / f"efficientnet_lite0.{name}.npz") as file:
         weight, h = file["weight"].astype(float), file["gram"].astype(float)[:n, :n]
     grid = Grid(np.arange(-8, 8) * (np.abs(weight).max() / 9)[None, None], np.zeros(n, int))
-    if method == "quant":
-        return Problem(weight[row, :n], Gram.from_array(h), grid=grid)
-    return Problem(weight[row, :n], Gram.from_array(h), sparsity=Sparsity.row(n, n // 4))
+    patterns = {
+        "prune": Sparsity.row(n, n // 4),
+        "nm": Sparsity.nm(n, 2, 4),
+        "block": Sparsity.blocks(n, 2, n // 8),
+        "fixed": Sparsity.row(n, n // 4, update=False),
+        "joint": Sparsity.row(n, n // 2),
+        "joint nm": Sparsity.nm(n, 2, 4),
+    }
+    on_grid = grid if method in ("quant", "joint", "joint nm") else None
+    return Problem(weight[row, :n], Gram.from_array(h), on_grid, patterns.get(method))
 
 
 def is_refused(problem):
@@ -151,7 +158,7 @@ def test_box_strengthens_the_relaxation():
 
 
 @pytest.mark.parametrize(("name", "rows"), [("gurobi", 4), ("scip", 1)])
-@pytest.mark.parametrize("method", ["prune", "quant"])
+@pytest.mark.parametrize("method", ["prune", "quant", "nm", "block", "fixed", "joint", "joint nm"])
 def test_real_rows_have_the_optimum_of_our_engine(name, rows, method):
     solver, options = backend(name), Options(time_limit=60)
     for row in range(rows):
