@@ -111,6 +111,9 @@ class Tree:
     H - D positive semidefinite on the kept and free inputs only (d and v are not used at pruned ones). Kept
     re-optimised inputs need a tiny d_i > 0 (1e-13 h_ii, say), with (Mv + ...)_i = 0 up to rounding: x = w + v is
     the stationary point in those inputs. A leaf without free units is one pattern, solved.
+
+    Where weights are fixed and units are single inputs, a kept input has its own weight, and nothing else; the
+    leaves must cover every pattern then, also those that keep fewer units than they may.
     """
 
     state: np.ndarray

@@ -21,7 +21,7 @@ from .problem import Problem
 from .proof import FREE, Below, Block, Cover, Enumeration, Proof, Split, Tree
 from .verify_enumeration import least_on_grid
 from .verify_psd import TINY, U, defect, gamma, is_psd
-from .verify_split import Tilt, down, least, pruned_inputs, terms, values_of
+from .verify_split import Tilt, down, keeps_weights, least, pruned_inputs, terms, values_of
 from .verify_tree import covers
 
 SAFETY = 4.0
@@ -105,7 +105,7 @@ def _tree_bound(problem: Problem, tree: Tree, margin: float, split_bounds: Split
         raise NotProven("the tree is not one of this row's units")
     if not leaves or not np.isin(tree.split, np.arange(len(tree.splits))).all():
         raise NotProven("the tree names splits that it does not have")
-    if not covers(tree.state, sparsity):
+    if not covers(tree.state, sparsity, maximal=not keeps_weights(problem)):
         raise NotProven("the leaves of the tree do not cover every pattern")
     bounds: list[float] = []
     for i, split in enumerate(tree.splits):

@@ -14,7 +14,7 @@ from .problem import Problem
 from .proof import FREE, KEPT, Below, Cover, Enumeration, Proof, Split, Tree
 from .verify import NotProven, block_bound, check_shapes, lower_bound, shift_to_psd
 from .verify_psd import TINY, U
-from .verify_split import down, pruned_inputs, values_of
+from .verify_split import down, keeps_weights, pruned_inputs, values_of
 
 EXACT = 40
 """Largest number of inputs that is verified this way; a layer of 240 such rows takes seconds."""
@@ -137,6 +137,7 @@ def _leaf(problem: Problem, split: Split, state: np.ndarray, fixed: np.ndarray, 
         total += sum((value for value in kept.values() if value is not None), Fraction(0))
         return down(_rounded_down(total), *blocks)
     saving: dict[int, Fraction] = {}
+    strict = keeps_weights(problem)
     unbounded = set()
     for i in alone:
         unit, value = int(sparsity.unit[i]), kept[i]
@@ -145,7 +146,8 @@ def _leaf(problem: Problem, split: Split, state: np.ndarray, fixed: np.ndarray, 
         if value is None:
             unbounded.add(unit)
         else:
-            saving[unit] = saving.get(unit, Fraction(0)) + pruned - min(value, pruned)
+            least = value if strict and state[unit] == KEPT else min(value, pruned)
+            saving[unit] = saving.get(unit, Fraction(0)) + pruned - least
     for group, keep in enumerate(sparsity.keep.tolist()):
         units = np.flatnonzero(sparsity.group == group).tolist()
         taken = [unit for unit in units if state[unit] == KEPT]

@@ -106,6 +106,12 @@ def _kept(
     return np.where(d >= 0, 0.0, -np.inf) if zero else at_vertex
 
 
+def keeps_weights(problem: Problem) -> bool:
+    """Whether a kept unit of a tree is one input at its own weight, and not, as elsewhere, anything or 0."""
+    sparsity = problem.sparsity
+    return problem.grid is None and sparsity is not None and not sparsity.update and sparsity.units == problem.n
+
+
 def values_of(problem: Problem) -> FloatArray:
     """(n, values) everything an input may be; a row repeats values where it has fewer."""
     if problem.grid is None:
@@ -125,7 +131,8 @@ def least(problem: Problem, found: Terms, state: np.ndarray, margin: float) -> f
     if not np.isfinite(found.pruned).all():
         return -math.inf
     of_input = state[sparsity.unit]
-    base = fsum_below(np.where(of_input == KEPT, found.kept, found.pruned))
+    at_kept = 0.0 if keeps_weights(problem) else found.kept  # u = 0 there
+    base = fsum_below(np.where(of_input == KEPT, at_kept, found.pruned))
     saving = np.nextafter(found.pruned - found.kept, np.inf)
     saving[(of_input == KEPT) | (found.pruned == found.kept)] = 0.0
     # a unit's saving is a sum of non-negative numbers

@@ -11,10 +11,11 @@ MAX_STEPS = 1_000_000
 """Nodes of the cover after which it counts as not shown."""
 
 
-def covers(state: np.ndarray, sparsity: Sparsity) -> bool:
+def covers(state: np.ndarray, sparsity: Sparsity, maximal: bool = True) -> bool:
     """Whether every pattern that keeps all it may has a leaf with those units kept or free, the others not kept.
 
-    Such maximal patterns are enough: keeping a unit more never raises the error, since a kept input may be 0. A
+    Such maximal patterns are enough where a kept input may be 0: keeping a unit more never raises the error. Else
+    (`maximal` False) every pattern within the budget needs a leaf. A
     leaf without contradiction to what has been decided so far covers what is below if it fixes nothing else;
     otherwise some unit is decided both ways, preferably one that all these leaves fix, as a search tree does.
 
@@ -31,8 +32,8 @@ def covers(state: np.ndarray, sparsity: Sparsity) -> bool:
         steps += 1
         kept = np.bincount(sparsity.group[decided == KEPT], minlength=len(room))
         pruned = np.bincount(sparsity.group[decided == PRUNED], minlength=len(room))
-        if (kept > room).any() or (pruned > size - room).any():
-            continue  # no maximal pattern is like that
+        if (kept > room).any() or (maximal and (pruned > size - room).any()):
+            continue  # no pattern is like that
         if not len(leaves) or steps > MAX_STEPS:
             return False
         further = (state[leaves] != FREE) & (decided == FREE)

@@ -1,4 +1,4 @@
-"""Our exact engine: enumeration on the Cholesky factor for grids, best-first search over masks for pruning."""
+"""Our exact engine: enumeration for grids, best-first search over masks for pruning, over values for both."""
 
 from __future__ import annotations
 
@@ -12,9 +12,6 @@ from pvq.bounds.problem import Problem
 from ..base import Options, Solver
 from ..result import Outcome, Status
 
-ENUMERATED = 24
-"""Joint rows of at most so many inputs are enumerated in no time; relaxations of others are compiled before."""
-
 
 class BranchAndBound(Solver):
     """Exact search for every grid and pattern; on a limit, the best bound of its open nodes."""
@@ -26,34 +23,33 @@ class BranchAndBound(Solver):
 
     def _prepare(self, problems: Sequence[Problem]) -> None:
         problem = problems[0]
-        if problem.grid is None and problem.sparsity is not None and problem.sparsity.update:
+        if problem.sparsity is None:
+            from .enumeration import prepare_grid
+
+            prepare_grid(problem)
+        elif problem.grid is None and problem.sparsity.update:
             from .masks import prepare_masks
 
             prepare_masks(problem)
         else:
-            from .enumeration import prepare_grid
+            from .values import prepare_values
 
-            prepare_grid(problem)
-        if problem.grid is not None and problem.sparsity is not None and problem.n > ENUMERATED:
-            from .masks import prepare_masks
-
-            prepare_masks(problem)
-            prepare_grid(replace(problem, sparsity=None))
+            prepare_values(problem)
 
     def _solve(self, problem: Problem, options: Options, start: FloatArray | None) -> Outcome:
         # Imported here: the compiled kernels take a second to load, `pvq solvers` does not need them.
-        if problem.grid is None and problem.sparsity is not None and problem.sparsity.update:
+        if problem.sparsity is None:
+            from .enumeration import solve_grid
+
+            return solve_grid(problem, options, start)
+        if problem.grid is None and problem.sparsity.update:
             from .masks import solve_masks
 
             outcome = solve_masks(problem, options, start)
             return _with_proof(problem, options, outcome) if options.prove else outcome
-        if problem.grid is not None and problem.sparsity is not None:
-            from .joint import solve_joint
+        from .values import solve_values
 
-            return solve_joint(problem, options, start)
-        from .enumeration import solve_grid
-
-        return solve_grid(problem, options, start)
+        return solve_values(problem, options, start)
 
 
 def _with_proof(problem: Problem, options: Options, outcome: Outcome) -> Outcome:

@@ -336,7 +336,8 @@ def test_a_tree_of_every_pattern_proves_the_optimum(kind):
                     lower_bound(problem, Tree(tree.state[rest], tree.split[rest], tree.splits))
 
 
-def test_covers_agrees_with_its_definition():
+@pytest.mark.parametrize("maximal", [True, False])
+def test_covers_agrees_with_its_definition(maximal):
     rng = np.random.default_rng(0)
     outcomes = set()
     for _ in range(400):
@@ -346,9 +347,10 @@ def test_covers_agrees_with_its_definition():
         keep = min(int(sparsity.keep[0]), units)
         expected = all(
             any(all(s == FREE or (s == KEPT) == (u in pattern) for u, s in enumerate(leaf)) for leaf in state)
-            for pattern in itertools.combinations(range(units), keep)
+            for size in range(keep if maximal else 0, keep + 1)
+            for pattern in itertools.combinations(range(units), size)
         )
-        assert covers(state, sparsity) is expected
+        assert covers(state, sparsity, maximal) is expected
         outcomes.add(expected)
     assert outcomes == {True, False}
 

@@ -1,0 +1,127 @@
+"""Best-first search over intervals of values: joint problems, and pruning with fixed weights."""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass, field
+
+import numpy as np
+from pvq.bounds.gram import FloatArray, IntArray
+from pvq.bounds.problem import Problem
+from pvq.bounds.proof import FREE, KEPT, PRUNED, Split, Tree
+
+from ..base import Clock, Options
+from ..empirical.local_search import polish_grid, values_of
+from ..result import Status
+from .intervals import bound_node, settle
+from .proof_tree import MAX_LEAVES
+
+MEMORY = 1 << 30
+"""Bytes of open nodes; beyond it the search ends with the bound it has."""
+
+HEAD = 1000
+"""Bytes of a node besides its arrays."""
+
+
+@dataclass(order=True)
+class Node:
+    """Some values of every input, and what is known of the best point among them."""
+
+    bound: float
+    number: int
+    lo: IntArray = field(compare=False)
+    hi: IntArray = field(compare=False)
+    v: FloatArray = field(compare=False)
+    price: FloatArray = field(compare=False)
+    choice: int = field(compare=False, default=0)
+    split: int = field(compare=False, default=-1)
+
+
+class Search:
+    """A row under search; `lower` and `x` hold whenever it stops."""
+
+    def __init__(self, problem: Problem, proof: Split, lower: float, x: FloatArray, shrink: float) -> None:
+        sparsity = problem.sparsity
+        assert sparsity is not None
+        self.problem, self.proof, self.lower, self.shrink = problem, proof, lower, shrink
+        self.x, self.upper, self.nodes = x, problem.error(x), 0
+        lists, count, of = values_of(problem)
+        self.values, self.last = np.ascontiguousarray(lists[of]), count[of] - 1
+        each = zip(self.values, self.last, strict=True)
+        self.zero = np.array([int(np.searchsorted(row[: last + 1], 0.0)) for row, last in each])
+        h, d = np.ascontiguousarray(problem.hessian), np.ascontiguousarray(proof.below.d)
+        self.pattern = sparsity.unit, sparsity.group, sparsity.keep
+        self.row = h, np.ascontiguousarray(h - np.diag(d)), d, problem.weight, self.values, self.zero
+        self.heap: list[Node] = []
+        self.closed: list[tuple[IntArray, IntArray, FloatArray]] = []
+        """lo, hi and v of what has been discarded, as far as it may be part of a proof."""
+        # of sums of n^2 terms, none above these; the rest of a node's arithmetic is smaller
+        u = np.abs(self.values - problem.weight[:, None]).max(axis=1)
+        size = float(u @ np.abs(h) @ u + np.abs(d) @ u**2)
+        self.rounding = 2 * problem.n * float(np.finfo(np.float64).eps) * size
+
+    @property
+    def cutoff(self) -> float:
+        """Nodes from here on hold nothing that is better by more than half the gap."""
+        return self.shrink * self.upper
+
+    def run(self, options: Options, clock: Clock) -> Status:
+        """Search until nothing is open, or a limit."""
+        n, groups = self.problem.n, len(self.pattern[2])
+        self._add(Node(0.0, 0, np.zeros(n, np.int64), self.last.copy(), self.proof.v.copy(), np.zeros(groups)))
+        limit = MEMORY // (24 * n + HEAD)
+        while self.heap and self.heap[0].bound < self.cutoff:
+            self.lower = max(self.lower, self.heap[0].bound)
+            clock.tell(self.lower, self.upper)
+            ended = clock.ended()
+            if ended is not None:
+                return ended
+            if len(self.heap) > limit or (options.node_limit is not None and self.nodes >= options.node_limit):
+                return Status.NODE_LIMIT
+            self._branch(heapq.heappop(self.heap))
+        self.lower = max(self.lower, self.cutoff)
+        return Status.OPTIMAL
+
+    def _branch(self, node: Node) -> None:
+        for above in (False, True):
+            lo, hi = node.lo.copy(), node.hi.copy()
+            if above:
+                lo[node.choice] = node.split + 1
+            else:
+                hi[node.choice] = node.split
+            self._add(Node(node.bound, self.nodes, lo, hi, node.v.copy(), node.price.copy()))
+
+    def _add(self, node: Node) -> None:
+        """Bound a node, take its point if it is the best, and keep it if something better may be in it."""
+        self.nodes += 1
+        if not settle(self.zero, node.lo, node.hi, *self.pattern):
+            return
+        picks = np.empty(self.problem.n, np.int64)
+        bound, error, node.choice, node.split = bound_node(
+            *self.row, node.lo, node.hi, *self.pattern, node.price, node.v, self.cutoff + self.rounding, picks
+        )
+        node.bound = max(node.bound, bound - self.rounding)
+        if error < self.upper:
+            x = polish_grid(self.problem, self.values[np.arange(len(picks)), picks])
+            if self.problem.error(x) < self.upper:
+                self.x, self.upper = x, self.problem.error(x)
+        if node.bound < self.cutoff and node.split >= 0:
+            heapq.heappush(self.heap, node)
+        elif len(self.closed) <= MAX_LEAVES:
+            self.closed.append((node.lo, node.hi, node.v))
+
+    def tree(self) -> Tree | None:
+        """The leaves as a proof, all with the same D; None if they are many, or no tree over units."""
+        leaves = self.closed + [(node.lo, node.hi, node.v) for node in self.heap]
+        sparsity = self.problem.sparsity
+        assert sparsity is not None
+        if self.problem.grid is not None or sparsity.units < self.problem.n or not 0 < len(leaves) <= MAX_LEAVES:
+            return None
+        states = np.full((len(leaves), self.problem.n), FREE, np.int8)
+        splits = []
+        for state, (lo, hi, v) in zip(states, leaves, strict=True):
+            pruned = (lo == self.zero) & (hi == self.zero) & (self.last > 0)
+            state[sparsity.unit[pruned]] = PRUNED
+            state[sparsity.unit[(lo > self.zero) | (hi < self.zero)]] = KEPT
+            splits.append(Split(self.proof.below, np.where(pruned, 0.0, v)))
+        return Tree(states, np.arange(len(leaves)), tuple(splits))
