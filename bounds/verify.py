@@ -107,6 +107,10 @@ def _tree_bound(problem: Problem, tree: Tree, margin: float, split_bounds: Split
         raise NotProven("the tree names splits that it does not have")
     if not covers(tree.state, sparsity, maximal=not keeps_weights(problem)):
         raise NotProven("the leaves of the tree do not cover every pattern")
+    belows = [split.below for split in tree.splits]
+    if len(belows) > 1 and all(below is belows[0] for below in belows):  # one proof for all leaves
+        check_shapes(problem, tree.splits[0])
+        shift_to_psd(problem.gram, belows[0], np.zeros(problem.n, dtype=bool), margin)
     bounds: list[float] = []
     for i, split in enumerate(tree.splits):
         mine = tree.state[tree.split == i]
@@ -176,15 +180,16 @@ def check_shapes(problem: Problem, split: Split) -> None:
         raise NotProven("blocks of D overlap")
 
 
-_shifts: WeakKeyDictionary[Below, tuple[weakref[Gram], bytes, float, FloatArray]] = WeakKeyDictionary()
+_shifts: WeakKeyDictionary[Below, tuple[weakref[Gram], np.ndarray, float, FloatArray]] = WeakKeyDictionary()
 
 
 def shift_to_psd(gram: Gram, below: Below, fixed: np.ndarray, margin: float) -> FloatArray:
     """(n,) eps with H - D + diag(eps) positive semidefinite on inputs that are not fixed; done once per D."""
     known = _shifts.get(below)
-    key = fixed.tobytes()
-    if known is not None and known[0]() is gram and known[1:3] == (key, margin):
-        return known[3]
+    if known is not None and known[0]() is gram and known[2] == margin:
+        # where nothing is missing on more inputs, nothing is on fewer
+        if np.array_equal(known[1], fixed) or (not known[3].any() and not (known[1] & ~fixed).any()):
+            return known[3]
     m = gram.matrix - np.diag(below.d)
     for block in below.blocks:
         m[np.ix_(block.inputs, block.inputs)] -= block.matrix
@@ -194,7 +199,7 @@ def shift_to_psd(gram: Gram, below: Below, fixed: np.ndarray, margin: float) -> 
     if below.blocks or len(m) > QUICK or not is_psd(m):
         # only entries of D have been subtracted, with one rounding each
         eps[free] = defect(m, U * np.abs(m), margin)
-    _shifts[below] = weakref(gram), key, margin, eps
+    _shifts[below] = weakref(gram), fixed, margin, eps
     return eps
 
 

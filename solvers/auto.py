@@ -17,9 +17,6 @@ from .result import Outcome, Result, Status
 EXACT = 72
 """Live inputs up to which the exact search alone is taken: it ends within seconds there."""
 
-EXACT_VALUES = 24
-"""The same for patterns with a grid or fixed weights, whose search has weaker bounds."""
-
 SEARCHED = 128
 """Live inputs up to which the search follows the relaxation: beyond, its frontier is below the relaxation."""
 
@@ -39,8 +36,7 @@ class Auto(Solver):
         """Those that a row of this size is given to, in turn."""
         exact, relaxation = BranchAndBound(), Bound()
         n = int(problem.gram.live.sum())
-        free = problem.sparsity is None or (problem.grid is None and problem.sparsity.update)
-        if n <= (EXACT if free else EXACT_VALUES) or relaxation.why_unsupported(problem) is not None:
+        if n <= EXACT or relaxation.why_unsupported(problem) is not None:
             return (exact,)
         return (relaxation,) if n > SEARCHED else (relaxation, exact)
 

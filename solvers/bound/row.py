@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from pvq.bounds.gram import FloatArray
 from pvq.bounds.problem import Problem
 from pvq.bounds.proof import Split
 
 from ..base import Clock, Options
+from ..bnb.interval_search import Search
+from ..bnb.proof_tree import MAX_LEAVES
 from ..result import Outcome, Status
 from . import branching, interval, patterned, pruning, quantization
 from .beam import upper_point
+
+NODES = 2 * MAX_LEAVES - 2
+"""Nodes of the tree on top of a row with fixed weights: as many as make a proof."""
 
 
 def prepare_rows(problems: Sequence[Problem]) -> None:
@@ -84,6 +90,9 @@ def _patterned(problem: Problem, options: Options, clock: Clock, start: FloatArr
     if upper <= 0.0:
         return Outcome(x, 0.0, Status.OPTIMAL)
     lower, proof = patterned.bound_row(problem, upper, clock)
+    if problem.grid is None and clock.ended() is None:
+        left = None if options.time_limit is None else max(0.0, clock.left)
+        return _grown(problem, x, lower, proof, replace(options, time_limit=left))
     nodes, dense = 0, patterned.dense(problem)
     if dense is not None and clock.ended() is None:
         value, blocks = quantization.bound_row(dense, upper, options, clock)
@@ -91,3 +100,16 @@ def _patterned(problem: Problem, options: Options, clock: Clock, start: FloatArr
         if value.bound > lower:
             return Outcome(x, value.bound, _status(clock), nodes, proof=value.split(blocks))
     return Outcome(x, lower, _status(clock), nodes, proof=proof)
+
+
+def _grown(problem: Problem, x: FloatArray, lower: float, split: Split, options: Options) -> Outcome:
+    """Fixed weights: a tree on top, whose leaves share D, so that it is its own proof."""
+    clock = Clock(options)
+    search = Search(problem, split, lower, x, 1 - options.gap / 2)
+    status = search.run(replace(options, node_limit=min(NODES, options.node_limit or NODES)), clock)
+    tree = search.tree()
+    if tree is None or not search.lower > lower:
+        return Outcome(search.x, lower, _status(clock), search.nodes, proof=split)
+    if status is Status.NODE_LIMIT:
+        status = Status.BOUND_ONLY
+    return Outcome(search.x, search.lower, status, search.nodes, proof=tree)
