@@ -42,7 +42,7 @@ class Bound(Solver):
         prepare_rows(problems)
         if len(problems[0].gram) > TINY:
             for tiny in _tiny_rows(problems[0]):
-                self.solve(tiny)
+                self.solve(tiny, Options(time_limit=None))  # compiling alone may take longer than a limit
 
     def _solve(self, problem: Problem, options: Options, start: FloatArray | None) -> Outcome:
         # Imported here: the compiled kernels take a second to load, `pvq solvers` does not need them.
