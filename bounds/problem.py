@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import LinAlgError, cho_factor, cho_solve, lstsq
+from scipy.linalg import lapack, lstsq
 
 from .errors import ProblemError
 from .gram import BoolArray, FloatArray, Gram, IntArray
@@ -105,9 +105,8 @@ def optimal_on_support(problem: Problem, mask: BoolArray) -> FloatArray:
         h = problem.hessian
         block = h[np.ix_(kept, kept)]
         target = h[np.ix_(kept, pruned)] @ problem.weight[pruned]
-        try:
-            step = cho_solve(cho_factor(block), target)
-        except LinAlgError:  # dead or duplicated kept inputs: any least-squares solution is a minimiser
+        _, step, info = lapack.dposv(block, target)  # without the wrappers, which take ten times as long
+        if info:  # dead or duplicated kept inputs: any least-squares solution is a minimiser
             step = lstsq(block, target)[0]
         x[kept] = problem.weight[kept] + step
     return x

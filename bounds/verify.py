@@ -186,10 +186,14 @@ _shifts: WeakKeyDictionary[Below, tuple[weakref[Gram], np.ndarray, float, FloatA
 def shift_to_psd(gram: Gram, below: Below, fixed: np.ndarray, margin: float) -> FloatArray:
     """(n,) eps with H - D + diag(eps) positive semidefinite on inputs that are not fixed; done once per D."""
     known = _shifts.get(below)
-    if known is not None and known[0]() is gram and known[2] == margin:
+    if (
+        known is not None
+        and known[0]() is gram
+        and known[2] == margin
         # where nothing is missing on more inputs, nothing is on fewer
-        if np.array_equal(known[1], fixed) or (not known[3].any() and not (known[1] & ~fixed).any()):
-            return known[3]
+        and (np.array_equal(known[1], fixed) or not (known[3].any() or (known[1] & ~fixed).any()))
+    ):
+        return known[3]
     m = gram.matrix - np.diag(below.d)
     for block in below.blocks:
         m[np.ix_(block.inputs, block.inputs)] -= block.matrix

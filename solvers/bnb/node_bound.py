@@ -154,7 +154,7 @@ def _by_pairs(
             m, pairs, q, d, e, b, c, loss, group, keep, RELAX_ITERATIONS, target, 1e-3 * gap,
             x, shares, own, both, increments, lower,
         )  # fmt: skip
-        finished = turn == rounds - 1 or (turn > 2 and now < bound + 1e-3 * gap)
+        finished = turn == rounds - 1 or (turn > 1 and now < bound + 1e-2 * gap)
         bound = now
         if bound >= target or rounds == 1:
             break
@@ -206,7 +206,7 @@ def _by_blocks(
             m, q, d, b, c, loss, free.unit, units, free.group, free.keep, RELAX_ITERATIONS, target, 1e-3 * gap,
             x, z, free.saving, lower,
         )  # fmt: skip
-        enough = turn > 2 and now < bound + 1e-3 * gap
+        enough = turn > 1 and now < bound + 1e-2 * gap
         bound = now
         if bound >= target or enough:
             break
