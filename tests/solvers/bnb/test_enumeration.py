@@ -133,7 +133,7 @@ def test_more_freedom_never_hurts():
 def test_limits_leave_a_valid_interval(pattern):
     """More nodes tighten the interval, and the intervals of all limits overlap."""
     problem = hard(n=40, sparsity=pattern)
-    results = [BranchAndBound().solve(problem, Options(time_limit=None, node_limit=k)) for k in (1, 500, 20_000)]
+    results = [BranchAndBound().solve(problem, Options(time_limit=None, node_limit=k)) for k in (1, 20, 20_000)]
     assert all(result.status is Status.NODE_LIMIT for result in results[:2])
     assert max(result.lower for result in results) <= min(result.upper for result in results)
     assert all(result.lower > 0 for result in results)
