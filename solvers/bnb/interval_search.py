@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,7 +11,7 @@ from pvq.bounds.gram import FloatArray, IntArray
 from pvq.bounds.problem import Problem
 from pvq.bounds.proof import FREE, KEPT, PRUNED, Split, Tree
 
-from ..base import Clock, Options
+from ..base import Clock
 from ..empirical.local_search import polish_grid, values_of
 from ..result import Status
 from .intervals import bound_node, settle
@@ -59,24 +60,24 @@ class Search:
         u = np.abs(self.values - problem.weight[:, None]).max(axis=1)
         size = float(u @ np.abs(h) @ u + np.abs(d) @ u**2)
         self.rounding = 2 * problem.n * float(np.finfo(np.float64).eps) * size
+        n, groups = problem.n, len(self.pattern[2])
+        self._add(Node(0.0, 0, np.zeros(n, np.int64), self.last.copy(), proof.v.copy(), np.zeros(groups)))
 
     @property
     def cutoff(self) -> float:
         """Nodes from here on hold nothing that is better by more than half the gap."""
         return self.shrink * self.upper
 
-    def run(self, options: Options, clock: Clock) -> Status:
-        """Search until nothing is open, or a limit."""
-        n, groups = self.problem.n, len(self.pattern[2])
-        self._add(Node(0.0, 0, np.zeros(n, np.int64), self.last.copy(), self.proof.v.copy(), np.zeros(groups)))
-        limit = MEMORY // (24 * n + HEAD)
+    def run(self, clock: Clock, most: float = math.inf) -> Status:
+        """Search until nothing is open, or a limit, `most` nodes among them; again to go on."""
+        limit = MEMORY // (24 * self.problem.n + HEAD)
         while self.heap and self.heap[0].bound < self.cutoff:
             self.lower = max(self.lower, self.heap[0].bound)
             clock.tell(self.lower, self.upper)
             ended = clock.ended()
             if ended is not None:
                 return ended
-            if len(self.heap) > limit or (options.node_limit is not None and self.nodes >= options.node_limit):
+            if len(self.heap) > limit or self.nodes >= most:
                 return Status.NODE_LIMIT
             self._branch(heapq.heappop(self.heap))
         self.lower = max(self.lower, self.cutoff)
@@ -109,6 +110,12 @@ class Search:
             heapq.heappush(self.heap, node)
         elif len(self.closed) <= MAX_LEAVES:
             self.closed.append((node.lo, node.hi, node.v))
+
+    def take(self, x: FloatArray, lower: float) -> None:
+        """What another search has found."""
+        self.lower = max(self.lower, lower)
+        if self.problem.error(x) < self.upper:
+            self.x, self.upper = x, self.problem.error(x)
 
     def tree(self) -> Tree | None:
         """The leaves as a proof, all with the same D; None if they are many, or no tree over units."""

@@ -122,6 +122,8 @@ def _by_pairs(
         least[s] = LEAST_D * free.variance[s]
     bound, finished = -np.inf, rounds == 1
     for turn in range(rounds + 1):
+        if finished and rounds > 1 and 2 * pairs > m - 2:
+            break  # all are paired
         invert(work, m, lower, p)
         if finished:
             match(p, 2 * pairs, group, free.partner)

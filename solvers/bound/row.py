@@ -106,7 +106,7 @@ def _grown(problem: Problem, x: FloatArray, lower: float, split: Split, options:
     """Fixed weights: a tree on top, whose leaves share D, so that it is its own proof."""
     clock = Clock(options)
     search = Search(problem, split, lower, x, 1 - options.gap / 2)
-    status = search.run(replace(options, node_limit=min(NODES, options.node_limit or NODES)), clock)
+    status = search.run(clock, min(NODES, options.node_limit or NODES))
     tree = search.tree()
     if tree is None or not search.lower > lower:
         return Outcome(search.x, lower, _status(clock), search.nodes, proof=split)

@@ -15,10 +15,12 @@ from pvq.layers.format import load_layer
 from pvq.solvers.base import Clock, Options
 from pvq.solvers.bnb import BranchAndBound, interval_search
 from pvq.solvers.bnb.interval_search import Search
-from pvq.solvers.bnb.values import search_intervals
+from pvq.solvers.bnb.values import start_search
 from pvq.solvers.bound.patterned import bound_row
 from pvq.solvers.brute import Brute
 from pvq.solvers.result import BoundKind, Status
+
+FOREVER = Clock(Options(time_limit=None))
 
 
 def row(seed, fixed=False):
@@ -61,7 +63,7 @@ def test_searches_from_nothing_against_enumeration(fixed, monkeypatch):
         truth, slack = optimum(problem)
         zero = np.zeros(problem.n)
         search = Search(problem, Split(Below(zero), zero), 0.0, zero, 1 - 1e-7)
-        status = search.run(Options(time_limit=None), Clock(Options(time_limit=None)))
+        status = search.run(FOREVER)
         assert status is Status.OPTIMAL
         assert search.upper == problem.error(search.x)
         assert problem.is_feasible(search.x)
@@ -79,11 +81,12 @@ def test_a_search_cut_short_keeps_its_interval(fixed):
         truth, slack = optimum(problem)
         lowers = []
         for most in (1, 3, 9, 1000):
-            found = search_intervals(problem, np.zeros(problem.n), 0.0, Options(time_limit=None, node_limit=most))
-            assert found.lower <= truth + slack <= problem.error(found.x) + 2 * slack, seed
+            found, _ = start_search(problem, np.zeros(problem.n), 0.0, 1e-6, FOREVER)
+            status = found.run(FOREVER, most)
+            assert found.lower <= truth + slack <= found.upper + 2 * slack, seed
             lowers.append(found.lower)
         assert lowers == sorted(lowers)
-        assert found.status is Status.OPTIMAL
+        assert status is Status.OPTIMAL
         closed += lowers[1] >= truth * (1 - 1e-5)
     assert closed > 55  # three nodes are enough for half of such rows
 
@@ -104,14 +107,13 @@ def test_fixed_weights_have_a_tree_as_their_proof():
     for n in (12, 20, 30):
         x = rng.normal(size=(n, 2 * n))
         problem = Problem(rng.normal(size=n), Gram.from_array(x @ x.T / n), None, Sparsity.row(n, n // 3, False))
-        zero, options = np.zeros(n), Options(time_limit=None, prove=True)
-        found = search_intervals(problem, zero, 0.0, options)
-        assert found.status is Status.OPTIMAL
-        assert len(found.proof.state) > 1
-        assert lower_bound(problem, found.proof) == pytest.approx(found.lower, rel=1e-6)
-        cut = search_intervals(problem, zero, 0.0, Options(time_limit=None, prove=True, node_limit=5))
-        assert lower_bound(problem, cut.proof) == pytest.approx(cut.lower, rel=1e-6)
-        assert cut.lower <= problem.error(found.x)
+        cut, _ = start_search(problem, np.zeros(n), 0.0, 1e-6, FOREVER)
+        assert cut.run(FOREVER, 5) is Status.NODE_LIMIT
+        assert lower_bound(problem, cut.tree()) == pytest.approx(cut.lower, rel=1e-6)
+        before = cut.lower
+        assert cut.run(FOREVER) is Status.OPTIMAL  # the same search goes on
+        assert len(cut.tree().state) > 3
+        assert before < lower_bound(problem, cut.tree()) == pytest.approx(cut.lower, rel=1e-6)
 
 
 def test_real_rows_that_enumeration_does_not_end():
@@ -124,6 +126,18 @@ def test_real_rows_that_enumeration_does_not_end():
         assert result.status is Status.OPTIMAL
         assert result.nodes < 40_000
         assert (result.bound_kind is BoundKind.RIGOROUS) == (setting.method == "prune")
+
+
+def test_enumeration_takes_turns_where_the_gram_matrix_is_nearly_singular():
+    layer = load_layer("benchmarks/instances/efficientnet_lite0.conv_stem.npz")
+    problem = state_problem(layer.weight, layer.grams, Setting("joint", 2, sparsity=0.5)).row(0)
+    result = BranchAndBound().solve(problem, Options(time_limit=None))
+    assert result.status is Status.OPTIMAL
+    for most in (30_000, 100_000):
+        cut = BranchAndBound().solve(problem, Options(time_limit=None, node_limit=most))
+        assert cut.nodes <= most * 1.01 + 10
+        assert cut.lower <= result.upper
+        assert result.lower <= cut.upper
 
 
 def test_the_certificate_of_both_constraints():
