@@ -122,14 +122,33 @@ def match(p: FloatArray, begin: int, group: IntArray, partner: IntArray) -> None
     P = (A - D)^-1 is dominated by the direction in which A - D is nearly singular, where D is stuck: there an
     off-diagonal entry lets the diagonal grow.
     """
+    n = len(group)
+    best, other = np.zeros(n), np.full(n, -1)
+    for i in range(begin, n):
+        best[i], other[i] = _closest(p, i, begin, group, partner)
     while True:
-        most, first, second = 0.0, -1, -1
-        for i in range(begin, len(group)):
-            for j in range(begin, i):
-                if partner[i] < 0 and partner[j] < 0 and group[i] == group[j]:
-                    value = p[i, j] * p[i, j] / (p[i, i] * p[j, j])
-                    if value > most:
-                        most, first, second = value, i, j
+        first = -1
+        for i in range(begin, n):
+            if partner[i] < 0 and other[i] >= 0 and (first < 0 or best[i] > best[first]):
+                first = i
         if first < 0:
             return
+        second = other[first]
         partner[first], partner[second] = second, first
+        for i in range(begin, n):
+            if partner[i] < 0 and (other[i] == first or other[i] == second):
+                best[i], other[i] = _closest(p, i, begin, group, partner)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _closest(p: FloatArray, i: int, begin: int, group: IntArray, partner: IntArray) -> tuple[float, int]:
+    """The input that i would be paired with, -1 if there is none, and P_ij^2 / (P_ii P_jj)."""
+    most, other = 0.0, -1
+    if partner[i] < 0:
+        for j in range(begin, len(group)):
+            if j != i and partner[j] < 0 and group[j] == group[i]:
+                between = p[max(i, j), min(i, j)]
+                value = between * between / (p[i, i] * p[j, j])
+                if value > most:
+                    most, other = value, j
+    return most, other

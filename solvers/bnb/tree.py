@@ -142,7 +142,9 @@ def advance(row: Row, pool: Pool, best: Incumbent, gap: float, floor: float, bud
         if bound >= cutoff:
             best.value[1] = min(best.value[1], bound)
             continue
-        round_up(row, best, state, free, c, names, best.nodes[0] <= POLISHED_NODES)
+        again = best.nodes[0] == 1 and free.partner.max() >= 0
+        if not again:
+            round_up(row, best, state, free, c, names, best.nodes[0] <= POLISHED_NODES)
         cutoff = best.value[0] - max(0.99 * gap * best.value[0], 0.9 * floor)
         key = max(key, bound)
         if key >= cutoff:
@@ -158,7 +160,6 @@ def advance(row: Row, pool: Pool, best: Incumbent, gap: float, floor: float, bud
                 best.value[1] = min(best.value[1], bound + free.outside[u])
         if settle(row, state, room) < 0:
             continue  # more units would have to be kept than may be: nothing below the cutoff is left
-        again = best.nodes[0] == 1 and free.partner.max() >= 0
         choice = -1 if again else branching_unit(free, state, names)
         for side in (KEPT, PRUNED):
             child = key

@@ -215,10 +215,13 @@ def two_swaps(
 def unit_lists(problem: Problem) -> tuple[IntArray, IntArray]:
     """(units + 1,) first positions and (n,) inputs ordered by unit: unit u has inputs[start[u]:start[u + 1]]."""
     assert problem.sparsity is not None
-    unit = problem.sparsity.unit
-    inputs = np.argsort(unit, kind="stable").astype(np.int64)
-    start = np.searchsorted(unit[inputs], np.arange(problem.sparsity.units + 1)).astype(np.int64)
-    return start, inputs
+    unit, units = problem.sparsity.unit, problem.sparsity.units
+
+    def make() -> tuple[IntArray, IntArray]:
+        inputs = np.argsort(unit, kind="stable").astype(np.int64)
+        return np.searchsorted(unit[inputs], np.arange(units + 1)).astype(np.int64), inputs
+
+    return problem.gram.memo(("units", unit.tobytes()), make)  # asked for three times a row
 
 
 def greedy_mask(problem: Problem) -> BoolArray:
