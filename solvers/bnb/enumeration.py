@@ -9,9 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
-from pvq.bounds.gram import FloatArray
+from pvq.bounds.gram import FloatArray, Gram
+from pvq.bounds.grid import Grid
 from pvq.bounds.problem import Problem
 from pvq.bounds.proof import Enumeration
+from pvq.bounds.verify import lower_bound
 from pvq.bounds.verify_enumeration import node_limit
 
 from ..base import Clock, Options, fallback_point
@@ -24,6 +26,7 @@ from .plan import Plan, layer_plan, row_plan
 from .restated import Restated, restate
 from .walk import Walk, root_bound
 
+TINY = 2  # inputs of the row whose proof is verified to compile the verifier
 CHUNK = 200_000  # nodes between two looks at the clock: a few milliseconds
 FIRST, LAST = 10_000, 10_000_000  # nodes of the first and last turn of a race with the search in a reduced basis
 QUICK = 2_000_000  # nodes of the plain search before the tree is split: rows that need fewer never pay for it
@@ -56,6 +59,12 @@ def _compile(problem: Problem) -> bool:
     plain = Walk(restate(problem, search.row.plan, even=False), 1.0)
     plain.take_root()
     plain.run(1, math.inf, math.inf)
+    if problem.n > TINY:  # the verifier, which looks at every proof
+        grid = Grid(np.array([[-0.7, 0.7]]), np.zeros(TINY, np.int64))
+        tiny = Problem(np.array([1.0, 0.5]), Gram.from_array(np.eye(TINY) + 0.5), grid)
+        proof = solve_grid(tiny, Options(time_limit=None), None).proof
+        if proof is not None:
+            lower_bound(tiny, proof)
     return True
 
 
