@@ -62,6 +62,11 @@ class Problem:
         return "prune" if self.grid is None else "joint"
 
     @property
+    def free_weights(self) -> bool:
+        """Whether kept inputs may take any value: a pattern without a grid or fixed weights."""
+        return self.grid is None and self.sparsity is not None and self.sparsity.update
+
+    @property
     def reference(self) -> float:
         """r = w' H w, the error of the zero row and the reference of SQNR."""
         return self.gram.error(self.weight)

@@ -120,7 +120,7 @@ def _off_main_thread(work: Callable[[], Answer], stop: threading.Event) -> Answe
 
 def known_point(problem: Problem, start: FloatArray | None) -> FloatArray:
     """A good feasible point: the big-M, the cutoff and the unit of the objective come from its error."""
-    if problem.grid is None and problem.sparsity is not None and problem.sparsity.update:
+    if problem.free_weights:
         own = optimal_on_support(problem, polish_mask(problem, greedy_mask(problem)))
     else:
         own = polish_grid(problem, fallback_point(problem))

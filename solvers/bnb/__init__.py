@@ -27,7 +27,7 @@ class BranchAndBound(Solver):
             from .enumeration import prepare_grid
 
             prepare_grid(problem)
-        elif problem.grid is None and problem.sparsity.update:
+        elif problem.free_weights:
             from .masks import prepare_masks
 
             prepare_masks(problem)
@@ -42,7 +42,7 @@ class BranchAndBound(Solver):
             from .enumeration import solve_grid
 
             return solve_grid(problem, options, start)
-        if problem.grid is None and problem.sparsity.update:
+        if problem.free_weights:
             from .masks import solve_masks
 
             outcome = solve_masks(problem, options, start)

@@ -11,7 +11,7 @@ neither pruning alone nor quantization alone has. f is concave with supergradien
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from pvq.bounds.cholesky import cholesky_margin
@@ -25,6 +25,7 @@ from scipy.linalg import LinAlgError, cho_factor, cho_solve
 from ..base import Clock
 from ..empirical.local_search import polish_grid
 from . import pruning
+from .climb import climb
 
 SHORT = 256
 """Inputs up to which D is also fitted to what moves in this relaxation: seconds a row beyond."""
@@ -40,10 +41,6 @@ STEPS = 60
 
 AIM = 0.7
 """Part of Polyak's step (1969), which aims at the upper bound."""
-
-FIRST, GROW, FALL, MEMORY = 0.35, 1.3, 0.75, 0.6
-"""Of the steps in a metric, as in `quantization`: first length, its factors after a gain and without, and the
-weight of former minimisers in their average."""
 
 LOWERED = (0.0, 4.0, 16.0, 64.0, 256.0, 1e4, 1e6)
 """D is lowered by so many margins of a Cholesky factorisation where H is singular."""
@@ -127,7 +124,8 @@ def _aim(
     for step in range(STEPS):
         if clock.ended() is not None:
             break
-        value, u, _ = _value(problem, d, v)
+        found = _value(problem, d, v)
+        value, u = found.bound, found.minimiser
         if value > highest:
             highest, at = value, v
         direction = u - v
@@ -143,28 +141,22 @@ def _aim(
 
 
 def _climb(problem: Problem, d: FloatArray, v: FloatArray, upper: float, clock: Clock) -> FloatArray:
-    """(n,) v moved along Newton's direction for the present mask, from an average of minimisers.
-
-    With a fine grid the kept inputs K answer v as free ones do, u_K = -(Mv)_K / d_K, the pruned ones P stay:
-    f is quadratic, and with r = u* - v Newton's direction s has s_P = r_P, H_KK s_K = D_K r_K - H_KP r_P.
-    """
-    best, u, kept = _value(problem, d, v)
-    mean, step = u, FIRST
-    for _ in range(STEPS if problem.n <= SHORT else STEPS // 2):
-        if clock.ended() is not None or best >= upper:
-            break
-        trial = v + step * _newton(problem, d, kept, mean - v)
-        value, u, mask = _value(problem, d, trial)
-        if value > best:
-            best, v, kept, step, memory = value, trial, mask, min(GROW * step, 1.0), MEMORY
-        else:
-            step, memory = FALL * step, (1 + MEMORY) / 2
-        mean = memory * mean + (1 - memory) * u
-    return v
+    """(n,) v moved along Newton's direction for the present mask."""
+    return climb(
+        _value(problem, d, v),
+        lambda v, _: _value(problem, d, v),
+        lambda best, r: _newton(problem, d, best.kept, r),
+        STEPS if problem.n <= SHORT else STEPS // 2,
+        lambda best: clock.ended() is not None or best.bound >= upper,
+    ).v
 
 
 def _newton(problem: Problem, d: FloatArray, kept: BoolArray, r: FloatArray) -> FloatArray:
-    """(n,) the direction above; r itself where kept weights are fixed."""
+    """(n,) Newton's step s for r = u* - v; r itself where kept weights are fixed.
+
+    With a fine grid the kept inputs K answer v as free ones do, u_K = -(Mv)_K / d_K, the pruned ones P stay:
+    f is quadratic, s_P = r_P and H_KK s_K = D_K r_K - H_KP r_P.
+    """
     k = np.flatnonzero(kept)
     if problem.grid is None or not len(k):
         return r
@@ -177,8 +169,19 @@ def _newton(problem: Problem, d: FloatArray, kept: BoolArray, r: FloatArray) -> 
     return s
 
 
-def _value(problem: Problem, d: FloatArray, v: FloatArray) -> tuple[float, FloatArray, BoolArray]:
-    """f(v), its minimiser u* (n,), and which inputs that keeps (n,)."""
+@dataclass(frozen=True, eq=False)
+class Value:
+    """f at some v."""
+
+    v: FloatArray
+    bound: float
+    minimiser: FloatArray
+    """(n,) u*."""
+    kept: BoolArray
+    """(n,) inputs that u* keeps."""
+
+
+def _value(problem: Problem, d: FloatArray, v: FloatArray) -> Value:
     grid, sparsity, w = problem.grid, problem.sparsity, problem.weight
     assert sparsity is not None
     mv = problem.hessian @ v - d * v
@@ -192,7 +195,8 @@ def _value(problem: Problem, d: FloatArray, v: FloatArray) -> tuple[float, Float
         kept, at = cost[inputs, choice], u[inputs, choice]
     saving = np.maximum(pruned - kept, 0.0)
     mask = sparsity.best_mask(saving) & (saving > 0.0)
-    return float(np.where(mask, kept, pruned).sum() - v @ mv), np.where(mask, at, -w), mask
+    bound = float(np.where(mask, kept, pruned).sum() - v @ mv)
+    return Value(v, bound, np.where(mask, at, -w), mask)
 
 
 def _proven(h: FloatArray, d: FloatArray) -> FloatArray:

@@ -23,6 +23,7 @@ from ..base import Clock, Options
 from ..bnb.enumeration import solve_grid
 from ..result import Status
 from .block_diagonal import Blocks, block_diagonal
+from .climb import climb
 
 SIZES = (64, 52, 42, 34, 26)
 """Inputs of a block, the first that searches can do: 48 give 10% less than 64, 80 take 20 times as long."""
@@ -38,15 +39,6 @@ NODES = 3_000_000
 
 ROUGH = 0.04
 """Relative gap of the blocks while v moves; a search that stops there needs a third of the nodes."""
-
-FIRST = 0.35
-"""First step, as a part of Newton's."""
-
-GROW, FALL = 1.3, 0.75
-"""Factors on the step when f has risen, and when it has not."""
-
-MEMORY = 0.6
-"""Weight of the former average of minimisers when a new one comes in."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,18 +83,13 @@ def _choose(problems: Sequence[Problem]) -> Blocks:
 def bound_row(problem: Problem, upper: float, options: Options, clock: Clock) -> tuple[Value, Blocks]:
     """The best value of f found within STEPS evaluations and the time."""
     blocks = layer_blocks([problem])
-    best = evaluate(problem, blocks, np.zeros(problem.n), None, ROUGH, options, clock)
-    mean, step = best.minimiser, FIRST
-    for _ in range(STEPS - 1):
-        if clock.ended() is not None or best.bound >= upper * (1 - options.gap):
-            break
-        v = best.v + step * (blocks.direction @ (mean - best.v))
-        value = evaluate(problem, blocks, v, best.minimiser, ROUGH, options, clock)
-        if value.bound > best.bound:
-            best, step, memory = value, min(GROW * step, 1.0), MEMORY
-        else:
-            step, memory = FALL * step, (1 + MEMORY) / 2
-        mean = memory * mean + (1 - memory) * value.minimiser
+    best = climb(
+        evaluate(problem, blocks, np.zeros(problem.n), None, ROUGH, options, clock),
+        lambda v, best: evaluate(problem, blocks, v, best.minimiser, ROUGH, options, clock),
+        lambda _, r: blocks.direction @ r,
+        STEPS - 1,
+        lambda best: clock.ended() is not None or best.bound >= upper * (1 - options.gap),
+    )
     if clock.ended() is None:
         exact = evaluate(problem, blocks, best.v, best.minimiser, options.gap, options, clock)
         best = max(best, exact, key=lambda value: value.bound)

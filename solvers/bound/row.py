@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from pvq.bounds.gram import FloatArray
 from pvq.bounds.problem import Problem
@@ -24,17 +23,17 @@ def prepare_rows(problems: Sequence[Problem]) -> None:
     """Layer-wide work for rows that share a Gram matrix and have no dead inputs."""
     if problems[0].method == "quant":
         quantization.layer_blocks(problems)
-    elif _has_values(problems[0]):
-        pruning.start_of(problems[0].gram)
-        dense = [patterned.dense(problem) for problem in problems]
-        if dense[0] is not None:
-            quantization.layer_blocks([problem for problem in dense if problem is not None])
-    else:
+        return
+    pruning.start_of(problems[0].gram)
+    if problems[0].free_weights:
         branching.prepare(problems[0])
-        pruning.start_of(problems[0].gram)
         direction = interval.near_null(problems[0].gram)
         if direction is not None:
             pruning.start_of(direction.stiff)
+    else:
+        dense = [row for row in map(patterned.dense, problems) if row is not None]
+        if dense:
+            quantization.layer_blocks(dense)
 
 
 def bound_of_row(problem: Problem, options: Options, start: FloatArray | None) -> Outcome:
@@ -42,12 +41,7 @@ def bound_of_row(problem: Problem, options: Options, start: FloatArray | None) -
     clock = Clock(options)
     if problem.method == "quant":
         return _quantized(problem, options, clock, start)
-    return (_patterned if _has_values(problem) else _pruned)(problem, options, clock, start)
-
-
-def _has_values(problem: Problem) -> bool:
-    """Whether kept inputs may take some values only."""
-    return problem.grid is not None or (problem.sparsity is not None and not problem.sparsity.update)
+    return (_pruned if problem.free_weights else _patterned)(problem, options, clock, start)
 
 
 def _status(clock: Clock) -> Status:
@@ -91,8 +85,7 @@ def _patterned(problem: Problem, options: Options, clock: Clock, start: FloatArr
         return Outcome(x, 0.0, Status.OPTIMAL)
     lower, proof = patterned.bound_row(problem, upper, clock)
     if problem.grid is None and clock.ended() is None:
-        left = None if options.time_limit is None else max(0.0, clock.left)
-        return _grown(problem, x, lower, proof, replace(options, time_limit=left))
+        return _grown(problem, x, lower, proof, options, clock)
     nodes, dense = 0, patterned.dense(problem)
     if dense is not None and clock.ended() is None:
         value, blocks = quantization.bound_row(dense, upper, options, clock)
@@ -102,9 +95,8 @@ def _patterned(problem: Problem, options: Options, clock: Clock, start: FloatArr
     return Outcome(x, lower, _status(clock), nodes, proof=proof)
 
 
-def _grown(problem: Problem, x: FloatArray, lower: float, split: Split, options: Options) -> Outcome:
+def _grown(problem: Problem, x: FloatArray, lower: float, split: Split, options: Options, clock: Clock) -> Outcome:
     """Fixed weights: a tree on top, whose leaves share D, so that it is its own proof."""
-    clock = Clock(options)
     search = Search(problem, split, lower, x, 1 - options.gap / 2)
     status = search.run(clock, min(NODES, options.node_limit or NODES))
     tree = search.tree()

@@ -80,54 +80,46 @@ def assert_holds(problem, result, optimum):
     assert result.upper == problem.error(result.x)
 
 
-def test_pruned_rows_against_enumeration():
+def against_enumeration(problems):
+    """How many bounds are proven, and lower / optimum where the optimum is not 0."""
     proven, ratios = 0, []
-    for seed in range(210):
-        problem = pruned(seed)
+    for problem in problems:
         result = Bound().solve(problem, Options(time_limit=None))
         optimum = Brute().solve(problem).upper
         assert_holds(problem, result, optimum)
         proven += result.bound_kind is BoundKind.RIGOROUS
         if optimum > 1e-9 * problem.reference:
             ratios.append(result.lower / optimum)
+    return proven, ratios
+
+
+def test_pruned_rows_against_enumeration():
+    proven, ratios = against_enumeration(map(pruned, range(210)))
     assert proven > 100  # where H is singular no D > 0 is below it: such rows have next to nothing to prove
     assert np.median(ratios) > 0.8
 
 
 def test_quantized_rows_against_enumeration(monkeypatch):
     monkeypatch.setattr(quantization, "SIZES", (3,))  # several blocks, so that v matters
-    ratios = []
-    for seed in range(210):
-        problem = quantized(seed)
-        result = Bound().solve(problem, Options(time_limit=None))
-        optimum = Brute().solve(problem).upper
-        assert_holds(problem, result, optimum)
-        if optimum > 1e-9 * problem.reference:
-            ratios.append(result.lower / optimum)
+    _, ratios = against_enumeration(map(quantized, range(210)))
     assert np.median(ratios) > 0.4  # half of the rows are degenerate
 
 
+def with_values(seed):
+    """A grid under a pattern, with and without 0 among the levels, or fixed weights."""
+    if seed % 2:
+        problem = pruned(seed)
+        return replace(problem, sparsity=replace(problem.sparsity, update=False))
+    problem, rng = quantized(seed), np.random.default_rng(seed)
+    n = problem.n
+    in_blocks = n % 2 == 0 and seed % 3
+    pattern = Sparsity.blocks(n, 2, 1) if in_blocks else Sparsity.row(n, int(rng.integers(1, n)))
+    return replace(problem, sparsity=pattern)
+
+
 def test_rows_with_a_pattern_and_values_against_enumeration(monkeypatch):
-    """Grids under a pattern, with and without 0 among the levels, and fixed weights."""
     monkeypatch.setattr(quantization, "SIZES", (3,))
-    ratios, proven = [], 0
-    for seed in range(220):
-        rng = np.random.default_rng(seed)
-        if seed % 2:
-            problem = pruned(seed)
-            problem = replace(problem, sparsity=replace(problem.sparsity, update=False))
-        else:
-            problem = quantized(seed)
-            n = problem.n
-            in_blocks = n % 2 == 0 and seed % 3
-            pattern = Sparsity.blocks(n, 2, 1) if in_blocks else Sparsity.row(n, int(rng.integers(1, n)))
-            problem = replace(problem, sparsity=pattern)
-        result = Bound().solve(problem, Options(time_limit=None))
-        optimum = Brute().solve(problem).upper
-        assert_holds(problem, result, optimum)
-        proven += result.bound_kind is BoundKind.RIGOROUS
-        if optimum > 1e-9 * problem.reference:
-            ratios.append(result.lower / optimum)
+    proven, ratios = against_enumeration(map(with_values, range(220)))
     assert proven > 180
     assert np.median(ratios) > 0.7
 
