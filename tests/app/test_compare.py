@@ -5,11 +5,9 @@ from __future__ import annotations
 import itertools
 import json
 import math
-import os
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -340,15 +338,28 @@ def test_a_stopped_comparison_still_holds(expand40) -> None:
     assert list(compare_layer(layer, what, known=old)) == [old[2]]
 
 
+TELLS_WHEN_IT_COMPARES = """
+import sys
+import pvq.bounds.app.compare_run as run
+from pvq.bounds.app.main import pvq
+compare_all = run.compare_all
+def told(*arguments):
+    print("comparing", file=sys.stderr, flush=True)
+    compare_all(*arguments)
+run.compare_all = told
+pvq()
+"""
+
+
 def test_ctrl_c_prints_and_writes_what_is_proven(tmp_path) -> None:
     source = next(path for path in INSTANCES if "blocks.9" in path.name)
     out = tmp_path / "out.json"
-    entry = [sys.executable, "-c", "from pvq.bounds.app.main import pvq; pvq()"]
+    entry = [sys.executable, "-c", TELLS_WHEN_IT_COMPARES]
     words = ["compare", str(part(source, 64, tmp_path)), "--bits", "7:8", "--full", "--time-limit", "0"]
     process = subprocess.Popen(
         [*entry, *words, "--json", str(out)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    time.sleep(8 if os.environ.get("CI") else 6)
+    assert "comparing\n" in iter(process.stderr.readline, "")
     process.send_signal(signal.SIGINT)
     text, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors

@@ -1,11 +1,12 @@
 """A plug-in package with solvers that misbehave, each in its own way."""
 
 import json
+import re
 
 import pytest
 
 SOLVERS = '''
-import os, time
+import os, signal, time
 import numpy as np
 from pvq.solvers.base import Solver, SolverUnavailable
 from pvq.solvers.result import BoundKind, Outcome, Result, Status
@@ -33,6 +34,12 @@ class Hangs(Good):
     def _solve(self, problem, options, start):
         while True:
             time.sleep(0.01)
+
+
+class Interrupts(Hangs):
+    def _solve(self, problem, options, start):
+        os.kill(os.getppid(), signal.SIGINT)
+        return super()._solve(problem, options, start)
 
 
 class Eats(Good):
@@ -89,7 +96,7 @@ class Late(Good):
         time.sleep(options.time_limit + 0.05)
         return Brute()._solve(problem, options, start)
 '''
-NAMES = ["Good", "Crashes", "Hangs", "Eats", "Raises", "Licence", "Absent", "TooHigh", "Liar", "OffGrid", "Late"]
+NAMES = re.findall(r"^class (\w+)", SOLVERS, re.M)
 
 
 @pytest.fixture
