@@ -104,7 +104,10 @@ class _Writer:
 
     def _below(self, below: Below) -> dict[str, Any]:
         blocks = [[self.array("index", b.inputs), self.array("real", b.matrix)] for b in below.blocks]
-        return {"d": self.array("real", below.d), "blocks": blocks}
+        described = {"d": self.array("real", below.d), "blocks": blocks}
+        if len(below.pairs):
+            described |= {"pairs": self.array("index", below.pairs), "across": self.array("real", below.across)}
+        return described
 
     def _order(self, order: Order) -> list[Any]:
         return [self.array("index", order.order), self.array("real", order.diagonal)]
@@ -217,10 +220,7 @@ class _Reader:
         if not np.isfinite(self.flat["real"]).all():
             raise CertificateError("holds NaN or infinite numbers")
         self.order = [Order(self.array(o), self.array(d)) for o, d in self.header["order"]]
-        self.below = [
-            Below(self.array(b["d"]), tuple(Block(self.array(i), self.array(m)) for i, m in b["blocks"]))
-            for b in self.header["below"]
-        ]
+        self.below = [self.described(below) for below in self.header["below"]]
         self.split = [
             Split(self.pick(self.below, s["below"]), self.array(s["v"]), tuple(map(self.enumeration, s["blocks"])))
             for s in self.header["split"]
@@ -234,6 +234,11 @@ class _Reader:
         if not 0 <= _whole(start) <= start + size <= len(self.flat[kind]):
             raise CertificateError("refers to numbers that it does not hold")
         return self.flat[kind][start : start + size].reshape(shape)
+
+    def described(self, below: dict[str, Any]) -> Below:
+        blocks = tuple(Block(self.array(i), self.array(m)) for i, m in below["blocks"])
+        pairs = {name: self.array(below[name]) for name in ("pairs", "across") if name in below}
+        return Below(self.array(below["d"]), blocks, **pairs)
 
     def pick(self, things: list[Any], number: int) -> Any:
         if not 0 <= _whole(number) < len(things):

@@ -8,7 +8,7 @@ counts the live inputs of that row. With u = x - w and H = M + D, M positive sem
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import numpy as np
@@ -41,7 +41,7 @@ class Block:
 
 @dataclass(frozen=True, eq=False)
 class Below:
-    """D = diag(d) + blocks, with H - D positive semidefinite. Make **one object for all rows that share it**.
+    """D = diag(d) + blocks + pairs, H - D positive semidefinite. Make **one object for all rows that share it**.
 
     The verifier proves H - D + diag(eps) positive semidefinite with an eps of rounding size, which it takes off d
     (for blocks: off the bound). eps is 0 where the least eigenvalue of H - D, scaled to unit diagonal, is above
@@ -53,9 +53,14 @@ class Below:
     """(n,) diagonal of D; 0 at the inputs of blocks."""
     blocks: tuple[Block, ...] = ()
     """Disjoint. A sparsity pattern does not hold in them, only 0 is a value more; never in a tree."""
+    pairs: IntArray = field(default_factory=lambda: np.zeros((0, 2), np.int64))
+    """(p, 2) disjoint inputs that D couples, for re-optimised weights whose units are single inputs: both of one
+    group, and free in every leaf. Each pair of D, d included, is positive definite."""
+    across: FloatArray = field(default_factory=lambda: np.zeros(0))
+    """(p,) entry of D at each pair."""
 
     def __post_init__(self) -> None:
-        _fix(self, d=(self.d, np.float64))
+        _fix(self, d=(self.d, np.float64), pairs=(self.pairs, np.int64), across=(self.across, np.float64))
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +92,7 @@ class Enumeration:
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Inequality (1), whose right side is minimised input by input, unit by unit, and block by block.
+    """Inequality (1), whose right side is minimised input by input, pair by pair, unit by unit, block by block.
 
     Single inputs have their exact minimum over the grid, or over kept and pruned under the budgets (see
     `separable`); a block contributes min over its grid of u'D_b u + 2 (Mv)_b'u by an enumeration of its own.

@@ -79,8 +79,7 @@ def lower_bound(
 def split_bounds(problem: Problem, split: Split, states: np.ndarray, margin: float) -> list[float]:
     """Lower bounds at leaves, (leaves, units) states, that share a split: (1) with some units fixed."""
     check_shapes(problem, split)
-    if split.blocks and (states != FREE).any():
-        raise NotProven("leaves of a tree have no blocks of D")
+    check_states(problem, split, states)
     fixed = [pruned_inputs(problem, state) for state in states]
     eps = shift_to_psd(problem.gram, split.below, np.logical_and.reduce(fixed), margin)
     if not np.isfinite(eps).all():
@@ -141,7 +140,7 @@ def _cover_bound(problem: Problem, cover: Cover, margin: float) -> float:
             raise NotProven("intervals have no blocks")
         key = id(split.below)
         if key not in shifts:
-            shifts[key] = defect(*_sum(problem, outer, -np.diag(split.below.d)), margin)
+            shifts[key] = defect(*_sum(problem, outer, -diagonal_of(split.below)), margin)
         found = terms(problem, split, nothing, shifts[key], margin, Tilt(p, a, b))
         bounds.append(least(problem, found, state, margin))
     if not np.isfinite([*bounds, *(value for eps in shifts.values() for value in eps)]).all():
@@ -156,6 +155,23 @@ def _sum(problem: Problem, *others: FloatArray) -> tuple[FloatArray, FloatArray]
         total = total + other
         error += U * np.abs(total) + 3 * U * np.abs(other)
     return total, error * (1 + 8 * U)
+
+
+def diagonal_of(below: Below) -> FloatArray:
+    """(n, n) D without its blocks."""
+    d = np.diag(below.d)
+    i, k = below.pairs.T
+    d[i, k] = d[k, i] = below.across
+    return d
+
+
+def check_states(problem: Problem, split: Split, states: np.ndarray) -> None:
+    """Raise `NotProven` where leaves, (leaves, units) states, fix inputs of blocks or pairs."""
+    if split.blocks and (states != FREE).any():
+        raise NotProven("leaves of a tree have no blocks of D")
+    pairs, sparsity = split.below.pairs, problem.sparsity
+    if len(pairs) and sparsity is not None and (states[:, sparsity.unit[pairs]] != FREE).any():
+        raise NotProven("D couples inputs that a leaf has fixed")
 
 
 def check_shapes(problem: Problem, split: Split) -> None:
@@ -179,6 +195,17 @@ def check_shapes(problem: Problem, split: Split) -> None:
             raise NotProven("D has diagonal entries at inputs of a block")
     if (used > 1).any():
         raise NotProven("blocks of D overlap")
+    pairs, sparsity = below.pairs, problem.sparsity
+    if pairs.shape != (len(below.across), 2) or not np.isfinite(below.across).all():
+        raise NotProven("pairs of D do not fit the row")
+    if len(pairs):
+        if sparsity is None or not problem.free_weights or sparsity.units < n:
+            raise NotProven("pairs of D need re-optimised weights, pruned one by one")
+        if pairs.min() < 0 or pairs.max() >= n or len(np.unique(pairs)) < pairs.size:
+            raise NotProven("pairs of D overlap, or are not of this row")
+        of_group = sparsity.group[sparsity.unit[pairs]]
+        if (of_group[:, 0] != of_group[:, 1]).any():
+            raise NotProven("pairs of D have inputs of two groups")
 
 
 _shifts: WeakKeyDictionary[Below, tuple[weakref[Gram], np.ndarray, float, FloatArray]] = WeakKeyDictionary()
@@ -195,7 +222,7 @@ def shift_to_psd(gram: Gram, below: Below, fixed: np.ndarray, margin: float) -> 
         and (np.array_equal(known[1], fixed) or not (known[3].any() or (known[1] & ~fixed).any()))
     ):
         return known[3]
-    m = gram.matrix - np.diag(below.d)
+    m = gram.matrix - diagonal_of(below)
     for block in below.blocks:
         m[np.ix_(block.inputs, block.inputs)] -= block.matrix
     free = np.flatnonzero(~fixed)

@@ -12,7 +12,8 @@ import numpy as np
 from .gram import FloatArray, Gram
 from .problem import Problem
 from .proof import FREE, KEPT, Below, Cover, Enumeration, Proof, Split, Tree
-from .verify import NotProven, block_bound, check_shapes, lower_bound, shift_to_psd
+from .verify import NotProven, block_bound, check_shapes, check_states, diagonal_of, lower_bound, shift_to_psd
+from .verify_pairs import exact_pair
 from .verify_psd import TINY, U
 from .verify_split import down, keeps_weights, pruned_inputs, values_of
 
@@ -47,8 +48,7 @@ def exact_lower_bound(problem: Problem, proof: Proof) -> float:
 def split_bounds(problem: Problem, split: Split, states: np.ndarray, margin: float) -> list[float]:
     """Lower bounds at leaves that share a split, see `verify_split.Terms` for the formulas."""
     check_shapes(problem, split)
-    if split.blocks and (states != FREE).any():
-        raise NotProven("leaves of a tree have no blocks of D")
+    check_states(problem, split, states)
     fixed = [pruned_inputs(problem, state) for state in states]
     eps = _shift(problem, split, np.logical_and.reduce(fixed))
     try:
@@ -70,8 +70,9 @@ def _shift(problem: Problem, split: Split, fixed: np.ndarray) -> list[Fraction]:
     if not np.isfinite(suggested).all():
         raise NotProven("H - D is not positive semidefinite, by far more than rounding")
     m = [[Fraction(value) for value in row] for row in problem.hessian.tolist()]
-    for i, value in enumerate(split.below.d.tolist()):
-        m[i][i] -= Fraction(value)
+    for above, row in zip(m, diagonal_of(split.below).tolist(), strict=True):
+        for j, value in enumerate(row):
+            above[j] -= Fraction(value)
     for block in split.below.blocks:
         for row, i in zip(block.matrix.tolist(), block.inputs.tolist(), strict=True):
             for value, j in zip(row, block.inputs.tolist(), strict=True):
@@ -114,6 +115,10 @@ def _leaf(problem: Problem, split: Split, state: np.ndarray, fixed: np.ndarray, 
     k = math.lcm(1, *(value.denominator for value in z))
     hz = [Fraction(value, scale * k) for value in _times(h, [int(value * k) for value in z])]
     g = [hz[i] - d[i] * v[i] for i in range(n)]
+    pairs = list(zip(split.below.pairs.tolist(), map(Fraction, split.below.across.tolist()), strict=True))
+    for (i, j), e in pairs:
+        g[i] -= e * v[j]
+        g[j] -= e * v[i]
     charge, blocks = Fraction(0), []
     in_block = np.zeros(n, dtype=bool)
     for block, proof in zip(split.below.blocks, split.blocks, strict=True):
@@ -130,7 +135,8 @@ def _leaf(problem: Problem, split: Split, state: np.ndarray, fixed: np.ndarray, 
         slope = np.array([float(g[i]) for i in inputs])
         blocks.append(block_bound(problem, block, slope, 2 * U * np.abs(slope) + TINY, proof, 1.0))
     constant = sum((z[i] * hz[i] if fixed[i] else -v[i] * g[i] for i in range(n)), Fraction(0)) - charge
-    alone = [i for i in range(n) if not fixed[i] and not in_block[i]]
+    paired = set(split.below.pairs.ravel().tolist())
+    alone = [i for i in range(n) if not fixed[i] and not in_block[i] and i not in paired]
     kept = {i: _kept(problem, i, d[i], g[i], w[i]) for i in alone}
     total = constant
     if sparsity is None:
@@ -148,6 +154,14 @@ def _leaf(problem: Problem, split: Split, state: np.ndarray, fixed: np.ndarray, 
         else:
             least = value if strict and state[unit] == KEPT else min(value, pruned)
             saving[unit] = saving.get(unit, Fraction(0)) + pruned - least
+    for (i, j), e in pairs:
+        nothing, increments = exact_pair(d[i], d[j], e, w[i], w[j], g[i], g[j])
+        total += nothing
+        both = int(sparsity.unit[i]), int(sparsity.unit[j])
+        if increments is None:
+            unbounded.update(both)
+        else:
+            saving.update(zip(both, increments, strict=True))
     for group, keep in enumerate(sparsity.keep.tolist()):
         units = np.flatnonzero(sparsity.group == group).tolist()
         taken = [unit for unit in units if state[unit] == KEPT]

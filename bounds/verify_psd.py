@@ -25,7 +25,8 @@ def is_psd(a: FloatArray) -> bool:
     Quicker than `defect`, and less sharp. If the factorisation of B runs to the end, it is exact for a B + E with
     |E_ij| <= g sqrt(b_ii b_jj), g = (n + 1) U / (1 - (n + 1) U) (Higham, theorem 10.3; Rump, "Verification of
     positive definiteness", BIT 46, 2006). By Cauchy-Schwarz x'Ex <= n g sum b_ii x_i^2, which is covered by
-    B = A - 2 n (n + 1) U diag(A), together with its own rounding and one rounding of each a_ii.
+    B = A - 2 n (n + 1) U diag(A), together with its own rounding, one rounding of each a_ii, and one of at
+    most one other entry in a row.
     """
     scaled = _scaled(a)
     return scaled is not None and bool(_factorises(scaled[0], 2.0 * len(a) * (len(a) + 1) * U))

@@ -10,6 +10,7 @@ import numpy as np
 from .gram import BoolArray, FloatArray
 from .problem import Problem
 from .proof import KEPT, PRUNED, Split
+from .verify_pairs import pair_terms
 from .verify_psd import TINY, U, gamma
 
 
@@ -32,7 +33,8 @@ class Terms:
 
     constant: float
     kept: FloatArray
-    """(n,) minimum of an input's term where it may be non-zero; 0 at inputs of blocks, whose g is below."""
+    """(n,) minimum of an input's term where it may be non-zero; 0 at inputs of blocks, whose g is below. A pair
+    has f_0 as one's `pruned` and 0 as the other's, and an increment less each as their `kept` (`verify_pairs`)."""
     pruned: FloatArray
     """(n,) its term at x_i = 0."""
     slope: FloatArray
@@ -57,6 +59,11 @@ def terms(
     g = hz - d * v
     total = size @ np.abs(z) + np.abs(d * v)
     charge = 0.0
+    pairs, across = split.below.pairs, split.below.across
+    if len(pairs):  # none of them fixed
+        cross = across[:, None] * v[pairs[:, ::-1]]
+        g[pairs] -= cross
+        total[pairs] += np.abs(cross)
     if tilt is not None:
         g += tilt.p * (tilt.p @ z)
         total += np.abs(tilt.p) * float(np.abs(tilt.p) @ np.abs(z))
@@ -83,6 +90,10 @@ def terms(
     kept = _kept(problem, d, g, radius, below, tilt is None and not z.any())
     if problem.sparsity is not None:  # a kept input may be 0 as well
         kept = np.minimum(kept, pruned)
+    if len(pairs):
+        nothing, *increments = pair_terms(split.below, d, w, g, radius, margin)
+        pruned[pairs] = np.stack([nothing, np.zeros(len(pairs))], axis=1)
+        kept[pairs] = np.nextafter(pruned[pairs] - np.stack(increments, axis=1), -np.inf)
     kept, pruned = np.where(fixed | in_block, 0.0, kept), np.where(fixed | in_block, 0.0, pruned)
     return Terms(down(fsum_below(constant), -charge), kept, pruned, g, radius)
 

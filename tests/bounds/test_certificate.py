@@ -25,7 +25,7 @@ SETTINGS = {
     "fixed": Setting("prune", sparsity=0.5, update=False),
     "joint": Setting("joint", 2, sparsity=0.5),
 }
-KINDS_OF_PROOF = ("split", "blocks", "enumeration", "tree", "cover")
+KINDS_OF_PROOF = ("split", "pairs", "blocks", "enumeration", "tree", "cover")
 
 
 def order_of(matrix):
@@ -49,6 +49,8 @@ def prove(problem, x, below, kind):
     """A proof of the kind for a row without its dead inputs, None if it has none of that kind."""
     if kind == "split":
         return Split(below, 0.9 * (x - problem.weight))
+    if kind == "pairs" and problem.free_weights and problem.sparsity.units == problem.n:
+        return Split(paired(below, problem), 0.9 * (x - problem.weight))
     if kind == "enumeration" and (problem.grid is not None or not problem.sparsity.update):
         return Enumeration(order_of(problem.hessian), Brute().solve(problem).upper * (1 - 1e-7))
     if kind == "blocks" and problem.method == "quant":
@@ -69,12 +71,21 @@ def prove(problem, x, below, kind):
     return None
 
 
+def paired(below, problem):
+    """The first two inputs of every group side by side in D."""
+    groups = (np.flatnonzero(problem.sparsity.group == g)[:2] for g in range(len(problem.sparsity.keep)))
+    pairs = np.array([pair for pair in groups if len(pair) == 2])
+    return Below(below.d, (), pairs, np.full(len(pairs), 0.4 * below.d[0]))
+
+
 def cover_of(problem, x):
     """Three intervals along the direction in which H is least."""
+    free = problem.free_weights and problem.sparsity.units == problem.n
     values, vectors = np.linalg.eigh(problem.hessian)
     p = np.sqrt(3 * values[1]) * vectors[:, 0]
     stiff = problem.hessian + np.outer(p, p)
-    below = Below(np.full(problem.n, 0.9 * np.linalg.eigvalsh(stiff)[0]))
+    below = Below(np.full(problem.n, (0.6 if free else 0.9) * np.linalg.eigvalsh(stiff)[0]))
+    below = paired(below, problem) if free else below
     floor = 0.99 * values[0] / (p @ p)
     reach = 1.01 * np.sqrt(problem.error(x) / floor) + 1e-9
     edges = reach * np.array([-1, -0.2, 0.3, 1])
@@ -179,6 +190,13 @@ def change_proof(proof, rng):
             return Cover(proof.p, proof.floor, edges, tuple(changed[:j] + changed[j + 1 :]))
         changed[j] = change_proof(changed[j], rng)
         return Cover(proof.p, proof.floor, edges, tuple(changed))
+    if len(proof.below.pairs) and rng.integers(2):
+        pairs, across = np.array(proof.below.pairs), proof.below.across
+        if rng.integers(2):
+            pairs[rng.integers(len(pairs)), rng.integers(2)] = rng.integers(len(proof.v) + 1)
+        else:
+            across = flip(across, rng, 20)
+        return replace(proof, below=replace(proof.below, pairs=pairs, across=across))
     what = rng.integers(4 if proof.blocks else 2)
     if what == 0:
         return replace(proof, v=flip(proof.v, rng, 20))
