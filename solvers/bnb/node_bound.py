@@ -11,10 +11,9 @@ from pvq.bounds.diagonal import ascend
 from pvq.bounds.gram import FloatArray, IntArray
 
 from .node import LEAST_D, SLACK, positive
-from .pair_ascent import ascend_pairs, match, spread
+from .pair_ascent import match, sweep
 from .pairs import relax_pairs
 from .perspective import largest, relax, water_fill
-from .pieces import prices
 from .savings import CORRELATED, losses
 
 BARRIER = 0.08
@@ -114,9 +113,7 @@ def _by_pairs(
     a, b, d, e, x, group, keep = free.a, free.b, free.d, free.e, free.x, free.group, free.keep
     m, groups = len(b), len(keep)
     q, p, lower = np.empty((m, m)), np.empty((m, m)), np.empty((m, m))
-    theta, left = np.zeros(groups), np.empty(groups)
-    pieces, shares = np.zeros((m, 3)), np.zeros((m, 2))
-    weights, cross, least = np.empty(m), np.zeros(m), np.empty(m)
+    shares, least = np.zeros((m, 2)), np.empty(m)
     own, both, increments = np.empty(m), np.zeros(m), np.empty(m)
     for s in range(m):
         least[s] = LEAST_D * free.variance[s]
@@ -129,23 +126,13 @@ def _by_pairs(
             match(p, 2 * pairs, group, free.partner)
             if rounds > 1:
                 break
-        theta[:] = 0.0
-        for s in range(m):
-            theta[group[s]] += np.sqrt(d[s]) * abs(x[s])
-        prices(x, d, e, pairs, group, keep, theta, left, pieces, shares)
-        spread(x, d, e, m, pairs, group, theta, pieces, shares, weights, cross)
-        mean = weights.sum() / m
-        if mean > 0.0:
-            worth = 0.0
-            for s in range(m):
-                weights[s] += EVEN_WEIGHT * mean
-                worth += (weights[s] * d[s] + 2.0 * cross[s] * e[s]) / m
-            before_d, before_e = d.copy(), e.copy()
-            ascend_pairs(p, d, e, m, pairs, weights, cross, BARRIER * worth, least)
-            if not positive(a, d, e, free.variance, m, work, loss):
-                d[:] = before_d
-                e[:] = before_e
-                positive(a, d, e, free.variance, m, work, loss)
+        before_d, before_e = d.copy(), e.copy()
+        if sweep(p, d, e, x, pairs, group, keep, EVEN_WEIGHT, BARRIER, least) and not positive(
+            a, d, e, free.variance, m, work, loss
+        ):
+            d[:] = before_d
+            e[:] = before_e
+            positive(a, d, e, free.variance, m, work, loss)
         q[:] = a
         for s in range(m):
             q[s, s] -= d[s]

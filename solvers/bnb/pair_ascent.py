@@ -6,6 +6,7 @@ import numpy as np
 from numba import njit
 from pvq.bounds.gram import FloatArray, IntArray
 
+from .pieces import prices
 from .savings import CORRELATED
 
 SHORTER = 0.5
@@ -45,6 +46,47 @@ def spread(
     for i in range(2 * pairs, m):
         share = shares[i, 0]
         weights[i] = x[i] * x[i] * (1.0 / share - 1.0) if share > 1e-9 else 0.0
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def sweep(
+    p: FloatArray,
+    d: FloatArray,
+    e: FloatArray,
+    x: FloatArray,
+    pairs: int,
+    group: IntArray,
+    keep: IntArray,
+    even: float,
+    barrier: float,
+    least: FloatArray,
+) -> bool:
+    """One sweep of D along its gradient at the relaxation's point x, in place; False if there is none.
+
+    Parameters
+    ----------
+    p : (m, m) (A - D)^-1, its lower triangle; overwritten.
+    even : weight of every input on top of its own, as a part of the mean gradient.
+    barrier : mu as a part of the mean of <G_i, D_i>.
+    least : (m,) smallest d.
+    """
+    m, groups = len(x), len(keep)
+    theta, left = np.zeros(groups), np.empty(groups)
+    pieces, shares = np.zeros((m, 3)), np.zeros((m, 2))
+    weights, cross = np.empty(m), np.zeros(m)
+    for s in range(m):
+        theta[group[s]] += np.sqrt(d[s]) * abs(x[s])
+    prices(x, d, e, pairs, group, keep, theta, left, pieces, shares)
+    spread(x, d, e, m, pairs, group, theta, pieces, shares, weights, cross)
+    mean = weights.sum() / m
+    if not mean > 0.0:
+        return False
+    worth = 0.0
+    for s in range(m):
+        weights[s] += even * mean
+        worth += (weights[s] * d[s] + 2.0 * cross[s] * e[s]) / m
+    ascend_pairs(p, d, e, m, pairs, weights, cross, barrier * worth, least)
+    return True
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -23,11 +23,14 @@ from pvq.bounds.problem import Problem
 from pvq.bounds.proof import Below, Cover, Split
 
 from ..base import Clock
-from . import pruning
-from .pruning import Row
+from . import paired, pruning
+from .pruning import Relaxed, Row
 
 APART = 8.0
 """The next eigenvalue is at least so many times larger; else the plain bound suffers little."""
+
+FAR = 30.0
+"""From here on a row is not bounded without intervals as well."""
 
 STIFF = 5.0
 """rho in units of the next eigenvalue: more raises every interval's bound and costs more intervals."""
@@ -38,11 +41,14 @@ CENTRE = 0.006
 LADDER = 4.0
 """Intervals away from 0 are so many times longer than they are away from it: F(m) there is next to rho a b."""
 
-SPLITS = 24
-"""Intervals improved at most, the worst first; the cover holds at any time."""
+MOST = 40
+"""Improvements of the worst interval at most; the cover holds at any time."""
 
-FITS = 7
-"""Diagonals fitted at most; rows of the MiniLM query layer use all of them."""
+FITS, SWEEPS = 12, 5
+"""Fits of D at most, and sweeps of each: rows of the MiniLM query layer use most of them."""
+
+GAIN = 2e-3
+"""A fit that raises its interval by less than this part of the upper bound is the interval's last."""
 
 RESOLVED = 1e-6
 """Largest part of lambda that the rounding of an eigenvalue may be."""
@@ -63,6 +69,8 @@ class Direction:
     """lambda + rho."""
     stiff: Gram
     """H + pp'."""
+    apart: float
+    """How many times larger the next eigenvalue is."""
 
 
 def near_null(gram: Gram) -> Direction | None:
@@ -81,7 +89,9 @@ def near_null(gram: Gram) -> Direction | None:
         matrix = gram.matrix + np.outer(p, p)
         matrix.setflags(write=False)
         eigenvalue = float(values[0]) * (1 - SURE)
-        return Direction(p, eigenvalue / rho, eigenvalue + rho, Gram(matrix, rank=n))
+        return Direction(
+            p, eigenvalue / rho, eigenvalue + rho, Gram(matrix, rank=n), float(values[1]) / eigenvalue
+        )
 
     return gram.memo("bound: near-null direction", find)
 
@@ -104,8 +114,8 @@ def bound_by_intervals(
 ) -> tuple[float, Cover | None]:
     """Lower bound of a row and its proof; 0 and None if time ends before the range is covered once.
 
-    The D that is best at t = 0 is not that of other t: the worst interval gets one of its own, which its
-    neighbours use as well, or is split where it has one.
+    The D that is best at t = 0 is not that of other t: the worst interval gets one of its own, from that of the
+    nearest, which its neighbours use as well; one that has it is improved further, and then split.
     """
     stiff, p = replace(problem, gram=direction.stiff), direction.p
     reach = float(np.sqrt(upper / direction.floor)) * (1 + SURE)
@@ -114,15 +124,24 @@ def bound_by_intervals(
     def row_at(t: float) -> Row:
         return Row.of(replace(stiff, weight=problem.weight - t / direction.whole * p), upper)
 
-    fitted: dict[float, Below] = {}
+    fitted: dict[float, tuple[Below, Relaxed]] = {}
+    coupled = paired.has_pairs(stiff)
+
+    def nearest(t: float) -> float:
+        return min(fitted, key=lambda other: abs(other - t))
 
     def fit(t: float) -> None:
-        fitted[t] = pruning.bound_row(row_at(t), clock)[0]
+        if not (coupled and fitted):
+            fitted[t] = pruning.bound_row(row_at(t), clock)
+            return
+        below, known = fitted[nearest(t)]
+        below, point, bound = paired.improve(row_at(t).problem, upper, below, known.point, clock, SWEEPS)
+        fitted[t] = below, Relaxed(point, bound)
 
     def piece(a: float, b: float) -> Piece:
         m = (a + b) / 2
-        below = fitted[min(fitted, key=lambda t: abs(t - m))]
-        found = pruning.relaxed(row_at(m), below.d)
+        below, known = fitted[nearest(m)]
+        found = pruning.relaxed(row_at(m), below, known.point if coupled else None)
         # m^2 less what the moved row has of it, and what the interval's width costs
         bound = found.bound + m * m * (1 - float(p @ p) / direction.whole) - (b - a) ** 2 / 4
         return Piece(bound, a, b, Split(below, found.point - problem.weight))
@@ -139,17 +158,34 @@ def bound_by_intervals(
         if clock.ended() is not None:
             return 0.0, None
         heapq.heappush(heap, piece(a, b))
-    for _ in range(SPLITS):
+    fits, final = 1, set[float]()
+    for _ in range(MOST):
         worst = heap[0]
         a, b = worst.a, worst.b
-        if a <= 0.0 <= b or clock.ended() is not None:
+        m = (a + b) / 2
+        if clock.ended() is not None:
             break
-        if len(fitted) < FITS and not any(a < t < b for t in fitted):
-            fit((a + b) / 2)
-            heapq.heapreplace(heap, max(worst, piece(a, b)))
+        if fits < FITS and m not in final:
+            if m in fitted and not coupled:
+                final.add(m)
+                continue
+            fit(m)
+            fits += 1
+            better = piece(a, b)
+            if m in fitted and better.bound < worst.bound + GAIN * upper:
+                final.add(m)
+            heapq.heapreplace(heap, max(worst, better))
             continue
-        m = float(np.copysign(np.sqrt(a * b), a))
-        parts = piece(a, m), piece(m, b)
+        if a <= 0.0 <= b:
+            break
+        cut = float(np.copysign(np.sqrt(a * b), a))
+        parts = []
+        for part in (piece(a, cut), piece(cut, b)):
+            if part.bound < worst.bound and fits < FITS:
+                fit((part.a + part.b) / 2)
+                fits += 1
+                part = max(part, piece(part.a, part.b))
+            parts.append(part)
         if min(parts).bound < worst.bound:
             break
         heapq.heapreplace(heap, parts[0])

@@ -95,7 +95,7 @@ def _certificates(problem: Problem, upper: float, clock: Clock) -> Iterator[tupl
     sparsity = problem.sparsity
     assert sparsity is not None
     if sparsity.binding:
-        below, relaxed = pruning.bound_row(pruning.Row.of(_free(problem), upper), clock)
+        below, relaxed = pruning.bound_by_diagonal(pruning.Row.of(_free(problem), upper), clock)
         v = relaxed.point - problem.weight
         yield below.d, v
         yield below.d, _climb(problem, below.d, v, upper, clock)

@@ -13,6 +13,7 @@ from pvq.bounds.sparsity import Sparsity
 
 from ..base import Clock
 from ..empirical.swaps import greedy_mask, polish_mask
+from . import paired
 from .ascent import positive_inverse, starting_diagonal
 from .central_path import ascend
 from .perspective import relax
@@ -84,7 +85,16 @@ def proven(gram: Gram, d: FloatArray) -> FloatArray:
     return d
 
 
-def bound_row(row: Row, clock: Clock, layer: Below | None = None) -> tuple[Below, Relaxed]:
+def bound_row(row: Row, clock: Clock) -> tuple[Below, Relaxed]:
+    """The best lower bound of a row: its own diagonal, then pairs where they pay."""
+    below, found = bound_by_diagonal(row, clock)
+    if clock.ended() is not None or not paired.has_pairs(row.problem):
+        return below, found
+    coupled, point, bound = paired.improve(row.problem, row.upper, below, found.point, clock)
+    return (coupled, Relaxed(point, bound)) if bound > found.bound else (below, found)
+
+
+def bound_by_diagonal(row: Row, clock: Clock, layer: Below | None = None) -> tuple[Below, Relaxed]:
     """The best lower bound of a row at its own diagonal; without time for that, at the layer's or the start."""
     problem = row.problem
     candidates: list[tuple[Below, Relaxed]] = []
@@ -94,22 +104,24 @@ def bound_row(row: Row, clock: Clock, layer: Below | None = None) -> tuple[Below
         assert problem.sparsity is not None
         d, points, ended = ascend(h, weight, upper, problem.sparsity, start_of(problem.gram), clock)
         own = Below(proven(problem.gram, d))
-        candidates.append((own, relaxed(row, own.d, points[0])))
+        candidates.append((own, relaxed(row, own, points[0])))
     if not ended:
         layer = Below(proven(problem.gram, start_of(problem.gram))) if layer is None else layer
-        candidates.append((layer, relaxed(row, layer.d, iterations=FEW)))
+        candidates.append((layer, relaxed(row, layer, iterations=FEW)))
     return max(candidates, key=lambda candidate: candidate[1].bound)
 
 
-def relaxed(row: Row, d: FloatArray, start: FloatArray | None = None, iterations: int = ITERATIONS) -> Relaxed:
-    """The bound of a row for a given D."""
+def relaxed(row: Row, below: Below, start: FloatArray | None = None, iterations: int = ITERATIONS) -> Relaxed:
+    """The bound of a row for a given D; `iterations` where it is a diagonal."""
     start = row.problem.weight.copy() if start is None else start
+    if len(below.pairs):
+        return Relaxed(*paired.relaxed(row.problem, row.upper, below, start))
     sparsity = row.problem.sparsity
     assert sparsity is not None
     best, z = np.zeros(row.problem.n), np.zeros(sparsity.units)
     bound, _ = relax(
-        row.problem.hessian - np.diag(d), d, row.b, row.c, sparsity.unit, sparsity.group, sparsity.keep,
-        iterations, 1e-3, start, z, best,
+        row.problem.hessian - np.diag(below.d), below.d, row.b, row.c, sparsity.unit, sparsity.group,
+        sparsity.keep, iterations, 1e-3, start, z, best,
     )  # fmt: skip
     return Relaxed(best, bound)
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from pvq.bounds.gram import FloatArray
 from pvq.bounds.problem import Problem
-from pvq.bounds.proof import Split
+from pvq.bounds.proof import Proof, Split
 
 from ..base import Clock, Options
 from ..bnb.interval_search import Search
@@ -57,15 +57,18 @@ def _pruned(problem: Problem, options: Options, clock: Clock, start: FloatArray 
     if upper <= 0.0:
         return Outcome(x, 0.0, Status.OPTIMAL)
     direction = interval.near_null(problem.gram)
-    by_intervals, cover = 0.0, None
+    lower: float = 0.0
+    proof: Proof | None = None
     if direction is not None:
-        by_intervals, cover = interval.bound_by_intervals(problem, upper, direction, clock)
-    below, relaxed = pruning.bound_row(pruning.Row.of(problem, upper), clock)
-    tree = branching.branch(problem, x, max(relaxed.bound, by_intervals), options, clock)
+        lower, proof = interval.bound_by_intervals(problem, upper, direction, clock)
+    if direction is None or proof is None or direction.apart < interval.FAR:
+        below, relaxed = pruning.bound_row(pruning.Row.of(problem, upper), clock)
+        if relaxed.bound > lower:
+            lower, proof = relaxed.bound, Split(below, relaxed.point - problem.weight)
+    tree = branching.branch(problem, x, lower, options, clock)
     if tree is not None:
-        return Outcome(x, tree[0], _status(clock), proof=tree[1])
-    proof = cover if by_intervals > relaxed.bound else Split(below, relaxed.point - problem.weight)
-    return Outcome(x, max(0.0, by_intervals, relaxed.bound), _status(clock), proof=proof)
+        lower, proof = tree
+    return Outcome(x, lower, _status(clock), proof=proof)
 
 
 def _quantized(problem: Problem, options: Options, clock: Clock, start: FloatArray | None) -> Outcome:

@@ -39,14 +39,14 @@ class SharedDiagonal(Solver):
         return problems[0].gram.memo(key, lambda: shared(problems))
 
     def _solve(self, problem: Problem, options: Options, start: FloatArray | None) -> Outcome:
-        from .pruning import Row, bound_row
+        from .pruning import Row, bound_by_diagonal
 
         x = fallback_point(problem) if start is None else start
         upper = problem.error(x)
         if upper <= 0.0:
             return Outcome(x, 0.0, Status.OPTIMAL)
         at_once = Clock(replace(options, time_limit=0.0))  # the row's own ascent is left out
-        below, relaxed = bound_row(Row.of(problem, upper), at_once, self._layer([problem]))
+        below, relaxed = bound_by_diagonal(Row.of(problem, upper), at_once, self._layer([problem]))
         if not relaxed.bound > 0.0:
             return Outcome(x, 0.0, Status.BOUND_ONLY)
         return Outcome(x, relaxed.bound, Status.BOUND_ONLY, proof=Split(below, relaxed.point - problem.weight))

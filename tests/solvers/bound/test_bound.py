@@ -7,13 +7,15 @@ import pytest
 from pvq.bounds.gram import Gram
 from pvq.bounds.grid import Grid
 from pvq.bounds.layer_problem import Setting, state_problem
+from pvq.bounds.presolve import presolve
 from pvq.bounds.problem import Problem
+from pvq.bounds.proof import Below, Split
 from pvq.bounds.sparsity import Sparsity
 from pvq.bounds.verify import lower_bound
 from pvq.layers.format import load_layer
 from pvq.solvers.base import Clock, Options
 from pvq.solvers.bnb import BranchAndBound
-from pvq.solvers.bound import Bound, interval, pruning, quantization
+from pvq.solvers.bound import Bound, interval, paired, pruning, quantization
 from pvq.solvers.bound.block_diagonal import block_diagonal
 from pvq.solvers.brute import Brute
 from pvq.solvers.layer import solve_layer
@@ -160,6 +162,44 @@ def test_the_interval_of_real_quantized_rows_contains_their_optimum(bits, monkey
         assert_holds(problem.row(i), row.result, known.result.upper)
     assert found.lower > 0.5 * exact.lower
     assert {row.result.bound_kind for row in found.rows} == {BoundKind.RIGOROUS}
+
+
+def test_pairs_raise_the_bound_of_real_rows():
+    problem = small("blocks.9.expand", method="prune", sparsity=0.75, inputs=(0, 64), rows=(0, 8))
+    clock, gains = Clock(Options(time_limit=None)), []
+    for i in range(len(problem)):
+        row = presolve(problem.row(i)).problem
+        upper = row.error(pruning.upper_point(row))
+        alone = pruning.bound_by_diagonal(pruning.Row.of(row, upper), clock)[1].bound
+        below, found = pruning.bound_row(pruning.Row.of(row, upper), clock)
+        assert lower_bound(row, Split(below, found.point - row.weight)) == pytest.approx(found.bound, rel=1e-6)
+        gains.append((found.bound - alone) / upper)
+    assert min(gains) >= 0
+    assert np.mean(gains) > 0.02
+
+
+def test_pairs_keep_to_their_groups_and_leave_rows_alone_that_have_none():
+    rng = np.random.default_rng(0)
+    w, h = rng.normal(size=8), Gram.from_array(np.cov(rng.normal(size=(8, 30))))
+    clock = Clock(Options(time_limit=None))
+    for sparsity, has in (
+        (Sparsity.row(8, 3), True),
+        (Sparsity.nm(8, 2, 4), True),
+        (Sparsity.row(8, 0), False),
+        (Sparsity.row(8, 8), False),
+        (Sparsity.blocks(8, 2, 1), False),
+        (Sparsity.row(8, 3, update=False), False),
+    ):
+        problem = Problem(w, h, None, sparsity)
+        assert paired.has_pairs(problem) is has
+        if has:
+            upper = Brute().solve(problem).upper
+            start = Below(pruning.proven(h, pruning.start_of(h)))
+            below, x, bound = paired.improve(problem, upper, start, w, clock)
+            group = sparsity.group[below.pairs]
+            assert len(below.pairs) == 4
+            assert (group[:, 0] == group[:, 1]).all()
+            assert 0 < lower_bound(problem, Split(below, x - w)) <= bound * (1 + 1e-9) <= upper * (1 + 1e-9)
 
 
 def test_a_near_null_direction_is_covered_by_intervals():

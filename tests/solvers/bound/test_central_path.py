@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from pvq.bounds.gram import Gram
 from pvq.bounds.problem import Problem
+from pvq.bounds.proof import Below
 from pvq.bounds.sparsity import Sparsity
 from pvq.solvers.base import Options
 from pvq.solvers.bound import pruning
@@ -72,7 +73,7 @@ def test_rows_of_k_weights_come_near_the_semidefinite_bound():
             problem.sparsity,
             pruning.start_of(problem.gram),
         )
-        found = pruning.relaxed(row, pruning.proven(problem.gram, d), points[0]).bound
+        found = pruning.relaxed(row, Below(pruning.proven(problem.gram, d)), points[0]).bound
         best = Sdp().solve(problem, Options(time_limit=None)).lower
         assert found <= best * (1 + 1e-4)  # the interior-point solver ends a little below its optimum
         ratios.append(found / best)
@@ -92,7 +93,7 @@ def test_the_ascent_stays_in_the_cone_and_never_ends_below_its_start(sparsity):
         assert ended
         assert (d > 0).all()
         assert log_det(problem.hessian, d) > -np.inf
-        begin, end = pruning.relaxed(row, start).bound, pruning.relaxed(row, d, points[0]).bound
+        begin, end = pruning.relaxed(row, Below(start)).bound, pruning.relaxed(row, Below(d), points[0]).bound
         assert end >= begin - 2e-3 * upper  # what a step may lose
         assert end <= upper
 
