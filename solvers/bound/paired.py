@@ -101,7 +101,7 @@ def _matched(problem: Problem, below: Below) -> Below:
     """The same D with its inputs paired: those that are most alike in (H - D)^-1."""
     assert problem.sparsity is not None
     partner = np.full(problem.n, -1)
-    inverse: FloatArray = np.linalg.inv(problem.hessian - np.diag(below.d))
+    inverse = np.asarray(np.linalg.inv(problem.hessian - np.diag(below.d)), np.float64)
     match(inverse, 0, problem.sparsity.group[problem.sparsity.unit], partner)
     first = np.flatnonzero(partner > np.arange(problem.n))
     return Below(below.d, (), np.stack([first, partner[first]], axis=1), np.zeros(len(first)))
