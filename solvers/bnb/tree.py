@@ -177,15 +177,18 @@ def advance(row: Row, pool: Pool, best: Incumbent, gap: float, floor: float, bud
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def branching_unit(free: Free, state: np.ndarray, names: IntArray) -> int:
-    """The free unit with the largest x^2 (A - D)(1 - z), or else the largest saving; -1 if none is free."""
+    """The free unit with the largest x^4 (A - D)^2 (1 - z), or else the largest saving; -1 if none is free.
+
+    It is the product of what pruning the unit, x^2 (A - D), and keeping it, that times 1 - z, do to the bound.
+    """
     units = len(free.group)
     score = np.zeros(units)
     for s in range(len(free.b)):
         score[free.unit[s]] += free.x[s] * free.x[s] * (free.a[s, s] - free.d[s])
     choice, highest = -1, 0.0
     for u in range(units):
-        if state[names[u]] == FREE and score[u] * (1.0 - free.z[u]) > highest:
-            choice, highest = u, score[u] * (1.0 - free.z[u])
+        if state[names[u]] == FREE and score[u] ** 2 * (1.0 - free.z[u]) > highest:
+            choice, highest = u, score[u] ** 2 * (1.0 - free.z[u])
     if choice < 0:
         for u in range(units):
             if state[names[u]] == FREE and free.saving[u] >= highest:
