@@ -65,4 +65,4 @@ def _with_proof(problem: Problem, options: Options, outcome: Outcome) -> Outcome
         return outcome
     upper = problem.error(outcome.x)
     lower = upper - problem.gap_tolerance(upper, options.gap) / 2
-    return replace(outcome, proof=proof_of_optimum(problem, lower)) if lower > 0 else outcome
+    return replace(outcome, proof=proof_of_optimum(problem, upper, lower)) if lower > 0 else outcome

@@ -77,10 +77,7 @@ def solve_masks(problem: Problem, options: Options, start: FloatArray | None) ->
     if size == 0.0:
         return Outcome(np.zeros(problem.n), 0.0, Status.OPTIMAL)
     unit_of_error = layer.scale * size * size
-    w = problem.weight / size
-    b = layer.h @ w
-    first, inputs = unit_lists(problem)
-    row = Row(layer.h, b, max(0.0, float(w @ b)), sparsity.unit, first, inputs, sparsity.group, sparsity.keep)
+    row = row_in_scale(problem)
 
     best_x = _upper(problem, start)
     kept = np.zeros(sparsity.units, np.bool_)
@@ -91,7 +88,7 @@ def solve_masks(problem: Problem, options: Options, start: FloatArray | None) ->
     pool = new_pool(1024, sparsity.units, problem.n)
     slot = push(pool, 0.0)
     own = problem.n >= OWN_DIAGONAL and value > 0.0 and clock.ended() is None
-    pool.state[slot], pool.x[slot] = FREE, w
+    pool.state[slot], pool.x[slot] = FREE, problem.weight / size
     pool.d[slot] = _root_diagonal(problem, value * unit_of_error) if own else layer.d
     pool.e[slot], pool.partner[slot] = 0.0, -1
     floor = GAP_FLOOR * problem.reference / unit_of_error
@@ -125,6 +122,16 @@ def solve_masks(problem: Problem, options: Options, start: FloatArray | None) ->
     if pool.size[0] > 0:
         lower = min(lower, pool.key[pool.heap[0]])
     return Outcome(best_x, max(0.0, lower) * unit_of_error, status, int(best.nodes[0]))
+
+
+def row_in_scale(problem: Problem) -> Row:
+    """The row in units in which its largest weight and the mean of H's diagonal are 1."""
+    sparsity, h = problem.sparsity, prepared(problem.gram).h
+    assert sparsity is not None
+    w = problem.weight / float(np.abs(problem.weight).max())
+    b = h @ w
+    start, inputs = unit_lists(problem)
+    return Row(h, b, max(0.0, float(w @ b)), sparsity.unit, start, inputs, sparsity.group, sparsity.keep)
 
 
 def _root_diagonal(problem: Problem, upper: float) -> FloatArray:

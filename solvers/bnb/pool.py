@@ -19,28 +19,28 @@ class Pool(NamedTuple):
     state: np.ndarray
     """(capacity, units) int8 FREE, KEPT or PRUNED."""
     d: np.ndarray
-    """(capacity, n) float32 diagonal; it is shrunk by more than its rounding when it is used."""
+    """(capacity, n) diagonal of D; as float32 it is shrunk by more than its rounding when it is used."""
     e: np.ndarray
-    """(capacity, n) float32 entry of D between an input and its partner."""
+    """(capacity, n) entry of D between an input and its partner."""
     partner: np.ndarray
     """(capacity, n) int16 the input it shares a 2 x 2 block with, -1 for none."""
     x: np.ndarray
-    """(capacity, n) float32 relaxation solution, a hint only."""
+    """(capacity, n) relaxation solution, a hint only."""
     heap: IntArray
     free: IntArray
     size: IntArray
     """(2,) open nodes, unused slots."""
 
 
-def new_pool(capacity: int, units: int, n: int) -> Pool:
-    """An empty pool."""
+def new_pool(capacity: int, units: int, n: int, real: type = np.float32) -> Pool:
+    """An empty pool; `real` is the type of d, e and x."""
     return Pool(
         np.empty(capacity),
         np.empty((capacity, units), np.int8),
-        np.empty((capacity, n), np.float32),
-        np.empty((capacity, n), np.float32),
+        np.empty((capacity, n), real),
+        np.empty((capacity, n), real),
         np.empty((capacity, n), np.int16),
-        np.empty((capacity, n), np.float32),
+        np.empty((capacity, n), real),
         np.empty(capacity, np.int64),
         np.arange(capacity - 1, -1, -1, dtype=np.int64),
         np.array([0, capacity], dtype=np.int64),

@@ -7,9 +7,11 @@ bounds it by a relaxation with D of 1 x 1 and 2 x 2 blocks, improved at every no
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numba import njit
-from pvq.bounds.gram import IntArray
+from pvq.bounds.gram import FloatArray, IntArray
 
 from .node import LEAST_D, Incumbent, Row, eliminate, settle
 from .node_bound import Free, bound_of, correlated
@@ -69,6 +71,74 @@ def inherit(
     correlated(free.d, free.e, pairs)
 
 
+class Work(NamedTuple):
+    """Room for one node after the other."""
+
+    t: FloatArray
+    """(n, n + 1)."""
+    a: FloatArray
+    """(n, n)."""
+    b: FloatArray
+    ids: IntArray
+    """(n,)."""
+    left: IntArray
+    """(groups,) budgets left."""
+
+
+class Opened(NamedTuple):
+    """A node with its free inputs in local numbers."""
+
+    free: Free
+    c: float
+    """Its constant: the error of its only mask where no unit is free."""
+    ids: IntArray
+    """(m,) inputs, pairs first."""
+    names: IntArray
+    """(units,) free units."""
+    pairs: int
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def room_for(row: Row) -> Work:
+    """What `opened` needs."""
+    n = len(row.b)
+    ids, left = np.empty(n, np.int64), np.empty(len(row.keep), np.int64)
+    return Work(np.empty((n, n + 1)), np.empty((n, n)), np.empty(n), ids, left)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def opened(row: Row, pool: Pool, slot: int, state: np.ndarray, units: int, work: Work) -> Opened:
+    """The node of a settled state with `units` free units and work.left as budgets; D and x are the record's."""
+    ids = work.ids
+    m, pairs = order_pairs(row, pool, slot, state, ids)
+    c = eliminate(row, state, ids, m, work.t, work.a, work.b)
+    # local numbers of the units and groups that are still open, in the order of their inputs
+    number, group_number = np.full(len(row.group), -1), np.full(len(row.keep), -1)
+    unit_local, group_local = np.empty(m, np.int64), np.empty(units, np.int64)
+    names, keep_local = np.empty(units, np.int64), np.empty(len(row.keep), np.int64)
+    groups, count = 0, 0
+    for s in range(m):
+        u = row.unit[ids[s]]
+        if number[u] < 0:
+            g = row.group[u]
+            if group_number[g] < 0:
+                group_number[g] = groups
+                keep_local[groups] = work.left[g]
+                groups += 1
+            group_local[count] = group_number[g]
+            names[count] = u
+            number[u] = count
+            count += 1
+        unit_local[s] = number[u]
+    free = Free(
+        np.ascontiguousarray(work.a[:m, :m]), work.b[:m].copy(), np.empty(m), np.empty(m), np.empty(m),
+        np.empty(m), unit_local, group_local, keep_local[:groups].copy(), np.full(m, -1), np.empty(units),
+        np.empty(units), np.empty(units), np.empty(units),
+    )  # fmt: skip
+    inherit(row, pool, slot, state, ids, m, pairs, free)
+    return Opened(free, c, ids[:m].copy(), names, pairs)
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
 def advance(row: Row, pool: Pool, best: Incumbent, gap: float, floor: float, budget: int) -> bool:
     """Process nodes until none is open (True), or `budget` nodes are done or the pool is full (False).
@@ -76,15 +146,7 @@ def advance(row: Row, pool: Pool, best: Incumbent, gap: float, floor: float, bud
     A subtree is discarded when its bound is within `gap` of the upper bound (relative, or `floor` absolute), less
     a little, so that the claim survives when the upper bound is recomputed from its x.
     """
-    n, total_units, groups = len(row.b), len(row.group), len(row.keep)
-    t = np.empty((n, n + 1))
-    ids = np.empty(n, np.int64)
-    a_full, b_full = np.empty((n, n)), np.empty(n)
-    room = np.empty(groups, np.int64)
-    names, number = np.empty(total_units, np.int64), np.empty(total_units, np.int64)
-    group_number = np.empty(groups, np.int64)
-    keep_local = np.empty(groups, np.int64)
-    state = np.empty(total_units, np.int8)
+    work, state = room_for(row), np.empty(len(row.group), np.int8)
     for _ in range(budget):
         if pool.size[0] == 0:
             return True
@@ -102,43 +164,18 @@ def advance(row: Row, pool: Pool, best: Incumbent, gap: float, floor: float, bud
                 release(pool, pop(pool))
             return True
         best.nodes[0] += 1
-        units = settle(row, state, room)
-        m, pairs = order_pairs(row, pool, slot, state, ids)
-        c = eliminate(row, state, ids, m, t, a_full, b_full)
+        units = settle(row, state, work.left)
+        node = opened(row, pool, slot, state, units, work)
+        release(pool, slot)
+        free, names, c = node.free, node.names, node.c
         if units == 0:
             if c < best.value[0]:
                 offer(row, best, state == KEPT, True)
             best.value[1] = min(best.value[1], max(key, c))
-            release(pool, slot)
             continue
-        # local numbers of the units and groups that are still open, in the order of their inputs
-        group_number[:] = -1
-        number[:] = -1
-        unit_local, group_local = np.empty(m, np.int64), np.empty(units, np.int64)
-        open_groups, count = 0, 0
-        for s in range(m):
-            u = row.unit[ids[s]]
-            if number[u] < 0:
-                g = row.group[u]
-                if group_number[g] < 0:
-                    group_number[g] = open_groups
-                    keep_local[open_groups] = room[g]
-                    open_groups += 1
-                group_local[count] = group_number[g]
-                names[count] = u
-                number[u] = count
-                count += 1
-            unit_local[s] = number[u]
-        free = Free(
-            np.ascontiguousarray(a_full[:m, :m]), b_full[:m].copy(), np.empty(m), np.empty(m), np.empty(m),
-            np.empty(m), unit_local, group_local, keep_local[:open_groups].copy(), np.full(m, -1), np.empty(units),
-            np.empty(units), np.empty(units), np.empty(units),
-        )  # fmt: skip
-        inherit(row, pool, slot, state, ids, m, pairs, free)
-        release(pool, slot)
         target = best.value[0] - max(0.9 * gap * best.value[0], 0.8 * floor)
         rounds = FIRST_ROUNDS if best.nodes[0] == 1 else ROOT_ROUNDS if best.nodes[0] == 2 else 1
-        bound = bound_of(free, c, pairs, target, max(best.value[0] - key, 0.0), rounds)
+        bound = bound_of(free, c, node.pairs, target, max(best.value[0] - key, 0.0), rounds)
         if bound >= cutoff:
             best.value[1] = min(best.value[1], bound)
             continue
@@ -158,7 +195,7 @@ def advance(row: Row, pool: Pool, best: Incumbent, gap: float, floor: float, bud
             elif bound + free.outside[u] >= cutoff:
                 state[names[u]] = KEPT
                 best.value[1] = min(best.value[1], bound + free.outside[u])
-        if settle(row, state, room) < 0:
+        if settle(row, state, work.left) < 0:
             continue  # more units would have to be kept than may be: nothing below the cutoff is left
         choice = -1 if again else branching_unit(free, state, names)
         for side in (KEPT, PRUNED):
@@ -169,7 +206,7 @@ def advance(row: Row, pool: Pool, best: Incumbent, gap: float, floor: float, bud
             pool.state[new] = state
             if choice >= 0:
                 pool.state[new, names[choice]] = side
-            record(pool, new, free, ids, m, pairs)
+            record(pool, new, node)
             if choice < 0:
                 break
     return pool.size[0] == 0
@@ -197,17 +234,18 @@ def branching_unit(free: Free, state: np.ndarray, names: IntArray) -> int:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def record(pool: Pool, slot: int, free: Free, ids: IntArray, m: int, pairs: int) -> None:
+def record(pool: Pool, slot: int, node: Opened) -> None:
     """Store what children inherit."""
+    free, ids = node.free, node.ids
     pool.partner[slot] = -1
-    for s in range(m):
+    for s in range(len(ids)):
         i = ids[s]
         pool.d[slot, i] = free.d[s]
         pool.x[slot, i] = free.x[s]
         pool.e[slot, i] = 0.0
         if free.partner[s] >= 0:
             pool.partner[slot, i] = ids[free.partner[s]]
-    for s in range(0, 2 * pairs, 2):
+    for s in range(0, 2 * node.pairs, 2):
         i, j = ids[s], ids[s + 1]
         pool.partner[slot, i], pool.partner[slot, j] = j, i
         pool.e[slot, i] = pool.e[slot, j] = free.e[s]

@@ -1,51 +1,46 @@
-"""A few steps of branching on top of the relaxation of a pruned row: a small tree, written down as its proof."""
+"""Branching on top of the relaxation of a pruned row: a tree of a tenth of a second, which is its own proof."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-
+import numpy as np
 from pvq.bounds.gram import FloatArray
 from pvq.bounds.problem import Problem
-from pvq.bounds.proof import Tree
+from pvq.bounds.proof import Below, Tree
 
 from ..base import Clock, Options
-from ..bnb.masks import prepare_masks, solve_masks
-from ..bnb.proof_tree import proof_of_optimum
+from ..bnb.masks import prepared
+from ..bnb.proof_tree import grow
 
-INPUTS = 128
-"""Rows of at most so many inputs are branched on: a node takes milliseconds there."""
+INPUTS = 256
+"""Rows of at most so many inputs are branched on: a leaf takes milliseconds there."""
 
-WORK, MOST = 400_000, 500
-"""Nodes of the search are WORK / inputs^2, and at most so many: a tenth of a second, and a proof of a megabyte."""
+WORK, MOST = 800_000, 500
+"""Leaves are WORK / inputs^2, and at most so many: a tenth of a second, and a proof of a megabyte."""
 
 LOWERED = 1e-6
-"""The tree is grown for this much less than what the search found, so that rounding cannot cost a leaf."""
+"""The tree claims this much less than its leaves were bounded by, so that rounding is covered."""
 
 
 def prepare(problem: Problem) -> None:
-    """Compile the search if the row is one for it."""
+    """Layer-wide work."""
     if problem.n <= INPUTS:
-        prepare_masks(problem)
+        prepared(problem.gram)
 
 
 def branch(
-    problem: Problem, x: FloatArray, known: float, options: Options, clock: Clock
+    problem: Problem, upper: float, start: Below, x: FloatArray, options: Options, clock: Clock
 ) -> tuple[float, Tree] | None:
-    """A lower bound of a row with its tree, None where it is no better than what is known.
+    """A lower bound of a row with its tree, None for rows that are too long, or where no time is left.
 
     Parameters
     ----------
     problem : a row without dead inputs, with re-optimised kept weights.
-    x : (n,) feasible point.
-    known : lower bound that the relaxation gave.
+    upper : error of a feasible point.
+    start, x : D of the relaxation, and its point (n,).
     """
     if problem.n > INPUTS or clock.ended() is not None:
         return None
-    left = None if options.time_limit is None else max(0.0, clock.left)
-    nodes = min(MOST, WORK // problem.n**2, options.node_limit or MOST)
-    found = solve_masks(problem, replace(options, time_limit=left, node_limit=nodes), x)
-    lower = min(found.lower, problem.error(x)) * (1 - LOWERED)
-    if lower <= known or clock.ended() is not None:
-        return None
-    tree = proof_of_optimum(problem, lower)
-    return None if tree is None else (lower, tree)
+    leaves = min(MOST, WORK // problem.n**2, (options.node_limit or 2 * MOST) // 2)
+    target = upper - problem.gap_tolerance(upper, options.gap) / 2
+    bound, tree = grow(problem, start, x, upper, target, leaves, clock)
+    return (min(bound, upper) * (1 - LOWERED), tree) if np.isfinite(bound) else None

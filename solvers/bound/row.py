@@ -65,9 +65,9 @@ def _pruned(problem: Problem, options: Options, clock: Clock, start: FloatArray 
         below, relaxed = pruning.bound_row(pruning.Row.of(problem, upper), clock)
         if relaxed.bound > lower:
             lower, proof = relaxed.bound, Split(below, relaxed.point - problem.weight)
-    tree = branching.branch(problem, x, lower, options, clock)
-    if tree is not None:
-        lower, proof = tree
+        tree = branching.branch(problem, upper, below, relaxed.point, options, clock)
+        if tree is not None and tree[0] > lower:
+            lower, proof = tree
     return Outcome(x, lower, _status(clock), proof=proof)
 
 

@@ -58,8 +58,8 @@ def test_more_than_the_optimum_is_not_proven():
     for _ in range(20):
         problem = Problem(rng.standard_normal(8), gram(rng, 8, "regular"), None, Sparsity.row(8, 3))
         best = Brute().solve(problem).upper
-        assert proof_of_optimum(problem, best * (1 + 1e-6)) is None
-        tree = proof_of_optimum(problem, 0.9 * best)
+        assert proof_of_optimum(problem, best, best * (1 + 1e-6)) is None
+        tree = proof_of_optimum(problem, best, 0.9 * best)
         assert 0.89 * best <= lower_bound(problem, tree) <= best
 
 
@@ -68,7 +68,8 @@ def test_a_leaf_less_is_not_a_proof():
 
     rng = np.random.default_rng(0)
     problem = Problem(rng.standard_normal(10), gram(rng, 10, "regular"), None, Sparsity.row(10, 4))
-    tree = proof_of_optimum(problem, 0.999 * Brute().solve(problem).upper)
+    best = Brute().solve(problem).upper
+    tree = proof_of_optimum(problem, best, 0.999 * best)
     assert len(tree.state) > 2
     for leaf in range(len(tree.state)):
         rest = np.arange(len(tree.state)) != leaf
