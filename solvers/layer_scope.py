@@ -134,19 +134,28 @@ def lower_curve(problem: Problem, split: Split) -> FloatArray:
     """(units + 1,) lower bounds for every budget k from the D and x of one of them, re-optimised weights.
 
     e >= c - x'Qx - (sum of the k largest savings sum_{i in u} r_i^2 / d_i), Q = H - D, r = b - Qx, whatever k is:
-    the Lagrangian bound with the k-th saving as the price of a unit, convex in k and tight where it was made.
+    the Lagrangian bound with the k-th saving as the price of a unit, convex in k and tight where it was made. A
+    pair that D couples has the two increments of the concave hull of what it saves.
     """
-    sparsity = problem.sparsity
+    sparsity, below = problem.sparsity, split.below
     assert sparsity is not None
     units, live = sparsity.units, problem.gram.live
-    h, w, d = problem.hessian[np.ix_(live, live)], problem.weight[live], split.below.d
+    h, w, d = problem.hessian[np.ix_(live, live)], problem.weight[live], below.d
     if len(d) != len(w) or problem.grid is not None or not sparsity.update or not (d > 0).all():
         return np.zeros(units + 1)
     x = w + split.v
     qx = h @ x - d * x
-    saving = np.zeros(units)
-    np.add.at(saving, sparsity.unit[live], (h @ w - qx) ** 2 / d)
-    saved = np.concatenate(([0.0], np.cumsum(np.sort(saving)[::-1])))
+    i, j = below.pairs.T
+    qx[i] -= below.across * x[j]
+    qx[j] -= below.across * x[i]
+    r = h @ w - qx
+    saving = r**2 / d
+    both = d[j] * r[i] ** 2 - 2 * below.across * r[i] * r[j] + d[i] * r[j] ** 2
+    both /= d[i] * d[j] - below.across**2
+    saving[i] = np.maximum(np.maximum(saving[i], saving[j]), both / 2)
+    saving[j] = np.maximum(both - saving[i], 0.0)
+    of_unit = np.bincount(sparsity.unit[live], saving, units)
+    saved = np.concatenate(([0.0], np.cumsum(np.sort(of_unit)[::-1])))
     return np.maximum(problem.reference * (1 - ROUNDING) - float(x @ qx) - saved, 0.0)
 
 
