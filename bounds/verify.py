@@ -140,7 +140,7 @@ def _cover_bound(problem: Problem, cover: Cover, margin: float) -> float:
             raise NotProven("intervals have no blocks")
         key = id(split.below)
         if key not in shifts:
-            shifts[key] = defect(*_sum(problem, outer, -diagonal_of(split.below)), margin)
+            shifts[key] = defect(*_sum(problem, outer, -matrix_of(split.below)), margin)
         found = terms(problem, split, nothing, shifts[key], margin, Tilt(p, a, b))
         bounds.append(least(problem, found, state, margin))
     if not np.isfinite([*bounds, *(value for eps in shifts.values() for value in eps)]).all():
@@ -157,11 +157,13 @@ def _sum(problem: Problem, *others: FloatArray) -> tuple[FloatArray, FloatArray]
     return total, error * (1 + 8 * U)
 
 
-def diagonal_of(below: Below) -> FloatArray:
-    """(n, n) D without its blocks."""
+def matrix_of(below: Below) -> FloatArray:
+    """(n, n) D; its parts are disjoint, so that no entry is rounded."""
     d = np.diag(below.d)
     i, k = below.pairs.T
     d[i, k] = d[k, i] = below.across
+    for block in below.blocks:
+        d[np.ix_(block.inputs, block.inputs)] = block.matrix
     return d
 
 
@@ -222,9 +224,7 @@ def shift_to_psd(gram: Gram, below: Below, fixed: np.ndarray, margin: float) -> 
         and (np.array_equal(known[1], fixed) or not (known[3].any() or (known[1] & ~fixed).any()))
     ):
         return known[3]
-    m = gram.matrix - diagonal_of(below)
-    for block in below.blocks:
-        m[np.ix_(block.inputs, block.inputs)] -= block.matrix
+    m = gram.matrix - matrix_of(below)
     free = np.flatnonzero(~fixed)
     eps = np.zeros(len(gram))
     m = m[np.ix_(free, free)]

@@ -12,7 +12,7 @@ import numpy as np
 from .gram import FloatArray, Gram
 from .problem import Problem
 from .proof import FREE, KEPT, Below, Cover, Enumeration, Proof, Split, Tree
-from .verify import NotProven, block_bound, check_shapes, check_states, diagonal_of, lower_bound, shift_to_psd
+from .verify import NotProven, block_bound, check_shapes, check_states, lower_bound, matrix_of, shift_to_psd
 from .verify_pairs import exact_pair
 from .verify_psd import TINY, U
 from .verify_split import down, keeps_weights, pruned_inputs, values_of
@@ -69,14 +69,8 @@ def _shift(problem: Problem, split: Split, fixed: np.ndarray) -> list[Fraction]:
     suggested = shift_to_psd(problem.gram, split.below, fixed, 1.0)
     if not np.isfinite(suggested).all():
         raise NotProven("H - D is not positive semidefinite, by far more than rounding")
-    m = [[Fraction(value) for value in row] for row in problem.hessian.tolist()]
-    for above, row in zip(m, diagonal_of(split.below).tolist(), strict=True):
-        for j, value in enumerate(row):
-            above[j] -= Fraction(value)
-    for block in split.below.blocks:
-        for row, i in zip(block.matrix.tolist(), block.inputs.tolist(), strict=True):
-            for value, j in zip(row, block.inputs.tolist(), strict=True):
-                m[i][j] -= Fraction(value)
+    rows = zip(problem.hessian.tolist(), matrix_of(split.below).tolist(), strict=True)
+    m = [[Fraction(a) - Fraction(b) for a, b in zip(*row, strict=True)] for row in rows]
     for eps in (np.zeros(n), suggested):
         exact = [Fraction(value) for value in eps.tolist()]
         if is_psd([[m[i][j] + (exact[i] if i == j else 0) for j in free] for i in free]):

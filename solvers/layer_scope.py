@@ -10,8 +10,11 @@ import numba
 import numpy as np
 from pvq.bounds.gram import FloatArray, IntArray
 from pvq.bounds.layer_problem import LayerProblem
+from pvq.bounds.presolve import presolve
 from pvq.bounds.problem import GAP_FLOOR, Problem, optimal_on_support
 from pvq.bounds.proof import Split
+from pvq.bounds.verify import SAFETY, shift_to_psd
+from pvq.bounds.verify_split import terms
 
 from .base import Options, Solver
 from .empirical.layerwise import layer_point
@@ -133,30 +136,22 @@ ROUNDING = 1e-9
 def lower_curve(problem: Problem, split: Split) -> FloatArray:
     """(units + 1,) lower bounds for every budget k from the D and x of one of them, re-optimised weights.
 
-    e >= c - x'Qx - (sum of the k largest savings sum_{i in u} r_i^2 / d_i), Q = H - D, r = b - Qx, whatever k is:
-    the Lagrangian bound with the k-th saving as the price of a unit, convex in k and tight where it was made. A
-    pair that D couples has the two increments of the concave hull of what it saves.
+    e >= constant + sum of pruned terms - (sum of the k largest savings), whatever k is (`verify_split`): the
+    Lagrangian bound with the k-th saving as the price of a unit, convex in k and tight where it was made.
     """
-    sparsity, below = problem.sparsity, split.below
+    sparsity, row = problem.sparsity, presolve(problem).problem
     assert sparsity is not None
     units, live = sparsity.units, problem.gram.live
-    h, w, d = problem.hessian[np.ix_(live, live)], problem.weight[live], below.d
-    if len(d) != len(w) or problem.grid is not None or not sparsity.update or not (d > 0).all():
+    if row is None or len(split.below.d) != row.n or not row.free_weights:
         return np.zeros(units + 1)
-    x = w + split.v
-    qx = h @ x - d * x
-    i, j = below.pairs.T
-    qx[i] -= below.across * x[j]
-    qx[j] -= below.across * x[i]
-    r = h @ w - qx
-    saving = r**2 / d
-    both = d[j] * r[i] ** 2 - 2 * below.across * r[i] * r[j] + d[i] * r[j] ** 2
-    both /= d[i] * d[j] - below.across**2
-    saving[i] = np.maximum(np.maximum(saving[i], saving[j]), both / 2)
-    saving[j] = np.maximum(both - saving[i], 0.0)
-    of_unit = np.bincount(sparsity.unit[live], saving, units)
-    saved = np.concatenate(([0.0], np.cumsum(np.sort(of_unit)[::-1])))
-    return np.maximum(problem.reference * (1 - ROUNDING) - float(x @ qx) - saved, 0.0)
+    nothing = np.zeros(row.n, dtype=bool)
+    with np.errstate(all="ignore"):
+        eps = shift_to_psd(row.gram, split.below, nothing, SAFETY)
+        found = terms(row, split, nothing, eps, SAFETY)
+        saving = np.bincount(sparsity.unit[live], found.pruned - found.kept, units)
+        saved = np.concatenate(([0.0], np.cumsum(np.sort(saving)[::-1])))
+        curve = found.constant + found.pruned.sum() - ROUNDING * problem.reference - saved
+    return np.where(curve > 0.0, curve, 0.0)  # also for what is not a number
 
 
 def row_curves(problem: LayerProblem) -> list[Curve]:

@@ -29,7 +29,7 @@ CHUNK = 20
 CLEARLY = 1 - 1e-8
 """The D of a proof is this much smaller than the tested one: room for the kept inputs and for rounding."""
 
-LEAST_D = 1e-12
+KEPT_D = 1e-12
 """d_i of kept inputs relative to h_ii: it costs nothing but room for the others."""
 
 TURNS = 3
@@ -140,7 +140,7 @@ def _split(problem: Problem, pool: Pool, slot: int, scale: float, size: float) -
     across = CLEARLY * scale * pool.e[slot, first]
     d, v = np.zeros(len(w)), np.where(state == PRUNED, -w, 0.0)
     d[free] = CLEARLY * scale * pool.d[slot, free]
-    d[kept] = LEAST_D * h.diagonal()[kept]
+    d[kept] = KEPT_D * h.diagonal()[kept]
     v[free] = size * pool.x[slot, free] - w[free]
     m = h[np.ix_(kept, kept)] - np.diag(d[kept])
     for _ in range(2):  # the second time refines

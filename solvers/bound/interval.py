@@ -105,8 +105,60 @@ class Piece:
     b: float
     split: Split
 
+    @property
+    def middle(self) -> float:
+        """Where its D is fitted."""
+        return (self.a + self.b) / 2
+
     def __lt__(self, other: Piece) -> bool:
         return self.bound < other.bound
+
+
+class Fits:
+    """D for some t, each with the relaxation's point there; the nearest one serves the others."""
+
+    def __init__(self, problem: Problem, upper: float, direction: Direction, clock: Clock) -> None:
+        self.problem, self.upper, self.direction, self.clock = problem, upper, direction, clock
+        self.stiff = replace(problem, gram=direction.stiff)
+        self.coupled = paired.has_pairs(self.stiff)
+        self.known: dict[float, tuple[Below, Relaxed]] = {}
+        self.made = 0
+
+    def fit(self, t: float) -> None:
+        """The D for t: from scratch, or with pairs a few sweeps from the nearest."""
+        self.made += 1
+        row = self._row(t)
+        if not (self.coupled and self.known):
+            self.known[t] = pruning.bound_row(row, self.clock)
+            return
+        below, near = self._nearest(t)
+        below, x, bound = paired.improve(row.problem, self.upper, below, near.point, self.clock, SWEEPS)
+        self.known[t] = below, Relaxed(x, bound)
+
+    def piece(self, a: float, b: float) -> Piece:
+        """An interval, bounded with the D that is nearest to its middle."""
+        m, p = (a + b) / 2, self.direction.p
+        below, near = self._nearest(m)
+        found = pruning.relaxed(self._row(m), below, near.point if self.coupled else None)
+        # m^2 less what the moved row has of it, and what the interval's width costs
+        bound = found.bound + m * m * (1 - float(p @ p) / self.direction.whole) - (b - a) ** 2 / 4
+        return Piece(bound, a, b, Split(below, found.point - self.problem.weight))
+
+    def refitted(self, piece: Piece) -> Piece:
+        """The interval after a fit to its middle, or as it is if that is better."""
+        self.fit(piece.middle)
+        return max(piece, self.piece(piece.a, piece.b))
+
+    def left_for(self, piece: Piece) -> bool:
+        """Whether there may be a fit more for it: without pairs a second one would give the same D."""
+        return self.made < FITS and (self.coupled or piece.middle not in self.known)
+
+    def _row(self, t: float) -> Row:
+        moved = self.problem.weight - t / self.direction.whole * self.direction.p
+        return Row.of(replace(self.stiff, weight=moved), self.upper)
+
+    def _nearest(self, t: float) -> tuple[Below, Relaxed]:
+        return self.known[min(self.known, key=lambda other: abs(other - t))]
 
 
 def bound_by_intervals(
@@ -117,79 +169,47 @@ def bound_by_intervals(
     The D that is best at t = 0 is not that of other t: the worst interval gets one of its own, from that of the
     nearest, which its neighbours use as well; one that has it is improved further, and then split.
     """
-    stiff, p = replace(problem, gram=direction.stiff), direction.p
-    reach = float(np.sqrt(upper / direction.floor)) * (1 + SURE)
-    half = min(float(np.sqrt(CENTRE * upper)), reach)
-
-    def row_at(t: float) -> Row:
-        return Row.of(replace(stiff, weight=problem.weight - t / direction.whole * p), upper)
-
-    fitted: dict[float, tuple[Below, Relaxed]] = {}
-    coupled = paired.has_pairs(stiff)
-
-    def nearest(t: float) -> float:
-        return min(fitted, key=lambda other: abs(other - t))
-
-    def fit(t: float) -> None:
-        if not (coupled and fitted):
-            fitted[t] = pruning.bound_row(row_at(t), clock)
-            return
-        below, known = fitted[nearest(t)]
-        below, point, bound = paired.improve(row_at(t).problem, upper, below, known.point, clock, SWEEPS)
-        fitted[t] = below, Relaxed(point, bound)
-
-    def piece(a: float, b: float) -> Piece:
-        m = (a + b) / 2
-        below, known = fitted[nearest(m)]
-        found = pruning.relaxed(row_at(m), below, known.point if coupled else None)
-        # m^2 less what the moved row has of it, and what the interval's width costs
-        bound = found.bound + m * m * (1 - float(p @ p) / direction.whole) - (b - a) ** 2 / 4
-        return Piece(bound, a, b, Split(below, found.point - problem.weight))
-
-    fit(0.0)
-    edges = [half]
-    while edges[-1] < reach:
-        edges.append(min(LADDER * edges[-1], reach))
-    cover = [(-half, half)]
-    for a, b in itertools.pairwise(edges):
-        cover += [(a, b), (-b, -a)]
+    fits = Fits(problem, upper, direction, clock)
+    fits.fit(0.0)
     heap: list[Piece] = []
-    for a, b in cover:
+    for a, b in _first_cover(upper, direction):
         if clock.ended() is not None:
             return 0.0, None
-        heapq.heappush(heap, piece(a, b))
-    fits, final = 1, set[float]()
+        heapq.heappush(heap, fits.piece(a, b))
+    final: set[float] = set()
     for _ in range(MOST):
         worst = heap[0]
-        a, b = worst.a, worst.b
-        m = (a + b) / 2
         if clock.ended() is not None:
             break
-        if fits < FITS and m not in final:
-            if m in fitted and not coupled:
-                final.add(m)
-                continue
-            fit(m)
-            fits += 1
-            better = piece(a, b)
-            if m in fitted and better.bound < worst.bound + GAIN * upper:
-                final.add(m)
-            heapq.heapreplace(heap, max(worst, better))
+        if fits.left_for(worst) and worst.middle not in final:
+            better = fits.refitted(worst)
+            if better.bound < worst.bound + GAIN * upper:
+                final.add(worst.middle)
+            heapq.heapreplace(heap, better)
             continue
-        if a <= 0.0 <= b:
+        if worst.a <= 0.0 <= worst.b:
             break
-        cut = float(np.copysign(np.sqrt(a * b), a))
+        cut = float(np.copysign(np.sqrt(worst.a * worst.b), worst.a))
         parts = []
-        for part in (piece(a, cut), piece(cut, b)):
-            if part.bound < worst.bound and fits < FITS:
-                fit((part.a + part.b) / 2)
-                fits += 1
-                part = max(part, piece(part.a, part.b))
-            parts.append(part)
+        for part in (fits.piece(worst.a, cut), fits.piece(cut, worst.b)):
+            again = part.bound < worst.bound and fits.made < FITS
+            parts.append(fits.refitted(part) if again else part)
         if min(parts).bound < worst.bound:
             break
         heapq.heapreplace(heap, parts[0])
         heapq.heappush(heap, parts[1])
     pieces = sorted(heap, key=lambda piece: piece.a)
     ends = np.array([*(piece.a for piece in pieces), pieces[-1].b])
-    return heap[0].bound, Cover(p, direction.floor, ends, tuple(piece.split for piece in pieces))
+    return heap[0].bound, Cover(direction.p, direction.floor, ends, tuple(piece.split for piece in pieces))
+
+
+def _first_cover(upper: float, direction: Direction) -> list[tuple[float, float]]:
+    """Intervals of all t that a row below the upper bound may have: one around 0, then longer and longer ones."""
+    reach = float(np.sqrt(upper / direction.floor)) * (1 + SURE)
+    edges = [min(float(np.sqrt(CENTRE * upper)), reach)]
+    while edges[-1] < reach:
+        edges.append(min(LADDER * edges[-1], reach))
+    cover = [(-edges[0], edges[0])]
+    for a, b in itertools.pairwise(edges):
+        cover += [(a, b), (-b, -a)]
+    return cover

@@ -7,6 +7,8 @@ is taken, as long as the bound rises.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numba import njit
 from pvq.bounds.cholesky import invert
@@ -18,12 +20,13 @@ from ..base import Clock
 from ..bnb.node import LEAST_D, positive
 from ..bnb.pair_ascent import match, sweep
 from ..bnb.pairs import COARSE, relax_pairs
+from .ascent import positive_inverse
 
 INPUTS = 500
-"""Longer rows gain .005 by their pairs and take seconds; rows of 384 inputs gain .04 in half a second."""
+"""Longer rows gain .001 to .01 by their pairs in seconds, rows of 384 inputs .02 to .035 in half a second."""
 
 SWEEPS = 10
-"""Sweeps at most: half of the gain comes with the first three, and 20 add little."""
+"""Sweeps at most: more than half of the gain comes with the first five, and 20 add little."""
 
 FIRST, GROW, FALL = 0.3, 1.5, 0.4
 """First part of a sweep that is taken, and its factors after a rise and a fall."""
@@ -73,27 +76,27 @@ def improve(
     """
     if not len(below.pairs):
         below = _matched(problem, below)
-    row = _Local(problem, below)
-    d, e, point = row.d, row.e, x[row.ids]
-    bound = row.relax(d, e, point, upper)
-    part = FIRST
+    ids, row = _side_by_side(problem, below)
+    d, e = _of_pairs(below, ids)
+    point, part = x[ids], FIRST
+    bound = relax_at(row, d, e, point, PRECISION * upper)
     for _ in range(sweeps):
         if clock.ended() is not None or part < SMALLEST:
             break
-        bound, part = ascend(*row.arrays, d, e, point, row.variance, upper, bound, part)
+        bound, part = ascend(row, d, e, point, upper, bound, part)
     d, e = d * (1 - SAFE), e * (1 - SAFE)
-    bound = row.relax(d, e, point, upper)
+    bound = relax_at(row, d, e, point, PRECISION * upper)
     found, at = np.empty(problem.n), np.empty(problem.n)
-    found[row.ids], at[row.ids] = d, point
+    found[ids], at[ids] = d, point
     return Below(found, (), below.pairs, e[: 2 * row.pairs : 2]), at, bound
 
 
 def relaxed(problem: Problem, upper: float, below: Below, x: FloatArray) -> tuple[FloatArray, float]:
     """The relaxation's point and its bound for a given D, from the point x."""
-    row = _Local(problem, below)
-    point, at = x[row.ids], np.empty(problem.n)
-    bound = row.relax(row.d, row.e, point, upper)
-    at[row.ids] = point
+    ids, row = _side_by_side(problem, below)
+    point, at = x[ids], np.empty(problem.n)
+    bound = relax_at(row, *_of_pairs(below, ids), point, PRECISION * upper)
+    at[ids] = point
     return at, bound
 
 
@@ -101,96 +104,81 @@ def _matched(problem: Problem, below: Below) -> Below:
     """The same D with its inputs paired: those that are most alike in (H - D)^-1."""
     assert problem.sparsity is not None
     partner = np.full(problem.n, -1)
-    inverse = np.asarray(np.linalg.inv(problem.hessian - np.diag(below.d)), np.float64)
+    inside, inverse = positive_inverse(problem.hessian, below.d)
+    if not inside:
+        return below
     match(inverse, 0, problem.sparsity.group[problem.sparsity.unit], partner)
     first = np.flatnonzero(partner > np.arange(problem.n))
     return Below(below.d, (), np.stack([first, partner[first]], axis=1), np.zeros(len(first)))
 
 
-class _Local:
-    """A row with the inputs of pairs side by side."""
+class Local(NamedTuple):
+    """A row with inputs 2 p and 2 p + 1 a pair for p < pairs: its error is c - 2 b'x + x'Ax."""
 
-    def __init__(self, problem: Problem, below: Below) -> None:
-        sparsity = problem.sparsity
-        assert sparsity is not None
-        paired = below.pairs.ravel()
-        self.ids = np.concatenate([paired, np.setdiff1d(np.arange(problem.n), paired)])
-        self.pairs = len(below.pairs)
-        self.variance = problem.hessian.diagonal()[self.ids]
-        self.d, self.e = below.d[self.ids], np.zeros(problem.n)
-        self.e[: 2 * self.pairs : 2] = below.across
-        b = problem.hessian @ problem.weight
-        self.arrays = (
-            np.ascontiguousarray(problem.hessian[np.ix_(self.ids, self.ids)]),
-            b[self.ids],
-            float(problem.weight @ b),
-            self.pairs,
-            sparsity.group[sparsity.unit[self.ids]],
-            sparsity.keep,
-        )
+    a: FloatArray
+    b: FloatArray
+    c: float
+    pairs: int
+    group: IntArray
+    """(n,) of each input."""
+    keep: IntArray
+    variance: FloatArray
+    """(n,) diagonal of A."""
 
-    def relax(self, d: FloatArray, e: FloatArray, x: FloatArray, upper: float) -> float:
-        """The bound at D; x is the start, and then the point of the bound."""
-        return relax_at(*self.arrays, d, e, x, PRECISION * upper)
+
+def _side_by_side(problem: Problem, below: Below) -> tuple[IntArray, Local]:
+    """(n,) the inputs with those of pairs first, and the row in their order."""
+    sparsity, b = problem.sparsity, problem.hessian @ problem.weight
+    assert sparsity is not None
+    paired = below.pairs.ravel()
+    ids = np.concatenate([paired, np.setdiff1d(np.arange(problem.n), paired)])
+    a = np.ascontiguousarray(problem.hessian[np.ix_(ids, ids)])
+    group = sparsity.group[sparsity.unit[ids]]
+    c = float(problem.weight @ b)
+    return ids, Local(a, b[ids], c, len(below.pairs), group, sparsity.keep, a.diagonal().copy())
+
+
+def _of_pairs(below: Below, ids: IntArray) -> tuple[FloatArray, FloatArray]:
+    """(n,) the diagonal of D, and at the first input of a pair its entry across, in the order of ids."""
+    e = np.zeros(len(ids))
+    e[: below.pairs.size : 2] = below.across
+    return below.d[ids], e
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def relax_at(
-    a: FloatArray,
-    b: FloatArray,
-    c: float,
-    pairs: int,
-    group: IntArray,
-    keep: IntArray,
-    d: FloatArray,
-    e: FloatArray,
-    x: FloatArray,
-    precision: float,
-) -> float:
-    """`relax_pairs` from x, which is moved."""
+def relax_at(row: Local, d: FloatArray, e: FloatArray, x: FloatArray, precision: float) -> float:
+    """The bound at D; x is the start, and then the point of the bound."""
     n = len(d)
-    q = a.copy()
+    q = row.a.copy()
     for i in range(n):
         q[i, i] -= d[i]
-    for i in range(0, 2 * pairs, 2):
+    for i in range(0, 2 * row.pairs, 2):
         q[i, i + 1] -= e[i]
         q[i + 1, i] -= e[i]
     shares, own, both, increments = np.empty((n, 2)), np.empty(n), np.zeros(n), np.empty(n)
     return relax_pairs(
-        n, pairs, q, d, e, b, c, np.zeros(n), group, keep, ITERATIONS, np.inf, precision / COARSE, x,
-        shares, own, both, increments, np.empty((n, n)),
+        n, row.pairs, q, d, e, row.b, row.c, np.zeros(n), row.group, row.keep, ITERATIONS, np.inf,
+        precision / COARSE, x, shares, own, both, increments, np.empty((n, n)),
     )  # fmt: skip
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def ascend(
-    a: FloatArray,
-    b: FloatArray,
-    c: float,
-    pairs: int,
-    group: IntArray,
-    keep: IntArray,
-    d: FloatArray,
-    e: FloatArray,
-    x: FloatArray,
-    variance: FloatArray,
-    upper: float,
-    bound: float,
-    part: float,
+    row: Local, d: FloatArray, e: FloatArray, x: FloatArray, upper: float, bound: float, part: float
 ) -> tuple[float, float]:
     """A part of one sweep, where that raises the bound: the bound and the next part; d, e and x are moved."""
     n = len(d)
     work, lower, p, loss = np.empty((n, n)), np.empty((n, n)), np.empty((n, n)), np.empty(n)
-    if not positive(a, d, e, variance, n, work, loss) or loss[0] > 0.0:
+    if not positive(row.a, d, e, row.variance, n, work, loss) or loss[0] > 0.0:
         return bound, 0.0
     invert(work, n, lower, p)
     new_d, new_e = d.copy(), e.copy()
-    if not sweep(p, new_d, new_e, x, pairs, group, keep, EVEN, BARRIER, LEAST_D * variance):
+    if not sweep(p, new_d, new_e, x, row.pairs, row.group, row.keep, EVEN, BARRIER, LEAST_D * row.variance):
         return bound, 0.0
     for _ in range(TRIALS):
         trial_d, trial_e, point = d + part * (new_d - d), e + part * (new_e - e), x.copy()
-        if positive(a, trial_d, trial_e, variance, n, work, loss) and loss[0] == 0.0:
-            found = relax_at(a, b, c, pairs, group, keep, trial_d, trial_e, point, PRECISION * upper)
+        if positive(row.a, trial_d, trial_e, row.variance, n, work, loss) and loss[0] == 0.0:
+            found = relax_at(row, trial_d, trial_e, point, PRECISION * upper)
             if found > bound - DROP * upper:
                 d[:], e[:], x[:] = trial_d, trial_e, point
                 return max(bound, found), min(1.0, GROW * part)
