@@ -10,6 +10,7 @@ import numpy as np
 from numba import njit
 
 from .gram import FloatArray
+from .tiles import ROWS, WIDTH, subtract_product
 
 UNIT_ROUNDOFF = 2.0**-53
 BLOCK, LARGE = 96, 384
@@ -27,7 +28,7 @@ def cholesky_margin(n: int) -> float:
     return 2.0 * n * (n + 1) * UNIT_ROUNDOFF
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, fastmath={"contract"})
 def subtract(
     factors: FloatArray, column: int, count: int, rows: FloatArray, out: FloatArray, lo: int, hi: int
 ) -> None:
@@ -45,10 +46,46 @@ def subtract(
         k += 1
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, fastmath={"contract"})
+def finish_rows(a: FloatArray, i: int, n: int) -> bool:
+    """The last step of `factor` for rows i ... i + 3, from which all rows before i have been subtracted."""
+    d0 = a[i, i]
+    s0 = 1.0 / np.sqrt(d0)
+    r01, r02, r03 = a[i, i + 1] * s0, a[i, i + 2] * s0, a[i, i + 3] * s0
+    d1 = a[i + 1, i + 1] - r01 * r01
+    s1 = 1.0 / np.sqrt(d1)
+    r12, r13 = (a[i + 1, i + 2] - r01 * r02) * s1, (a[i + 1, i + 3] - r01 * r03) * s1
+    d2 = a[i + 2, i + 2] - r02 * r02 - r12 * r12
+    s2 = 1.0 / np.sqrt(d2)
+    r23 = (a[i + 2, i + 3] - r02 * r03 - r12 * r13) * s2
+    d3 = a[i + 3, i + 3] - r03 * r03 - r13 * r13 - r23 * r23
+    s3 = 1.0 / np.sqrt(d3)
+    if not (d0 > 0.0 and d1 > 0.0 and d2 > 0.0 and d3 > 0.0):
+        return False
+    a[i, i], a[i, i + 1], a[i, i + 2], a[i, i + 3] = d0 * s0, r01, r02, r03
+    a[i + 1, i + 1], a[i + 1, i + 2], a[i + 1, i + 3] = d1 * s1, r12, r13
+    a[i + 2, i + 2], a[i + 2, i + 3], a[i + 3, i + 3] = d2 * s2, r23, d3 * s3
+    for j in range(i + ROWS, n):
+        t0 = a[i, j] * s0
+        t1 = (a[i + 1, j] - r01 * t0) * s1
+        t2 = (a[i + 2, j] - r02 * t0 - r12 * t1) * s2
+        a[i, j], a[i + 1, j], a[i + 2, j] = t0, t1, t2
+        a[i + 3, j] = (a[i + 3, j] - r03 * t0 - r13 * t1 - r23 * t2) * s3
+    return True
+
+
+@njit(cache=True, nogil=True, fastmath={"contract"})
 def factor(a: FloatArray, n: int) -> bool:
-    """Overwrite the upper triangle of a[:n, :n] by R with A = R'R; False if a pivot is not positive (or NaN)."""
-    for i in range(n):
+    """Overwrite the upper triangle of a[:n, :n] by R with A = R'R; False if a pivot is not positive (or NaN).
+
+    Numbers below the diagonal are lost.
+    """
+    whole = n - n % ROWS
+    for i in range(0, whole, ROWS):
+        subtract_product(a, i, i, n, a, i, a, 0, i)
+        if not finish_rows(a, i, n):
+            return False
+    for i in range(whole, n):
         subtract(a, i, i, a, a[i], i, n)
         pivot = a[i, i]
         if not pivot > 0.0:
@@ -86,61 +123,82 @@ def factor_blocks(a: FloatArray) -> bool:
     return True
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, fastmath={"contract", "reassoc"})
 def solve(r: FloatArray, n: int, b: FloatArray) -> None:
-    """Overwrite b[:n] by A^-1 b, with R from `factor`."""
-    for i in range(n):
-        value = b[i] / r[i, i]
-        b[i] = value
+    """Overwrite b[:n] by A^-1 b, with R from `factor`; four rows at a time."""
+    whole = n - n % ROWS
+    for i in range(0, whole, ROWS):
+        t0 = b[i] / r[i, i]
+        t1 = (b[i + 1] - r[i, i + 1] * t0) / r[i + 1, i + 1]
+        t2 = (b[i + 2] - r[i, i + 2] * t0 - r[i + 1, i + 2] * t1) / r[i + 2, i + 2]
+        t3 = (b[i + 3] - r[i, i + 3] * t0 - r[i + 1, i + 3] * t1 - r[i + 2, i + 3] * t2) / r[i + 3, i + 3]
+        b[i], b[i + 1], b[i + 2], b[i + 3] = t0, t1, t2, t3
+        for j in range(i + ROWS, n):
+            b[j] -= r[i, j] * t0 + r[i + 1, j] * t1 + r[i + 2, j] * t2 + r[i + 3, j] * t3
+    for i in range(whole, n):
+        b[i] /= r[i, i]
         for j in range(i + 1, n):
-            b[j] -= r[i, j] * value
-    for i in range(n - 1, -1, -1):
-        total = b[i]
+            b[j] -= r[i, j] * b[i]
+    for back in range(1, n - whole + 1):
+        i = n - back
         for j in range(i + 1, n):
-            total -= r[i, j] * b[j]
-        b[i] = total / r[i, i]
+            b[i] -= r[i, j] * b[j]
+        b[i] /= r[i, i]
+    for back in range(ROWS, whole + 1, ROWS):
+        i = whole - back
+        t0, t1, t2, t3 = b[i], b[i + 1], b[i + 2], b[i + 3]
+        for j in range(i + ROWS, n):
+            t0 -= r[i, j] * b[j]
+            t1 -= r[i + 1, j] * b[j]
+            t2 -= r[i + 2, j] * b[j]
+            t3 -= r[i + 3, j] * b[j]
+        t3 /= r[i + 3, i + 3]
+        t2 = (t2 - r[i + 2, i + 3] * t3) / r[i + 2, i + 2]
+        t1 = (t1 - r[i + 1, i + 2] * t2 - r[i + 1, i + 3] * t3) / r[i + 1, i + 1]
+        t0 = (t0 - r[i, i + 1] * t1 - r[i, i + 2] * t2 - r[i, i + 3] * t3) / r[i, i]
+        b[i], b[i + 1], b[i + 2], b[i + 3] = t0, t1, t2, t3
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, fastmath={"contract"})
 def invert(r: FloatArray, n: int, lower: FloatArray, p: FloatArray) -> None:
-    """p[:n, :n] = (R'R)^-1 with R from `factor`; `lower` (n, n) is working space.
+    """p[:n, :n] = (R'R)^-1 with R from `factor`; `lower` (n, n) is working space, R'^-1 in the end.
 
     With L = R' and V = L^-1: V_i = (e_i - sum_{k<i} L_ik V_k) / L_ii by rows, and the inverse is V'V.
     """
+    whole = n - n % ROWS
     for i in range(n):
         for j in range(n):
             lower[i, j] = 0.0
-        k = 0
-        while k + 4 <= i:
-            f0, f1, f2, f3 = r[k, i], r[k + 1, i], r[k + 2, i], r[k + 3, i]
-            for j in range(k + 4):
-                lower[i, j] -= (
-                    f0 * lower[k, j] + f1 * lower[k + 1, j] + f2 * lower[k + 2, j] + f3 * lower[k + 3, j]
-                )
-            k += 4
-        while k < i:
-            f0 = r[k, i]
-            for j in range(k + 1):
-                lower[i, j] -= f0 * lower[k, j]
-            k += 1
-        lower[i, i] += 1.0
+            p[i, j] = 0.0
+        lower[i, i] = 1.0
+    for i in range(0, whole, ROWS):
+        for j in range(0, i, 2 * WIDTH):  # V_kj = 0 for k < j
+            subtract_product(lower, i, j, min(j + 2 * WIDTH, i), r, i, lower, j, i)
+        s0, s1, s2, s3 = 1.0 / r[i, i], 1.0 / r[i + 1, i + 1], 1.0 / r[i + 2, i + 2], 1.0 / r[i + 3, i + 3]
+        r01, r02, r03 = r[i, i + 1], r[i, i + 2], r[i, i + 3]
+        r12, r13, r23 = r[i + 1, i + 2], r[i + 1, i + 3], r[i + 2, i + 3]
+        for j in range(i + ROWS):
+            t0 = lower[i, j] * s0
+            t1 = (lower[i + 1, j] - r01 * t0) * s1
+            t2 = (lower[i + 2, j] - r02 * t0 - r12 * t1) * s2
+            lower[i, j], lower[i + 1, j], lower[i + 2, j] = t0, t1, t2
+            lower[i + 3, j] = (lower[i + 3, j] - r03 * t0 - r13 * t1 - r23 * t2) * s3
+    for i in range(whole, n):
+        subtract(r, i, i, lower, lower[i], 0, i)
         scale = 1.0 / r[i, i]
         for j in range(i + 1):
             lower[i, j] *= scale
-    for i in range(n):
-        for j in range(i + 1):
-            p[i, j] = 0.0
-        k = i
-        while k + 4 <= n:
-            f0, f1, f2, f3 = lower[k, i], lower[k + 1, i], lower[k + 2, i], lower[k + 3, i]
+    for i in range(0, whole, ROWS):
+        subtract_product(p, i, 0, i + ROWS, lower, i, lower, i, n)
+        for s in range(i, i + ROWS):
+            for j in range(s + 1):
+                p[s, j] = -p[s, j]
+                p[j, s] = p[s, j]
+    for i in range(whole, n):
+        for k in range(i, n):
+            f = lower[k, i]
             for j in range(i + 1):
-                p[i, j] += f0 * lower[k, j] + f1 * lower[k + 1, j] + f2 * lower[k + 2, j] + f3 * lower[k + 3, j]
-            k += 4
-        while k < n:
-            f0 = lower[k, i]
-            for j in range(i + 1):
-                p[i, j] += f0 * lower[k, j]
-            k += 1
+                p[i, j] += f * lower[k, j]
         for j in range(i):
             p[j, i] = p[i, j]
 

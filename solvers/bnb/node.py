@@ -8,6 +8,7 @@ import numpy as np
 from numba import njit
 from pvq.bounds.cholesky import UNIT_ROUNDOFF, factor, subtract
 from pvq.bounds.gram import BoolArray, FloatArray, IntArray
+from pvq.bounds.tiles import ROWS, subtract_product
 
 from .pool import FREE, KEPT, PRUNED
 
@@ -107,8 +108,12 @@ def eliminate(
         for v in range(s, size + 1):
             t[s, v] *= scale
         c -= t[s, size] * t[s, size]
-    for s in range(m):
+    whole = m - m % ROWS
+    for s in range(0, whole, ROWS):
+        subtract_product(t, p + s, p + s, size + 1, t, p + s, t, 0, p)
+    for s in range(whole, m):
         subtract(t, p + s, p, t, t[p + s], p + s, size + 1)
+    for s in range(m):
         for v in range(s, m):
             a[s, v] = t[p + s, p + v]
             a[v, s] = t[p + s, p + v]

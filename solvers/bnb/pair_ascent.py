@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 from pvq.bounds.gram import FloatArray, IntArray
+from pvq.bounds.tiles import ROWS, subtract_product
 
 from .pieces import prices
 from .savings import CORRELATED
@@ -103,58 +104,89 @@ def ascend_pairs(
 ) -> None:
     """One sweep of block coordinate ascent on sum <G_p, D_p> + mu log det(A - D), in place, last block first.
 
-    With P = (A - D)^-1 the best step of a block is P_pp^-1 - mu G_p^-1. Only the lower triangle of P is read and
-    kept up to date, and of that only what blocks still to come need, a sixth of the work of a full update.
+    With P = (A - D)^-1 the best step of a block is P_pp^-1 - mu G_p^-1. Only the lower triangle of P is read, and
+    a row of it is brought up to date when its block's turn comes: a block's step adds K of its entries there and a
+    multiple of its own rows, which stay as they are from then on.
     """
-    for i in range(m - 1, 2 * pairs - 1, -1):
-        t = 1.0 / p[i, i] - mu / weights[i]
-        t = max(t, least[i] - d[i])
-        if not np.isfinite(t):
-            continue
-        d[i] += t
-        f = t / (1.0 - t * p[i, i])
-        for row in range(i):
-            g = f * p[i, row]
-            for j in range(row + 1):
-                p[row, j] += g * p[i, j]
-    for i in range(2 * pairs - 2, -1, -2):
-        j = i + 1
-        p1, p12, p2 = p[i, i], p[j, i], p[j, j]
-        g1, g12, g2 = weights[i], cross[i], weights[j]
-        det_p, det_g = p1 * p2 - p12 * p12, g1 * g2 - g12 * g12
-        t1, t12, t2 = p2 / det_p - mu * g2 / det_g, -p12 / det_p + mu * g12 / det_g, p1 / det_p - mu * g1 / det_g
-        inside = False
-        if np.isfinite(t1 + t12 + t2) and det_p > 0.0 and det_g > 0.0:
-            for _ in range(5):
-                n1, n2, n12 = d[i] + t1, d[j] + t2, e[i] + t12
-                inside = n1 >= least[i] and n2 >= least[j] and n12 * n12 <= CORRELATED * n1 * n2
-                if inside:
-                    break
-                t1, t12, t2 = SHORTER * t1, SHORTER * t12, SHORTER * t2
-        if not inside:
-            t12 = 0.0
-            t1 = 1.0 / p1 - mu / g1
-            t1 = max(t1, max(least[i], e[i] * e[i] / (CORRELATED * d[j]) * (1.0 + 1e-9)) - d[i])
-            after = p2 + t1 * p12 * p12 / (1.0 - t1 * p1)
-            t2 = 1.0 / after - mu / g2
-            t2 = max(t2, max(least[j], e[i] * e[i] / (CORRELATED * (d[i] + t1)) * (1.0 + 1e-9)) - d[j])
-            if not np.isfinite(t1 + t2):
-                continue
-        # (I - T P)^-1 T, a symmetric matrix
-        a11, a12 = 1.0 - (t1 * p1 + t12 * p12), -(t1 * p12 + t12 * p2)
-        a21, a22 = -(t12 * p1 + t2 * p12), 1.0 - (t12 * p12 + t2 * p2)
-        det_a = a11 * a22 - a12 * a21
-        if not det_a > 0.0:
-            continue
-        k11, k12 = (a22 * t1 - a12 * t12) / det_a, (a22 * t12 - a12 * t2) / det_a
-        k22 = (a11 * t2 - a21 * t12) / det_a
-        d[i] += t1
-        d[j] += t2
-        e[i] += t12
-        for row in range(i):
-            f, g = k11 * p[i, row] + k12 * p[j, row], k12 * p[i, row] + k22 * p[j, row]
-            for s in range(row + 1):
-                p[row, s] += f * p[i, s] + g * p[j, s]
+    steps = np.empty((m, m))  # row i: the multiple of row i of P that the rows before it have to lose
+    for lo in range((m - 1) // ROWS * ROWS, -1, -ROWS):
+        i = hi = min(lo + ROWS, m)
+        if hi < m:
+            subtract_product(p, lo, 0, hi, steps, lo, p, hi, m)
+        while i > lo:
+            end = i
+            if i > 2 * pairs:
+                i -= 1
+                k = step_of_one(p, d, i, weights, mu, least)
+                for row in range(i):
+                    steps[i, row] = -k * p[i, row]
+            else:
+                i -= 2
+                k1, k12, k2 = step_of_pair(p, d, e, i, weights, cross, mu, least)
+                for row in range(i):
+                    steps[i, row] = -(k1 * p[i, row] + k12 * p[i + 1, row])
+                    steps[i + 1, row] = -(k12 * p[i, row] + k2 * p[i + 1, row])
+            for row in range(lo, i):
+                for q in range(i, end):
+                    f = steps[q, row]
+                    for s in range(row + 1):
+                        p[row, s] -= f * p[q, s]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def step_of_one(p: FloatArray, d: FloatArray, i: int, weights: FloatArray, mu: float, least: FloatArray) -> float:
+    """Best step of an input that is alone; K, 0 if there is none."""
+    t = 1.0 / p[i, i] - mu / weights[i]
+    t = max(t, least[i] - d[i])
+    if not np.isfinite(t):
+        return 0.0
+    d[i] += t
+    return t / (1.0 - t * p[i, i])
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def step_of_pair(
+    p: FloatArray,
+    d: FloatArray,
+    e: FloatArray,
+    i: int,
+    weights: FloatArray,
+    cross: FloatArray,
+    mu: float,
+    least: FloatArray,
+) -> tuple[float, float, float]:
+    """Best step T of the pair (i, i + 1) within positive definite blocks; K = (I - T P)^-1 T, 0 without a step."""
+    j = i + 1
+    p1, p12, p2 = p[i, i], p[j, i], p[j, j]
+    g1, g12, g2 = weights[i], cross[i], weights[j]
+    det_p, det_g = p1 * p2 - p12 * p12, g1 * g2 - g12 * g12
+    t1, t12, t2 = p2 / det_p - mu * g2 / det_g, -p12 / det_p + mu * g12 / det_g, p1 / det_p - mu * g1 / det_g
+    inside = False
+    if np.isfinite(t1 + t12 + t2) and det_p > 0.0 and det_g > 0.0:
+        for _ in range(5):
+            n1, n2, n12 = d[i] + t1, d[j] + t2, e[i] + t12
+            inside = n1 >= least[i] and n2 >= least[j] and n12 * n12 <= CORRELATED * n1 * n2
+            if inside:
+                break
+            t1, t12, t2 = SHORTER * t1, SHORTER * t12, SHORTER * t2
+    if not inside:
+        t12 = 0.0
+        t1 = 1.0 / p1 - mu / g1
+        t1 = max(t1, max(least[i], e[i] * e[i] / (CORRELATED * d[j]) * (1.0 + 1e-9)) - d[i])
+        after = p2 + t1 * p12 * p12 / (1.0 - t1 * p1)
+        t2 = 1.0 / after - mu / g2
+        t2 = max(t2, max(least[j], e[i] * e[i] / (CORRELATED * (d[i] + t1)) * (1.0 + 1e-9)) - d[j])
+        if not np.isfinite(t1 + t2):
+            return 0.0, 0.0, 0.0
+    a11, a12 = 1.0 - (t1 * p1 + t12 * p12), -(t1 * p12 + t12 * p2)
+    a21, a22 = -(t12 * p1 + t2 * p12), 1.0 - (t12 * p12 + t2 * p2)
+    det_a = a11 * a22 - a12 * a21
+    if not det_a > 0.0:
+        return 0.0, 0.0, 0.0
+    d[i] += t1
+    d[j] += t2
+    e[i] += t12
+    return (a22 * t1 - a12 * t12) / det_a, (a22 * t12 - a12 * t2) / det_a, (a11 * t2 - a21 * t12) / det_a
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

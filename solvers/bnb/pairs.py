@@ -23,8 +23,8 @@ from .savings import savings
 NUDGE = 1e-12
 """Where 0 is not stationary an input gets this part of its price as a value, to see on which piece it starts."""
 
-BENDS = 2
-"""Times that the model is bent after a step that raised the objective."""
+BENDS, KEPT_BEND = 1, 0.5
+"""Times that the model is bent after a step that raised the objective; the part of it that later steps keep."""
 
 SHORTER, SHORTEN = 2, 0.3
 """Then the last step is shortened so many times, by this factor."""
@@ -145,6 +145,8 @@ def relax_pairs(
     left, spare, linear = np.empty(groups), np.empty(groups), np.empty(groups)
     last, first = np.empty(groups), np.empty(groups)
     active, sign, bend = np.empty(m, np.int64), np.zeros(m), np.zeros((m, 2))
+    # unsigned: an index that may be negative costs as much as the number it stands for
+    column, slope = np.empty(m, np.uintp), np.empty(m)
     stopped = np.zeros(m, np.bool_)
     best, lowest, newton, tries = -np.inf, np.inf, True, 0
     for i in range(m):
@@ -208,7 +210,7 @@ def relax_pairs(
                 shares[:m] = trials
             xs[:] = xt
             xa[:] = xt
-            bend[:] = 0.0
+            bend *= KEPT_BEND
             start_from(m, pairs, d, e, theta, group, rs, xa)
             pieces_at(xa, d, e, pairs, group, keep, theta, left, linear, base, bases)
         enough = precision if lowest >= target else COARSE * precision
@@ -226,10 +228,22 @@ def relax_pairs(
                 if newton and not whole:
                     sign[i] = 1.0 if xa[i] > 0.0 else -1.0
         for a in range(count):
+            column[a] = active[a]
+            slope[a] = base[active[a], 2]
+        for a in range(count):
             i = active[a]
-            for t in range(a, count):
-                work[a, t] = q[i, active[t]]
+            g = group[i]
             rhs[a] = b[i]
+            f = base[i, 2] / left[g] if newton and left[g] > TIE else 0.0
+            for t in range(np.uintp(a), np.uintp(count)):
+                work[a, t] = q[i, column[t]]
+            if groups == 1:
+                for t in range(np.uintp(a), np.uintp(count)):
+                    work[a, t] += f * slope[t]
+            else:
+                for t in range(a, count):
+                    if group[active[t]] == g:
+                        work[a, t] += f * slope[t]
         for a in range(count):
             i = active[a]
             g = group[i]
@@ -241,11 +255,6 @@ def relax_pairs(
                     work[a, a + 1] += base[i, 1] + bend[i, 1]
                     rhs[a] += bend[i, 1] * xs[i + 1]
                     rhs[a + 1] += bend[i, 1] * xs[i]
-                if base[i, 2] != 0.0:
-                    f = base[i, 2] / left[g]
-                    for t in range(a, count):
-                        if group[active[t]] == g:
-                            work[a, t] += f * base[active[t], 2]
             elif newton:
                 work[a, a] += d[i]
                 if paired:

@@ -64,22 +64,61 @@ def water_fill(y: FloatArray, count: int, group: IntArray, keep: IntArray, z: Fl
 def largest(
     values: FloatArray, count: int, group: IntArray, keep: IntArray, last: FloatArray, first: FloatArray
 ) -> float:
-    """Sum over groups of the k_g largest values; last[g], first[g]: the k_g-th and the (k_g + 1)-th largest."""
+    """Sum over groups of the k_g largest values; last[g], first[g]: the k_g-th and the (k_g + 1)-th largest.
+
+    `last` is the least of all where a group has no more than k_g values, `first` is then 0.
+    """
     total = 0.0
-    ordered = np.argsort(-values[:count])
-    seen = np.zeros(len(keep), np.int64)
+    begin = np.zeros(len(keep) + 1, np.int64)
+    for u in range(count):
+        begin[group[u] + 1] += 1
     for g in range(len(keep)):
-        last[g] = 0.0
-        first[g] = 0.0
-    for u in ordered:
+        begin[g + 1] += begin[g]
+    end, ordered = begin[:-1].copy(), np.empty(count)
+    for u in range(count):
         g = group[u]
-        if seen[g] < keep[g]:
-            total += values[u]
-            last[g] = values[u]
-        elif seen[g] == keep[g]:
-            first[g] = values[u]
-        seen[g] += 1
+        ordered[end[g]] = values[u]
+        end[g] += 1
+    for g in range(len(keep)):
+        last[g], first[g] = 0.0, 0.0
+        middle = min(begin[g] + keep[g], end[g])
+        select(ordered, begin[g], middle, end[g])
+        if middle > begin[g]:
+            last[g] = ordered[begin[g] : middle].min()
+            total += ordered[begin[g] : middle].sum()
+        if middle < end[g]:
+            first[g] = ordered[middle : end[g]].max()
     return total
+
+
+@njit(cache=True, nogil=True)
+def select(values: FloatArray, low: int, middle: int, high: int) -> None:
+    """Reorder values[low:high] so that none in [low:middle] is less than any in [middle:high] (quickselect)."""
+    while low < middle < high and high - low > 1:
+        # the median of three as the pivot, kept in front
+        centre = (low + high) // 2
+        one, two, three = values[low], values[centre], values[high - 1]
+        at = low
+        if (one > two) == (two > three):
+            at = centre
+        elif (one > three) == (three > two):
+            at = high - 1
+        pivot = values[at]
+        values[at] = values[low]
+        values[low] = pivot
+        place = low
+        for j in range(low + 1, high):
+            value = values[j]
+            if value > pivot:
+                place += 1
+                values[j] = values[place]
+                values[place] = value
+        values[low] = values[place]
+        values[place] = pivot
+        if place >= middle:
+            high = place
+        else:
+            low = place + 1
 
 
 @njit(cache=True, nogil=True)

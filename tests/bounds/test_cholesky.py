@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from pvq.bounds.cholesky import BLOCK, LARGE, factor_blocks, inverse
+from pvq.bounds.cholesky import BLOCK, LARGE, factor, factor_blocks, inverse, solve
 
 
 def positive(n: int) -> np.ndarray:
@@ -22,6 +22,22 @@ def test_the_factor_and_the_inverse_are_those_of_the_matrix(n: int) -> None:
     assert factor_blocks(r)
     np.testing.assert_allclose(np.triu(r).T @ np.triu(r), a, atol=1e-13 * np.abs(a).max())
     np.testing.assert_allclose(inverse(r) @ a, np.eye(n), atol=1e-12)
+
+
+@pytest.mark.parametrize("n", range(1, 14))
+def test_small_factors_and_solves_at_every_remainder_of_four(n: int) -> None:
+    a = positive(n)
+    r, b = np.full((n + 2, n + 2), np.nan), np.arange(1.0, n + 1)
+    r[:n, :n] = a
+    assert factor(r, n)
+    np.testing.assert_allclose(np.triu(r[:n, :n]).T @ np.triu(r[:n, :n]), a, rtol=1e-13, atol=1e-13)
+    x = b.copy()
+    solve(r, n, x)
+    np.testing.assert_allclose(a @ x, b, rtol=1e-11)
+    for i in range(n):
+        worse = a.copy()
+        worse[i, i] -= 1.1 / np.linalg.inv(a)[i, i]
+        assert not factor(worse, n)
 
 
 @pytest.mark.parametrize("n", [3, BLOCK + 7, 3 * BLOCK])
