@@ -1,4 +1,4 @@
-"""Compiled Cholesky factors and inverses, without LAPACK's call overhead and without its exceptions.
+"""Compiled Cholesky factors and inverses, without LAPACK's exceptions, and faster (see `tiles`).
 
 (An exception inside compiled code leaves the arrays of the function that raised it allocated for good: a search
 that tries indefinite matrices on purpose would eat all memory.)
@@ -13,8 +13,6 @@ from .gram import FloatArray
 from .tiles import ROWS, WIDTH, subtract_product
 
 UNIT_ROUNDOFF = 2.0**-53
-BLOCK, LARGE = 96, 384
-"""Rows of a block; inverses of more than `LARGE` rows are taken in blocks."""
 
 
 def cholesky_margin(n: int) -> float:
@@ -93,33 +91,6 @@ def factor(a: FloatArray, n: int) -> bool:
         scale = 1.0 / np.sqrt(pivot)
         for j in range(i, n):
             a[i, j] *= scale
-    return True
-
-
-@njit(cache=True, nogil=True)
-def factor_blocks(a: FloatArray) -> bool:
-    """As `factor`, for a whole C-contiguous matrix of any size: mostly matrix products."""
-    n = len(a)
-    for start in range(0, n, BLOCK):
-        stop = min(start + BLOCK, n)
-        size = stop - start
-        corner = a[start:stop, start:stop].copy()
-        if not factor(corner, size):
-            return False
-        a[start:stop, start:stop] = corner
-        if stop == n:
-            break
-        panel = a[start:stop, stop:].copy()
-        for i in range(size):
-            subtract(corner, i, i, panel, panel[i], 0, n - stop)
-            scale = 1.0 / corner[i, i]
-            for j in range(n - stop):
-                panel[i, j] *= scale
-        a[start:stop, stop:] = panel
-        rows = panel.T.copy()
-        for low in range(0, n - stop, BLOCK):
-            high = min(low + BLOCK, n - stop)
-            a[stop + low : stop + high, stop + low :] -= np.dot(rows[low:high], rows[low:].T)
     return True
 
 
@@ -205,25 +176,8 @@ def invert(r: FloatArray, n: int, lower: FloatArray, p: FloatArray) -> None:
 
 @njit(cache=True, nogil=True)
 def inverse(r: FloatArray) -> FloatArray:
-    """As `invert`, in an array of its own and for large matrices in blocks: V = R^-T by block rows, then V'V."""
+    """As `invert`, in an array of its own."""
     n = len(r)
     p = np.empty((n, n))
-    if n <= LARGE:
-        invert(r, n, np.empty((n, n)), p)
-        return p
-    v = np.zeros((n, n))
-    for start in range(0, n, BLOCK):
-        stop = min(start + BLOCK, n)
-        size = stop - start
-        part = np.empty((size, size))
-        invert(r[start:stop, start:stop].copy(), size, part, np.empty((size, size)))  # part: R^-T of the corner
-        v[start:stop, start:stop] = part
-        if start:
-            rest = np.dot(r[:start, start:stop].T.copy(), v[:start, :start].copy())
-            v[start:stop, :start] -= np.dot(part, rest)
-    for start in range(0, n, BLOCK):
-        stop = min(start + BLOCK, n)
-        part = np.dot(v[start:, start:stop].T.copy(), v[start:, :stop].copy())
-        p[start:stop, :stop] = part
-        p[:stop, start:stop] = part.T
+    invert(r, n, np.empty((n, n)), p)
     return p

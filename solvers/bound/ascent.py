@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numba import njit
-from pvq.bounds.cholesky import factor_blocks, inverse
+from pvq.bounds.cholesky import factor, inverse
 from pvq.bounds.gram import FloatArray
 
 
@@ -14,7 +14,7 @@ def positive_inverse(h: FloatArray, d: FloatArray) -> tuple[bool, FloatArray]:
     m = h.copy()
     for i in range(len(d)):
         m[i, i] -= d[i]
-    if not factor_blocks(m):
+    if not factor(m, len(m)):
         return False, m
     p = inverse(m)
     return bool(np.isfinite(p).all()), p

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import numpy as np
 from numba import njit
-from pvq.bounds.cholesky import factor_blocks, inverse, solve
+from pvq.bounds.cholesky import factor, inverse, solve
 from pvq.bounds.gram import FloatArray, IntArray
 from pvq.bounds.sparsity import Sparsity
 
@@ -106,7 +106,7 @@ def log_det(h: FloatArray, d: FloatArray) -> float:
     q = h.copy()
     for i in range(len(d)):
         q[i, i] -= d[i]
-    if not factor_blocks(q):
+    if not factor(q, len(q)):
         return -np.inf
     total = 0.0
     for i in range(len(d)):
@@ -204,7 +204,7 @@ def curvature(
                 if u == v:
                     second[k, t] += 2.0 / z[v] * x[i] * x[i] / (2.0 * y[u]) * beta
     follow = np.zeros((lives, parts))
-    if factor_blocks(s):  # else x is not known to follow smoothly: the model without it is still a model
+    if factor(s, len(s)):  # else x is not known to follow smoothly: the model without it is still a model
         follow = np.dot(inverse(s), cross)
         second += 0.5 * np.dot(cross.T, follow)
     return gradient, second, -0.5 * follow, live[:lives], part[:parts]
@@ -242,10 +242,10 @@ def newton_step(
     q = h.copy()
     for i in range(n):
         q[i, i] -= d[i]
-    factor = q.copy()
-    if not factor_blocks(factor):
+    root = q.copy()
+    if not factor(root, n):
         return mean, 0.0
-    p, before = inverse(factor), 0.0
+    p, before = inverse(root), 0.0
     weight = mu * level / n
     matrix, slope = np.empty((n, n)), np.empty(n)
     for i in range(n):
@@ -253,7 +253,7 @@ def newton_step(
             matrix[i, j] = weight * p[i, j] * p[i, j]
         matrix[i, i] += weight * EVEN / (d[i] * d[i])
         slope[i] = weight * (EVEN / d[i] - p[i, i])
-        before += 2.0 * np.log(factor[i, i]) + EVEN * np.log(d[i])
+        before += 2.0 * np.log(root[i, i]) + EVEN * np.log(d[i])
     before = mean + weight * before
     follows = []
     for row in range(rows):
@@ -265,7 +265,7 @@ def newton_step(
                 matrix[part[k], part[t]] += share * second[k, t]
         follows.append((follow, live, part))
     step = slope
-    if not factor_blocks(matrix):
+    if not factor(matrix, n):
         return mean, 0.0
     solve(matrix, n, step)
     if not np.isfinite(step).all():

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import numpy as np
 from numba import njit
-from pvq.bounds.cholesky import factor_blocks, solve
+from pvq.bounds.cholesky import factor, solve
 from pvq.bounds.gram import FloatArray, IntArray
 
 from ..bnb.perspective import largest, water_fill
@@ -123,7 +123,7 @@ def solve_on_live(
         else:
             a[s, s] += d[i] / z[unit[i]]
         rhs[s] = b[i]
-    if not factor_blocks(a):
+    if not factor(a, len(a)):
         return False
     solve(a, count, rhs)
     out[:] = 0.0

@@ -21,11 +21,11 @@ def test_every_block_takes_its_best_step_given_those_before_it(m: int) -> None:
     rng, complete = np.random.default_rng(m), 0
     for trial in range(20):
         pairs = int(rng.integers(0, m // 2 + 1))
-        a = rng.normal(size=(m, m + 3))
+        a = rng.normal(size=(m, 6 * m + 6))
         a = a @ a.T
         d, e = np.full(m, 0.3 * np.linalg.eigvalsh(a)[0]), np.zeros(m)
         e[0 : 2 * pairs : 2] = 0.3 * d[0 : 2 * pairs : 2]
-        weights, cross, mu = rng.uniform(0.5, 1, m), 0.1 * rng.normal(size=m), 0.02 * np.trace(a) / m
+        weights, cross, mu = rng.uniform(0.5, 1, m), 0.05 * rng.normal(size=m), 0.1 * d[0]
         least = 1e-14 * np.diag(a)
         if trial % 3 == 0:
             weights[rng.integers(m)] = 1e-9  # its step would be far below zero
