@@ -28,25 +28,31 @@ def search_even(budget, where, bounds, state, best, plan, top, shrink):  # type:
     """
     pivot, slope, diagonal = plan
     centres, partial, zigzag, slot, later, index = state
+    # one-dimensional and unsigned: an index that may be negative or has two parts costs as much as the arithmetic;
+    # the nearer side is a minimum, not a branch, since no processor can guess it
+    lefts, rights, errors, bounds_ahead = zigzag[0], zigzag[1], later[0], later[1]
+    picks, waiting, flat, width = index[0], index[1], centres.reshape(-1), slope.shape[1]
     m, root, nodes = where[0], where[1], where[2]
     end = nodes + budget
     last = int(top)
     threshold = bounds[1]
-    row = slope.shape[1] * 8
+    row = width * 8
     at_centres, at_slope, at_diagonal = centres.ctypes.data, slope.ctypes.data, diagonal.ctypes.data
     while nodes < end:
         i = m - 1
-        if later[1, m] < threshold:
-            later[1, m] = np.inf
-            partial[i], index[0, i], slot[i] = later[0, m], index[1, i], 1
+        um, ui = np.uintp(m), np.uintp(i)
+        if bounds_ahead[um] < threshold:
+            bounds_ahead[um] = np.inf
+            partial[ui], picks[ui], slot[ui] = errors[um], waiting[ui], 1
         else:
-            centre = centres[m, slot[m], i]
-            l, r = zigzag[0, m], zigzag[1, m]
+            centre = flat[np.uintp((2 * m + slot[um]) * width + i)]
+            l, r = lefts[um], rights[um]
             below = centre - l if l >= 0 else np.inf
             above = r - centre if r <= last else np.inf
             down = below <= above
-            pick, a = (l, below) if down else (r, -above)
-            cost = partial[m] + pivot[i] * a * a
+            away = min(below, above)
+            pick, a = (l, away) if down else (r, -away)
+            cost = partial[um] + pivot[ui] * away * away
             if not cost < threshold:  # values further away cost more: this level is done
                 if m == root:
                     where[3] = 1
@@ -56,35 +62,35 @@ def search_even(budget, where, bounds, state, best, plan, top, shrink):  # type:
             l, r = (l - 1, r) if down else (l, r + 1)
             if m == 1:
                 nodes += 1
-                index[0, 0] = pick
-                zigzag[0, m], zigzag[1, m] = l, r
+                picks[0] = pick
+                lefts[um], rights[um] = l, r
                 threshold = shrink * cost
                 bounds[0], bounds[1] = cost, threshold
-                best[:] = index[0]
+                best[:] = picks
                 continue
             below = centre - l if l >= 0 else np.inf
             above = r - centre if r <= last else np.inf
             down = below <= above
-            second, b = (l, below) if down else (r, -above)
-            other = partial[m] + pivot[i] * b * b
-            two = other < threshold
-            zigzag[0, m], zigzag[1, m] = (l - 1, r) if down else (l, r + 1)
+            away = min(below, above)
+            second, b = (l, away) if down else (r, -away)
+            other = partial[um] + pivot[ui] * away * away
+            lefts[um], rights[um] = (l - 1, r) if down else (l, r + 1)
             out = at_centres + 2 * i * row
-            here, along, weight = at_centres + (2 * m + slot[m]) * row, at_slope + i * row, at_diagonal + i * row
-            if two:
+            here, along, weight = at_centres + (2 * m + slot[um]) * row, at_slope + i * row, at_diagonal + i * row
+            if other < threshold:
                 nodes += 2
                 ahead, ahead_other = move_two(here, along, weight, out, out + row, i, a, b, top)
-                later[0, m], later[1, m], index[1, i] = other, other + ahead_other, second
+                errors[um], bounds_ahead[um], waiting[ui] = other, other + ahead_other, second
             else:
                 nodes += 1
                 ahead = move_one(here, along, weight, out, i, a, top)
             if not cost + ahead < threshold:
                 continue
-            partial[i], index[0, i], slot[i] = cost, pick, 0
+            partial[ui], picks[ui], slot[ui] = cost, pick, 0
         m = i
-        later[1, m] = np.inf
-        near = np.rint(centres[m, slot[m], m - 1])
+        bounds_ahead[ui] = np.inf
+        near = np.rint(flat[np.uintp((2 * i + slot[ui]) * width + i - 1)])
         near = near if near > 0.0 else 0.0
-        zigzag[0, m] = int(near if near < top else top)
-        zigzag[1, m] = zigzag[0, m] + 1
+        lefts[ui] = int(near if near < top else top)
+        rights[ui] = lefts[ui] + 1
     where[0], where[2] = m, nodes
