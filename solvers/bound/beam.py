@@ -19,8 +19,8 @@ WIDTH = 256
 LEVELS = 3
 """Nearest levels tried for every input of every partial point."""
 
-POLISHED = 3
-"""Best points of each beam that local search improves."""
+POLISHED, LONG = 3, 256
+"""Best points of each beam that local search improves, 1 in rows of more than LONG inputs: others end at the same."""
 
 
 def upper_point(problem: Problem, start: FloatArray | None = None) -> FloatArray:
@@ -35,7 +35,7 @@ def upper_point(problem: Problem, start: FloatArray | None = None) -> FloatArray
     for decoder in (_layer_decoder(problem.gram), _row_decoder(problem)):
         group = np.ascontiguousarray(grid.group[decoder.order])
         found = beam(decoder.slope, decoder.pivot, w[decoder.order], grid.levels, group, WIDTH, LEVELS)
-        for index in found[:POLISHED]:
+        for index in found[: POLISHED if problem.n <= LONG else 1]:
             x = np.empty(problem.n)
             x[decoder.order] = grid.levels[group, index]
             points.append(x)

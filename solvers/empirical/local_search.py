@@ -82,6 +82,7 @@ def _descend(h, w, x, values, count, group, unit, unit_group, keep):  # type: ig
     n = len(w)
     u = w - x
     gradient = h @ u
+    most = 1.0 / np.diag(h)  # moving input j alone gains gradient_j^2 / h_jj at most
     least = LEAST_GAIN * (u @ gradient)
     unit_used, group_used = np.zeros(len(unit_group), np.int64), np.zeros(len(keep), np.int64)
     for j in range(n):
@@ -114,7 +115,9 @@ def _descend(h, w, x, values, count, group, unit, unit_group, keep):  # type: ig
                 for j in range(n):
                     if j == i:
                         continue
-                    rest = gradient[j] - t * h[j, i]
+                    rest = gradient[j] - t * h[i, j]
+                    if gain + rest * rest * most[j] <= best:
+                        continue
                     value = _closest(values[group[j]], count[group[j]], x[j] + rest / h[j, j])
                     if value == x[j]:
                         continue
@@ -126,11 +129,11 @@ def _descend(h, w, x, values, count, group, unit, unit_group, keep):  # type: ig
                         best, best_j, best_value = total, j, value
                 if best > least:
                     improved = True
-                    gradient -= t * h[:, i]
+                    gradient -= t * h[i]
                     x[i] = new
                     if best_j >= 0:
                         _count(best_j, x[best_j], best_value, unit, unit_group, unit_used, group_used, keep)
-                        gradient -= (best_value - x[best_j]) * h[:, best_j]
+                        gradient -= (best_value - x[best_j]) * h[best_j]
                         x[best_j] = best_value
                     break
                 _count(i, new, old, unit, unit_group, unit_used, group_used, keep)
