@@ -44,9 +44,12 @@ def subtract(
         k += 1
 
 
-@njit(cache=True, nogil=True, fastmath={"contract"})
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
 def finish_rows(a: FloatArray, i: int, n: int) -> bool:
-    """The last step of `factor` for rows i ... i + 3, from which all rows before i have been subtracted."""
+    """The last step of `factor` for rows i ... i + 3, from which all rows before i have been subtracted.
+
+    A pivot that is not positive makes the numbers after it infinite or NaN, and is found at the end.
+    """
     d0 = a[i, i]
     s0 = 1.0 / np.sqrt(d0)
     r01, r02, r03 = a[i, i + 1] * s0, a[i, i + 2] * s0, a[i, i + 3] * s0
@@ -72,7 +75,7 @@ def finish_rows(a: FloatArray, i: int, n: int) -> bool:
     return True
 
 
-@njit(cache=True, nogil=True, fastmath={"contract"})
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
 def factor(a: FloatArray, n: int) -> bool:
     """Overwrite the upper triangle of a[:n, :n] by R with A = R'R; False if a pivot is not positive (or NaN).
 
@@ -94,7 +97,7 @@ def factor(a: FloatArray, n: int) -> bool:
     return True
 
 
-@njit(cache=True, nogil=True, fastmath={"contract", "reassoc"})
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc"})
 def solve(r: FloatArray, n: int, b: FloatArray) -> None:
     """Overwrite b[:n] by A^-1 b, with R from `factor`; four rows at a time."""
     whole = n - n % ROWS
@@ -130,7 +133,7 @@ def solve(r: FloatArray, n: int, b: FloatArray) -> None:
         b[i], b[i + 1], b[i + 2], b[i + 3] = t0, t1, t2, t3
 
 
-@njit(cache=True, nogil=True, fastmath={"contract"})
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
 def invert(r: FloatArray, n: int, lower: FloatArray, p: FloatArray) -> None:
     """p[:n, :n] = (R'R)^-1 with R from `factor`; `lower` (n, n) is working space, R'^-1 in the end.
 

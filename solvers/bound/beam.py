@@ -20,7 +20,7 @@ LEVELS = 3
 """Nearest levels tried for every input of every partial point."""
 
 POLISHED, LONG = 3, 256
-"""Best points of each beam that local search improves, 1 in rows of more than LONG inputs: others end at the same."""
+"""Best points of each beam that local search improves; 1 in rows of more than LONG inputs, where all end alike."""
 
 
 def upper_point(problem: Problem, start: FloatArray | None = None) -> FloatArray:

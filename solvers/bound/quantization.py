@@ -31,8 +31,8 @@ SIZES = (64, 52, 42, 34, 26)
 EASY = 300_000
 """Nodes per block, at v = 0, with which a size counts as one that searches can do; v makes them harder."""
 
-STEPS = 14
-"""Evaluations of f, at most."""
+STEPS, WORK = 14, 40_000_000
+"""Evaluations of f, and nodes of all of them, at most: a second or so."""
 
 NODES = 3_000_000
 """Nodes per block and evaluation: a fifth of a second. Beyond it the block's bound is that of its frontier."""
@@ -83,12 +83,20 @@ def _choose(problems: Sequence[Problem]) -> Blocks:
 def bound_row(problem: Problem, upper: float, options: Options, clock: Clock) -> tuple[Value, Blocks]:
     """The best value of f found within STEPS evaluations and the time."""
     blocks = layer_blocks([problem])
+    spent = 0
+
+    def at(v: FloatArray, best: Value | None) -> Value:
+        nonlocal spent
+        found = evaluate(problem, blocks, v, best.minimiser if best else None, ROUGH, options, clock)
+        spent += found.nodes
+        return found
+
     best = climb(
-        evaluate(problem, blocks, np.zeros(problem.n), None, ROUGH, options, clock),
-        lambda v, best: evaluate(problem, blocks, v, best.minimiser, ROUGH, options, clock),
+        at(np.zeros(problem.n), None),
+        at,
         lambda _, r: blocks.direction @ r,
         STEPS - 1,
-        lambda best: clock.ended() is not None or best.bound >= upper * (1 - options.gap),
+        lambda best: clock.ended() is not None or spent >= WORK or best.bound >= upper * (1 - options.gap),
     )
     if clock.ended() is None:
         exact = evaluate(problem, blocks, best.v, best.minimiser, options.gap, options, clock)

@@ -51,3 +51,11 @@ def test_nan_is_not_positive() -> None:
     a = positive(27)
     a[-1, -1] = np.nan
     assert not factor(a, len(a))
+
+
+@pytest.mark.parametrize("n", [1, 4, 7, 12])
+def test_a_pivot_of_zero_is_not_positive_and_raises_nothing(n: int) -> None:
+    for zero in range(n):
+        a = np.eye(n)
+        a[zero, zero] = 0.0
+        assert not factor(a, n)
