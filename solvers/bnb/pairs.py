@@ -145,8 +145,6 @@ def relax_pairs(
     left, spare, linear = np.empty(groups), np.empty(groups), np.empty(groups)
     last, first = np.empty(groups), np.empty(groups)
     active, sign, bend = np.empty(m, np.int64), np.zeros(m), np.zeros((m, 2))
-    # unsigned: an index that may be negative costs as much as the number it stands for
-    column, slope = np.empty(m, np.uintp), np.empty(m)
     stopped = np.zeros(m, np.bool_)
     best, lowest, newton, tries = -np.inf, np.inf, True, 0
     for i in range(m):
@@ -227,51 +225,7 @@ def relax_pairs(
                 whole = bases[i, 0] == 1.0 and (i >= 2 * pairs or bases[i ^ 1, 0] == 1.0)
                 if newton and not whole:
                     sign[i] = 1.0 if xa[i] > 0.0 else -1.0
-        for a in range(count):
-            column[a] = active[a]
-            slope[a] = base[active[a], 2]
-        for a in range(count):
-            i = active[a]
-            g = group[i]
-            rhs[a] = b[i]
-            f = base[i, 2] / left[g] if newton and left[g] > TIE else 0.0
-            for t in range(np.uintp(a), np.uintp(count)):
-                work[a, t] = q[i, column[t]]
-            if groups == 1:
-                for t in range(np.uintp(a), np.uintp(count)):
-                    work[a, t] += f * slope[t]
-            else:
-                for t in range(a, count):
-                    if group[active[t]] == g:
-                        work[a, t] += f * slope[t]
-        for a in range(count):
-            i = active[a]
-            g = group[i]
-            paired = i < 2 * pairs and i % 2 == 0 and a + 1 < count and active[a + 1] == i + 1
-            if newton and left[g] > TIE:
-                work[a, a] += base[i, 0] + bend[i, 0]
-                rhs[a] += bend[i, 0] * xs[i]
-                if paired:
-                    work[a, a + 1] += base[i, 1] + bend[i, 1]
-                    rhs[a] += bend[i, 1] * xs[i + 1]
-                    rhs[a + 1] += bend[i, 1] * xs[i]
-            elif newton:
-                work[a, a] += d[i]
-                if paired:
-                    work[a, a + 1] += e[i]
-            elif paired:
-                l12 = bases[i, 1]
-                l1, l2 = max(bases[i, 0] - l12, 0.0), max(bases[i + 1, 0] - l12, 0.0)
-                f = l12 / (d[i] * d[i + 1] - e[i] * e[i])
-                k1, k2, k12 = l1 / d[i] + f * d[i + 1], l2 / d[i + 1] + f * d[i], -f * e[i]
-                f = 1.0 / (k1 * k2 - k12 * k12)
-                work[a, a] += f * k2
-                work[a, a + 1] -= f * k12
-                work[a + 1, a + 1] += f * k1
-            elif not (i < 2 * pairs and i % 2 == 1 and a > 0 and active[a - 1] == i - 1):
-                work[a, a] += d[i] / bases[i, 0]
-        for a in range(count):
-            work[a, a] *= 1.0 + 1e-14  # keeps the factorisation alive where Q is singular; any x is allowed
+        system(pairs, q, d, e, b, xs, group, left, base, bases, bend, active[:count], newton, work, rhs)
         if not factor(work, count):
             break
         solve(work, count, rhs)
@@ -280,6 +234,78 @@ def relax_pairs(
             i = active[a]
             xt[i] = rhs[a] if sign[i] * rhs[a] >= 0.0 else 0.0
     return best
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def system(
+    pairs: int,
+    q: FloatArray,
+    d: FloatArray,
+    e: FloatArray,
+    b: FloatArray,
+    xs: FloatArray,
+    group: IntArray,
+    left: FloatArray,
+    base: FloatArray,
+    bases: FloatArray,
+    bend: FloatArray,
+    active: IntArray,
+    newton: bool,
+    work: FloatArray,
+    rhs: FloatArray,
+) -> None:
+    """The equations of a step from xs in the inputs that are active: the upper triangle of `work`, and `rhs`, out.
+
+    Newton's has K + bend of the pieces `base` and theta eliminated, IRLS's Lambda^-1 of the shares `bases`.
+    """
+    count = len(active)
+    # unsigned: an index that may be negative costs as much as the number it stands for
+    column, slope = np.empty(count, np.uintp), np.empty(count)
+    for a in range(count):
+        column[a] = active[a]
+        slope[a] = base[active[a], 2]
+    for a in range(count):
+        i = active[a]
+        g = group[i]
+        rhs[a] = b[i]
+        f = base[i, 2] / left[g] if newton and left[g] > TIE else 0.0
+        for t in range(np.uintp(a), np.uintp(count)):
+            work[a, t] = q[i, column[t]]
+        if len(left) == 1:
+            for t in range(np.uintp(a), np.uintp(count)):
+                work[a, t] += f * slope[t]
+        else:
+            for t in range(a, count):
+                if group[active[t]] == g:
+                    work[a, t] += f * slope[t]
+    for a in range(count):
+        i = active[a]
+        g = group[i]
+        paired = i < 2 * pairs and i % 2 == 0 and a + 1 < count and active[a + 1] == i + 1
+        if newton and left[g] > TIE:
+            work[a, a] += base[i, 0] + bend[i, 0]
+            rhs[a] += bend[i, 0] * xs[i]
+            if paired:
+                work[a, a + 1] += base[i, 1] + bend[i, 1]
+                rhs[a] += bend[i, 1] * xs[i + 1]
+                rhs[a + 1] += bend[i, 1] * xs[i]
+        elif newton:
+            work[a, a] += d[i]
+            if paired:
+                work[a, a + 1] += e[i]
+        elif paired:
+            l12 = bases[i, 1]
+            l1, l2 = max(bases[i, 0] - l12, 0.0), max(bases[i + 1, 0] - l12, 0.0)
+            f = l12 / (d[i] * d[i + 1] - e[i] * e[i])
+            k1, k2, k12 = l1 / d[i] + f * d[i + 1], l2 / d[i + 1] + f * d[i], -f * e[i]
+            f = 1.0 / (k1 * k2 - k12 * k12)
+            work[a, a] += f * k2
+            work[a, a + 1] -= f * k12
+            work[a + 1, a + 1] += f * k1
+        elif not (i < 2 * pairs and i % 2 == 1 and a > 0 and active[a - 1] == i - 1):
+            work[a, a] += d[i] / bases[i, 0]
+    for a in range(count):
+        work[a, a] *= 1.0 + 1e-14  # keeps the factorisation alive where Q is singular; any x is allowed
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
