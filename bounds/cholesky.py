@@ -10,7 +10,8 @@ import numpy as np
 from numba import njit
 
 from .gram import FloatArray
-from .tiles import ROWS, WIDTH, subtract_product
+from .tiles import ROWS, subtract_product
+from .vector_code import WIDTH
 
 UNIT_ROUNDOFF = 2.0**-53
 
@@ -21,7 +22,8 @@ def cholesky_margin(n: int) -> float:
     A factorisation that runs to the end is exact for B + E with |E_ij| <= g sqrt(b_ii b_jj), g = (n + 1) u / (1 -
     (n + 1) u), for any order of summation (Higham, Accuracy and Stability, theorem 10.3; Rump, "Verification of
     positive definiteness", BIT 46, 2006). By Cauchy-Schwarz x'Ex <= g n sum b_ii x_i^2, so n g diag(B) covers it;
-    the factor 2 covers the denominator and the rounding of the shifted diagonal itself.
+    the factor 2 covers the denominator, the rounding of the shifted diagonal itself, and that rows are multiplied
+    by the reciprocal of a root instead of divided by it.
     """
     return 2.0 * n * (n + 1) * UNIT_ROUNDOFF
 
@@ -42,6 +44,22 @@ def subtract(
         for j in range(lo, hi):
             out[j] -= f0 * rows[k, j]
         k += 1
+
+
+@njit(cache=True, nogil=True, fastmath={"contract"})
+def divide_rows(
+    r: FloatArray, i: int, scales: tuple[float, float, float, float], out: FloatArray, lo: int, hi: int
+) -> None:
+    """out[i:i + 4, lo:hi] = L^-1 of itself, L' the corner of R at i, `scales` 1 over its diagonal."""
+    s0, s1, s2, s3 = scales
+    r01, r02, r03 = r[i, i + 1], r[i, i + 2], r[i, i + 3]
+    r12, r13, r23 = r[i + 1, i + 2], r[i + 1, i + 3], r[i + 2, i + 3]
+    for j in range(lo, hi):
+        t0 = out[i, j] * s0
+        t1 = (out[i + 1, j] - r01 * t0) * s1
+        t2 = (out[i + 2, j] - r02 * t0 - r12 * t1) * s2
+        out[i, j], out[i + 1, j], out[i + 2, j] = t0, t1, t2
+        out[i + 3, j] = (out[i + 3, j] - r03 * t0 - r13 * t1 - r23 * t2) * s3
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
@@ -66,12 +84,7 @@ def finish_rows(a: FloatArray, i: int, n: int) -> bool:
     a[i, i], a[i, i + 1], a[i, i + 2], a[i, i + 3] = d0 * s0, r01, r02, r03
     a[i + 1, i + 1], a[i + 1, i + 2], a[i + 1, i + 3] = d1 * s1, r12, r13
     a[i + 2, i + 2], a[i + 2, i + 3], a[i + 3, i + 3] = d2 * s2, r23, d3 * s3
-    for j in range(i + ROWS, n):
-        t0 = a[i, j] * s0
-        t1 = (a[i + 1, j] - r01 * t0) * s1
-        t2 = (a[i + 2, j] - r02 * t0 - r12 * t1) * s2
-        a[i, j], a[i + 1, j], a[i + 2, j] = t0, t1, t2
-        a[i + 3, j] = (a[i + 3, j] - r03 * t0 - r13 * t1 - r23 * t2) * s3
+    divide_rows(a, i, (s0, s1, s2, s3), a, i + ROWS, n)
     return True
 
 
@@ -148,15 +161,8 @@ def invert(r: FloatArray, n: int, lower: FloatArray, p: FloatArray) -> None:
     for i in range(0, whole, ROWS):
         for j in range(0, i, 2 * WIDTH):  # V_kj = 0 for k < j
             subtract_product(lower, i, j, min(j + 2 * WIDTH, i), r, i, lower, j, i)
-        s0, s1, s2, s3 = 1.0 / r[i, i], 1.0 / r[i + 1, i + 1], 1.0 / r[i + 2, i + 2], 1.0 / r[i + 3, i + 3]
-        r01, r02, r03 = r[i, i + 1], r[i, i + 2], r[i, i + 3]
-        r12, r13, r23 = r[i + 1, i + 2], r[i + 1, i + 3], r[i + 2, i + 3]
-        for j in range(i + ROWS):
-            t0 = lower[i, j] * s0
-            t1 = (lower[i + 1, j] - r01 * t0) * s1
-            t2 = (lower[i + 2, j] - r02 * t0 - r12 * t1) * s2
-            lower[i, j], lower[i + 1, j], lower[i + 2, j] = t0, t1, t2
-            lower[i + 3, j] = (lower[i + 3, j] - r03 * t0 - r13 * t1 - r23 * t2) * s3
+        scales = 1.0 / r[i, i], 1.0 / r[i + 1, i + 1], 1.0 / r[i + 2, i + 2], 1.0 / r[i + 3, i + 3]
+        divide_rows(r, i, scales, lower, 0, i + ROWS)
     for i in range(whole, n):
         subtract(r, i, i, lower, lower[i], 0, i)
         scale = 1.0 / r[i, i]

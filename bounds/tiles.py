@@ -3,7 +3,7 @@
 """Written-out vector code for products of small matrices: four rows of the result in registers over the whole sum.
 
 LLVM's own loops load and store the result for every few terms and test all pairs of arrays for overlap; at 100
-rows that takes more time than the arithmetic. Vectors of 8 are split to what the machine has.
+rows that takes more time than the arithmetic.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from .gram import FloatArray
+from .vector_code import DOUBLE, INTEGER, SUFFIX, VECTOR, WIDTH, declare, place, spread
 
-ROWS, WIDTH = 4, 8
-"""Rows of a tile, and numbers in a vector; a tile is one or two vectors wide."""
+ROWS = 4
+"""Rows of a tile; it is one or two vectors wide."""
 
 
 @intrinsic
@@ -29,17 +30,19 @@ def _wide(typingctx, out, across, factors, down, rows, along, count):
     """
 
     def emit(context, builder, signature, arguments):
-        return _emit(builder, *arguments)
+        _emit(builder, *arguments)
+        return context.get_dummy_value()
 
     return types.void(*[types.intp] * 7), emit
 
 
 @intrinsic
 def _narrow(typingctx, out, across, factors, down, rows, along, count, columns):
-    """`_wide` for the first `columns` <= WIDTH columns; the others are neither read nor written."""
+    """`_wide` for the first `columns` columns, WIDTH at most; the others are neither read nor written."""
 
     def emit(context, builder, signature, arguments):
-        return _emit(builder, *arguments)
+        _emit(builder, *arguments)
+        return context.get_dummy_value()
 
     return types.void(*[types.intp] * 8), emit
 
@@ -56,70 +59,58 @@ def _address(typingctx, array):
 
 
 def _emit(builder, out, across, factors, down, rows, along, count, columns=None):
-    double, whole, bit = ir.DoubleType(), ir.IntType(64), ir.IntType(1)
-    vector, lanes = ir.VectorType(double, WIDTH), ir.VectorType(whole, WIDTH)
-    mask_type = ir.VectorType(bit, WIDTH)
-    suffix = f"v{WIDTH}f64"
-
-    def declare(name, *kinds):
-        return cgutils.get_or_insert_function(builder.module, ir.FunctionType(kinds[0], kinds[1:]), name)
-
     def constant(value):
-        return ir.Constant(whole, value)
+        return ir.Constant(INTEGER, value)
 
-    def spread(value):
-        kind = ir.VectorType(value.type, WIDTH)
-        one = builder.insert_element(ir.Constant(kind, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
-        return builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(ir.IntType(32), WIDTH), [0] * WIDTH))
-
-    def place(base, kind, offset):
-        return builder.inttoptr(builder.add(base, offset), kind.as_pointer())
-
-    fused = declare(f"llvm.fmuladd.{suffix}", vector, vector, vector, vector)
-    whole_vectors = columns is None
-    vectors = 2 if whole_vectors else 1
-    if not whole_vectors:
-        steps = ir.Constant(lanes, list(range(WIDTH)))
-        mask = builder.icmp_signed("<", steps, spread(columns))
-        pointer = vector.as_pointer()
-        loading = declare(
-            f"llvm.masked.load.{suffix}.p0{suffix}", vector, pointer, ir.IntType(32), mask_type, vector
-        )
-        storing = declare(
-            f"llvm.masked.store.{suffix}.p0{suffix}", ir.VoidType(), vector, pointer, ir.IntType(32), mask_type
-        )
-    align, nothing = ir.Constant(ir.IntType(32), 8), ir.Constant(vector, [0.0] * WIDTH)
-
-    def load(base, offset):
-        at = place(base, vector, offset)
-        return builder.load(at, align=8) if whole_vectors else builder.call(loading, [at, align, mask, nothing])
-
-    def store(value, base, offset):
-        at = place(base, vector, offset)
-        if whole_vectors:
-            builder.store(value, at, align=8)
-        else:
-            builder.call(storing, [value, at, align, mask])
-
-    size = constant(8)
-    across, down, along = (builder.mul(step, size) for step in (across, down, along))
-    offsets = [
-        [builder.add(builder.mul(across, constant(r)), constant(8 * WIDTH * t)) for t in range(vectors)]
-        for r in range(ROWS)
-    ]
+    fused = declare(builder, f"llvm.fmuladd.{SUFFIX}", VECTOR, VECTOR, VECTOR, VECTOR)
+    load, store = _whole(builder) if columns is None else _masked(builder, columns)
+    starts = [constant(8 * WIDTH * t) for t in range(2 if columns is None else 1)]
+    across, down, along = (builder.mul(step, constant(8)) for step in (across, down, along))
+    offsets = [[builder.add(builder.mul(across, constant(r)), start) for start in starts] for r in range(ROWS)]
     sums = [[cgutils.alloca_once_value(builder, load(out, offset)) for offset in row] for row in offsets]
     with cgutils.for_range(builder, count) as loop:
         row, factor = builder.mul(along, loop.index), builder.mul(down, loop.index)
-        values = [load(rows, builder.add(row, constant(8 * WIDTH * t))) for t in range(vectors)]
+        values = [load(rows, builder.add(row, start)) for start in starts]
         for r in range(ROWS):
-            one = builder.load(place(factors, double, builder.add(factor, constant(8 * r))), align=8)
-            minus = spread(builder.fneg(one))
-            for t in range(vectors):
-                builder.store(builder.call(fused, [minus, values[t], builder.load(sums[r][t])]), sums[r][t])
+            at = place(builder, factors, builder.add(factor, constant(8 * r)), DOUBLE)
+            minus = spread(builder, builder.fneg(builder.load(at, align=8)))
+            for value, total in zip(values, sums[r], strict=True):
+                builder.store(builder.call(fused, [minus, value, builder.load(total)]), total)
     for r in range(ROWS):
-        for t in range(vectors):
-            store(builder.load(sums[r][t]), out, offsets[r][t])
-    return ir.Constant(ir.IntType(8).as_pointer(), None)
+        for total, offset in zip(sums[r], offsets[r], strict=True):
+            store(builder.load(total), out, offset)
+
+
+def _whole(builder):
+    """How a vector is loaded and stored."""
+
+    def load(base, offset):
+        return builder.load(place(builder, base, offset), align=8)
+
+    def store(value, base, offset):
+        builder.store(value, place(builder, base, offset), align=8)
+
+    return load, store
+
+
+def _masked(builder, columns):
+    """The same for its first `columns` numbers."""
+    kind, pointer, short = ir.VectorType(ir.IntType(1), WIDTH), VECTOR.as_pointer(), ir.IntType(32)
+    steps = ir.Constant(ir.VectorType(INTEGER, WIDTH), list(range(WIDTH)))
+    mask = builder.icmp_signed("<", steps, spread(builder, columns))
+    loading = declare(builder, f"llvm.masked.load.{SUFFIX}.p0{SUFFIX}", VECTOR, pointer, short, kind, VECTOR)
+    storing = declare(
+        builder, f"llvm.masked.store.{SUFFIX}.p0{SUFFIX}", ir.VoidType(), VECTOR, pointer, short, kind
+    )
+    align, nothing = ir.Constant(short, 8), ir.Constant(VECTOR, [0.0] * WIDTH)
+
+    def load(base, offset):
+        return builder.call(loading, [place(builder, base, offset), align, mask, nothing])
+
+    def store(value, base, offset):
+        builder.call(storing, [value, place(builder, base, offset), align, mask])
+
+    return load, store
 
 
 wide: Any = _wide

@@ -16,21 +16,16 @@ from numba import njit
 from pvq.bounds.cholesky import factor, solve
 from pvq.bounds.gram import FloatArray, IntArray
 
+from .pair_steps import bend_to, half_gradient, start_from, system
 from .perspective import ROUNDING, largest
-from .pieces import TIE, pieces_at, prices
+from .pieces import pieces_at, prices
 from .savings import savings
-
-NUDGE = 1e-12
-"""Where 0 is not stationary an input gets this part of its price as a value, to see on which piece it starts."""
 
 BENDS, KEPT_BEND = 1, 0.5
 """Times that the model is bent after a step that raised the objective; the part of it that later steps keep."""
 
 SHORTER, SHORTEN = 2, 0.3
 """Then the last step is shortened so many times, by this factor."""
-
-BENT = 1e-3
-"""Least cosine between a pair's change of gradient and its step for which the model is bent."""
 
 COARSE = 30.0
 """Where the objective shows that the target cannot be reached, this many times the precision is enough."""
@@ -40,57 +35,6 @@ LEAST_SHARE = 1e-9
 
 RETURN = 0.05
 """Share of an idle input that comes back in a step of IRLS."""
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def start_from(
-    m: int,
-    pairs: int,
-    d: FloatArray,
-    e: FloatArray,
-    theta: FloatArray,
-    group: IntArray,
-    r: FloatArray,
-    x: FloatArray,
-) -> None:
-    """Give inputs at 0 that are not stationary there a tiny value of the sign in which they leave."""
-    for i in range(0, 2 * pairs, 2):
-        j = i + 1
-        price = theta[group[i]]
-        tiny = NUDGE * price
-        root1, root2 = np.sqrt(d[i]), np.sqrt(d[j])
-        if x[i] == 0.0 and x[j] == 0.0:
-            f1, f2 = r[i] * r[i] / d[i], r[j] * r[j] / d[j]
-            determinant = d[i] * d[j] - e[i] * e[i]
-            y1, y2 = (d[j] * r[i] - e[i] * r[j]) / determinant, (d[i] * r[j] - e[i] * r[i]) / determinant
-            square = price * price
-            alone, together = max(f1, f2) - square, r[i] * y1 + r[j] * y2 - 2.0 * square
-            if max(alone, together) <= 0.0:
-                continue
-            if together >= alone:
-                scale = tiny / np.sqrt(y1 * y1 * d[i] + y2 * y2 * d[j])
-                x[i], x[j] = scale * y1, scale * y2
-            elif f1 >= f2:
-                x[i] = tiny / root1 if r[i] > 0.0 else -tiny / root1
-            else:
-                x[j] = tiny / root2 if r[j] > 0.0 else -tiny / root2
-        elif x[i] == 0.0 or x[j] == 0.0:
-            s, t = (i, j) if x[j] == 0.0 else (j, i)  # t is at 0
-            value = d[s] * x[s]
-            least = price * np.sqrt(d[s])
-            if abs(value) < least:
-                value = least if x[s] > 0.0 else -least
-            centre = e[i] / d[s] * value
-            reach = price * np.sqrt(d[t] - e[i] * e[i] / d[s])
-            wide = abs(value) * np.sqrt(d[t] / d[s])
-            if r[t] > min(wide, centre + reach):
-                x[t] = tiny / np.sqrt(d[t])
-            elif r[t] < max(-wide, centre - reach):
-                x[t] = -tiny / np.sqrt(d[t])
-    for i in range(2 * pairs, m):
-        price = theta[group[i]]
-        if x[i] == 0.0 and r[i] * r[i] > price * price * d[i]:
-            x[i] = NUDGE * price / np.sqrt(d[i]) if r[i] > 0.0 else -NUDGE * price / np.sqrt(d[i])
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -234,124 +178,6 @@ def relax_pairs(
             i = active[a]
             xt[i] = rhs[a] if sign[i] * rhs[a] >= 0.0 else 0.0
     return best
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def system(
-    pairs: int,
-    q: FloatArray,
-    d: FloatArray,
-    e: FloatArray,
-    b: FloatArray,
-    xs: FloatArray,
-    group: IntArray,
-    left: FloatArray,
-    base: FloatArray,
-    bases: FloatArray,
-    bend: FloatArray,
-    active: IntArray,
-    newton: bool,
-    work: FloatArray,
-    rhs: FloatArray,
-) -> None:
-    """The equations of a step from xs in the inputs that are active: the upper triangle of `work`, and `rhs`, out.
-
-    Newton's has K + bend of the pieces `base` and theta eliminated, IRLS's Lambda^-1 of the shares `bases`.
-    """
-    count = len(active)
-    # unsigned: an index that may be negative costs as much as the number it stands for
-    column, slope = np.empty(count, np.uintp), np.empty(count)
-    for a in range(count):
-        column[a] = active[a]
-        slope[a] = base[active[a], 2]
-    for a in range(count):
-        i = active[a]
-        g = group[i]
-        rhs[a] = b[i]
-        f = base[i, 2] / left[g] if newton and left[g] > TIE else 0.0
-        for t in range(np.uintp(a), np.uintp(count)):
-            work[a, t] = q[i, column[t]]
-        if len(left) == 1:
-            for t in range(np.uintp(a), np.uintp(count)):
-                work[a, t] += f * slope[t]
-        else:
-            for t in range(a, count):
-                if group[active[t]] == g:
-                    work[a, t] += f * slope[t]
-    for a in range(count):
-        i = active[a]
-        g = group[i]
-        paired = i < 2 * pairs and i % 2 == 0 and a + 1 < count and active[a + 1] == i + 1
-        if newton and left[g] > TIE:
-            work[a, a] += base[i, 0] + bend[i, 0]
-            rhs[a] += bend[i, 0] * xs[i]
-            if paired:
-                work[a, a + 1] += base[i, 1] + bend[i, 1]
-                rhs[a] += bend[i, 1] * xs[i + 1]
-                rhs[a + 1] += bend[i, 1] * xs[i]
-        elif newton:
-            work[a, a] += d[i]
-            if paired:
-                work[a, a + 1] += e[i]
-        elif paired:
-            l12 = bases[i, 1]
-            l1, l2 = max(bases[i, 0] - l12, 0.0), max(bases[i + 1, 0] - l12, 0.0)
-            f = l12 / (d[i] * d[i + 1] - e[i] * e[i])
-            k1, k2, k12 = l1 / d[i] + f * d[i + 1], l2 / d[i + 1] + f * d[i], -f * e[i]
-            f = 1.0 / (k1 * k2 - k12 * k12)
-            work[a, a] += f * k2
-            work[a, a + 1] -= f * k12
-            work[a + 1, a + 1] += f * k1
-        elif not (i < 2 * pairs and i % 2 == 1 and a > 0 and active[a - 1] == i - 1):
-            work[a, a] += d[i] / bases[i, 0]
-    for a in range(count):
-        work[a, a] *= 1.0 + 1e-14  # keeps the factorisation alive where Q is singular; any x is allowed
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def half_gradient(i: int, pairs: int, x: FloatArray, price: float, pieces: FloatArray) -> float:
-    """r_i = (Kx)_i + theta s_i."""
-    value = pieces[i, 0] * x[i] + price * pieces[i, 2]
-    if i < 2 * pairs:
-        value += pieces[i, 1] * x[i + 1] if i % 2 == 0 else pieces[i - 1, 1] * x[i - 1]
-    return value
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def bend_to(
-    m: int,
-    pairs: int,
-    group: IntArray,
-    xs: FloatArray,
-    xt: FloatArray,
-    theta: FloatArray,
-    base: FloatArray,
-    trial: FloatArray,
-    bend: FloatArray,
-) -> None:
-    """Add to K what makes the model's gradient right at xt (symmetric rank one, >= 0 since phi is convex)."""
-    i = 0
-    while i < m:
-        price = theta[group[i]]
-        dx1 = xt[i] - xs[i]
-        miss1 = half_gradient(i, pairs, xt, price, trial) - half_gradient(i, pairs, xt, price, base)
-        miss1 -= bend[i, 0] * dx1
-        if i >= 2 * pairs:
-            if miss1 * dx1 > 0.0 and xt[i] != 0.0:
-                bend[i, 0] += miss1 / dx1
-            i += 1
-            continue
-        dx2 = xt[i + 1] - xs[i + 1]
-        miss2 = half_gradient(i + 1, pairs, xt, price, trial) - half_gradient(i + 1, pairs, xt, price, base)
-        miss1 -= bend[i, 1] * dx2
-        miss2 -= bend[i, 1] * dx1 + bend[i + 1, 0] * dx2
-        along = miss1 * dx1 + miss2 * dx2
-        kink = (xt[i] == 0.0 and xs[i] != 0.0) or (xt[i + 1] == 0.0 and xs[i + 1] != 0.0)
-        if not kink and along > BENT * np.sqrt((miss1 * miss1 + miss2 * miss2) * (dx1 * dx1 + dx2 * dx2)):
-            bend[i, 0] += miss1 * miss1 / along
-            bend[i, 1] += miss1 * miss2 / along
-            bend[i + 1, 0] += miss2 * miss2 / along
-        i += 2
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -3,8 +3,7 @@
 """Written-out vector code for the one loop that enumeration spends its time in.
 
 LLVM's own vectoriser tests every pair of arrays for overlap at each node and finishes each loop one number at a
-time; at 50 numbers a loop that costs as much as the arithmetic. Here vectors of 8 are spelled out, and LLVM splits
-them to what the machine has.
+time; at 50 numbers a loop that costs as much as the arithmetic.
 """
 
 from __future__ import annotations
@@ -17,14 +16,13 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 from pvq.bounds.gram import FloatArray
+from pvq.bounds.vector_code import DOUBLE, INTEGER, SUFFIX, VECTOR, WIDTH, declare, place, spread
 
-WIDTH = 8
-"""Numbers in a vector; rows of the arrays are padded to a multiple of it."""
 ALIGNMENT = 64  # bytes: a vector that straddles two cache lines costs two loads
 
 
 def padded(n: int) -> int:
-    """Length of a row of n numbers."""
+    """Length of a row of n numbers: a multiple of WIDTH."""
     return -(-n // WIDTH) * WIDTH
 
 
@@ -66,40 +64,25 @@ def _move_two(typingctx, centres, slope, diagonal, first, second, count, a, b, t
 
 
 def _emit(builder, shared, outs, count, moves, top):
-    double, whole = ir.DoubleType(), ir.IntType(64)
-    vector = ir.VectorType(double, WIDTH)
-
-    def declare(name, *kinds):
-        return cgutils.get_or_insert_function(builder.module, ir.FunctionType(kinds[0], kinds[1:]), name)
-
-    suffix = f"v{WIDTH}f64"
-    fused = declare(f"llvm.fmuladd.{suffix}", vector, vector, vector, vector)
-    rounded = declare(f"llvm.rint.{suffix}", vector, vector)
-    summed = declare(f"llvm.vector.reduce.fadd.{suffix}", double, double, vector)
-
-    def spread(value):
-        one = builder.insert_element(ir.Constant(vector, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
-        return builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(ir.IntType(32), WIDTH), [0] * WIDTH))
-
-    def place(base, offset):
-        return builder.inttoptr(builder.add(base, offset), vector.as_pointer())
-
-    zero = ir.Constant(vector, [0.0] * WIDTH)
-    tops, moves = spread(top), [spread(move) for move in moves]
+    fused = declare(builder, f"llvm.fmuladd.{SUFFIX}", VECTOR, VECTOR, VECTOR, VECTOR)
+    rounded = declare(builder, f"llvm.rint.{SUFFIX}", VECTOR, VECTOR)
+    summed = declare(builder, f"llvm.vector.reduce.fadd.{SUFFIX}", DOUBLE, DOUBLE, VECTOR)
+    zero = ir.Constant(VECTOR, [0.0] * WIDTH)
+    tops, moves = spread(builder, top), [spread(builder, move) for move in moves]
     totals = [cgutils.alloca_once_value(builder, zero) for _ in moves]
-    size, step = builder.mul(count, ir.Constant(whole, 8)), ir.Constant(whole, 8 * WIDTH)
-    with cgutils.for_range_slice(builder, ir.Constant(whole, 0), size, step, whole) as (offset, _):
-        s, k, d = (builder.load(place(base, offset), align=8) for base in shared)
+    size, step = builder.mul(count, ir.Constant(INTEGER, 8)), ir.Constant(INTEGER, 8 * WIDTH)
+    with cgutils.for_range_slice(builder, ir.Constant(INTEGER, 0), size, step, INTEGER) as (offset, _):
+        s, k, d = (builder.load(place(builder, base, offset), align=8) for base in shared)
         for out, move, total in zip(outs, moves, totals, strict=True):
             centre = builder.call(fused, [k, move, s])
-            builder.store(centre, place(out, offset), align=8)
+            builder.store(centre, place(builder, out, offset), align=8)
             level = builder.call(rounded, [centre])
             level = builder.select(builder.fcmp_ordered(">", level, zero), level, zero)
             level = builder.select(builder.fcmp_ordered("<", level, tops), level, tops)
             distance = builder.fsub(centre, level)
             square = builder.fmul(distance, distance)
             builder.store(builder.call(fused, [square, d, builder.load(total)]), total)
-    start = ir.Constant(double, 0.0)
+    start = ir.Constant(DOUBLE, 0.0)
     return [builder.call(summed, [start, builder.load(total)], fastmath=("reassoc",)) for total in totals]
 
 

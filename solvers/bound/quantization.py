@@ -81,7 +81,7 @@ def _choose(problems: Sequence[Problem]) -> Blocks:
 
 
 def bound_row(problem: Problem, upper: float, options: Options, clock: Clock) -> tuple[Value, Blocks]:
-    """The best value of f found within STEPS evaluations and the time."""
+    """The best value of f found within STEPS evaluations, WORK nodes and the time."""
     blocks = layer_blocks([problem])
     spent = 0
 
