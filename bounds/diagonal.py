@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from .cholesky import cholesky_margin, factor, invert
+from .cholesky import cholesky_margin, factor, invert, subtract
 from .gram import FloatArray
+from .tiles import ROWS, subtract_product
 
-BLOCK = 32
+BLOCK = 8
 """Rows of P updated at every step; the others take a block's steps at once, which is several times faster."""
 
 SHRINK = (1.0, 1 - 1e-12, 1 - 1e-10, 1 - 1e-8, 1 - 1e-6, 1 - 1e-4, 0.99, 0.9, 0.5)
@@ -39,8 +40,7 @@ def ascend_within(
     low, high : (n,) limits of d. Narrow ones make a trust region for weights that themselves change with d.
     """
     n = len(d)
-    steps = np.empty((BLOCK, n))
-    factors = np.empty(BLOCK)
+    steps, factors = np.empty((BLOCK, n)), np.empty((BLOCK, n))
     for start in range(0, n, BLOCK):
         stop = min(start + BLOCK, n)
         count = 0
@@ -57,35 +57,28 @@ def ascend_within(
             left = 1.0 - t * p[i, i]
             if not left > 0.0:  # rounded to 0: the step would end on the boundary, where P is infinite
                 continue
-            scale = t / left
             d[i] = low[i] if clipped else d[i] + t
             for j in range(n):
                 steps[count, j] = p[i, j]
-            factors[count] = scale
-            for row in range(start, stop):
-                f = scale * steps[count, row]
-                for j in range(n):
-                    p[row, j] += f * steps[count, j]
+                factors[count, j] = -t / left * p[i, j]
             count += 1
-        for row in range(n):
-            if start <= row < stop:
-                continue
-            k = 0
-            while k + 4 <= count:
-                f0 = factors[k] * steps[k, row]
-                f1 = factors[k + 1] * steps[k + 1, row]
-                f2 = factors[k + 2] * steps[k + 2, row]
-                f3 = factors[k + 3] * steps[k + 3, row]
+            for row in range(start, stop):
+                f = factors[count - 1, row]
                 for j in range(n):
-                    p[row, j] += (
-                        f0 * steps[k, j] + f1 * steps[k + 1, j] + f2 * steps[k + 2, j] + f3 * steps[k + 3, j]
-                    )
-                k += 4
-            while k < count:
-                f0 = factors[k] * steps[k, row]
-                for j in range(n):
-                    p[row, j] += f0 * steps[k, j]
-                k += 1
+                    p[row, j] -= f * steps[count - 1, j]
+        _update(p, 0, start, factors, steps, count)
+        _update(p, stop, n, factors, steps, count)
+
+
+@njit(cache=True, nogil=True)
+def _update(p: FloatArray, first: int, last: int, factors: FloatArray, steps: FloatArray, count: int) -> None:
+    """p[first:last] -= factors[:count, first:last]' steps[:count]."""
+    n, row = len(p), first
+    while row + ROWS <= last:
+        subtract_product(p, row, 0, n, factors, row, steps, 0, count)
+        row += ROWS
+    for rest in range(row, last):
+        subtract(factors, rest, count, steps, p[rest], 0, n)
 
 
 @njit(cache=True, nogil=True)

@@ -21,11 +21,11 @@ def declare(builder, name, result, *kinds):
     return cgutils.get_or_insert_function(builder.module, ir.FunctionType(result, kinds), name)
 
 
-def spread(builder, value):
+def spread(builder, value, width=WIDTH):
     """A vector with a number in every place."""
-    kind = ir.VectorType(value.type, WIDTH)
+    kind = ir.VectorType(value.type, width)
     one = builder.insert_element(ir.Constant(kind, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
-    return builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(ir.IntType(32), WIDTH), [0] * WIDTH))
+    return builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(ir.IntType(32), width), [0] * width))
 
 
 def place(builder, base, offset, kind=VECTOR):

@@ -2,95 +2,197 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numba
 import numpy as np
+from pvq.bounds.gram import FloatArray, IntArray
+from pvq.bounds.tiles import address
 
-from .vectors import move_one, move_two
+from .vectors import aligned, move_four, padded
+
+BATCH = 64
+"""Children found before they are bounded. 16: a fifth slower; 128: no faster, and caches are small."""
+ROOM = BATCH + 4
+"""Places of a batch: a node may add three children to the last free place, and they are bounded in fours."""
+
+
+class Batches(NamedTuple):
+    """The nodes that wait, one batch for every number m of undecided positions. Lists of m start at m ROOM."""
+
+    centres: FloatArray
+    """The centres of each node of each m, `padded(m)` numbers."""
+    start: IntArray
+    """(n + 2,) where those of each m start."""
+    partial: FloatArray
+    """Error of what each node has decided."""
+    parent: IntArray
+    """Its parent's place in the batch of m + 1."""
+    pick: FloatArray
+    """The value it has decided last, that of position m."""
+    alive: IntArray
+    """Places of nodes below the threshold."""
+    kept: IntArray
+    """(n + 1,) how many there are."""
+    done: IntArray
+    """(n + 1,) how many of them have been taken."""
+    turn: FloatArray
+    """(n + 1,) the next distance from the nearest value for the children of the next one, 0 if it has none yet."""
+    moves: FloatArray
+    """(ROOM,) how far the last batch's decisions are from their centres."""
+    fixed: IntArray
+    """(n,) values at the positions that are decided above the subtree."""
+
+    @classmethod
+    def empty(cls, n: int) -> Batches:
+        """Places for a row of n inputs."""
+        start = np.cumsum([0] + [ROOM * padded(m) for m in range(n + 1)])
+        places = (n + 1) * ROOM
+        lists = np.zeros(places), np.zeros(places, np.int64), np.zeros(places), np.zeros(places, np.int64)
+        ends = np.zeros(n + 1, np.int64), np.zeros(n + 1, np.int64), np.zeros(n + 1)
+        return cls(aligned(int(start[-1])), start, *lists, *ends, np.zeros(ROOM), np.zeros(n, np.int64))
 
 
 @numba.njit(cache=True, nogil=True, fastmath={"contract"})
-def search_even(budget, where, bounds, state, best, plan, top, shrink):  # type: ignore[no-untyped-def]
+def search_even(budget, where, bounds, batches, best, plan, top, shrink):  # type: ignore[no-untyped-def]
     """Depth-first Schnorr-Euchner search below the node in `where`; run again to go on.
 
-    Children are looked at two at a time, the next two of the zigzag: both bounds come from one pass over the
-    centres. The second waits in `later` until the first one's subtree is done.
+    It goes down a batch at a time: children of as many nodes of a level as it takes, first found, then bounded.
+    One after the other, every child would wait for the bound of the one before, since no processor can guess
+    whether it stays below the threshold.
 
     Parameters
     ----------
-    budget : nodes to visit before it returns.
+    budget : nodes to visit before it returns, up to ROOM more.
     where : [undecided positions m, m of the subtree's root, nodes, done].
     bounds : [upper, threshold]; pruned at partial error + bound ahead >= threshold = shrink * upper.
-    state : centres (n + 1, 2, width), partial (n + 1,), zigzag (2, n + 1) next values on both sides,
-        slot (n + 1,) which of the two centres is current, later (2, n + 1) error and bound of the waiting child
-        (bound infinite: none), index (2, n) value at each position, and the waiting one.
+    batches : `Batches`.
     best : (n,) values of the best leaf.
     plan : pivot (n,), slope (n, width), diagonal (n + 1, width), zero where undefined.
     """
-    pivot, slope, diagonal = plan
-    centres, partial, zigzag, slot, later, index = state
-    # one-dimensional and unsigned: an index that may be negative or has two parts costs as much as the arithmetic;
-    # the nearer side is a minimum, not a branch, since no processor can guess it
-    lefts, rights, errors, bounds_ahead = zigzag[0], zigzag[1], later[0], later[1]
-    picks, waiting, flat, width = index[0], index[1], centres.reshape(-1), slope.shape[1]
     m, root, nodes = where[0], where[1], where[2]
     end = nodes + budget
-    last = int(top)
-    threshold = bounds[1]
-    row = width * 8
-    at_centres, at_slope, at_diagonal = centres.ctypes.data, slope.ctypes.data, diagonal.ctypes.data
     while nodes < end:
-        i = m - 1
-        um, ui = np.uintp(m), np.uintp(i)
-        if bounds_ahead[um] < threshold:
-            bounds_ahead[um] = np.inf
-            partial[ui], picks[ui], slot[ui] = errors[um], waiting[ui], 1
-        else:
-            centre = flat[np.uintp((2 * m + slot[um]) * width + i)]
-            l, r = lefts[um], rights[um]
-            below = centre - l if l >= 0 else np.inf
-            above = r - centre if r <= last else np.inf
-            down = below <= above
-            away = min(below, above)
-            pick, a = (l, away) if down else (r, -away)
-            cost = partial[um] + pivot[ui] * away * away
-            if not cost < threshold:  # values further away cost more: this level is done
-                if m == root:
-                    where[3] = 1
-                    break
-                m += 1
-                continue
-            l, r = (l - 1, r) if down else (l, r + 1)
-            if m == 1:
-                nodes += 1
-                picks[0] = pick
-                lefts[um], rights[um] = l, r
-                threshold = shrink * cost
-                bounds[0], bounds[1] = cost, threshold
-                best[:] = picks
-                continue
-            below = centre - l if l >= 0 else np.inf
-            above = r - centre if r <= last else np.inf
-            down = below <= above
-            away = min(below, above)
-            second, b = (l, away) if down else (r, -away)
-            other = partial[um] + pivot[ui] * away * away
-            lefts[um], rights[um] = (l - 1, r) if down else (l, r + 1)
-            out = at_centres + 2 * i * row
-            here, along, weight = at_centres + (2 * m + slot[um]) * row, at_slope + i * row, at_diagonal + i * row
-            if other < threshold:
-                nodes += 2
-                ahead, ahead_other = move_two(here, along, weight, out, out + row, i, a, b, top)
-                errors[um], bounds_ahead[um], waiting[ui] = other, other + ahead_other, second
-            else:
-                nodes += 1
-                ahead = move_one(here, along, weight, out, i, a, top)
-            if not cost + ahead < threshold:
-                continue
-            partial[ui], picks[ui], slot[ui] = cost, pick, 0
-        m = i
-        bounds_ahead[ui] = np.inf
-        near = np.rint(flat[np.uintp((2 * i + slot[ui]) * width + i - 1)])
-        near = near if near > 0.0 else 0.0
-        lefts[ui] = int(near if near < top else top)
-        rights[ui] = lefts[ui] + 1
+        if batches.done[m] == batches.kept[m]:
+            if m == root:
+                where[3] = 1
+                break
+            m += 1
+            continue
+        found = _find(m, batches, plan[0][m - 1], top, bounds[1])
+        nodes += found
+        if m == 1:
+            _finish(found, root, batches, bounds, best, shrink)
+        elif _bound(m - 1, found, batches, plan, top, bounds[1]) > 0:
+            m -= 1
     where[0], where[2] = m, nodes
+
+
+@numba.njit(cache=True, nogil=True, fastmath={"contract"}, inline="always")
+def _find(m, batches, pivot, top, threshold):  # type: ignore[no-untyped-def]
+    """Fill the batch of m - 1 with children whose decided error is below the threshold; how many.
+
+    A node's children are tried at the value nearest to its centre, then at distance 1, 2, ... on both sides. A
+    child that is above the threshold is overwritten by the next: a branch would be guessed wrong too often.
+    Indices are unsigned because numba tests signed ones for wrapping around, and this is inlined because a call
+    counts references to every array.
+    """
+    centres, partial, parent, pick, alive, moves = (
+        batches.centres,
+        batches.partial,
+        batches.parent,
+        batches.pick,
+        batches.alive,
+        batches.moves,
+    )
+    first, begin, out = m * ROOM, batches.start[m], (m - 1) * ROOM
+    length = (batches.start[m + 1] - begin) // ROOM
+    done, many, turn = batches.done[m], batches.kept[m], batches.turn[m]
+    found = 0
+    while done < many and found <= BATCH:
+        slot = alive[np.uintp(first + done)]
+        base, centre = partial[np.uintp(first + slot)], centres[np.uintp(begin + slot * length + m - 1)]
+        near = np.rint(centre)
+        near = near if near > 0.0 else 0.0
+        near = near if near < top else top
+        off = centre - near
+        side = 1.0 if off > 0.0 else -1.0
+        if turn == 0.0:
+            child, cost = np.uintp(out + found), base + pivot * off * off
+            partial[child], parent[child], pick[child], moves[np.uintp(found)] = cost, slot, near, off
+            found += cost < threshold
+            turn = 1.0
+        while True:
+            value, move = near + side * turn, off - side * turn
+            child, cost = np.uintp(out + found), base + pivot * move * move
+            partial[child], parent[child], pick[child], moves[np.uintp(found)] = cost, slot, value, move
+            found += (value >= 0.0) & (value <= top) & (cost < threshold)
+            value, move = near - side * turn, off + side * turn
+            child, cost = np.uintp(out + found), base + pivot * move * move
+            partial[child], parent[child], pick[child], moves[np.uintp(found)] = cost, slot, value, move
+            more = (value >= 0.0) & (value <= top) & (cost < threshold)
+            found += more
+            turn += 1.0
+            value, move = near + side * turn, off - side * turn
+            if (value >= 0.0) & (value <= top):  # the centre's own side is nearer, as long as it has values
+                more = base + pivot * move * move < threshold
+            if not more:
+                done += 1
+                turn = 0.0
+                break
+            if found > BATCH:
+                break
+    batches.done[m], batches.turn[m] = done, turn
+    return found
+
+
+@numba.njit(cache=True, nogil=True, inline="always")
+def _bound(i, found, batches, plan, top, threshold):  # type: ignore[no-untyped-def]
+    """Centres and bounds of the batch of i, which was just found; how many stay below the threshold."""
+    slope, diagonal = plan[1], plan[2]
+    start, partial, parent, alive, moves = (
+        batches.start,
+        batches.partial,
+        batches.parent,
+        batches.alive,
+        batches.moves,
+    )
+    first, begin = i * ROOM, start[i + 1]
+    for c in range(found, (found + 3) // 4 * 4):
+        parent[first + c], partial[first + c], moves[c] = 0, np.inf, 0.0
+    data, row = address(batches.centres), 8 * slope.shape[1]
+    here, length = data + 8 * begin, 8 * ((start[i + 2] - begin) // ROOM)
+    out, step = data + 8 * start[i], 8 * ((begin - start[i]) // ROOM)
+    along, weight = address(slope) + i * row, address(diagonal) + i * row
+    errors, ways = address(partial) + 8 * first, address(moves)
+    kept = 0
+    for c in range(0, found, 4):
+        four = parent[first + c], parent[first + c + 1], parent[first + c + 2], parent[first + c + 3]
+        sources = (
+            here + four[0] * length,
+            here + four[1] * length,
+            here + four[2] * length,
+            here + four[3] * length,
+        )
+        to = out + c * step
+        outs = to, to + step, to + 2 * step, to + 3 * step
+        below = move_four(sources, along, weight, outs, i, ways + 8 * c, errors + 8 * c, top, threshold)
+        for q in range(4):
+            alive[np.uintp(first + kept)] = c + q
+            kept += (below >> q) & 1
+    batches.kept[i], batches.done[i], batches.turn[i] = kept, 0, 0.0
+    return kept
+
+
+@numba.njit(cache=True, nogil=True)
+def _finish(found, root, batches, bounds, best, shrink):  # type: ignore[no-untyped-def]
+    """Take the least of the leaves just found."""
+    for c in range(found):
+        error = batches.partial[c]
+        if error < bounds[1]:
+            bounds[0], bounds[1] = error, shrink * error
+            best[:] = batches.fixed
+            slot = c
+            for m in range(root):
+                best[m] = int(batches.pick[m * ROOM + slot])
+                slot = batches.parent[m * ROOM + slot]

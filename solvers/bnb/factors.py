@@ -89,18 +89,15 @@ def decision_order(
 def conditional_factors(r: FloatArray, pivot: FloatArray, slope: FloatArray) -> None:
     """pivot[i] = 1 / (H_{i+1}^-1)_ii and slope[i, :i] = H_i^-1 H[:i, i] from the factor H = R'R.
 
-    H[:i, i] = R_i' y with y column i of R, so slope = R_i^-1 y: a triangular solve.
+    H_i = R_i'R_i and H[:i, i] = R_i' y with y column i of R, so slope = R_i^-1 y: -r_ii times column i of R^-1.
     """
     n = len(r)
+    lower = np.empty((n, n))
+    invert(r, n, lower, np.empty((n, n)))
     for i in range(n):
         pivot[i] = r[i, i] * r[i, i]
         for j in range(i):
-            slope[i, j] = r[j, i]
-        for j in range(i - 1, -1, -1):
-            value = slope[i, j] / r[j, j]
-            slope[i, j] = value
-            for k in range(j):
-                slope[i, k] -= r[k, j] * value
+            slope[i, j] = -r[i, i] * lower[i, j]
 
 
 @njit(cache=True, nogil=True)

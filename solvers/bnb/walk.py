@@ -8,7 +8,7 @@ import numba
 import numpy as np
 from pvq.bounds.gram import IntArray
 
-from .even import search_even
+from .even import ROOM, Batches, search_even
 from .frontier import Frontier, centres_of
 from .restated import Restated
 from .uneven import move, nearest, search_uneven, use
@@ -27,13 +27,12 @@ class Walk:
         """[error of the best leaf, threshold]."""
         self._where, self._at = np.zeros(4, np.int64), np.zeros(1, np.int64)
         self._frontier, self._nodes = Frontier(n, 1), np.zeros(1, np.int64)
-        partial, zigzag, index = np.zeros(n + 1), np.zeros((2, n + 1), np.int64), np.zeros((2, n), np.int64)
         self._state: tuple[Any, ...]
         if row.top > 0:
-            slot, later = np.zeros(n + 1, np.int64), np.full((2, n + 1), np.inf)
-            self._state = aligned(n + 1, 2, row.width), partial, zigzag, slot, later, index
+            self._state = Batches.empty(n)
         else:
-            self._state = aligned(n + 1, row.width), partial, zigzag, index[0]
+            partial, zigzag, index = np.zeros(n + 1), np.zeros((2, n + 1), np.int64), np.zeros(n, np.int64)
+            self._state = aligned(n + 1, row.width), partial, zigzag, index
         self._pattern, self._spare = row.own_pattern(), row.spare()
 
     def take(self, frontier: Frontier, nodes: IntArray) -> None:
@@ -86,8 +85,7 @@ def _next(trees, where, bounds):  # type: ignore[no-untyped-def]
 @numba.njit(cache=True, nogil=True)
 def _sweep_even(budget, trees, where, bounds, state, best, weight, plan, grid, top, shrink):  # type: ignore[no-untyped-def]
     """`search_even` below each node of a list."""
-    centres, partial, zigzag, slot, later, index = state
-    picks = trees[4]
+    picks, spare = trees[4], np.empty(plan[1].shape[1])
     end = where[2] + budget
     while where[2] < end:
         if where[3]:
@@ -95,14 +93,11 @@ def _sweep_even(budget, trees, where, bounds, state, best, weight, plan, grid, t
             if node < 0:
                 return True
             m = where[0]
-            partial[m] = centres_of(m, picks[node], weight, plan, grid, centres[m, 0])
+            state.partial[m * ROOM] = centres_of(m, picks[node], weight, plan, grid, spare)
+            state.centres[state.start[m] : state.start[m] + m] = spare[:m]
+            state.alive[m * ROOM], state.kept[m], state.done[m], state.turn[m] = 0, 1, 0, 0.0
             for i in range(m, len(weight)):
-                index[0, i] = picks[node, i]
-            near = min(max(np.rint(centres[m, 0, m - 1]), 0.0), top)
-            zigzag[0, m] = int(near)
-            zigzag[1, m] = int(near) + 1
-            slot[m] = 0
-            later[1, m] = np.inf
+                state.fixed[i] = picks[node, i]
         search_even(end - where[2], where, bounds, state, best, plan, top, shrink)
     return False
 
