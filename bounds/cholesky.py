@@ -46,6 +46,19 @@ def subtract(
         k += 1
 
 
+@njit(cache=True, nogil=True)
+def subtract_outer(
+    out: FloatArray, first: int, last: int, factors: FloatArray, rows: FloatArray, count: int
+) -> None:
+    """out[first:last] -= factors[:count, first:last]' rows[:count]: many rank-one updates at once."""
+    n, i = out.shape[1], first
+    while i + ROWS <= last:
+        subtract_product(out, i, 0, n, factors, i, rows, 0, count)
+        i += ROWS
+    for rest in range(i, last):
+        subtract(factors, rest, count, rows, out[rest], 0, n)
+
+
 @njit(cache=True, nogil=True, fastmath={"contract"})
 def divide_rows(
     r: FloatArray, i: int, scales: tuple[float, float, float, float], out: FloatArray, lo: int, hi: int

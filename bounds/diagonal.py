@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from .cholesky import cholesky_margin, factor, invert, subtract
+from .cholesky import cholesky_margin, factor, invert, subtract_outer
 from .gram import FloatArray
-from .tiles import ROWS, subtract_product
 
 BLOCK = 8
 """Rows of P updated at every step; the others take a block's steps at once, which is several times faster."""
@@ -66,19 +65,8 @@ def ascend_within(
                 f = factors[count - 1, row]
                 for j in range(n):
                     p[row, j] -= f * steps[count - 1, j]
-        _update(p, 0, start, factors, steps, count)
-        _update(p, stop, n, factors, steps, count)
-
-
-@njit(cache=True, nogil=True)
-def _update(p: FloatArray, first: int, last: int, factors: FloatArray, steps: FloatArray, count: int) -> None:
-    """p[first:last] -= factors[:count, first:last]' steps[:count]."""
-    n, row = len(p), first
-    while row + ROWS <= last:
-        subtract_product(p, row, 0, n, factors, row, steps, 0, count)
-        row += ROWS
-    for rest in range(row, last):
-        subtract(factors, rest, count, steps, p[rest], 0, n)
+        subtract_outer(p, 0, start, factors, steps, count)
+        subtract_outer(p, stop, n, factors, steps, count)
 
 
 @njit(cache=True, nogil=True)

@@ -28,7 +28,8 @@ from .walk import Walk, root_bound
 
 TINY = 2  # inputs of the row whose proof is verified to compile the verifier
 CHUNK = 200_000  # nodes between two looks at the clock: a few milliseconds
-FIRST, LAST = 10_000, 10_000_000  # nodes of the first and last turn of a race with the search in a reduced basis
+FIRST, LAST = 10_000, 100_000_000  # nodes of the first and last turn of a race with the search in a reduced basis
+SLOWER = 20  # a node in a reduced basis takes as long as so many others, so that it gets fewer in the same time
 QUICK = 2_000_000  # nodes of the plain search before the tree is split: rows that need fewer never pay for it
 OPEN = 4_000  # subtrees: enough to share among threads, the most promising first
 SAFE = 0.92  # of the threshold: proven first, for an eighth of the nodes of the last pass
@@ -170,14 +171,14 @@ class Search:
         return status
 
     def race(self, lattice: Lattice, limit: float) -> Status:
-        """Search in the reduced basis and as before in turns, each turn twice as long, until one is done."""
+        """Search in the reduced basis and as before in turns, each twice as long as the one before."""
         walk = LatticeWalk(self.row, lattice, self.shrink)
         eta = walk.slack(self.upper)
         if not eta <= (1 - self.shrink) / 2 * self.upper:
             return Status.NODE_LIMIT
         budget = float(FIRST)
         while budget <= LAST and self.nodes < limit:
-            status = self._below(walk, math.inf, min(self.nodes + budget, limit))
+            status = self._below(walk, math.inf, min(self.nodes + budget / SLOWER, limit))
             if status is Status.OPTIMAL:
                 self.eta, self.lower = eta, self.threshold
             if status is not Status.NODE_LIMIT:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numba import njit
-from pvq.bounds.cholesky import factor, invert
+from pvq.bounds.cholesky import factor, invert, subtract, subtract_outer
 from pvq.bounds.diagonal import ascend, inverse_of_difference, is_below
 from pvq.bounds.gram import FloatArray, IntArray
 
@@ -17,6 +17,8 @@ LEVEL_BARRIERS = 0.1, 1e-3
 """First and last of the sweeps where the level above has left its diagonal: a few do what 16 do from scratch."""
 FRESH = 8
 """Levels between two fresh inverses: rank-one updates lose digits."""
+PENDING = 32
+"""Inputs decided before the inverse is updated for all of them: else a long row waits for memory."""
 OUTSIDE = 60.0
 """See `decision_order`; a rounding error of half a step has the mean square 1 / 12, so this is 5 in that unit."""
 SHRINK = np.array([1.0, 1 - 1e-9, 1 - 1e-6, 1 - 1e-3, 0.9])
@@ -48,7 +50,7 @@ def inverse(h: FloatArray) -> FloatArray:
 
 @njit(cache=True, nogil=True)
 def decision_order(
-    h: FloatArray, weight: FloatArray, values: FloatArray, count: IntArray, group: IntArray, step: FloatArray
+    inverse: FloatArray, weight: FloatArray, values: FloatArray, count: IntArray, group: IntArray, step: FloatArray
 ) -> IntArray:
     """(n,) inputs by position, the last decided first, for a row on a grid.
 
@@ -57,11 +59,13 @@ def decision_order(
     the range of its values when every decision so far took the nearest value. Deciding it adds that much error at
     once, whatever the others do.
     """
-    n = len(h)
-    p = inverse(h)
-    s = weight.copy()
+    n = len(inverse)
+    p = inverse.copy()
+    variance, s = np.diag(p).copy(), weight.copy()
     left = np.ones(n, np.bool_)
     order = np.empty(n, np.int64)
+    columns, factors = np.empty((PENDING, n)), np.empty((PENDING, n))
+    pending = 0
     for position in range(n - 1, -1, -1):
         best, least = -1, np.inf
         for i in range(n):
@@ -69,19 +73,25 @@ def decision_order(
                 continue
             g = group[i]
             outside = max(values[g, 0] - s[i], s[i] - values[g, count[g] - 1], 0.0) / step[i]
-            score = p[i, i] / (step[i] * step[i] * (1.0 + OUTSIDE * outside * outside))
+            score = variance[i] / (step[i] * step[i] * (1.0 + OUTSIDE * outside * outside))
             if best < 0 or score < least:
                 best, least = i, score
         order[position] = best
         left[best] = False
         g = group[best]
         move = s[best] - values[g, nearest(values[g], count[g], s[best])]
-        for i in range(n):  # the inverse of the block without input `best`, and centres given its value
-            if left[i]:
-                f = p[i, best] / p[best, best]
-                s[i] -= f * move
-                for j in range(n):
-                    p[i, j] -= f * p[best, j]
+        # the inverse of the block without input `best`, and centres given its value
+        column, f = columns[pending], factors[pending]
+        column[:] = p[best]
+        subtract(factors, best, pending, columns, column, 0, n)
+        for i in range(n):
+            f[i] = column[i] / column[best]
+            s[i] -= f[i] * move
+            variance[i] -= f[i] * column[i]
+        pending += 1
+        if pending == PENDING:
+            subtract_outer(p, 0, n, factors, columns, pending)
+            pending = 0
     return order
 
 

@@ -14,7 +14,7 @@ from pvq.bounds.problem import Problem
 from pvq.bounds.proof import Order
 
 from ..empirical.local_search import values_of
-from .factors import cholesky, conditional_factors, decision_order, level_diagonals
+from .factors import cholesky, conditional_factors, decision_order, inverse, level_diagonals
 
 LAYER_SWEEPS = 12
 """Sweeps for diagonals that all rows share: see `level_diagonals`."""
@@ -65,7 +65,16 @@ def vblast(hessian: FloatArray) -> IntArray:
     """(n,) the order of `decision_order` without regard to a row."""
     n = len(hessian)
     zeros, one = np.zeros(n, np.int64), np.ones(1, np.int64)
-    return decision_order(hessian, np.zeros(n), np.zeros((1, 1)), one, zeros, np.ones(n))
+    return decision_order(inverse(hessian), np.zeros(n), np.zeros((1, 1)), one, zeros, np.ones(n))
+
+
+def row_order(problem: Problem) -> tuple[IntArray, FloatArray]:
+    """(n,) the order of `decision_order` for a row, and the step of each input that it counts in."""
+    values, count, group = values_of(problem)
+    span = values[np.arange(len(count)), count - 1] - values[:, 0]
+    step = np.where(span > 0, span / np.maximum(count - 1, 1), 1.0)[group]
+    start = problem.gram.memo("enumeration inverse", lambda: inverse(problem.hessian))
+    return decision_order(start, problem.weight, values, count, group, step), step
 
 
 def plan_in_order(hessian: FloatArray, order: IntArray, kind: type[np.floating[Any]] = np.float64) -> Plan:
@@ -80,10 +89,7 @@ def row_plan(problem: Problem, fine: bool = False) -> Plan:
     Diagonals are quick to compute, or if `fine` as large as the layer's, for rows that take seconds.
     """
     shared = layer_plan(problem)
-    values, count, group = values_of(problem)
-    span = values[np.arange(len(count)), count - 1] - values[:, 0]
-    step = np.where(span > 0, span / np.maximum(count - 1, 1), 1.0)[group]
-    order = decision_order(problem.hessian, problem.weight, values, count, group, step)
+    order, step = row_order(problem)
     if (order == shared.order).all():
         return shared
     start = np.empty(problem.n)

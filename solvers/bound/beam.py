@@ -10,8 +10,9 @@ from pvq.bounds.gram import FloatArray, Gram, IntArray
 from pvq.bounds.problem import Problem
 
 from ..base import fallback_point
-from ..bnb.factors import cholesky, conditional_factors, decision_order
-from ..empirical.local_search import polish_grid, values_of
+from ..bnb.factors import cholesky, conditional_factors
+from ..bnb.plan import row_order, vblast
+from ..empirical.local_search import polish_grid
 
 WIDTH = 256
 """Partial points kept: the error falls by 5 to 20% from 1 to 256 of them, by one or two more at 5000."""
@@ -66,21 +67,7 @@ def _layer_decoder(gram: Gram) -> Decoder:
 
 def _row_decoder(problem: Problem) -> Decoder:
     """Inputs that clipping makes expensive are decided early: points are compared with that already counted."""
-    values, count, group = values_of(problem)
-    step = (values[group, count[group] - 1] - values[group, 0]) / np.maximum(count[group] - 1, 1)
-    return Decoder.of(problem.hessian, decision_order(problem.hessian, problem.weight, values, count, group, step))
-
-
-def vblast(h: FloatArray) -> IntArray:
-    """Inputs by position: the last has the largest conditional variance 1 / (H^-1)_ii, and so on without it.
-
-    Wolniansky et al., "V-BLAST", 1998.
-    """
-    n = len(h)
-    one = np.ones(n)  # one level in the middle of everybody: no input is outside its grid
-    return np.asarray(
-        decision_order(h, np.zeros(n), np.zeros((1, 1)), np.ones(1, np.int64), np.zeros(n, np.int64), one)
-    )
+    return Decoder.of(problem.hessian, row_order(problem)[0])
 
 
 @njit(cache=True, nogil=True)
