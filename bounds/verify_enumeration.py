@@ -18,6 +18,8 @@ from .verify_split import values_of
 
 MAX_NODES = 4_000_000
 """Nodes after which a search is given up: about a second; under a budget a node costs several times as much."""
+FEW = 20
+"""Values up to which trying all is quicker than a binary search."""
 
 
 def node_limit(budget: bool) -> int:
@@ -169,23 +171,35 @@ def _nearest(values, s):  # type: ignore[no-untyped-def]
     return hi if values[hi] - s < s - values[lo] else lo
 
 
-@numba.njit(cache=True, nogil=True)
-def _ahead(m, s, d, values, unit, unit_used, group, room):  # type: ignore[no-untyped-def]
-    """sum_j d_j dist(s_j, values_j)^2, where units not yet used compete for the room of their group."""
+@numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
+def _ahead(m, s, d, values, by_value, distance, unit, unit_used, group, room):  # type: ignore[no-untyped-def]
+    """sum_j d_j dist(s_j, values_j)^2, where units not yet used compete for the room of their group.
+
+    `gamma` bounds the rounding of a sum in any order. Few values are tried one by one, for all inputs at once.
+    """
     total = 0.0
     tight = False
     for g in range(len(room)):
         tight = tight or room[g] < m
     if not tight:
+        if len(by_value) == 0:
+            for j in range(m):
+                distance[j] = s[j] - values[j, _nearest(values[j], s[j])]
+        else:
+            for j in range(m):
+                distance[j] = abs(s[j] - by_value[0, j])
+            for k in range(1, len(by_value)):
+                for j in range(m):
+                    far = abs(s[j] - by_value[k, j])
+                    distance[j] = far if far < distance[j] else distance[j]
         for j in range(m):
-            distance = s[j] - values[j, _nearest(values[j], s[j])]
-            total += d[j] * distance * distance
+            total += d[j] * distance[j] * distance[j]
         return total
     units = len(group)
     free, zero = np.zeros(units), np.zeros(units)
     for j in range(m):
-        distance = s[j] - values[j, _nearest(values[j], s[j])]
-        best, none = d[j] * distance * distance, d[j] * s[j] * s[j]
+        far = s[j] - values[j, _nearest(values[j], s[j])]
+        best, none = d[j] * far * far, d[j] * s[j] * s[j]
         if unit_used[unit[j]] > 0:
             total += best
         else:
@@ -205,7 +219,8 @@ def _ahead(m, s, d, values, unit, unit_used, group, room):  # type: ignore[no-un
 def _search(centre, pivot, slope, diagonal, values, unit, group, keep, threshold, limit):  # type: ignore[no-untyped-def]
     """Visit all nodes below the threshold; return it, or the least sum found below it, and the number of nodes."""
     n, last = values.shape[0], values.shape[1] - 1
-    s = np.zeros((n + 1, n))
+    by_value = np.ascontiguousarray(values.T) if last < FEW else np.zeros((0, n))
+    s, distance = np.zeros((n + 1, n)), np.zeros(n)
     s[n] = centre
     partial = np.zeros(n + 1)
     start, pick = np.zeros(n + 1, np.int64), np.zeros(n + 1, np.int64)
@@ -250,7 +265,8 @@ def _search(centre, pivot, slope, diagonal, values, unit, group, keep, threshold
         elif fits:
             for j in range(i):
                 s[i, j] = s[m, j] + slope[i, j] * difference
-            if cost + _ahead(i, s[i], diagonal[i], values, unit, unit_used, group, room) < threshold:
+            ahead = _ahead(i, s[i], diagonal[i], values, by_value, distance, unit, unit_used, group, room)
+            if cost + ahead < threshold:
                 partial[i] = cost
                 m = i
                 start[m] = _nearest(values[m - 1], s[m, m - 1])

@@ -20,7 +20,7 @@ from pvq.bounds.problem import Problem
 from pvq.bounds.proof import Enumeration, Proof, Split
 
 from ..base import Clock, Options
-from ..bnb.enumeration import solve_grid
+from ..bnb.enumeration import prepare_grid, solve_grid
 from ..result import Status
 from .block_diagonal import Blocks, block_diagonal
 from .climb import climb
@@ -28,11 +28,11 @@ from .climb import climb
 SIZES = (64, 52, 42, 34, 26)
 """Inputs of a block, the first that searches can do: 48 give 10% less than 64, 80 take 20 times as long."""
 
-EASY = 300_000
+EASY = 600_000
 """Nodes per block, at v = 0, with which a size counts as one that searches can do; v makes them harder."""
 
-STEPS, WORK = 14, 40_000_000
-"""Evaluations of f, and nodes of all of them, at most: a second or so."""
+STEPS, WORK = 14, 25_000_000
+"""Evaluations of f, and nodes of all of them, at most: half a second, and as much to verify them."""
 
 NODES = 3_000_000
 """Nodes per block and evaluation: a fifth of a second. Beyond it the block's bound is that of its frontier."""
@@ -69,9 +69,12 @@ def layer_blocks(problems: Sequence[Problem]) -> Blocks:
 
 
 def _choose(problems: Sequence[Problem]) -> Blocks:
-    gram = problems[0].gram
+    first = problems[0]
     for size in SIZES:
-        blocks = block_diagonal(gram, size)
+        blocks = block_diagonal(first.gram, size)
+        for b, gram in zip(blocks.inputs, blocks.grams, strict=True):
+            assert first.grid is not None
+            prepare_grid(Problem(first.weight[b], gram, first.grid.take(b)))
         tries = [
             _evaluate(p, blocks, np.zeros(p.n), None, ROUGH, Options(time_limit=None), EASY) for p in problems
         ]
