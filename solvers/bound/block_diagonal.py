@@ -63,7 +63,7 @@ def _ascend(gram: Gram, size: int) -> Blocks:
     parts = _passes(h, blocks)
     while True:
         final: list[FloatArray] = [_symmetric(part * (1 - shrink)) for part in parts]
-        regular = all(_is_regular(part) for part in final)
+        regular = all(is_regular(part) for part in final)
         if regular and _inverse_without(h, blocks, final)[0]:
             break
         shrink *= 10
@@ -108,7 +108,7 @@ def _passes(h: FloatArray, blocks: list[IntArray]) -> list[FloatArray]:
     return parts
 
 
-def _is_regular(part: FloatArray) -> bool:
+def is_regular(part: FloatArray) -> bool:
     """Whether a search can use it: positive definite by more than the rounding of its factor."""
     size = np.sqrt(np.abs(np.diag(part)))
     if not np.isfinite(part).all() or not size.all():

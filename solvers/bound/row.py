@@ -12,7 +12,7 @@ from ..base import Clock, Options
 from ..bnb.interval_search import Search
 from ..bnb.proof_tree import MAX_LEAVES
 from ..result import Outcome, Status
-from . import branching, interval, patterned, pruning, quantization
+from . import branching, interval, patterned, pruning, quantization, relaxed
 from .beam import upper_point
 
 NODES = 2 * MAX_LEAVES - 2
@@ -23,6 +23,7 @@ def prepare_rows(problems: Sequence[Problem]) -> None:
     """Layer-wide work for rows that share a Gram matrix and have no dead inputs."""
     if problems[0].method == "quant":
         quantization.layer_blocks(problems)
+        relaxed.prepare(problems[0])
         return
     pruning.start_of(problems[0].gram)
     if problems[0].free_weights:
@@ -77,8 +78,11 @@ def _quantized(problem: Problem, options: Options, clock: Clock, start: FloatArr
     if upper <= 0.0:
         return Outcome(x, 0.0, Status.OPTIMAL)
     value, blocks = quantization.bound_row(problem, upper, options, clock)
-    lower = max(0.0, value.bound)
-    return Outcome(x, lower, _status(clock), value.nodes, proof=value.split(blocks))
+    lower, proof, nodes = relaxed.bound_row(problem, x, options, clock)
+    nodes += value.nodes
+    if proof is None or value.bound >= lower:
+        return Outcome(x, max(0.0, value.bound), _status(clock), nodes, proof=value.split(blocks))
+    return Outcome(x, lower, _status(clock), nodes, proof=proof)
 
 
 def _patterned(problem: Problem, options: Options, clock: Clock, start: FloatArray | None) -> Outcome:

@@ -1,0 +1,78 @@
+"""Rows of which some inputs may take any value: the bound holds, is proven, and grows with the inputs searched."""
+
+import numpy as np
+import pytest
+from pvq.bounds.gram import Gram
+from pvq.bounds.grid import Grid
+from pvq.bounds.layer_problem import Setting, state_problem
+from pvq.bounds.presolve import presolve
+from pvq.bounds.problem import Problem
+from pvq.bounds.verify import lower_bound
+from pvq.layers.format import load_layer
+from pvq.solvers.base import Clock, Options
+from pvq.solvers.bound import Bound, relaxed
+from pvq.solvers.brute import Brute
+from pvq.solvers.empirical.local_search import polish_grid
+from pvq.solvers.result import BoundKind
+
+UNLIMITED = Options(time_limit=None)
+
+
+def row(seed):
+    """Seven inputs; every third row has a singular, every third an ill-conditioned Gram matrix."""
+    rng = np.random.default_rng(seed)
+    n = 7
+    a = rng.standard_normal((n - 2 if seed % 3 == 1 else 3 * n, n))
+    if seed % 3 == 2:
+        a *= 10.0 ** rng.uniform(-4, 0, n)
+    levels = np.array([[-1.0, 0.0, 1.0]]) if seed % 2 else np.array([[-2.0, -0.7, 0.1, 1.4]])
+    return Problem(
+        rng.standard_normal(n) * (3.0 if seed % 4 == 3 else 1.0), Gram.from_array(a.T @ a), Grid(levels, [0] * n)
+    )
+
+
+def bound(problem):
+    start = polish_grid(problem, problem.grid.levels[0, np.zeros(problem.n, np.int64)])
+    return relaxed.bound_row(problem, start, UNLIMITED, Clock(UNLIMITED))
+
+
+def test_the_bound_is_below_every_grid_point_and_proven(monkeypatch):
+    monkeypatch.setattr(relaxed, "SIZES", (3, 5))
+    ratios = []
+    for seed in range(120):
+        problem = presolve(row(seed)).problem
+        lower, proof, _ = bound(problem)
+        optimum = Brute().solve(problem).upper
+        assert lower <= optimum * (1 + 1e-9) + 1e-12 * problem.reference
+        if seed % 3 == 1:  # a singular H has no inverse to take the block from
+            assert proof is None
+            assert lower == 0
+        elif proof is not None:
+            verified = lower_bound(problem, proof)
+            assert lower * (1 - 1e-4) - 1e-9 * problem.reference <= verified <= optimum * (1 + 1e-12)
+            ratios.append(lower / optimum)
+    assert len(ratios) > 60
+    assert np.median(ratios) > 0.5
+
+
+def test_more_searched_inputs_bound_better(monkeypatch):
+    for seed in (0, 2, 3, 6, 8, 9):
+        problem, bounds = row(seed), []
+        for size in (2, 4, 6):
+            monkeypatch.setattr(relaxed, "SIZES", (size,))
+            bounds.append(bound(problem)[0])
+        assert bounds[0] <= bounds[1] * (1 + relaxed.GAP) <= bounds[2] * (1 + relaxed.GAP) ** 2
+
+
+@pytest.mark.parametrize("bits", [2, 4])
+def test_real_rows_gain(bits):
+    layer = load_layer("benchmarks/instances/efficientnet_lite0.blocks.9.expand.npz")
+    problem = presolve(state_problem(layer.weight, layer.grams, Setting(method="quant", bits=bits)).row(0)).problem
+    assert problem.n == 112
+    result = Bound().solve(problem, UNLIMITED)
+    assert result.bound_kind is BoundKind.RIGOROUS
+    lower, proof, nodes = relaxed.bound_row(problem, result.x, UNLIMITED, Clock(UNLIMITED))
+    assert proof is not None
+    assert 0 < nodes <= relaxed.NODES * len(relaxed.SIZES)
+    assert result.lower >= lower * (1 - 1e-6)
+    assert result.lower > 0.7 * result.upper
