@@ -160,16 +160,12 @@ def solve(r: FloatArray, n: int, b: FloatArray) -> None:
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
-def invert(r: FloatArray, n: int, lower: FloatArray, p: FloatArray) -> None:
-    """p[:n, :n] = (R'R)^-1 with R from `factor`; `lower` (n, n) is working space, R'^-1 in the end.
-
-    With L = R' and V = L^-1: V_i = (e_i - sum_{k<i} L_ik V_k) / L_ii by rows, and the inverse is V'V.
-    """
+def invert_factor(r: FloatArray, n: int, lower: FloatArray) -> None:
+    """lower[:n, :n] = V = R'^-1 with R from `factor`: V_i = (e_i - sum_{k<i} R_ki V_k) / R_ii by rows."""
     whole = n - n % ROWS
     for i in range(n):
         for j in range(n):
             lower[i, j] = 0.0
-            p[i, j] = 0.0
         lower[i, i] = 1.0
     for i in range(0, whole, ROWS):
         for j in range(0, i, 2 * WIDTH):  # V_kj = 0 for k < j
@@ -181,6 +177,16 @@ def invert(r: FloatArray, n: int, lower: FloatArray, p: FloatArray) -> None:
         scale = 1.0 / r[i, i]
         for j in range(i + 1):
             lower[i, j] *= scale
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
+def invert(r: FloatArray, n: int, lower: FloatArray, p: FloatArray) -> None:
+    """p[:n, :n] = (R'R)^-1 = V'V with R from `factor`; `lower` (n, n) is working space, V = R'^-1 in the end."""
+    invert_factor(r, n, lower)
+    whole = n - n % ROWS
+    for i in range(n):
+        for j in range(n):
+            p[i, j] = 0.0
     for i in range(0, whole, ROWS):
         subtract_product(p, i, 0, i + ROWS, lower, i, lower, i, n)
         for s in range(i, i + ROWS):

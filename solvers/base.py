@@ -67,6 +67,10 @@ class Clock:
         """Seconds left, infinity without a limit."""
         return self._end - time.perf_counter()
 
+    def limit(self, least: float) -> float | None:
+        """Seconds left as a time limit, `least` at least; None without a limit."""
+        return max(self.left, least) if math.isfinite(self.left) else None
+
     def ended(self) -> Status | None:
         """INTERRUPTED, TIME_LIMIT, or None to go on."""
         if self._stop.is_set():

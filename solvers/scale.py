@@ -190,7 +190,8 @@ class ScaleSearch:
     def _bound(self, a: float, b: float) -> float:
         """Lower bound of the total error for u = 1 / scale in [a, b]."""
         centre, half = (a + b) / 2, (b - a) / 2 * (1 + 1e-12)
-        left = None if not math.isfinite(self.clock.left) else max(self.clock.left, 1e-3) / len(self.rows)
+        limit = self.clock.limit(1e-3)
+        left = None if limit is None else limit / len(self.rows)
         inner = dataclasses.replace(self.options, time_limit=left, gap=self.options.gap / 4, report=None)
         single = len(self.rows) == 1
         # Rows that share a scale would each slide to their own best one: that must cost more the narrower the

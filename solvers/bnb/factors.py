@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numba import njit
-from pvq.bounds.cholesky import factor, invert, subtract, subtract_outer
+from pvq.bounds.cholesky import factor, invert, invert_factor, subtract, subtract_outer
 from pvq.bounds.diagonal import ascend, inverse_of_difference, is_below
 from pvq.bounds.gram import FloatArray, IntArray
 
@@ -103,7 +103,7 @@ def conditional_factors(r: FloatArray, pivot: FloatArray, slope: FloatArray) -> 
     """
     n = len(r)
     lower = np.empty((n, n))
-    invert(r, n, lower, np.empty((n, n)))
+    invert_factor(r, n, lower)
     for i in range(n):
         pivot[i] = r[i, i] * r[i, i]
         for j in range(i):

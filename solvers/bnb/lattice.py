@@ -14,6 +14,7 @@ from numba import njit
 from pvq.bounds.gram import FloatArray, IntArray
 
 from .factors import cholesky
+from .factors import inverse as invert
 from .plan import Plan, plan_in_order, vblast
 from .restated import EPS, Restated, carry
 
@@ -104,7 +105,7 @@ def reduced(hessian: FloatArray, step: FloatArray) -> Lattice | None:
         return None
     exact = z.T @ long @ z
     new = np.asarray((exact + exact.T) / 2, dtype=np.float64)
-    order = vblast(new)
+    order = vblast(invert(new))
     z, inverse = np.ascontiguousarray(z[:, order]), np.ascontiguousarray(inverse[order])
     plan = plan_in_order(new, order, np.longdouble)
     v = np.abs(np.eye(n) - plan.slope.T)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pvq.bounds.cholesky import cholesky_margin
-from pvq.bounds.gram import FloatArray, IntArray
+from pvq.bounds.gram import FloatArray, Gram, IntArray
 from pvq.bounds.problem import Problem
 from pvq.bounds.proof import Order
 
@@ -58,14 +58,24 @@ class Plan:
 def layer_plan(problem: Problem) -> Plan:
     """The plan all rows of a Gram matrix share."""
 
-    return problem.gram.memo("enumeration plan", lambda: plan_in_order(problem.hessian, vblast(problem.hessian)))
+    gram = problem.gram
+    return gram.memo("enumeration plan", lambda: plan_in_order(gram.matrix, layer_order(gram)))
 
 
-def vblast(hessian: FloatArray) -> IntArray:
-    """(n,) the order of `decision_order` without regard to a row."""
-    n = len(hessian)
+def _inverse_of(gram: Gram) -> FloatArray:
+    return gram.memo("enumeration inverse", lambda: inverse(gram.matrix))
+
+
+def layer_order(gram: Gram) -> IntArray:
+    """(n,) the order of a Gram matrix without regard to a row: V-BLAST."""
+    return gram.memo("enumeration order", lambda: vblast(_inverse_of(gram)))
+
+
+def vblast(inverse: FloatArray) -> IntArray:
+    """(n,) the order of `decision_order`, from H^-1, where no input is outside its range."""
+    n = len(inverse)
     zeros, one = np.zeros(n, np.int64), np.ones(1, np.int64)
-    return decision_order(inverse(hessian), np.zeros(n), np.zeros((1, 1)), one, zeros, np.ones(n))
+    return decision_order(inverse, np.zeros(n), np.zeros((1, 1)), one, zeros, np.ones(n))
 
 
 def row_order(problem: Problem) -> tuple[IntArray, FloatArray]:
@@ -73,8 +83,7 @@ def row_order(problem: Problem) -> tuple[IntArray, FloatArray]:
     values, count, group = values_of(problem)
     span = values[np.arange(len(count)), count - 1] - values[:, 0]
     step = np.where(span > 0, span / np.maximum(count - 1, 1), 1.0)[group]
-    start = problem.gram.memo("enumeration inverse", lambda: inverse(problem.hessian))
-    return decision_order(start, problem.weight, values, count, group, step), step
+    return decision_order(_inverse_of(problem.gram), problem.weight, values, count, group, step), step
 
 
 def plan_in_order(hessian: FloatArray, order: IntArray, kind: type[np.floating[Any]] = np.float64) -> Plan:

@@ -11,7 +11,7 @@ from pvq.bounds.problem import Problem
 
 from ..base import fallback_point
 from ..bnb.factors import cholesky, conditional_factors
-from ..bnb.plan import row_order, vblast
+from ..bnb.plan import layer_order, row_order
 from ..empirical.local_search import polish_grid
 
 WIDTH = 256
@@ -62,7 +62,7 @@ class Decoder:
 
 
 def _layer_decoder(gram: Gram) -> Decoder:
-    return gram.memo("bound: decoder", lambda: Decoder.of(gram.matrix, vblast(gram.matrix)))
+    return gram.memo("bound: decoder", lambda: Decoder.of(gram.matrix, layer_order(gram)))
 
 
 def _row_decoder(problem: Problem) -> Decoder:

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from pvq.bounds.gram import FloatArray, Gram, IntArray
+from pvq.bounds.problem import Problem
 from pvq.bounds.proof import Below, Block
 
-from ..bnb.plan import vblast
+from ..bnb.plan import layer_order
 from .ascent import positive_inverse, starting_diagonal
 
 SWEEPS = 24
@@ -41,6 +42,12 @@ class Blocks:
         return [block.inputs for block in self.below.blocks]
 
 
+def on_block(problem: Problem, inputs: IntArray, gram: Gram, shift: np.ndarray | float = 0.0) -> Problem:
+    """The row (w - shift) on the grid of some inputs, with the matrix of D there."""
+    assert problem.grid is not None
+    return Problem(problem.weight[inputs] - shift, gram, problem.grid.take(inputs))
+
+
 def block_diagonal(gram: Gram, size: int) -> Blocks:
     """Blocks of at most `size` inputs that are consecutive in V-BLAST order, with D nearly largest.
 
@@ -57,14 +64,14 @@ def block_diagonal(gram: Gram, size: int) -> Blocks:
 def _ascend(gram: Gram, size: int) -> Blocks:
     h, n = gram.matrix, len(gram)
     count = -(-n // size)
-    order = vblast(h)
+    order = layer_order(gram)
     blocks = [np.sort(block) for block in np.array_split(order, count)]
     shrink = SAFE
     parts = _passes(h, blocks)
     while True:
-        final: list[FloatArray] = [_symmetric(part * (1 - shrink)) for part in parts]
+        final: list[FloatArray] = [symmetric(part * (1 - shrink)) for part in parts]
         regular = all(is_regular(part) for part in final)
-        if regular and _inverse_without(h, blocks, final)[0]:
+        if regular and inverse_without(h, blocks, final)[0]:
             break
         shrink *= 10
         if not regular or shrink > 0.5:  # H is singular to working precision: a diagonal is always regular
@@ -72,7 +79,7 @@ def _ascend(gram: Gram, size: int) -> Blocks:
             final = [np.diag(d[b]) for b in blocks]
             break
     below = Below(np.zeros(n), tuple(Block(b, part) for b, part in zip(blocks, final, strict=True)))
-    grams = tuple(Gram(_frozen(part), rank=len(part)) for part in final)
+    grams = tuple(Gram(frozen(part), rank=len(part)) for part in final)
     d = np.zeros((n, n))
     for b, part in zip(blocks, final, strict=True):
         d[np.ix_(b, b)] = part
@@ -85,16 +92,16 @@ def _passes(h: FloatArray, blocks: list[IntArray]) -> list[FloatArray]:
     ok, p = positive_inverse(h, np.zeros(len(h)))
     if not ok:
         return [np.full((len(b), len(b)), np.nan) for b in blocks]
-    parts: list[FloatArray] = [_symmetric(np.linalg.inv(p[np.ix_(b, b)]) * (0.5 / len(blocks))) for b in blocks]
+    parts: list[FloatArray] = [symmetric(np.linalg.inv(p[np.ix_(b, b)]) * (0.5 / len(blocks))) for b in blocks]
     for turn in range(SWEEPS):
         fall = BARRIERS[0] * (BARRIERS[1] / BARRIERS[0]) ** (turn / (SWEEPS - 1))
         mean = float(np.mean([_root_det(part) for part in parts]))
-        ok, p = _inverse_without(h, blocks, parts)
+        ok, p = inverse_without(h, blocks, parts)
         if not ok:
             break
         try:
             for j, b in enumerate(blocks):
-                most = parts[j] + _symmetric(np.linalg.inv(p[np.ix_(b, b)]))
+                most = parts[j] + symmetric(np.linalg.inv(p[np.ix_(b, b)]))
                 root = _root_det(most)
                 if not (root > 0 and np.isfinite(root)):
                     return parts
@@ -116,7 +123,8 @@ def is_regular(part: FloatArray) -> bool:
     return float(np.linalg.eigvalsh(part / np.outer(size, size))[0]) > REGULAR
 
 
-def _inverse_without(h: FloatArray, blocks: list[IntArray], parts: list[FloatArray]) -> tuple[bool, FloatArray]:
+def inverse_without(h: FloatArray, blocks: list[IntArray], parts: list[FloatArray]) -> tuple[bool, FloatArray]:
+    """(H - D)^-1, and whether H - D is positive definite."""
     m = h.copy()
     for b, part in zip(blocks, parts, strict=True):
         m[np.ix_(b, b)] -= part
@@ -127,10 +135,12 @@ def _root_det(part: FloatArray) -> float:
     return float(np.exp(np.linalg.slogdet(part)[1] / len(part)))
 
 
-def _symmetric(part: np.ndarray) -> FloatArray:
+def symmetric(part: np.ndarray) -> FloatArray:
+    """The symmetric part: rounding makes an inverse uneven."""
     return np.ascontiguousarray((part + part.T) / 2, dtype=np.float64)
 
 
-def _frozen(part: FloatArray) -> FloatArray:
+def frozen(part: FloatArray) -> FloatArray:
+    """The same array, read-only, as a Gram matrix is."""
     part.setflags(write=False)
     return part

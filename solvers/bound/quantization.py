@@ -22,7 +22,7 @@ from pvq.bounds.proof import Enumeration, Proof, Split
 from ..base import Clock, Options
 from ..bnb.enumeration import prepare_grid, solve_grid
 from ..result import Status
-from .block_diagonal import Blocks, block_diagonal
+from .block_diagonal import Blocks, block_diagonal, on_block
 from .climb import climb
 
 SIZES = (64, 52, 42, 34, 26)
@@ -72,9 +72,8 @@ def _choose(problems: Sequence[Problem]) -> Blocks:
     first = problems[0]
     for size in SIZES:
         blocks = block_diagonal(first.gram, size)
-        for b, gram in zip(blocks.inputs, blocks.grams, strict=True):
-            assert first.grid is not None
-            prepare_grid(Problem(first.weight[b], gram, first.grid.take(b)))
+        if size == SIZES[0]:  # compiles what tries that end soon do not reach
+            prepare_grid(on_block(first, blocks.inputs[0], blocks.grams[0]))
         tries = [
             _evaluate(p, blocks, np.zeros(p.n), None, ROUGH, Options(time_limit=None), EASY) for p in problems
         ]
@@ -117,8 +116,7 @@ def evaluate(
     clock: Clock,
 ) -> Value:
     """f(v), each block searched to a relative gap; `start` is a u whose points the searches begin with."""
-    left = max(clock.left, 0.05) if np.isfinite(clock.left) else None
-    return _evaluate(problem, blocks, v, start, gap, replace(options, time_limit=left), NODES)
+    return _evaluate(problem, blocks, v, start, gap, replace(options, time_limit=clock.limit(0.05)), NODES)
 
 
 def _evaluate(
@@ -130,7 +128,6 @@ def _evaluate(
     options: Options,
     nodes: int,
 ) -> Value:
-    assert problem.grid is not None
     w = problem.weight
     g = problem.hessian @ v
     for b, gram in zip(blocks.inputs, blocks.grams, strict=True):
@@ -141,7 +138,7 @@ def _evaluate(
     limits = replace(options, gap=gap, node_limit=nodes, report=None)
     for b, gram in zip(blocks.inputs, blocks.grams, strict=True):
         shift = np.linalg.solve(gram.matrix, g[b])
-        sub = Problem(w[b] - shift, gram, problem.grid.take(b))
+        sub = on_block(problem, b, gram, shift)
         found = solve_grid(sub, limits, None if start is None else w[b] + start[b])
         assert found.x is not None
         total += found.lower - float(g[b] @ shift)
