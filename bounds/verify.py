@@ -22,6 +22,7 @@ from .proof import FREE, Below, Block, Cover, Enumeration, Proof, Split, Tree
 from .verify_enumeration import least_on_grid
 from .verify_psd import TINY, U, defect, gamma, is_psd
 from .verify_split import Tilt, down, keeps_weights, least, pruned_inputs, terms, values_of
+from .verify_table import why_refused
 from .verify_tree import covers
 
 SAFETY = 4.0
@@ -38,7 +39,11 @@ class NotProven(Exception):
 
 
 def lower_bound(
-    problem: Problem, proof: Proof, margin: float = SAFETY, bounds: SplitBounds | None = None
+    problem: Problem,
+    proof: Proof,
+    margin: float = SAFETY,
+    bounds: SplitBounds | None = None,
+    scope: str = "row",
 ) -> float:
     """What a proof proves: a number that min e(x) is not below, whatever was rounded on the way.
 
@@ -48,6 +53,7 @@ def lower_bound(
     proof : see `proof`.
     margin : 1 for the verifier; solvers keep the default.
     bounds : how splits are evaluated, default `split_bounds`.
+    scope : row, or layer where the row's budget is one of several that are added up, see `verify_table`.
 
     Returns
     -------
@@ -56,8 +62,11 @@ def lower_bound(
     Raises
     ------
     NotProven
-        The proof proves nothing.
+        The proof proves nothing, or the table has no theorem for it.
     """
+    refused = why_refused(problem, proof, scope)
+    if refused is not None:
+        raise NotProven(refused)
     with np.errstate(all="ignore"):
         if isinstance(proof, Enumeration):
             everything = np.arange(problem.n)

@@ -89,7 +89,7 @@ def _shared(problem: LayerProblem, certificate: Certificate) -> Verified:
                 if at.keep is None or at.keep > problem.sparsity.units:
                     raise NotProven("its lower bounds need budgets of its own")
                 pattern = replace(problem.sparsity, keep=np.array([at.keep]))
-                curve[at.keep], rationally = row_lower(replace(row, sparsity=pattern), at)
+                curve[at.keep], rationally = row_lower(replace(row, sparsity=pattern), at, "layer")
                 exact &= rationally
                 _compare("", at.lower, curve[at.keep], claim.upper, upper)
         except (NotProven, ProblemError) as error:
@@ -122,7 +122,7 @@ def _row(problem: Problem, claim: RowClaim) -> tuple[float, float, bool]:
     return lower, upper, exact
 
 
-def row_lower(problem: Problem, claim: Claim) -> tuple[float, bool]:
+def row_lower(problem: Problem, claim: Claim, scope: str = "row") -> tuple[float, bool]:
     """What a claim's proof proves, and whether rational arithmetic says so."""
     reduced = presolve(problem).problem
     if reduced is None:
@@ -132,8 +132,8 @@ def row_lower(problem: Problem, claim: Claim) -> tuple[float, bool]:
         n = reduced.n
         proof = reduced.gram.memo("verify: nothing", lambda: Split(Below(np.zeros(n)), np.zeros(n)))
     if is_exact(reduced, proof):
-        return exact_lower_bound(reduced, proof), True
-    return lower_bound(reduced, proof, 1.0), False
+        return exact_lower_bound(reduced, proof, scope), True
+    return lower_bound(reduced, proof, 1.0, scope=scope), False
 
 
 def _compare(what: str, lower: float, proven_lower: float, upper: float, proven_upper: float) -> None:

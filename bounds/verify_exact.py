@@ -40,9 +40,9 @@ def exact_upper_bound(problem: Problem, x: FloatArray) -> float:
     return -_rounded_down(Fraction(-total, scale * k * k))
 
 
-def exact_lower_bound(problem: Problem, proof: Proof) -> float:
+def exact_lower_bound(problem: Problem, proof: Proof, scope: str = "row") -> float:
     """As `verify.lower_bound`, with splits evaluated and H - D tested exactly; enumerations as there."""
-    return lower_bound(problem, proof, 1.0, split_bounds)
+    return lower_bound(problem, proof, 1.0, split_bounds, scope)
 
 
 def split_bounds(problem: Problem, split: Split, states: np.ndarray, margin: float) -> list[float]:
@@ -165,7 +165,7 @@ def _leaf(problem: Problem, split: Split, state: np.ndarray, fixed: np.ndarray, 
             raise NotProven("the bound is minus infinity: a re-optimised input needs d > 0")
         total -= sum(saving.get(unit, 0) for unit in taken)
         total -= sum(sorted((saving.get(unit, Fraction(0)) for unit in free), reverse=True)[:room])
-    return _rounded_down(total)
+    return down(_rounded_down(total), *blocks)
 
 
 def _kept(problem: Problem, i: int, d: Fraction, g: Fraction, w: Fraction) -> Fraction | None:

@@ -107,7 +107,6 @@ class Solver(ABC):
     """The extra of pvq-bound that installs them."""
     licence: ClassVar[str] = "Apache-2.0"
     """Licence in words, with its size limits."""
-    bound_kind: ClassVar[BoundKind] = BoundKind.NUMERICAL
 
     def prepare(self, *problems: Problem) -> None:
         """Do what rows of one Gram matrix share (compile, factor H), so that it is not counted as one row's time.
@@ -204,7 +203,7 @@ class Solver(ABC):
             # Contradiction: a bound above a feasible point is wrong, so nothing is proven.
             info["problem"] = f"lower bound {lower:.9g} above the feasible error {upper:.9g}"
             lower, status = 0.0, Status.FAILED
-        lower, kind = min(max(lower, 0.0), upper), self.bound_kind
+        lower, kind = min(max(lower, 0.0), upper), BoundKind.NUMERICAL  # until the verifier has accepted a proof
         proof, proven_lower = None, 0.0
         tolerance = problem.gap_tolerance(upper, options.gap)
         if reduced is None:

@@ -276,5 +276,5 @@ def _summary(
         result = replace(row.result, x=points[i], upper=float(errors[i]))
         empirical = {name: float(point.errors[i]) for name, point in scored.items()}
         rows.append(replace(row, result=result, empirical=empirical))
-    kind = solver.bound_kind if lower > 0 or closed else BoundKind.NONE
+    kind = BoundKind.NUMERICAL if lower > 0 or closed else BoundKind.NONE
     return LayerResult(tuple(rows), lower, upper, reference, status, kind, total_empirical(rows))

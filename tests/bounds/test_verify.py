@@ -343,9 +343,9 @@ def test_pairs_that_are_none():
         (row, split(pair, [0.0, 0.0]), "do not fit"),
         (row, split(pair, [np.inf]), "do not fit"),
         (Problem(w, h, None, other), split([[0, 2]], [0.0]), "two groups"),
-        (Problem(w, h, None, Sparsity.blocks(4, 2, 1)), split(pair, [0.0]), "one by one"),
-        (Problem(w, h, None, Sparsity.row(4, 2, update=False)), split(pair, [0.0]), "re-optimised"),
-        (Problem(w, h, grid(rng, 4)), split(pair, [0.0]), "re-optimised"),
+        (Problem(w, h, None, Sparsity.blocks(4, 2, 1)), split(pair, [0.0]), "pattern block"),
+        (Problem(w, h, None, Sparsity.row(4, 2, update=False)), split(pair, [0.0]), "fixed weights"),
+        (Problem(w, h, grid(rng, 4)), split(pair, [0.0]), "about quantization"),
     ):
         for bound in (lower_bound, exact_lower_bound):
             with pytest.raises(NotProven, match=words):

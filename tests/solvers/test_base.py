@@ -5,6 +5,7 @@ import pytest
 from pvq.bounds.gram import Gram
 from pvq.bounds.grid import Grid
 from pvq.bounds.problem import Problem
+from pvq.bounds.proof import Enumeration, Order
 from pvq.bounds.sparsity import Sparsity
 from pvq.solvers.base import Options, Solver, SolverUnavailable, UnsupportedProblem
 from pvq.solvers.result import BoundKind, Outcome, Status
@@ -119,3 +120,13 @@ def test_options_stop_is_shared_with_the_clock():
     options.stop.set()
     assert clock.ended() is Status.INTERRUPTED
     assert Clock(Options(time_limit=0.0)).ended() is Status.TIME_LIMIT
+
+
+def test_no_solver_calls_itself_rigorous():
+    """Only the verifier does: neither an attribute nor a proof of something else makes a bound rigorous."""
+    problem = Problem(np.array([0.3, 1.2]), Gram.from_array(np.eye(2)), None, Sparsity.row(2, 1))
+    other = Enumeration(Order(np.arange(2), np.zeros((3, 2))), 0.05)  # proves it of fixed weights only
+    for proof in (None, other):
+        solver = claiming(Outcome(np.array([0.0, 1.2]), 0.09, Status.OPTIMAL, proof=proof))
+        type(solver).bound_kind = BoundKind.RIGOROUS
+        assert solver.solve(problem).bound_kind is BoundKind.NUMERICAL
