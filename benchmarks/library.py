@@ -6,7 +6,7 @@ open: by nobody yet) and the best known bounds with who proved them. An upper bo
 anybody can recompute it; a lower bound is taken only if it is verified (so it may be below what solved the row in
 float64 arithmetic):
 
-* the proof that the solver handed over was accepted by the verifier (`pvq.bounds.verify`), or
+* the proof that the solver handed over was accepted by the verifier (`pvq.bounds.verify.row`), or
 * solvers of two different makers have proven at least as much.
 """
 

@@ -102,7 +102,7 @@ def _solve(task: Mapping[str, Any], say: Callable[..., None]) -> None:
     verified = None
     if task["verify"] and result.proof is not None:
         from pvq.bounds.presolve import presolve
-        from pvq.bounds.verify import NotProven, lower_bound
+        from pvq.bounds.verify.row import NotProven, lower_bound
 
         with suppress(NotProven):
             verified = lower_bound(presolve(problem).problem or problem, result.proof, margin=1.0)

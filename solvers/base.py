@@ -209,7 +209,7 @@ class Solver(ABC):
         if reduced is None:
             kind = BoundKind.RIGOROUS  # nothing reaches this row, so its error is 0
         elif outcome.proof is not None and status is not Status.FAILED and not options.stop.is_set():
-            from pvq.bounds.verify import NotProven, lower_bound  # compiled kernels: not for `pvq solvers`
+            from pvq.bounds.verify.row import NotProven, lower_bound  # compiled kernels: not for `pvq solvers`
 
             begin = time.perf_counter()
             try:

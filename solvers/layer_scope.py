@@ -13,8 +13,8 @@ from pvq.bounds.layer_problem import LayerProblem
 from pvq.bounds.presolve import presolve
 from pvq.bounds.problem import GAP_FLOOR, Problem, optimal_on_support
 from pvq.bounds.proof import Split
-from pvq.bounds.verify import SAFETY, shift_to_psd
-from pvq.bounds.verify_split import terms
+from pvq.bounds.verify.row import SAFETY, shift_to_psd
+from pvq.bounds.verify.split import terms
 
 from .base import Options, Solver
 from .empirical.layerwise import layer_point
@@ -136,7 +136,7 @@ ROUNDING = 1e-9
 def lower_curve(problem: Problem, split: Split) -> FloatArray:
     """(units + 1,) lower bounds for every budget k from the D and x of one of them, re-optimised weights.
 
-    e >= constant + sum of pruned terms - (sum of the k largest savings), whatever k is (`verify_split`): the
+    e >= constant + sum of pruned terms - (sum of the k largest savings), whatever k is (`verify.split`): the
     Lagrangian bound with the k-th saving as the price of a unit, convex in k and tight where it was made.
     """
     sparsity, row = problem.sparsity, presolve(problem).problem

@@ -74,9 +74,10 @@ def write_solution(path: Path, weights: FloatArray, problem: LayerProblem) -> No
 def write_certificate(path: Path, layer: Layer, problem: LayerProblem, result: LayerResult) -> None:
     """Write what has been proven of each row, with its proof; a row without one claims 0."""
     from pvq.bounds.certificate import Claim, RowClaim, certify, save_certificate
-    from pvq.bounds.verify import SAFETY
-    from pvq.bounds.verify_scope import shared_lower
-    from pvq.bounds.verify_split import down, fsum_above, upper_bound
+
+    from ..verify.row import SAFETY
+    from ..verify.scope import shared_lower
+    from ..verify.split import down, fsum_above, upper_bound
 
     rows = []
     for i, row in enumerate(result.rows):

@@ -11,7 +11,8 @@ from typer import Argument
 
 if TYPE_CHECKING:
     from pvq.bounds.layer_problem import Setting
-    from pvq.bounds.verify_certificate import Verified
+
+    from ..verify.certificate import Verified
 
 
 def verify(
@@ -25,9 +26,10 @@ def verify(
     Exit code 0: all that is claimed is proven. 1: the first claim that is not, or another layer. 2: unreadable.
     """
     from pvq.bounds.certificate import load_certificate
-    from pvq.bounds.verify import NotProven
-    from pvq.bounds.verify_certificate import verify_certificate
     from pvq.layers.format import load_layer
+
+    from ..verify.certificate import verify_certificate
+    from ..verify.row import NotProven
 
     claimed = load_certificate(certificate)
     data = load_layer(layer)

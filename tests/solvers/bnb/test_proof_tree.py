@@ -6,7 +6,7 @@ from pvq.bounds.gram import Gram
 from pvq.bounds.presolve import presolve
 from pvq.bounds.problem import Problem
 from pvq.bounds.sparsity import Sparsity
-from pvq.bounds.verify import NotProven, lower_bound
+from pvq.bounds.verify.row import NotProven, lower_bound
 from pvq.solvers.base import Options
 from pvq.solvers.bnb import BranchAndBound
 from pvq.solvers.bnb.proof_tree import proof_of_optimum

@@ -10,7 +10,7 @@ from pvq.bounds.presolve import presolve
 from pvq.bounds.problem import Problem
 from pvq.bounds.proof import Below, Split
 from pvq.bounds.sparsity import Sparsity
-from pvq.bounds.verify import lower_bound
+from pvq.bounds.verify.row import lower_bound
 from pvq.layers.format import load_layer
 from pvq.solvers.base import Clock, Options
 from pvq.solvers.bnb import BranchAndBound, interval_search

@@ -7,7 +7,7 @@ from pvq.bounds.grid import Grid
 from pvq.bounds.layer_problem import Setting, state_problem
 from pvq.bounds.presolve import presolve
 from pvq.bounds.problem import Problem
-from pvq.bounds.verify import lower_bound
+from pvq.bounds.verify.row import lower_bound
 from pvq.layers.format import load_layer
 from pvq.solvers.base import Clock, Options
 from pvq.solvers.bound import Bound, relaxed

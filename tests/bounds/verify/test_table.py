@@ -10,9 +10,9 @@ from pvq.bounds.grid import Grid
 from pvq.bounds.problem import Problem
 from pvq.bounds.proof import Below, Block, Cover, Enumeration, Order, Split, Tree
 from pvq.bounds.sparsity import Sparsity
-from pvq.bounds.verify import NotProven, lower_bound
-from pvq.bounds.verify_exact import exact_lower_bound
-from pvq.bounds.verify_table import TABLE, kind_of_problem, kind_of_proof, why_refused
+from pvq.bounds.verify.exact import exact_lower_bound
+from pvq.bounds.verify.row import NotProven, lower_bound
+from pvq.bounds.verify.table import TABLE, kind_of_problem, kind_of_proof, why_refused
 from pvq.solvers.brute import Brute
 
 N = 4

@@ -13,11 +13,11 @@ from pvq.bounds.presolve import presolve
 from pvq.bounds.problem import Problem, optimal_on_support
 from pvq.bounds.proof import FREE, KEPT, PRUNED, Below, Block, Cover, Enumeration, Order, Split, Tree
 from pvq.bounds.sparsity import Sparsity
-from pvq.bounds.verify import NotProven, lower_bound
-from pvq.bounds.verify_exact import exact_lower_bound, exact_upper_bound, is_psd
-from pvq.bounds.verify_psd import defect
-from pvq.bounds.verify_split import upper_bound
-from pvq.bounds.verify_tree import covers
+from pvq.bounds.verify.exact import exact_lower_bound, exact_upper_bound, is_psd
+from pvq.bounds.verify.psd import defect
+from pvq.bounds.verify.row import NotProven, lower_bound
+from pvq.bounds.verify.split import upper_bound
+from pvq.bounds.verify.tree import covers
 from pvq.solvers.brute import Brute
 
 KINDS = ("regular", "singular", "duplicated", "dead", "ill-conditioned", "huge", "tiny")

@@ -6,17 +6,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .certificate import Certificate, Claim, RowClaim
-from .errors import ProblemError
-from .gram import FloatArray
-from .layer_problem import LayerProblem, state_problem
-from .presolve import presolve
-from .problem import Problem
-from .proof import Below, Split
-from .verify import NotProven, lower_bound
-from .verify_exact import EXACT, exact_lower_bound, exact_upper_bound, is_exact
-from .verify_scope import shared_lower
-from .verify_split import down, fsum_above, upper_bound
+from ..certificate import Certificate, Claim, RowClaim
+from ..errors import ProblemError
+from ..gram import FloatArray
+from ..layer_problem import LayerProblem, state_problem
+from ..presolve import presolve
+from ..problem import Problem
+from ..proof import Below, Split
+from .exact import EXACT, exact_lower_bound, exact_upper_bound, is_exact
+from .row import NotProven, lower_bound
+from .scope import shared_lower
+from .split import down, fsum_above, upper_bound
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,9 +12,9 @@ from fractions import Fraction
 
 import numpy as np
 
-from .gram import FloatArray
-from .proof import Below
-from .verify_psd import TINY, U
+from ..gram import FloatArray
+from ..proof import Below
+from .psd import TINY, U
 
 
 def pair_terms(

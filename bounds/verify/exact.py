@@ -9,13 +9,13 @@ from weakref import ref as weakref
 
 import numpy as np
 
-from .gram import FloatArray, Gram
-from .problem import Problem
-from .proof import FREE, KEPT, Below, Cover, Enumeration, Proof, Split, Tree
-from .verify import NotProven, block_bound, check_shapes, check_states, lower_bound, matrix_of, shift_to_psd
-from .verify_pairs import exact_pair
-from .verify_psd import TINY, U
-from .verify_split import down, keeps_weights, pruned_inputs, values_of
+from ..gram import FloatArray, Gram
+from ..problem import Problem
+from ..proof import FREE, KEPT, Below, Cover, Enumeration, Proof, Split, Tree
+from .pairs import exact_pair
+from .psd import TINY, U
+from .row import NotProven, block_bound, check_shapes, check_states, lower_bound, matrix_of, shift_to_psd
+from .split import down, keeps_weights, pruned_inputs, values_of
 
 EXACT = 40
 """Largest number of inputs that is verified this way; a layer of 240 such rows takes seconds."""
@@ -46,7 +46,7 @@ def exact_lower_bound(problem: Problem, proof: Proof, scope: str = "row") -> flo
 
 
 def split_bounds(problem: Problem, split: Split, states: np.ndarray, margin: float) -> list[float]:
-    """Lower bounds at leaves that share a split, see `verify_split.Terms` for the formulas."""
+    """Lower bounds at leaves that share a split, see `split.Terms` for the formulas."""
     check_shapes(problem, split)
     check_states(problem, split, states)
     fixed = [pruned_inputs(problem, state) for state in states]

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from .verify_psd import gamma
+from .psd import gamma
 
 
 def shared_lower(curves: Sequence[Mapping[int, float]], budget: int) -> float:

@@ -1,6 +1,6 @@
 """What a proof proves of a row, whoever made it: lower bounds for solvers, and whole certificates for users.
 
-This and `verify_*.py` import the problem, the proof data and the file reader only: no solver, no relaxation. The
+This folder imports the problem, the proof data and the file reader only: no solver, no relaxation. The
 arithmetic is float64 with a bound for every rounding error; for rows of at most `EXACT` inputs a certificate is
 checked in rational arithmetic as well.
 """
@@ -16,14 +16,14 @@ from weakref import ref as weakref
 
 import numpy as np
 
-from .gram import FloatArray, Gram
-from .problem import Problem
-from .proof import FREE, Below, Block, Cover, Enumeration, Proof, Split, Tree
-from .verify_enumeration import least_on_grid
-from .verify_psd import TINY, U, defect, gamma, is_psd
-from .verify_split import Tilt, down, keeps_weights, least, pruned_inputs, terms, values_of
-from .verify_table import why_refused
-from .verify_tree import covers
+from ..gram import FloatArray, Gram
+from ..problem import Problem
+from ..proof import FREE, Below, Block, Cover, Enumeration, Proof, Split, Tree
+from .enumeration import least_on_grid
+from .psd import TINY, U, defect, gamma, is_psd
+from .split import Tilt, down, keeps_weights, least, pruned_inputs, terms, values_of
+from .table import why_refused
+from .tree import covers
 
 SAFETY = 4.0
 """Factor on all rounding errors when a solver asks, so that the verifier agrees on any machine with any BLAS."""
@@ -53,7 +53,7 @@ def lower_bound(
     proof : see `proof`.
     margin : 1 for the verifier; solvers keep the default.
     bounds : how splits are evaluated, default `split_bounds`.
-    scope : row, or layer where the row's budget is one of several that are added up, see `verify_table`.
+    scope : row, or layer where the row's budget is one of several that are added up, see `table`.
 
     Returns
     -------

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .proof import FREE, KEPT, PRUNED
-from .sparsity import Sparsity
+from ..proof import FREE, KEPT, PRUNED
+from ..sparsity import Sparsity
 
 MAX_STEPS = 1_000_000
 """Nodes of the cover after which it counts as not shown."""

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .gram import BoolArray, FloatArray
-from .problem import Problem
-from .proof import KEPT, PRUNED, Split
-from .verify_pairs import pair_terms
-from .verify_psd import TINY, U, gamma
+from ..gram import BoolArray, FloatArray
+from ..problem import Problem
+from ..proof import KEPT, PRUNED, Split
+from .pairs import pair_terms
+from .psd import TINY, U, gamma
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +34,7 @@ class Terms:
     constant: float
     kept: FloatArray
     """(n,) minimum of an input's term where it may be non-zero; 0 at inputs of blocks, whose g is below. A pair
-    has f_0 as one's `pruned` and 0 as the other's, and an increment less each as their `kept` (`verify_pairs`)."""
+    has f_0 as one's `pruned` and 0 as the other's, and an increment less each as their `kept` (`pairs`)."""
     pruned: FloatArray
     """(n,) its term at x_i = 0."""
     slope: FloatArray

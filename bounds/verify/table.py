@@ -15,8 +15,8 @@ in that set and in how the minimum over it is found:
 *blocks*: on a block of inputs u'D_b u + 2 g_b'u is minimised over all their levels by a complete search. With a
     pattern (joint) 0 is a level more and the budget is not held in blocks: a larger set. Without a grid a block
     has no finite set.
-*pairs*: two single inputs of one group with free weights; f_S as in `verify_pairs`, its concave hull over |S|
-    is below every f_S, so that its increments may compete for the budget one by one.
+*pairs*: two single inputs of one group with free weights; f_S as in `pairs`, its concave hull over |S| is below
+    every f_S, so that its increments may compete for the budget one by one.
 *enumeration*: the points of C are finitely many and all of them are visited, or cut by a proven bound. Points
     are grid levels, or {0, w_i} where kept weights are fixed. Free weights are no such set: nothing is proven
     of them.
@@ -25,7 +25,7 @@ in that set and in how the minimum over it is found:
 *cover*: every t = p'(w - x) lies in an interval or outside of all. (t - a)(t - b) <= 0 in an interval, so that
     it may be added to e, and its split bounds the sum; outside e >= floor t^2.
 
-Scope `layer`: a proof about a row holds for the budget that it is made for, and `verify_scope` adds up budgets.
+Scope `layer`: a proof about a row holds for the budget that it is made for, and `scope` adds up budgets.
 No proof about a row is one about a mask that the rows share. N:M fixes every group of every row and has no such
 budget.
 """
@@ -34,8 +34,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .problem import Problem
-from .proof import Cover, Enumeration, Proof, Split, Tree
+from ..problem import Problem
+from ..proof import Cover, Enumeration, Proof, Split, Tree
 
 ROW, LAYER = frozenset({"row"}), frozenset({"row", "layer"})
 GRID = frozenset({"none"})

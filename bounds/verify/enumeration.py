@@ -10,11 +10,11 @@ from weakref import ref as weakref
 import numba
 import numpy as np
 
-from .gram import FloatArray
-from .problem import Problem
-from .proof import Enumeration, Order
-from .verify_psd import TINY, U, defect, gamma, is_psd
-from .verify_split import values_of
+from ..gram import FloatArray
+from ..problem import Problem
+from ..proof import Enumeration, Order
+from .psd import TINY, U, defect, gamma, is_psd
+from .split import values_of
 
 MAX_NODES = 4_000_000
 """Nodes after which a search is given up: about a second; under a budget a node costs several times as much."""

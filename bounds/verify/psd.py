@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit
 from scipy.linalg import lapack
 
-from .gram import FloatArray
+from ..gram import FloatArray
 
 U = 2.0**-53
 """Unit roundoff: a float64 operation is exact up to a factor 1 + e, |e| <= U, and TINY."""

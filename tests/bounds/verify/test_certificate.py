@@ -10,9 +10,9 @@ from pvq.bounds.certificate import CertificateError, Claim, RowClaim, certify, l
 from pvq.bounds.diagonal import largest_diagonal
 from pvq.bounds.layer_problem import Setting, state_problem
 from pvq.bounds.proof import FREE, KEPT, PRUNED, Below, Block, Cover, Enumeration, Order, Split, Tree
-from pvq.bounds.verify import SAFETY, NotProven, lower_bound
-from pvq.bounds.verify_certificate import verify_certificate
-from pvq.bounds.verify_split import down, fsum_above, upper_bound
+from pvq.bounds.verify.certificate import verify_certificate
+from pvq.bounds.verify.row import SAFETY, NotProven, lower_bound
+from pvq.bounds.verify.split import down, fsum_above, upper_bound
 from pvq.solvers.brute import Brute
 
 SETTINGS = {
