@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from pvq.bounds.analytic import FULL_BITS, Comparison, compare, crossings
-from pvq.bounds.distributions import Distribution, TruncatedStudentT
 from pvq.bounds.grid import nearest_index
-from pvq.bounds.layer_output import OutputRow
-from pvq.bounds.rate_distortion import gaussian_limit_db
 
+from ..theory.analytic import FULL_BITS, Comparison, compare, crossings
+from ..theory.distributions import Distribution, TruncatedStudentT
+from ..theory.layer_output import OutputRow
+from ..theory.rate_distortion import gaussian_limit_db
 from .figures import LIMIT, PRUNE, QUANT, new_figure, save
 
 if TYPE_CHECKING:

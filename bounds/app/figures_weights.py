@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from pvq.bounds.weight_tensors import TensorResult
 
+from ..theory.weight_tensors import TensorResult
 from .figures import new_figure, save
 
 MARKERS = "osD^v<>Pp*hX"

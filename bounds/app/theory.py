@@ -10,9 +10,9 @@ from typer import Option
 if TYPE_CHECKING:  # numpy and scipy load only when there is something to compute, so that --help is quick
     from collections.abc import Sequence
 
-    from pvq.bounds.analytic import Comparison
-    from pvq.bounds.distributions import Distribution
-    from pvq.bounds.layer_output import OutputRow
+    from ..theory.analytic import Comparison
+    from ..theory.distributions import Distribution
+    from ..theory.layer_output import OutputRow
 
 SCHEMA = "pvq.theory/1"
 TABLE_WIDTH = 200  # whole numbers in long lines, rather than numbers cut to fit
@@ -66,10 +66,10 @@ def theory(
 
     Example: pvq theory --dist truncated-student-t:2,100 --bits 2:8 --figure heavy-tails.png
     """
-    from pvq.bounds.analytic import bit_widths, compare
-    from pvq.bounds.distributions import Empirical, distribution
     from pvq.bounds.errors import ProblemError
 
+    from ..theory.analytic import bit_widths, compare
+    from ..theory.distributions import Empirical, distribution
     from .bits import bit_range
     from .output import check_writable, write_json
 
@@ -100,7 +100,7 @@ def theory(
     rows = [compare(source, grid, width) for width in widths]
     output = None
     if data is not None:
-        from pvq.bounds.layer_output import output_rows
+        from ..theory.layer_output import output_rows
 
         output = output_rows(data.weight, data.grams, grid, widths)
     if json_ is not None:
@@ -119,8 +119,9 @@ def theory(
 
 
 def _degrees_of_freedom(source: Distribution) -> float:
-    from pvq.bounds.distributions import StudentT, TruncatedStudentT
     from pvq.bounds.errors import ProblemError
+
+    from ..theory.distributions import StudentT, TruncatedStudentT
 
     if not isinstance(source, StudentT | TruncatedStudentT):
         raise ProblemError(
@@ -137,8 +138,8 @@ def document(
     layer: str | None,
 ) -> dict[str, Any]:
     """All results; infinite numbers are null."""
-    from pvq.bounds.analytic import crossings, sparsity_of, verdict
-    from pvq.bounds.rate_distortion import gaussian_limit_db
+    from ..theory.analytic import crossings, sparsity_of, verdict
+    from ..theory.rate_distortion import gaussian_limit_db
 
     result: dict[str, Any] = {
         "schema": SCHEMA,
@@ -216,12 +217,13 @@ def _print(
     output: Sequence[OutputRow] | None,
     layer: str | None,
 ) -> None:
-    from pvq.bounds.analytic import verdict
-    from pvq.bounds.rate_distortion import gaussian_limit_db
     from rich import box
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
+
+    from ..theory.analytic import verdict
+    from ..theory.rate_distortion import gaussian_limit_db
 
     console = Console()
     console.width = max(console.width, TABLE_WIDTH)

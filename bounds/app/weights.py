@@ -14,7 +14,7 @@ from .theory import KURTOSIS, TABLE_WIDTH
 if TYPE_CHECKING:  # numpy, scipy and numba load only when there is something to compute, so that --help is quick
     from collections.abc import Callable, Iterator, Sequence
 
-    from pvq.bounds.weight_tensors import Share, TensorResult
+    from ..theory.weight_tensors import Share, TensorResult
 
 SCHEMA = "pvq.weights/1"
 INCLUDED = "floating-point parameters with at least 2 dimensions (embeddings too)"
@@ -64,11 +64,11 @@ def weights(
 
     Example: pvq weights zoo:efficientnet-lite0 --figure scatter.png --csv tensors.csv
     """
-    from pvq.bounds.analytic import bit_widths
     from pvq.bounds.errors import ProblemError
-    from pvq.bounds.weight_tensors import GRANULARITIES, measure, shares
     from pvq.layers.tensors import open_tensors
 
+    from ..theory.analytic import bit_widths
+    from ..theory.weight_tensors import GRANULARITIES, measure, shares
     from .bits import bit_range
     from .output import check_writable, write_json
 

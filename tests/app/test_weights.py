@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from pvq.bounds.weight_tensors import measure, shares
+from pvq.bounds.theory.weight_tensors import measure, shares
 from safetensors.numpy import save_file
 
 

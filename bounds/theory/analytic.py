@@ -10,12 +10,12 @@ from itertools import pairwise
 import numpy as np
 from scipy import optimize
 
-from .codebooks import FIXED_BITS, INT_GRIDS, Codebook, codebook
+from ..codebooks import FIXED_BITS, INT_GRIDS, Codebook, codebook
+from ..errors import ProblemError
+from ..gram import FloatArray
+from ..ranges import fit_sorted
+from ..sqnr import sqnr_db
 from .distributions import Distribution, Empirical
-from .errors import ProblemError
-from .gram import FloatArray
-from .ranges import fit_sorted
-from .sqnr import sqnr_db
 
 FULL_BITS = 16
 """What a weight costs before compression; b bits are compared with sparsity 1 - b / 16."""

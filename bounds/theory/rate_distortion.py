@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .errors import ProblemError
-from .gram import FloatArray
+from ..errors import ProblemError
+from ..gram import FloatArray
 
 DB_PER_BIT = 20 * math.log10(2)
 

@@ -7,7 +7,7 @@ from functools import cache
 import numpy as np
 from scipy import special, stats
 
-from .gram import FloatArray
+from ..gram import FloatArray
 
 
 @cache

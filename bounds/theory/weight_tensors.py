@@ -9,14 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+from ..codebooks import FIXED_BITS, codebook
+from ..errors import ProblemError
+from ..gram import FloatArray
+from ..grid import nearest_index
+from ..ranges import fit_grid
+from ..sqnr import sqnr_db
 from .analytic import fit_range, sparsity_of
-from .codebooks import FIXED_BITS, codebook
 from .distributions import Empirical
-from .errors import ProblemError
-from .gram import FloatArray
-from .grid import nearest_index
-from .ranges import fit_grid
-from .sqnr import sqnr_db
 
 GRANULARITIES = ("tensor", "channel")
 

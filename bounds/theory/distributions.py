@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from scipy import special, stats
 
-from .errors import ProblemError
-from .gram import FloatArray
+from ..errors import ProblemError
+from ..gram import FloatArray
 from .student import student_partial
 
 NAMES = "normal, laplace, uniform, student-t:DF, truncated-student-t:DF,RANGE or a file of samples"

@@ -7,7 +7,10 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from pvq.bounds.analytic import (
+from pvq.bounds.codebooks import codebook
+from pvq.bounds.errors import ProblemError
+from pvq.bounds.grid import nearest_index
+from pvq.bounds.theory.analytic import (
     bit_widths,
     compare,
     crossings,
@@ -16,11 +19,8 @@ from pvq.bounds.analytic import (
     shifted_errors,
     verdict,
 )
-from pvq.bounds.codebooks import codebook
-from pvq.bounds.distributions import Distribution, Empirical, Normal, distribution
-from pvq.bounds.errors import ProblemError
-from pvq.bounds.grid import nearest_index
-from pvq.bounds.rate_distortion import gaussian_limit_db, water_filling
+from pvq.bounds.theory.distributions import Distribution, Empirical, Normal, distribution
+from pvq.bounds.theory.rate_distortion import gaussian_limit_db, water_filling
 from scipy import integrate, stats
 
 DISTRIBUTIONS = (

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..codebooks import FIXED_BITS, codebook
+from ..errors import ProblemError
+from ..gram import FloatArray
+from ..grid import nearest_index
+from ..ranges import fit_grid
+from ..sqnr import sqnr_db
 from .analytic import sparsity_of
-from .codebooks import FIXED_BITS, codebook
-from .errors import ProblemError
-from .gram import FloatArray
-from .grid import nearest_index
-from .ranges import fit_grid
 from .rate_distortion import water_filling
-from .sqnr import sqnr_db
 
 
 @dataclass(frozen=True)
