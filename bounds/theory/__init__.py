@@ -1,1 +1,1 @@
-"""Expected errors of quantization and pruning for distributions of weights and for whole layers, without a solver."""
+"""Expected errors of quantization and pruning, for distributions of weights and for layers, without a solver."""

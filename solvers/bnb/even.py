@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numba
 import numpy as np
 from pvq.bounds.gram import FloatArray, IntArray
-from pvq.bounds.tiles import address
 
+from ..kernels.tiles import address
 from .vectors import aligned, move_four, padded
 
 BATCH = 64

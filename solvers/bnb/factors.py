@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 from numba import njit
-from pvq.bounds.cholesky import factor, invert, invert_factor, subtract, subtract_outer
-from pvq.bounds.diagonal import ascend, inverse_of_difference, is_below
 from pvq.bounds.gram import FloatArray, IntArray
 
+from ..kernels.cholesky import factor, invert, invert_factor, subtract, subtract_outer
+from ..kernels.diagonal import ascend, inverse_of_difference, is_below
 from .uneven import nearest
 
 EPS = 2.0**-52

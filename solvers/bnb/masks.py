@@ -6,13 +6,13 @@ import time
 from dataclasses import dataclass
 
 import numpy as np
-from pvq.bounds.diagonal import largest_diagonal
 from pvq.bounds.gram import BoolArray, FloatArray, Gram
 from pvq.bounds.problem import GAP_FLOOR, Problem, optimal_on_support
 from pvq.bounds.sparsity import Sparsity
 
 from ..base import Clock, Options
 from ..empirical.swaps import greedy_mask, polish_mask, unit_lists
+from ..kernels.diagonal import largest_diagonal
 from ..result import Outcome, Status
 from .node import Incumbent, Row
 from .pool import FREE, bytes_per_node, grown, new_pool, push

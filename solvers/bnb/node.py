@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 from numba import njit
-from pvq.bounds.cholesky import UNIT_ROUNDOFF, factor, subtract
 from pvq.bounds.gram import BoolArray, FloatArray, IntArray
-from pvq.bounds.tiles import ROWS, subtract_product
 
+from ..kernels.cholesky import UNIT_ROUNDOFF, factor, subtract
+from ..kernels.tiles import ROWS, subtract_product
 from .pool import FREE, KEPT, PRUNED
 
 SLACK = 1e-13

@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 from numba import njit
-from pvq.bounds.cholesky import invert
-from pvq.bounds.diagonal import ascend
 from pvq.bounds.gram import FloatArray, IntArray
 
+from ..kernels.cholesky import invert
+from ..kernels.diagonal import ascend
 from .node import LEAST_D, SLACK, positive
 from .pair_ascent import match, sweep
 from .pairs import relax_pairs

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 from pvq.bounds.gram import FloatArray, IntArray
-from pvq.bounds.tiles import ROWS, subtract_product
 
+from ..kernels.tiles import ROWS, subtract_product
 from .pieces import prices
 from .savings import CORRELATED
 

@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import numpy as np
 from numba import njit
-from pvq.bounds.cholesky import factor, solve
 from pvq.bounds.gram import FloatArray, IntArray
 
+from ..kernels.cholesky import factor, solve
 from .pair_steps import bend_to, half_gradient, start_from, system
 from .perspective import ROUNDING, largest
 from .pieces import pieces_at, prices

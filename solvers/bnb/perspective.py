@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import numpy as np
 from numba import njit
-from pvq.bounds.cholesky import UNIT_ROUNDOFF, factor, solve
 from pvq.bounds.gram import FloatArray, IntArray
+
+from ..kernels.cholesky import UNIT_ROUNDOFF, factor, solve
 
 ROUNDING = 4 * UNIT_ROUNDOFF
 """Rounding of a bound relative to the size of its terms. The worst case of a sum of n terms is n times this; its

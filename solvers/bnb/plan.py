@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pvq.bounds.cholesky import cholesky_margin
 from pvq.bounds.gram import FloatArray, Gram, IntArray
 from pvq.bounds.problem import Problem
 from pvq.bounds.proof import Order
 
 from ..empirical.local_search import values_of
+from ..kernels.cholesky import cholesky_margin
 from .factors import cholesky, conditional_factors, decision_order, inverse, level_diagonals
 
 LAYER_SWEEPS = 12

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 from numba import njit
-from pvq.bounds.cholesky import factor, solve
 from pvq.bounds.gram import BoolArray, IntArray
 
 from ..empirical.swaps import one_swaps
 from ..empirical.tableau import tableau
+from ..kernels.cholesky import factor, solve
 from .node import Incumbent, Row
 from .node_bound import Free
 from .pool import KEPT

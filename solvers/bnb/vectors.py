@@ -16,7 +16,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 from pvq.bounds.gram import FloatArray
-from pvq.bounds.vector_code import DOUBLE, INTEGER, SUFFIX, VECTOR, WIDTH, declare, place, spread
+
+from ..kernels.vector_code import DOUBLE, INTEGER, SUFFIX, VECTOR, WIDTH, declare, place, spread
 
 FOUR = ir.VectorType(DOUBLE, 4)
 ALIGNMENT = 64  # bytes: a vector that straddles two cache lines costs two loads

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 from numba import njit
-from pvq.bounds.cholesky import factor, inverse
 from pvq.bounds.gram import FloatArray
+
+from ..kernels.cholesky import factor, inverse
 
 
 @njit(cache=True, nogil=True)

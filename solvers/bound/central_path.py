@@ -16,11 +16,11 @@ from __future__ import annotations
 
 import numpy as np
 from numba import njit
-from pvq.bounds.cholesky import factor, inverse, solve
 from pvq.bounds.gram import FloatArray, IntArray
 from pvq.bounds.sparsity import Sparsity
 
 from ..base import Clock
+from ..kernels.cholesky import factor, inverse, solve
 from .perspective import IDLE, relax
 
 EVEN = 0.1

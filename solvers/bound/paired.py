@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numba import njit
-from pvq.bounds.cholesky import invert
 from pvq.bounds.gram import FloatArray, IntArray
 from pvq.bounds.problem import Problem
 from pvq.bounds.proof import Below
@@ -20,6 +19,7 @@ from ..base import Clock
 from ..bnb.node import LEAST_D, positive
 from ..bnb.pair_ascent import match, sweep
 from ..bnb.pairs import COARSE, relax_pairs
+from ..kernels.cholesky import invert
 from .ascent import positive_inverse
 
 INPUTS = 500

@@ -14,8 +14,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
-from pvq.bounds.cholesky import cholesky_margin
-from pvq.bounds.diagonal import largest_diagonal, proves_below
 from pvq.bounds.gram import BoolArray, FloatArray
 from pvq.bounds.problem import Problem
 from pvq.bounds.proof import Below, Split
@@ -24,6 +22,8 @@ from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
 from ..base import Clock
 from ..empirical.local_search import polish_grid
+from ..kernels.cholesky import cholesky_margin
+from ..kernels.diagonal import largest_diagonal, proves_below
 from . import pruning
 from .climb import climb
 

@@ -7,13 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from pvq.bounds.certificate import CertificateError, Claim, RowClaim, certify, load_certificate, save_certificate
-from pvq.bounds.diagonal import largest_diagonal
 from pvq.bounds.layer_problem import Setting, state_problem
 from pvq.bounds.proof import FREE, KEPT, PRUNED, Below, Block, Cover, Enumeration, Order, Split, Tree
 from pvq.bounds.verify.certificate import verify_certificate
 from pvq.bounds.verify.row import SAFETY, NotProven, lower_bound
 from pvq.bounds.verify.split import down, fsum_above, upper_bound
 from pvq.solvers.brute import Brute
+from pvq.solvers.kernels.diagonal import largest_diagonal
 
 SETTINGS = {
     "quant": Setting("quant", 2),

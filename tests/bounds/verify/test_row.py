@@ -6,7 +6,6 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from pvq.bounds.diagonal import largest_diagonal
 from pvq.bounds.gram import Gram
 from pvq.bounds.grid import Grid
 from pvq.bounds.presolve import presolve
@@ -19,6 +18,7 @@ from pvq.bounds.verify.row import NotProven, lower_bound
 from pvq.bounds.verify.split import upper_bound
 from pvq.bounds.verify.tree import covers
 from pvq.solvers.brute import Brute
+from pvq.solvers.kernels.diagonal import largest_diagonal
 
 KINDS = ("regular", "singular", "duplicated", "dead", "ill-conditioned", "huge", "tiny")
 

@@ -79,7 +79,7 @@ def test_the_optimum_is_that_of_all_points(family, kind, tmp_path):
 
 def test_outside_solvers_agree_where_they_finish(expand40):
     from pvq.layers.format import load_layer
-    from pvq.solvers.gurobi import Gurobi
+    from pvq.solvers.outside.gurobi import Gurobi
 
     if not Gurobi().is_available():
         pytest.skip("gurobipy is not installed")

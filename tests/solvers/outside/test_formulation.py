@@ -4,14 +4,14 @@ import itertools
 
 import numpy as np
 import pytest
-from pvq.bounds.diagonal import largest_diagonal
 from pvq.bounds.errors import ProblemError
-from pvq.bounds.formulate import formulate, is_uniform, radius
-from pvq.bounds.formulation import Form
 from pvq.bounds.gram import Gram
 from pvq.bounds.grid import Grid
 from pvq.bounds.problem import Problem, optimal_on_support
 from pvq.bounds.sparsity import Sparsity
+from pvq.solvers.kernels.diagonal import largest_diagonal
+from pvq.solvers.outside.formulate import formulate, is_uniform, radius
+from pvq.solvers.outside.formulation import Form
 
 N = 4
 EVEN = np.arange(-1.0, 2)[None] * 0.7

@@ -7,7 +7,7 @@ from pvq.bounds.problem import Problem
 from pvq.bounds.sparsity import Sparsity
 from pvq.solvers.base import Options, UnsupportedProblem
 from pvq.solvers.brute import Brute
-from pvq.solvers.penalised import Penalised
+from pvq.solvers.outside.penalised import Penalised
 from pvq.solvers.registry import get_solver
 from pvq.solvers.result import Status
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from pvq.bounds.gram import FloatArray
 
-from .base import Options
+from ..base import Options
 from .penalised import Penalised, PenalisedSolver
 
 NO_LIMIT = 1e9  # seconds; it needs a number

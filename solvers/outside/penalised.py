@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from pvq.bounds.diagonal import largest_diagonal
-from pvq.bounds.formulate import radius
 from pvq.bounds.gram import FloatArray
 from pvq.bounds.problem import Problem, optimal_on_support
 
-from .base import Options, Solver
-from .outside import FEASIBILITY, SLACK, known_point
-from .result import Outcome, Status
+from ..base import Options, Solver
+from ..kernels.diagonal import largest_diagonal
+from ..result import Outcome, Status
+from .adapter import FEASIBILITY, SLACK, known_point
+from .formulate import radius
 
 SHRINK = 0.99
 """Share of the largest D that becomes the ridge, so that H - D keeps a Cholesky factor."""

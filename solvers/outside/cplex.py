@@ -6,12 +6,12 @@ import importlib
 from typing import Any, ClassVar
 
 import numpy as np
-from pvq.bounds.formulation import Formulation
 from pvq.bounds.gram import FloatArray
 
-from .base import Options, SolverUnavailable
-from .outside import FEASIBILITY, Answer, OutsideSolver, expanded, one_sided
-from .result import Status
+from ..base import Options, SolverUnavailable
+from ..result import Status
+from .adapter import FEASIBILITY, Answer, OutsideSolver, expanded, one_sided
+from .formulation import Formulation
 
 TOO_LARGE = 1016
 """Error code of the community edition."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 from numba import njit
+from pvq.bounds.gram import FloatArray
 
-from .gram import FloatArray
 from .tiles import ROWS, subtract_product
 from .vector_code import WIDTH
 

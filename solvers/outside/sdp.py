@@ -9,16 +9,16 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-from pvq.bounds.cholesky import cholesky_margin
-from pvq.bounds.diagonal import is_below, largest_diagonal, proves_below
-from pvq.bounds.formulate import is_uniform
 from pvq.bounds.gram import FloatArray
 from pvq.bounds.problem import Problem, optimal_on_support
 from pvq.bounds.separable import separable_bound
 
-from .base import Options, Solver
-from .outside import known_point
-from .result import Outcome, Status
+from ..base import Options, Solver
+from ..kernels.cholesky import cholesky_margin
+from ..kernels.diagonal import is_below, largest_diagonal, proves_below
+from ..result import Outcome, Status
+from .adapter import known_point
+from .formulate import is_uniform
 
 MAX_INPUTS = 128
 """Clarabel keeps a dense block of (n^2 / 2)^2 numbers: 0.5 GB at 128 inputs, 8 GB at 256."""

@@ -6,10 +6,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 import numpy as np
+from pvq.bounds.gram import BoolArray, FloatArray, IntArray
+from pvq.bounds.problem import Problem, optimal_on_support
 from scipy.sparse import csr_array
-
-from .gram import BoolArray, FloatArray, IntArray
-from .problem import Problem, optimal_on_support
 
 
 class Form(StrEnum):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from pvq.bounds.tiles import ROWS, WIDTH, subtract_product
+from pvq.solvers.kernels.tiles import ROWS, WIDTH, subtract_product
 
 
 @pytest.mark.parametrize("width", [*range(2 * WIDTH + 2), 3 * WIDTH, 4 * WIDTH + 1])

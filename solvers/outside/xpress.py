@@ -7,12 +7,12 @@ import warnings
 from typing import Any, ClassVar
 
 import numpy as np
-from pvq.bounds.formulation import Form, Formulation
 from pvq.bounds.gram import FloatArray
 
-from .base import Options, SolverUnavailable
-from .outside import FEASIBILITY, Answer, OutsideSolver, expanded, one_sided
-from .result import Status
+from ..base import Options, SolverUnavailable
+from ..result import Status
+from .adapter import FEASIBILITY, Answer, OutsideSolver, expanded, one_sided
+from .formulation import Form, Formulation
 
 STOPPED = {1: Status.TIME_LIMIT, 3: Status.NODE_LIMIT, 9: Status.INTERRUPTED}
 """By xpress.StopType; 9 is what `interrupt` gives."""

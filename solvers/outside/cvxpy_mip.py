@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-from pvq.bounds.formulation import Formulation
 from pvq.bounds.gram import FloatArray
 from scipy.sparse import csr_array
 
+from ..base import Options, SolverUnavailable
+from ..result import Status
 from . import gurobi, scip
-from .base import Options, SolverUnavailable
-from .outside import Answer, OutsideSolver
-from .result import Status
+from .adapter import Answer, OutsideSolver
+from .formulation import Formulation
 
 
 @dataclass(frozen=True)

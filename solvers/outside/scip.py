@@ -6,12 +6,12 @@ import math
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from pvq.bounds.formulation import Form, Formulation
 from pvq.bounds.gram import FloatArray
 
-from .base import Options
-from .outside import Answer, OutsideSolver
-from .result import Status
+from ..base import Options
+from ..result import Status
+from .adapter import Answer, OutsideSolver
+from .formulation import Form, Formulation
 
 if TYPE_CHECKING:
     import pyscipopt

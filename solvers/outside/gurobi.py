@@ -11,12 +11,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from pvq.bounds.formulation import Form, Formulation
 from pvq.bounds.gram import FloatArray
 
-from .base import Options, SolverUnavailable
-from .outside import FEASIBILITY, Answer, OutsideSolver
-from .result import Status
+from ..base import Options, SolverUnavailable
+from ..result import Status
+from .adapter import FEASIBILITY, Answer, OutsideSolver
+from .formulation import Form, Formulation
 
 if TYPE_CHECKING:
     import gurobipy

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 from numba import njit
+from pvq.bounds.gram import FloatArray
 
 from .cholesky import cholesky_margin, factor, invert, subtract_outer
-from .gram import FloatArray
 
 BLOCK = 8
 """Rows of P updated at every step; the others take a block's steps at once, which is several times faster."""

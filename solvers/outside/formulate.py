@@ -5,12 +5,12 @@ from __future__ import annotations
 from itertools import pairwise
 
 import numpy as np
+from pvq.bounds.errors import ProblemError
+from pvq.bounds.gram import BoolArray, FloatArray, Gram, IntArray
+from pvq.bounds.problem import Problem
 from scipy.sparse import csr_array
 
-from .errors import ProblemError
 from .formulation import Form, Formulation, Layout
-from .gram import BoolArray, FloatArray, Gram, IntArray
-from .problem import Problem
 
 # A row of levels is uniform if none is further than this share of a step, times their number, from its place:
 # levels are float64 products scale * integer, so they are off by a few units in the last place.

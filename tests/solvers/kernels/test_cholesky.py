@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from pvq.bounds.cholesky import factor, inverse, solve
+from pvq.solvers.kernels.cholesky import factor, inverse, solve
 
 
 def positive(n: int) -> np.ndarray:

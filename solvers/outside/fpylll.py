@@ -6,13 +6,13 @@ import importlib
 from typing import Any, ClassVar
 
 import numpy as np
-from pvq.bounds.formulate import is_uniform
 from pvq.bounds.gram import FloatArray
 from pvq.bounds.problem import Problem
 
-from .base import Options, Solver
-from .outside import SLACK, known_point
-from .result import Outcome, Status
+from ..base import Options, Solver
+from ..result import Outcome, Status
+from .adapter import SLACK, known_point
+from .formulate import is_uniform
 
 MAX_INPUTS = 64
 """Its search cannot be stopped, and its time grows exponentially."""

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from pvq.bounds.cholesky import cholesky_margin, factor, invert, solve
-from pvq.bounds.diagonal import ascend, inverse_of_difference, largest_diagonal, proves_below
+from pvq.solvers.kernels.cholesky import cholesky_margin, factor, invert, solve
+from pvq.solvers.kernels.diagonal import ascend, inverse_of_difference, largest_diagonal, proves_below
 
 
 def gram(rng, n, samples=None, decay=0.0):

@@ -17,7 +17,7 @@ from pvq.bounds.sparsity import Sparsity
 from pvq.solvers.base import Options, SolverUnavailable, UnsupportedProblem
 from pvq.solvers.bnb import BranchAndBound
 from pvq.solvers.brute import Brute
-from pvq.solvers.cvxpy_mip import BACKENDS, Cvxpy
+from pvq.solvers.outside.cvxpy_mip import BACKENDS, Cvxpy
 from pvq.solvers.registry import get_solver
 from pvq.solvers.result import BoundKind, Status
 

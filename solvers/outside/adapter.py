@@ -11,17 +11,17 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import numpy as np
-from pvq.bounds.diagonal import largest_diagonal
 from pvq.bounds.errors import ProblemError
-from pvq.bounds.formulate import formulate
-from pvq.bounds.formulation import Form, Formulation
 from pvq.bounds.gram import FloatArray, IntArray
 from pvq.bounds.problem import Problem, optimal_on_support
 
-from .base import Options, Solver, UnsupportedProblem, fallback_point
-from .empirical.local_search import polish_grid
-from .empirical.swaps import greedy_mask, polish_mask
-from .result import Outcome, Status
+from ..base import Options, Solver, UnsupportedProblem, fallback_point
+from ..empirical.local_search import polish_grid
+from ..empirical.swaps import greedy_mask, polish_mask
+from ..kernels.diagonal import largest_diagonal
+from ..result import Outcome, Status
+from .formulate import formulate
+from .formulation import Form, Formulation
 
 FEASIBILITY = 1e-9
 """Feasibility and integrality tolerance asked of Gurobi, and what an objective of order 1 may be off by for it."""

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from pvq.bounds.gram import FloatArray
 
-from .base import Options
+from ..base import Options
 from .penalised import Penalised, PenalisedSolver
 
 

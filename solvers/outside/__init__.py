@@ -1,0 +1,1 @@
+"""Solvers of others, one file each: `formulate` states a row for them, `adapter` takes their answers back."""
