@@ -1,4 +1,14 @@
-"""Our exact engine: enumeration for grids, best-first search over masks for pruning, over values for both."""
+"""Our exact engine: enumeration for grids, best-first search over masks for pruning, over values for both.
+
+The map of this folder, entries first:
+    enumeration       grids: the order of attempts; `plan`, `factors` prepare, `restated` counts a row in steps,
+                      `frontier`, `walk`, `even`, `uneven`, `vectors` search, `lattice` in a reduced basis
+    blocks            many short rows with one matrix
+    masks             pruning with free weights: `tree` is the search, `node` a node, `node_bound` its bound by
+                      `pvq.solvers.relax`, `rounding` its upper end, `pool` the open nodes
+    values            grids under a pattern, fixed weights: `interval_search` and `intervals`, or enumeration
+    proof_tree        a proof of a pruning optimum
+"""
 
 from __future__ import annotations
 

@@ -136,8 +136,8 @@ def row_in_scale(problem: Problem) -> Row:
 
 def _root_diagonal(problem: Problem, upper: float) -> FloatArray:
     """(n,) the row's own best diagonal of the scaled H, inside the cone by more than the rounding of a float32."""
-    from ..bound.central_path import ascend
-    from ..bound.pruning import start_of
+    from ..relax.central_path import ascend
+    from ..relax.pruning import start_of
 
     assert problem.sparsity is not None
     scale = prepared(problem.gram).scale

@@ -8,16 +8,9 @@ import numpy as np
 from numba import njit
 from pvq.bounds.gram import BoolArray, FloatArray, IntArray
 
-from ..kernels.cholesky import UNIT_ROUNDOFF, factor, subtract
+from ..kernels.cholesky import UNIT_ROUNDOFF, subtract
 from ..kernels.tiles import ROWS, subtract_product
 from .pool import FREE, KEPT, PRUNED
-
-SLACK = 1e-13
-"""Where A - D itself cannot be factorised, A - D + SLACK diag(H) is: Gram matrices that are singular to working
-precision pass no stricter test. The bound then gives up SLACK sum h_ii (x_i - v_i)^2."""
-
-LEAST_D = 1e-14
-"""Least d_i relative to h_ii, so that r_i^2 / d_i is finite; part of the D that is tested."""
 
 
 class Row(NamedTuple):
@@ -119,22 +112,3 @@ def eliminate(
             a[v, s] = t[p + s, p + v]
         b[s] = t[p + s, size]
     return c
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def positive(
-    a: FloatArray, d: FloatArray, e: FloatArray, variance: FloatArray, m: int, out: FloatArray, loss: FloatArray
-) -> bool:
-    """Factorise A - D (loss 0), or A - D + diag(loss) with loss = SLACK diag(H), into `out`; False if neither is
-    positive definite. e[s] is the entry of D at (s, s + 1)."""
-    for slack in (0.0, SLACK):
-        for i in range(m):
-            for j in range(i, m):
-                out[i, j] = a[i, j]
-            loss[i] = slack * variance[i]
-            out[i, i] += loss[i] - d[i]
-            if e[i] != 0.0:
-                out[i, i + 1] -= e[i]
-        if factor(out, m):
-            return True
-    return False

@@ -10,11 +10,11 @@ from pvq.bounds.gram import FloatArray, IntArray
 
 from ..kernels.cholesky import invert
 from ..kernels.diagonal import ascend
-from .node import LEAST_D, SLACK, positive
-from .pair_ascent import match, sweep
-from .pairs import relax_pairs
-from .perspective import largest, relax, water_fill
-from .savings import CORRELATED, losses
+from ..relax.cone import LEAST_D, SLACK, positive
+from ..relax.node_perspective import largest, relax, water_fill
+from ..relax.pair_ascent import match, sweep
+from ..relax.pairs import relax_pairs
+from ..relax.savings import CORRELATED, losses
 
 BARRIER = 0.08
 """Barrier of a sweep as a part of the mean of c_i d_i; .02 takes 70% and .2 10% more nodes at 80 inputs."""

@@ -13,7 +13,8 @@ import numpy as np
 from numba import njit
 from pvq.bounds.gram import FloatArray, IntArray
 
-from .node import LEAST_D, Incumbent, Row, eliminate, settle
+from ..relax.cone import LEAST_D
+from .node import Incumbent, Row, eliminate, settle
 from .node_bound import Free, bound_of, correlated
 from .pool import FREE, KEPT, PRUNED, Pool, pop, push, release
 from .rounding import offer, round_up

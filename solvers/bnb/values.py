@@ -70,7 +70,7 @@ def solve_values(problem: Problem, options: Options, start: FloatArray | None) -
 
 def start_search(problem: Problem, x: FloatArray, lower: float, gap: float, clock: Clock) -> tuple[Search, float]:
     """A search from a known point and a known bound, and the bound that D and v of its root prove."""
-    from ..bound import patterned  # which uses kernels of this package
+    from ..relax import patterned  # which uses kernels of this package
 
     x = patterned.upper_point(problem, x)
     found, split = patterned.bound_row(problem, problem.error(x), clock)

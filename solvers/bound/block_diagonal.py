@@ -10,7 +10,7 @@ from pvq.bounds.problem import Problem
 from pvq.bounds.proof import Below, Block
 
 from ..bnb.plan import layer_order
-from .ascent import positive_inverse, starting_diagonal
+from ..relax.ascent import positive_inverse, starting_diagonal
 
 SWEEPS = 24
 """Passes over the blocks; 40 gain 0.5%."""

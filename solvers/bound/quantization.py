@@ -21,9 +21,9 @@ from pvq.bounds.proof import Enumeration, Proof, Split
 
 from ..base import Clock, Options
 from ..bnb.enumeration import prepare_grid, solve_grid
+from ..relax.climb import climb
 from ..result import Status
 from .block_diagonal import Blocks, block_diagonal, on_block
-from .climb import climb
 
 SIZES = (64, 52, 42, 34, 26)
 """Inputs of a block, the first that searches can do: 48 give 10% less than 64, 80 take 20 times as long."""

@@ -11,8 +11,9 @@ from pvq.bounds.proof import Proof, Split
 from ..base import Clock, Options
 from ..bnb.interval_search import Search
 from ..bnb.proof_tree import MAX_LEAVES
+from ..relax import near_null, patterned, pruning
 from ..result import Outcome, Status
-from . import branching, interval, patterned, pruning, quantization, relaxed
+from . import branching, part_searched, quantization
 from .beam import upper_point
 
 NODES = 2 * MAX_LEAVES - 2
@@ -23,12 +24,12 @@ def prepare_rows(problems: Sequence[Problem]) -> None:
     """Layer-wide work for rows that share a Gram matrix and have no dead inputs."""
     if problems[0].method == "quant":
         quantization.layer_blocks(problems)
-        relaxed.prepare(problems[0])
+        part_searched.prepare(problems[0])
         return
     pruning.start_of(problems[0].gram)
     if problems[0].free_weights:
         branching.prepare(problems[0])
-        direction = interval.near_null(problems[0].gram)
+        direction = near_null.near_null(problems[0].gram)
         if direction is not None:
             pruning.start_of(direction.stiff)
     else:
@@ -57,12 +58,12 @@ def _pruned(problem: Problem, options: Options, clock: Clock, start: FloatArray 
     upper = problem.error(x)
     if upper <= 0.0:
         return Outcome(x, 0.0, Status.OPTIMAL)
-    direction = interval.near_null(problem.gram)
+    direction = near_null.near_null(problem.gram)
     lower: float = 0.0
     proof: Proof | None = None
     if direction is not None:
-        lower, proof = interval.bound_by_intervals(problem, upper, direction, clock)
-    if direction is None or proof is None or direction.apart < interval.FAR:
+        lower, proof = near_null.bound_by_intervals(problem, upper, direction, clock)
+    if direction is None or proof is None or direction.apart < near_null.FAR:
         below, relaxed = pruning.bound_row(pruning.Row.of(problem, upper), clock)
         if relaxed.bound > lower:
             lower, proof = relaxed.bound, Split(below, relaxed.point - problem.weight)
@@ -78,7 +79,7 @@ def _quantized(problem: Problem, options: Options, clock: Clock, start: FloatArr
     if upper <= 0.0:
         return Outcome(x, 0.0, Status.OPTIMAL)
     value, blocks = quantization.bound_row(problem, upper, options, clock)
-    lower, proof, nodes = relaxed.bound_row(problem, x, options, clock)
+    lower, proof, nodes = part_searched.bound_row(problem, x, options, clock)
     nodes += value.nodes
     if proof is None or value.bound >= lower:
         return Outcome(x, max(0.0, value.bound), _status(clock), nodes, proof=value.split(blocks))

@@ -31,7 +31,7 @@ class SharedDiagonal(Solver):
         self._layer(problems)
 
     def _layer(self, problems: Sequence[Problem]):  # type: ignore[no-untyped-def]
-        from .pruning import shared
+        from ..relax.pruning import shared
 
         sparsity = problems[0].sparsity
         assert sparsity is not None
@@ -39,7 +39,7 @@ class SharedDiagonal(Solver):
         return problems[0].gram.memo(key, lambda: shared(problems))
 
     def _solve(self, problem: Problem, options: Options, start: FloatArray | None) -> Outcome:
-        from .pruning import Row, bound_by_diagonal
+        from ..relax.pruning import Row, bound_by_diagonal
 
         x = fallback_point(problem) if start is None else start
         upper = problem.error(x)

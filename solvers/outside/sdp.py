@@ -11,11 +11,11 @@ from typing import Any, ClassVar
 import numpy as np
 from pvq.bounds.gram import FloatArray
 from pvq.bounds.problem import Problem, optimal_on_support
-from pvq.bounds.separable import separable_bound
 
 from ..base import Options, Solver
 from ..kernels.cholesky import cholesky_margin
 from ..kernels.diagonal import is_below, largest_diagonal, proves_below
+from ..relax.separable import separable_bound
 from ..result import Outcome, Status
 from .adapter import known_point
 from .formulate import is_uniform

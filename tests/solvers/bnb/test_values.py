@@ -16,8 +16,8 @@ from pvq.solvers.base import Clock, Options
 from pvq.solvers.bnb import BranchAndBound, interval_search
 from pvq.solvers.bnb.interval_search import Search
 from pvq.solvers.bnb.values import start_search
-from pvq.solvers.bound.patterned import bound_row
 from pvq.solvers.brute import Brute
+from pvq.solvers.relax.patterned import bound_row
 from pvq.solvers.result import BoundKind, Status
 
 FOREVER = Clock(Options(time_limit=None))

@@ -15,10 +15,11 @@ from pvq.bounds.verify.row import lower_bound
 from pvq.layers.format import load_layer
 from pvq.solvers.base import Clock, Options
 from pvq.solvers.bnb import BranchAndBound
-from pvq.solvers.bound import Bound, interval, paired, pruning, quantization
+from pvq.solvers.bound import Bound, quantization
 from pvq.solvers.bound.block_diagonal import block_diagonal
 from pvq.solvers.brute import Brute
 from pvq.solvers.layer import solve_layer
+from pvq.solvers.relax import near_null, paired, pruning
 from pvq.solvers.result import BoundKind, Status
 
 # mean of lower / optimum that the relaxation reaches at least; conv_stem has condition 1e5
@@ -212,14 +213,14 @@ def test_a_near_null_direction_is_covered_by_intervals():
         x -= x.mean(axis=0) * (1 - 10.0 ** -rng.integers(2, 5))
         h = Gram.from_array(x @ x.T)
         problem = Problem(rng.normal(size=n), h, None, Sparsity.row(n, int(rng.integers(1, n - 1))))
-        direction = interval.near_null(h)
+        direction = near_null.near_null(h)
         if direction is None:
             continue
         found_directions += 1
         optimum = Brute().solve(problem).upper
         upper = optimum * float(rng.uniform(1, 2))  # any upper end gives a valid range
         clock = Clock(Options(time_limit=None))
-        found, cover = interval.bound_by_intervals(problem, upper, direction, clock)
+        found, cover = near_null.bound_by_intervals(problem, upper, direction, clock)
         assert found <= optimum * (1 + 1e-9)
         # a D next to the boundary of the cone costs the verifier some digits
         assert lower_bound(problem, cover) == pytest.approx(found, rel=1e-4, abs=1e-9 * problem.reference)

@@ -17,7 +17,6 @@ import numpy as np
 from pvq.bounds.gram import BoolArray, FloatArray
 from pvq.bounds.problem import Problem
 from pvq.bounds.proof import Below, Split
-from pvq.bounds.separable import separable_bound
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
 from ..base import Clock
@@ -26,6 +25,7 @@ from ..kernels.cholesky import cholesky_margin
 from ..kernels.diagonal import largest_diagonal, proves_below
 from . import pruning
 from .climb import climb
+from .separable import separable_bound
 
 SHORT = 256
 """Inputs up to which D is also fitted to what moves in this relaxation: seconds a row beyond."""

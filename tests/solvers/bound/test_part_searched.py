@@ -10,7 +10,7 @@ from pvq.bounds.problem import Problem
 from pvq.bounds.verify.row import lower_bound
 from pvq.layers.format import load_layer
 from pvq.solvers.base import Clock, Options
-from pvq.solvers.bound import Bound, relaxed
+from pvq.solvers.bound import Bound, part_searched
 from pvq.solvers.brute import Brute
 from pvq.solvers.empirical.local_search import polish_grid
 from pvq.solvers.result import BoundKind
@@ -33,11 +33,11 @@ def row(seed):
 
 def bound(problem):
     start = polish_grid(problem, problem.grid.levels[0, np.zeros(problem.n, np.int64)])
-    return relaxed.bound_row(problem, start, UNLIMITED, Clock(UNLIMITED))
+    return part_searched.bound_row(problem, start, UNLIMITED, Clock(UNLIMITED))
 
 
 def test_the_bound_is_below_every_grid_point_and_proven(monkeypatch):
-    monkeypatch.setattr(relaxed, "SIZES", (3, 5))
+    monkeypatch.setattr(part_searched, "SIZES", (3, 5))
     ratios = []
     for seed in range(120):
         problem = presolve(row(seed)).problem
@@ -59,9 +59,9 @@ def test_more_searched_inputs_bound_better(monkeypatch):
     for seed in (0, 2, 3, 6, 8, 9):
         problem, bounds = row(seed), []
         for size in (2, 4, 6):
-            monkeypatch.setattr(relaxed, "SIZES", (size,))
+            monkeypatch.setattr(part_searched, "SIZES", (size,))
             bounds.append(bound(problem)[0])
-        assert bounds[0] <= bounds[1] * (1 + relaxed.GAP) <= bounds[2] * (1 + relaxed.GAP) ** 2
+        assert bounds[0] <= bounds[1] * (1 + part_searched.GAP) <= bounds[2] * (1 + part_searched.GAP) ** 2
 
 
 @pytest.mark.parametrize("bits", [2, 4])
@@ -71,8 +71,8 @@ def test_real_rows_gain(bits):
     assert problem.n == 112
     result = Bound().solve(problem, UNLIMITED)
     assert result.bound_kind is BoundKind.RIGOROUS
-    lower, proof, nodes = relaxed.bound_row(problem, result.x, UNLIMITED, Clock(UNLIMITED))
+    lower, proof, nodes = part_searched.bound_row(problem, result.x, UNLIMITED, Clock(UNLIMITED))
     assert proof is not None
-    assert 0 < nodes <= relaxed.NODES * len(relaxed.SIZES)
+    assert 0 < nodes <= part_searched.NODES * len(part_searched.SIZES)
     assert result.lower >= lower * (1 - 1e-6)
     assert result.lower > 0.7 * result.upper

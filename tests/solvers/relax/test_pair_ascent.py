@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from pvq.solvers.bnb.pair_ascent import ascend_pairs
-from pvq.solvers.bnb.savings import CORRELATED
+from pvq.solvers.relax.pair_ascent import ascend_pairs
+from pvq.solvers.relax.savings import CORRELATED
 
 
 def coupled(d: np.ndarray, e: np.ndarray, pairs: int) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from pvq.solvers.bnb.perspective import largest, select
+from pvq.solvers.relax.node_perspective import largest, select
 
 
 def test_the_largest_of_every_group_are_those_of_a_sort() -> None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-
-from .gram import FloatArray
-from .problem import Problem
+from pvq.bounds.gram import FloatArray
+from pvq.bounds.problem import Problem
 
 
 def separable_bound(problem: Problem, d: FloatArray, v: FloatArray, box: bool = True) -> float:

@@ -16,8 +16,8 @@ from numba import njit
 from pvq.bounds.gram import FloatArray, IntArray
 
 from ..kernels.cholesky import factor, solve
+from .node_perspective import ROUNDING, largest
 from .pair_steps import bend_to, half_gradient, start_from, system
-from .perspective import ROUNDING, largest
 from .pieces import pieces_at, prices
 from .savings import savings
 

@@ -16,8 +16,8 @@ import numpy as np
 from numba import njit
 from pvq.bounds.gram import FloatArray, IntArray
 
-from ..bnb.perspective import largest, water_fill
 from ..kernels.cholesky import factor, solve
+from .node_perspective import largest, water_fill
 
 IDLE = 1e-7
 """Units with a smaller z are left out of the linear system: their x is then below 1e-7 of what it saves."""

@@ -16,11 +16,11 @@ from pvq.bounds.problem import Problem
 from pvq.bounds.proof import Below
 
 from ..base import Clock
-from ..bnb.node import LEAST_D, positive
-from ..bnb.pair_ascent import match, sweep
-from ..bnb.pairs import COARSE, relax_pairs
 from ..kernels.cholesky import invert
 from .ascent import positive_inverse
+from .cone import LEAST_D, positive
+from .pair_ascent import match, sweep
+from .pairs import COARSE, relax_pairs
 
 INPUTS = 500
 """Longer rows gain .001 to .01 by their pairs in seconds, rows of 384 inputs .02 to .035 in half a second."""

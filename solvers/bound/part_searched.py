@@ -17,8 +17,8 @@ from pvq.bounds.proof import Below, Block, Enumeration, Split
 from ..base import Clock, Options
 from ..bnb.enumeration import prepare_grid, solve_grid
 from ..bnb.plan import layer_order
+from ..relax.ascent import positive_inverse
 from ..result import Status
-from .ascent import positive_inverse
 from .block_diagonal import SAFE, frozen, inverse_without, is_regular, on_block, symmetric
 
 SIZES = (80, 86, 92, 98, 104)

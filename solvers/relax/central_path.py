@@ -21,7 +21,7 @@ from pvq.bounds.sparsity import Sparsity
 
 from ..base import Clock
 from ..kernels.cholesky import factor, inverse, solve
-from .perspective import IDLE, relax
+from .row_perspective import IDLE, relax
 
 EVEN = 0.1
 """Weight of log d_i against log det: what is idle now keeps a d_i with which it can come back."""

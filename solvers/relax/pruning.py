@@ -16,7 +16,7 @@ from ..empirical.swaps import greedy_mask, polish_mask
 from . import paired
 from .ascent import positive_inverse, starting_diagonal
 from .central_path import ascend
-from .perspective import relax
+from .row_perspective import relax
 
 SAMPLE = 6
 """Rows the layer's diagonal is fitted to; more do not change it visibly."""

@@ -7,10 +7,10 @@ from pvq.bounds.problem import Problem
 from pvq.bounds.proof import Below
 from pvq.bounds.sparsity import Sparsity
 from pvq.solvers.base import Options
-from pvq.solvers.bound import pruning
-from pvq.solvers.bound.central_path import ascend, curvature, log_det
-from pvq.solvers.bound.perspective import relax
 from pvq.solvers.outside.sdp import Sdp
+from pvq.solvers.relax import pruning
+from pvq.solvers.relax.central_path import ascend, curvature, log_det
+from pvq.solvers.relax.row_perspective import relax
 
 PATTERNS = [Sparsity.row(12, 4), Sparsity.nm(12, 2, 4), Sparsity.blocks(12, 2, 2)]
 

@@ -5,9 +5,9 @@ import pytest
 from pvq.bounds.gram import Gram
 from pvq.bounds.grid import Grid
 from pvq.bounds.problem import Problem
-from pvq.bounds.separable import separable_bound
 from pvq.bounds.sparsity import Sparsity
 from pvq.solvers.brute import Brute
+from pvq.solvers.relax.separable import separable_bound
 
 N = 6
 GRID = Grid(np.array([[-1.1, -0.4, 0.3, 1.0]]), np.zeros(N, int))

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from pvq.solvers.bnb.pieces import pair, pieces_at, prices, single
+from pvq.solvers.relax.pieces import pair, pieces_at, prices, single
 
 
 def supports(r, block, theta):
