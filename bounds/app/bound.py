@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from typer import Argument, Option
 
-if TYPE_CHECKING:  # numpy and numba load only when there is a layer to bound, so that --help is quick
-    from collections.abc import Iterator
-    from threading import Event
-
-
+# numpy and numba load only when there is a layer to bound, so that --help is quick
 PROBLEM, SEARCH, OUTPUT = "The problem", "The search", "Output"
 
 
@@ -125,6 +120,7 @@ def bound(
     from pvq.solvers.scale import check_free_scale, solve_scales
 
     from .arguments import interval, kept_of, methods_to_compare, sparsities_of
+    from .interrupt import stop_on_interrupt
     from .output import check_writable, write_certificate, write_json, write_solution
     from .progress import row_progress
     from .report import curve_document, environment, result_document
@@ -206,27 +202,3 @@ def bound(
         print_result(data.name, problem, options, result)
     if stop.is_set():
         raise typer.Exit(130)
-
-
-@contextmanager
-def stop_on_interrupt() -> Iterator[Event]:
-    """An event that Ctrl-C (SIGINT) or SIGTERM sets; the second Ctrl-C raises KeyboardInterrupt as usual."""
-    import signal
-    from threading import Event, current_thread, main_thread
-
-    stop = Event()
-    if current_thread() is not main_thread():
-        yield stop
-        return
-
-    def handle(number: int, frame: object) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

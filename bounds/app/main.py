@@ -11,14 +11,14 @@ import typer
 # Rows are small: one BLAS thread each is fastest, and --jobs runs rows side by side. Must precede numpy.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-from .bench import bench
+from .bench.command import bench
 from .bound import bound
-from .compare import compare
+from .compare.command import compare
 from .extract import extract
 from .solvers import solvers
-from .theory import theory
+from .theory.command import theory
 from .verify import verify
-from .weights import weights
+from .weights.command import weights
 
 HELP = "Exact and certified bounds on the layer-wise error of quantization and pruning."
 

@@ -103,7 +103,7 @@ def test_samples_that_are_not_finite_are_said(cli, tmp_path):
 
 def test_figures(cli, tmp_path, expand40, monkeypatch):
     pytest.importorskip("matplotlib")
-    monkeypatch.setattr("pvq.bounds.app.figures_theory.RANGES", 4)
+    monkeypatch.setattr("pvq.bounds.app.theory.figure.RANGES", 4)
     heavy = ("--dist", "truncated-student-t:2,100", "--bits", "2:3")
     png, svg, kurtosis = tmp_path / "a.png", tmp_path / "b.svg", tmp_path / "k.png"
     assert cli("theory", *heavy, "--figure", png, "--figure-kurtosis", kurtosis).code == 0

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pvq.bounds.errors import ProblemError
+from pvq.solvers.compare.layer import Comparison
+from pvq.solvers.compare.network import Task
+from pvq.solvers.compare.verdict import OPEN, PRUNE, QUANT, SKIPPED
 
-from .compare_layer import Comparison
-from .compare_network import Task
-from .compare_verdict import OPEN, PRUNE, QUANT, SKIPPED
+from ...errors import ProblemError
 
 SCHEMA = "pvq.compare/1"
 

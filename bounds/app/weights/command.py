@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option
 
-from .theory import KURTOSIS, TABLE_WIDTH
+from ..theory.command import KURTOSIS, TABLE_WIDTH
 
 if TYPE_CHECKING:  # numpy, scipy and numba load only when there is something to compute, so that --help is quick
     from collections.abc import Callable, Iterator, Sequence
 
-    from ..theory.weight_tensors import Share, TensorResult
+    from ...theory.weight_tensors import Share, TensorResult
 
 SCHEMA = "pvq.weights/1"
 INCLUDED = "floating-point parameters with at least 2 dimensions (embeddings too)"
@@ -64,13 +64,13 @@ def weights(
 
     Example: pvq weights zoo:efficientnet-lite0 --figure scatter.png --csv tensors.csv
     """
-    from pvq.bounds.errors import ProblemError
     from pvq.layers.tensors import open_tensors
 
-    from ..theory.analytic import bit_widths
-    from ..theory.weight_tensors import GRANULARITIES, measure, shares
-    from .bits import bit_range
-    from .output import check_writable, write_json
+    from ...errors import ProblemError
+    from ...theory.analytic import bit_widths
+    from ...theory.weight_tensors import GRANULARITIES, measure, shares
+    from ..bits import bit_range
+    from ..output import check_writable, write_json
 
     begin = time.perf_counter()
     widths = bit_widths(grid, None if bits is None else bit_range(bits))
@@ -79,7 +79,7 @@ def weights(
     check_writable(json_)
     check_writable(csv, suffixes=(".csv",))
     if figure is not None:
-        from .figures import FORMATS, check_matplotlib
+        from ..figures import FORMATS, check_matplotlib
 
         check_writable(figure, suffixes=FORMATS)
         check_matplotlib()
@@ -114,7 +114,7 @@ def weights(
     if csv is not None:
         _write_csv(csv, results)
     if figure is not None:
-        from .figures_weights import scatter_figure
+        from .figure import scatter_figure
 
         scatter_figure(figure, opened.name, results)
     if json_ != "-":
@@ -198,7 +198,7 @@ CSV_COLUMNS = (
 def _write_csv(path: Path, tensors: Sequence[TensorResult]) -> None:
     import csv
 
-    from .output import write_atomically
+    from ..output import write_atomically
 
     def write(temporary: Path) -> None:
         with temporary.open("w", newline="", encoding="utf-8") as file:

@@ -8,8 +8,8 @@ import math
 
 import numpy as np
 import pytest
-from pvq.bounds.app.figures_compare import comparison_figure
-from pvq.bounds.app.gap_table import as_csv, gap_of, latex, markdown
+from pvq.bounds.app.compare.figure import comparison_figure
+from pvq.bounds.app.compare.gap_table import as_csv, gap_of, latex, markdown
 from pvq.layers.format import Layer, save_layer
 
 

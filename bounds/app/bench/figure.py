@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pvq.benchmarks.curves import Curve, mean_gaps, performance_profile
 
-from .figures import new_figure, save
+from ..figures import new_figure, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,9 +10,9 @@ from typer import Option
 if TYPE_CHECKING:  # numpy and scipy load only when there is something to compute, so that --help is quick
     from collections.abc import Sequence
 
-    from ..theory.analytic import Comparison
-    from ..theory.distributions import Distribution
-    from ..theory.layer_output import OutputRow
+    from ...theory.analytic import Comparison
+    from ...theory.distributions import Distribution
+    from ...theory.layer_output import OutputRow
 
 SCHEMA = "pvq.theory/1"
 TABLE_WIDTH = 200  # whole numbers in long lines, rather than numbers cut to fit
@@ -66,12 +66,11 @@ def theory(
 
     Example: pvq theory --dist truncated-student-t:2,100 --bits 2:8 --figure heavy-tails.png
     """
-    from pvq.bounds.errors import ProblemError
-
-    from ..theory.analytic import bit_widths, compare
-    from ..theory.distributions import Empirical, distribution
-    from .bits import bit_range
-    from .output import check_writable, write_json
+    from ...errors import ProblemError
+    from ...theory.analytic import bit_widths, compare
+    from ...theory.distributions import Empirical, distribution
+    from ..bits import bit_range
+    from ..output import check_writable, write_json
 
     if dist is None and layer is None:
         raise ProblemError(
@@ -81,7 +80,7 @@ def theory(
     check_writable(json_)
     for path in (figure, figure_kurtosis):
         if path is not None:
-            from .figures import FORMATS, check_matplotlib
+            from ..figures import FORMATS, check_matplotlib
 
             check_writable(path, suffixes=FORMATS)
             check_matplotlib()
@@ -100,17 +99,17 @@ def theory(
     rows = [compare(source, grid, width) for width in widths]
     output = None
     if data is not None:
-        from ..theory.layer_output import output_rows
+        from ...theory.layer_output import output_rows
 
         output = output_rows(data.weight, data.grams, grid, widths)
     if json_ is not None:
         write_json(json_, document(source, grid, rows, output, None if data is None else data.name))
     if figure is not None:
-        from .figures_theory import comparison_figure
+        from .figure import comparison_figure
 
         comparison_figure(figure, source, grid, rows, output, "" if data is None else data.name)
     if figure_kurtosis is not None:
-        from .figures_theory import kurtosis_figure
+        from .figure import kurtosis_figure
 
         assert degrees is not None
         kurtosis_figure(figure_kurtosis, degrees, grid, widths)
@@ -119,9 +118,8 @@ def theory(
 
 
 def _degrees_of_freedom(source: Distribution) -> float:
-    from pvq.bounds.errors import ProblemError
-
-    from ..theory.distributions import StudentT, TruncatedStudentT
+    from ...errors import ProblemError
+    from ...theory.distributions import StudentT, TruncatedStudentT
 
     if not isinstance(source, StudentT | TruncatedStudentT):
         raise ProblemError(
@@ -138,8 +136,8 @@ def document(
     layer: str | None,
 ) -> dict[str, Any]:
     """All results; infinite numbers are null."""
-    from ..theory.analytic import crossings, sparsity_of, verdict
-    from ..theory.rate_distortion import gaussian_limit_db
+    from ...theory.analytic import crossings, sparsity_of, verdict
+    from ...theory.rate_distortion import gaussian_limit_db
 
     result: dict[str, Any] = {
         "schema": SCHEMA,
@@ -222,8 +220,8 @@ def _print(
     from rich.markup import escape
     from rich.table import Table
 
-    from ..theory.analytic import verdict
-    from ..theory.rate_distortion import gaussian_limit_db
+    from ...theory.analytic import verdict
+    from ...theory.rate_distortion import gaussian_limit_db
 
     console = Console()
     console.width = max(console.width, TABLE_WIDTH)

@@ -127,16 +127,16 @@ def compare(
 
     Ctrl-C stops, and prints and writes what is proven so far (exit code 130); --resume goes on from there.
     """
-    from pvq.bounds.errors import ProblemError
-    from pvq.bounds.layer_problem import Setting
-    from pvq.bounds.storage import CostModel
     from pvq.solvers.base import Options
+    from pvq.solvers.compare.layer import CLOSE, QUICK, Comparison
     from pvq.solvers.registry import get_solver
 
-    from ..theory.analytic import bit_widths
-    from .bits import bit_range
-    from .compare_layer import CLOSE, QUICK, Comparison
-    from .compare_run import Output, engines_by_name, methods_by_name, run_comparison
+    from ...errors import ProblemError
+    from ...layer_problem import Setting
+    from ...storage import CostModel
+    from ...theory.analytic import bit_widths
+    from ..bits import bit_range
+    from .run import Output, engines_by_name, methods_by_name, run_comparison
 
     if time_limit < 0 or gap < 0 or jobs < 1:
         raise typer.BadParameter("--time-limit and --gap must not be negative, --jobs at least 1")

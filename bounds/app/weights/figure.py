@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..theory.weight_tensors import TensorResult
-from .figures import new_figure, save
+from ...theory.weight_tensors import TensorResult
+from ..figures import new_figure, save
 
 MARKERS = "osD^v<>Pp*hX"
 

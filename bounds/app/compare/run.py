@@ -8,20 +8,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pvq.bounds.errors import ProblemError
 from pvq.solvers.base import Solver, SolverUnavailable, UnsupportedProblem
 from pvq.solvers.bound.shared_diagonal import SharedDiagonal
+from pvq.solvers.compare.layer import Comparison
+from pvq.solvers.compare.network import Task, compare_all, find_tasks
 from pvq.solvers.registry import get_solver, solver_class, solver_names
 
-from .bound import stop_on_interrupt
-from .compare_document import add_pair, known_pairs, new_document, read_document, settings, summarise
-from .compare_layer import Comparison
-from .compare_network import Task, compare_all, find_tasks
-from .compare_progress import pair_progress
-from .compare_text import print_comparison
+from ...errors import ProblemError
+from ..interrupt import stop_on_interrupt
+from ..output import check_writable, write_json
+from ..report import environment
+from .document import add_pair, known_pairs, new_document, read_document, settings, summarise
 from .gap_table import SUFFIXES, write_gap_table
-from .output import check_writable, write_json
-from .report import environment
+from .progress import pair_progress
+from .text import print_comparison
 
 LADDER = ("bound", "bnb")
 """`--solver auto`: one diagonal for the layer, then relaxations of each row, then exact search."""
@@ -46,7 +46,7 @@ class Output:
         check_writable(self.json)
         check_writable(self.table, suffixes=SUFFIXES)
         if self.figure is not None:
-            from .figures import FORMATS, check_matplotlib
+            from ..figures import FORMATS, check_matplotlib
 
             check_writable(self.figure, suffixes=FORMATS)
             check_matplotlib()
@@ -100,7 +100,7 @@ def run_comparison(paths: Sequence[Path], what: Comparison, solver: str, jobs: i
     document = new_document(tasks, chosen, what.bits, earlier)
     compared = sum(task.skipped is None for task in tasks)
     if output.figure is not None:
-        from .figures_compare import PANELS, comparison_figure
+        from .figure import PANELS, comparison_figure
 
         if compared <= PANELS:  # bands need both ends of both sides, verdicts do not
             what = replace(what, full=True)

@@ -15,13 +15,13 @@ from pvq.bounds.gram import FloatArray, Gram
 from pvq.bounds.layer_problem import Setting, state_problem
 from pvq.bounds.storage import CostModel, Pair, equal_cost_pair
 from pvq.layers.format import Layer
-from pvq.solvers.base import Options, Solver
-from pvq.solvers.empirical.layerwise import layer_point
-from pvq.solvers.layer import applicable
 
-from .compare_bounds import lower_upper, prepare_side, raise_lower
-from .compare_side import Side, merge
-from .compare_verdict import OPEN, SKIPPED, Interval, margin_db, sentence, verdict
+from ..base import Options, Solver
+from ..empirical.layerwise import layer_point
+from ..layer import applicable
+from .bounds import lower_upper, prepare_side, raise_lower
+from .side import Side, merge
+from .verdict import OPEN, SKIPPED, Interval, margin_db, sentence, verdict
 
 QUICK = ("gptq", "sparsegpt", "wanda")
 """Methods of milliseconds a row on the largest layers (wanda where weights are fixed): the first upper ends."""

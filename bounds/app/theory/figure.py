@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from pvq.bounds.grid import nearest_index
 
-from ..theory.analytic import FULL_BITS, Comparison, compare, crossings
-from ..theory.distributions import Distribution, TruncatedStudentT
-from ..theory.layer_output import OutputRow
-from ..theory.rate_distortion import gaussian_limit_db
-from .figures import LIMIT, PRUNE, QUANT, new_figure, save
+from ...grid import nearest_index
+from ...theory.analytic import FULL_BITS, Comparison, compare, crossings
+from ...theory.distributions import Distribution, TruncatedStudentT
+from ...theory.layer_output import OutputRow
+from ...theory.rate_distortion import gaussian_limit_db
+from ..figures import LIMIT, PRUNE, QUANT, new_figure, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pvq.solvers.compare.verdict import OPEN, PRUNE, QUANT, SKIPPED
 from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
-
-from .compare_verdict import OPEN, PRUNE, QUANT, SKIPPED
 
 FEW = 3
 """Up to so many layers are shown with all their intervals."""

@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .compare_text import LETTER
-from .compare_verdict import OPEN, PRUNE, QUANT, SKIPPED
-from .figures import PRUNE as PRUNE_STYLE
-from .figures import QUANT as QUANT_STYLE
-from .figures import new_figure, save
+from pvq.solvers.compare.verdict import OPEN, PRUNE, QUANT, SKIPPED
+
+from ..figures import PRUNE as PRUNE_STYLE
+from ..figures import QUANT as QUANT_STYLE
+from ..figures import new_figure, save
 from .gap_table import method_names
+from .text import LETTER
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -97,7 +98,7 @@ def _band(axis: Axes, pairs: Sequence[Mapping[str, Any]], side: str, top: float)
 
 
 def _methods(axis: Axes, layer: Mapping[str, Any], pairs: Sequence[Mapping[str, Any]], side: str) -> None:
-    from pvq.bounds.sqnr import sqnr_db
+    from ...sqnr import sqnr_db
 
     names = method_names(layer, side)
     for i, name in enumerate(names):

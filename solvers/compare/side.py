@@ -10,11 +10,11 @@ from pvq.bounds.gram import FloatArray
 from pvq.bounds.layer_problem import LayerProblem
 from pvq.bounds.problem import GAP_FLOOR
 from pvq.bounds.sqnr import sqnr_db
-from pvq.solvers.base import ROUNDING
-from pvq.solvers.empirical.layerwise import LayerPoint, row_errors, used_units
-from pvq.solvers.result import BoundKind, Result, Status
 
-from .compare_verdict import Interval
+from ..base import ROUNDING
+from ..empirical.layerwise import LayerPoint, row_errors, used_units
+from ..result import BoundKind, Result, Status
+from .verdict import Interval
 
 
 class Side:

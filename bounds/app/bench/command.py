@@ -106,12 +106,12 @@ def bench(
         return
     from pvq.benchmarks.cases import changed, chosen, entry, read_list
     from pvq.benchmarks.session import Session
-    from pvq.bounds.errors import ProblemError
     from pvq.solvers.registry import check_names
 
-    from .bench_table import print_targets, scores_table
-    from .bound import stop_on_interrupt
-    from .output import check_writable, write_atomically
+    from ...errors import ProblemError
+    from ..interrupt import stop_on_interrupt
+    from ..output import check_writable, write_atomically
+    from .table import print_targets, scores_table
 
     folders = () if layers is None else (layers,)
     if build:
@@ -130,7 +130,7 @@ def bench(
     check_writable(csv_, suffixes=(".csv",))
     figures = [path for path in (profile, gap_plot) if path is not None]
     if figures:
-        from .figures import FORMATS, check_matplotlib
+        from ..figures import FORMATS, check_matplotlib
 
         check_matplotlib()
         for path in figures:
@@ -164,11 +164,11 @@ def bench(
         text = session.csv()
         write_atomically(csv_, lambda temporary: temporary.write_text(text))
     if profile is not None:
-        from .figures_bench import profile_figure
+        from .figure import profile_figure
 
         profile_figure(profile, session)
     if gap_plot is not None:
-        from .figures_bench import gap_figure
+        from .figure import gap_figure
 
         gap_figure(gap_plot, session)
     scores_table([one.about for one in read], session)
@@ -184,7 +184,7 @@ def bench(
 def _check(session: Session, update: bool) -> None:
     from pvq.benchmarks.regression import FILE, compare, load, measured
 
-    from .output import write_json
+    from ..output import write_json
 
     now = measured(session.tasks, session.runs)
     if update:
@@ -201,7 +201,7 @@ def _build(path: Path | None, folders: tuple[Path, ...]) -> None:
     from pvq.benchmarks.cases import INSTANCES
     from pvq.benchmarks.library import FILE, build, load
 
-    from .output import check_writable, write_json
+    from ..output import check_writable, write_json
 
     path = path or FILE
     check_writable(path, suffixes=(".json",))
@@ -214,7 +214,7 @@ def _build(path: Path | None, folders: tuple[Path, ...]) -> None:
 def _update(path: Path | None, session: Session) -> None:
     from pvq.benchmarks.library import FILE, load, updated
 
-    from .output import check_writable, write_json
+    from ..output import check_writable, write_json
 
     path = path or FILE
     check_writable(path, suffixes=(".json",))
@@ -247,7 +247,7 @@ def _progress(total: int, quiet: bool) -> AbstractContextManager[Callable[[Run],
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from .progress import plain_counter
+    from ..progress import plain_counter
 
     @contextmanager
     def shown() -> Iterator[Callable[[Run], None] | None]:

@@ -12,11 +12,11 @@ from numpy.linalg import LinAlgError
 from pvq.bounds.gram import FloatArray
 from pvq.bounds.presolve import presolve
 from pvq.bounds.problem import Problem, optimal_on_support
-from pvq.solvers.base import Clock, Options, Solver
-from pvq.solvers.layer import not_solved, prepare, solve_layer
-from pvq.solvers.result import BoundKind, Result, Status
 
-from .compare_side import Side
+from ..base import Clock, Options, Solver
+from ..layer import not_solved, prepare, solve_layer
+from ..result import BoundKind, Result, Status
+from .side import Side
 
 BREAKS = (ArithmeticError, LinAlgError)
 """What numerical trouble raises. One row of thousands must not end the comparison of a network."""
@@ -92,10 +92,10 @@ def polish(problem: Problem, x: FloatArray) -> FloatArray:
         return x
     start = x[presolved.live]
     if row.grid is None and row.sparsity is not None and row.sparsity.update:
-        from pvq.solvers.empirical.swaps import polish_mask
+        from ..empirical.swaps import polish_mask
 
         return presolved.lift(optimal_on_support(row, polish_mask(row, start != 0)))
-    from pvq.solvers.empirical.local_search import polish_grid
+    from ..empirical.local_search import polish_grid
 
     return presolved.lift(polish_grid(row, start))
 

@@ -13,7 +13,7 @@ from typing import Any
 from pvq.bounds.errors import ProblemError
 from pvq.layers.format import LayerError, load_layer
 
-from .compare_layer import Comparison, compare_layer
+from .layer import Comparison, compare_layer
 
 
 @dataclass(frozen=True)

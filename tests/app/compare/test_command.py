@@ -13,15 +13,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pvq.bounds.app.compare_layer import CLOSE, QUICK, Comparison, compare_layer
-from pvq.bounds.app.compare_run import engines_by_name, methods_by_name
-from pvq.bounds.app.compare_verdict import OPEN, PRUNE, QUANT, SKIPPED, Interval, margin_db, sentence, verdict
+from pvq.bounds.app.compare.run import engines_by_name, methods_by_name
 from pvq.bounds.layer_problem import Setting, state_problem
 from pvq.bounds.problem import Problem, optimal_on_support
 from pvq.bounds.storage import CostModel
 from pvq.layers.format import Layer, load_layer, save_layer
 from pvq.solvers.base import Options
 from pvq.solvers.bnb import BranchAndBound
+from pvq.solvers.compare.layer import CLOSE, QUICK, Comparison, compare_layer
+from pvq.solvers.compare.verdict import OPEN, PRUNE, QUANT, SKIPPED, Interval, margin_db, sentence, verdict
 from pvq.solvers.empirical.layerwise import layer_point
 from pvq.solvers.registry import get_solver
 
@@ -139,7 +139,7 @@ def test_only_intervals_apart_are_a_verdict(quant, prune, expected) -> None:
 @pytest.mark.parametrize(("kind", "scope"), list(itertools.product(KINDS, ("row", "layer"))))
 def test_verdicts_and_intervals_hold_on_degenerate_layers(kind: str, scope: str, monkeypatch) -> None:
     """Decided, complete and hardly started: never against the optima of enumeration."""
-    monkeypatch.setattr("pvq.bounds.app.compare_layer.SHORT", 6)  # rows of 8 inputs go through the relaxations
+    monkeypatch.setattr("pvq.solvers.compare.layer.SHORT", 6)  # rows of 8 inputs go through the relaxations
     prune = Setting("prune", sparsity=0.5, scope=scope)
     cases = [(8, 2, "tensor", 0), (8, 2, "channel", 16), (6, 3, "channel", 16)]
     for seed, (n, bits, granularity, scale_bits) in itertools.product(range(2), cases):
@@ -340,7 +340,7 @@ def test_a_stopped_comparison_still_holds(expand40) -> None:
 
 TELLS_WHEN_IT_COMPARES = """
 import sys
-import pvq.bounds.app.compare_run as run
+import pvq.bounds.app.compare.run as run
 from pvq.bounds.app.main import pvq
 compare_all = run.compare_all
 def told(*arguments):

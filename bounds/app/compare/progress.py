@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from pvq.solvers.compare.verdict import OPEN, SKIPPED
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -18,8 +19,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from .compare_verdict import OPEN, SKIPPED
-from .progress import PLAIN_EVERY
+from ..progress import PLAIN_EVERY
 
 OnPair = Callable[[str, Mapping[str, Any]], None]
 

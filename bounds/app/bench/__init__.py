@@ -1,0 +1,1 @@
+"""`pvq bench`: its command, tables and figures."""

@@ -1,0 +1,1 @@
+"""`pvq compare`: its command, outputs and what a run keeps."""

@@ -1,0 +1,1 @@
+"""`pvq theory`: its command and figures."""

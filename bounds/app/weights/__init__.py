@@ -1,0 +1,1 @@
+"""`pvq weights`: its command and figures."""
