@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +12,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from .files import write_atomically
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -174,16 +175,10 @@ def save_layer(path: str | os.PathLike[str], layer: Layer) -> Path:
         arrays["samples"] = np.array(layer.samples)
     if layer.activations is not None:
         arrays["activations"] = _compact(layer.activations)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("wb") as file:
-            np.savez_compressed(file, **arrays)  # type: ignore[arg-type] # the stub takes ** for allow_pickle
-        os.replace(temporary, path)
+        write_atomically(path, lambda temporary: np.savez_compressed(temporary, **arrays))  # type: ignore[arg-type]
     except OSError as error:
         raise LayerError(f"{path}: cannot be written: {error.strerror or error}") from None
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
     return path
 
 

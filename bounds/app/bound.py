@@ -114,6 +114,7 @@ def bound(
     from pvq.bounds.layer_problem import Setting, at_sparsity, state_problem
     from pvq.layers.format import load_layer
     from pvq.solvers.base import Options
+    from pvq.solvers.certify import write_certificate
     from pvq.solvers.curve import solve_curve
     from pvq.solvers.layer import prepare, solve_layer
     from pvq.solvers.registry import get_solver
@@ -121,7 +122,7 @@ def bound(
 
     from .arguments import interval, kept_of, methods_to_compare, sparsities_of
     from .interrupt import stop_on_interrupt
-    from .output import check_writable, write_certificate, write_json, write_solution
+    from .output import check_writable, write_json, write_solution
     from .progress import row_progress
     from .report import curve_document, environment, result_document
     from .table import print_curve, print_result

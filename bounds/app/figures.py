@@ -34,8 +34,7 @@ def new_figure(width: float, height: float) -> Figure:
 def save(figure: Figure, path: Path) -> None:
     """Write a figure; the same figure gives the same file."""
     from matplotlib import rc_context
-
-    from .output import write_atomically
+    from pvq.layers.files import write_atomically
 
     metadata = {"Date": None} if path.suffix == ".svg" else {"Software": None}
     with rc_context({"svg.hashsalt": "pvq"}):

@@ -106,11 +106,12 @@ def bench(
         return
     from pvq.benchmarks.cases import changed, chosen, entry, read_list
     from pvq.benchmarks.session import Session
+    from pvq.layers.files import write_atomically
     from pvq.solvers.registry import check_names
 
     from ...errors import ProblemError
     from ..interrupt import stop_on_interrupt
-    from ..output import check_writable, write_atomically
+    from ..output import check_writable
     from .table import print_targets, scores_table
 
     folders = () if layers is None else (layers,)

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pvq.layers.files import write_atomically
 from pvq.solvers.compare.verdict import SKIPPED
-
-from ..output import write_atomically
 
 SUFFIXES = (".md", ".tex", ".csv")
 TITLES = {"quant": "quantization", "prune": "pruning"}

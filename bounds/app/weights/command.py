@@ -198,7 +198,7 @@ CSV_COLUMNS = (
 def _write_csv(path: Path, tensors: Sequence[TensorResult]) -> None:
     import csv
 
-    from ..output import write_atomically
+    from pvq.layers.files import write_atomically
 
     def write(temporary: Path) -> None:
         with temporary.open("w", newline="", encoding="utf-8") as file:

@@ -25,7 +25,7 @@ from pvq.solvers.compare.verdict import OPEN, PRUNE, QUANT, SKIPPED, Interval, m
 from pvq.solvers.empirical.layerwise import layer_point
 from pvq.solvers.registry import get_solver
 
-INSTANCES = sorted((Path(__file__).parents[2] / "benchmarks" / "instances").glob("*.npz"))
+INSTANCES = sorted((Path(__file__).parents[3] / "benchmarks" / "instances").glob("*.npz"))
 KINDS = ("regular", "singular", "duplicated", "dead", "ill-conditioned", "tied")
 
 

@@ -21,7 +21,7 @@ from pvq.solvers.outside.cvxpy_mip import BACKENDS, Cvxpy
 from pvq.solvers.registry import get_solver
 from pvq.solvers.result import BoundKind, Status
 
-INSTANCES = Path(__file__).parents[2] / "benchmarks" / "instances"
+INSTANCES = Path(__file__).parents[3] / "benchmarks" / "instances"
 N = 6
 
 

@@ -1,0 +1,41 @@
+"""From the results of a layer to its certificate: what is claimed of each row, with its proof."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pvq.bounds.certificate import Certificate, Claim, RowClaim, certify, save_certificate
+from pvq.bounds.layer_problem import LayerProblem
+from pvq.bounds.verify.row import SAFETY
+from pvq.bounds.verify.scope import shared_lower
+from pvq.bounds.verify.split import down, fsum_above, upper_bound
+from pvq.layers.files import write_atomically
+from pvq.layers.format import Layer
+
+from .layer import LayerResult
+from .layer_scope import nothing_kept
+
+
+def build_certificate(layer: Layer, problem: LayerProblem, result: LayerResult) -> Certificate:
+    """What has been proven of each row, with its proof; a row without one claims 0."""
+    rows = []
+    for i, row in enumerate(result.rows):
+        claims = [Claim(row.result.proven, row.result.proof)]
+        if problem.budget is not None:
+            solved = {**row.budgets, 0: nothing_kept(problem.row(i))}
+            claims = [Claim(r.proven, r.proof, k) for k, r in sorted(solved.items()) if r.proof is not None]
+        upper = upper_bound(problem.row(i), row.result.x, SAFETY)
+        rows.append(RowClaim(row.row, row.result.x, upper, tuple(claims)))
+    upper = fsum_above([row.upper for row in rows])
+    if problem.budget is not None:
+        curves = [{claim.keep: claim.lower for claim in row.lower if claim.keep is not None} for row in rows]
+        lower = shared_lower(curves, problem.budget)
+    else:
+        lower = down(*(row.lower[0].lower for row in rows))
+    return certify(layer.name, layer.sha256, problem, rows, lower, upper)
+
+
+def write_certificate(path: Path, layer: Layer, problem: LayerProblem, result: LayerResult) -> None:
+    """Write the certificate of a layer's results."""
+    certificate = build_certificate(layer, problem, result)
+    write_atomically(path, lambda temporary: save_certificate(temporary, certificate))
