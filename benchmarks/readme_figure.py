@@ -14,9 +14,10 @@ from pvq.bounds.layer_problem import Setting, state_problem
 from pvq.bounds.sqnr import sqnr_db
 from pvq.layers.format import load_layer
 from pvq.solvers.base import Options
-from pvq.solvers.layer import LayerResult, solve_layer
+from pvq.solvers.layer import solve_layer
 from pvq.solvers.registry import get_solver
 from pvq.solvers.result import Status
+from pvq.solvers.rows import LayerResult
 
 LAYER = Path(__file__).parent / "instances" / "efficientnet_lite0.blocks.4.expand.npz"
 BITS = range(2, 9)

@@ -12,8 +12,8 @@ from pvq.bounds.verify.split import down, fsum_above, upper_bound
 from pvq.layers.files import write_atomically
 from pvq.layers.format import Layer
 
-from .layer import LayerResult
 from .layer_scope import nothing_kept
+from .rows import LayerResult
 
 
 def build_certificate(layer: Layer, problem: LayerProblem, result: LayerResult) -> Certificate:

@@ -9,9 +9,9 @@ from pvq.bounds.layer_problem import LayerProblem
 from pvq.bounds.problem import Problem
 
 from .base import Options, Solver
-from .layer import LayerResult, OnRow, RowResult, prepare, run_rows, solve_row, summarise, with_point
 from .layer_scope import pruned_further, row_curves, solve_shared_budget
 from .result import BoundKind
+from .rows import LayerResult, OnRow, RowResult, prepare, run_rows, solve_row, summarise, with_point
 
 
 def solve_curve(

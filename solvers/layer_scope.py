@@ -19,8 +19,8 @@ from pvq.bounds.verify.split import terms
 from .base import Options, Solver
 from .empirical.layerwise import layer_point
 from .empirical.magnitude import Magnitude
-from .layer import LayerResult, OnRow, RowResult, prepare, run_rows, total_empirical
 from .result import BoundKind, Result, Status
+from .rows import LayerResult, OnRow, RowResult, prepare, run_rows, total_empirical
 
 FIRST_POINTS = 8  # budgets of a row solved before the first allocation: spread, so that every k has a bound
 

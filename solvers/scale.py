@@ -17,8 +17,8 @@ from pvq.bounds.layer_problem import LayerProblem
 
 from .base import Clock, Options, Solver
 from .free_scale import Found, FreeRow, best_scale, interval_bound
-from .layer import LayerResult, OnRow, RowResult, score, summarise, total_empirical
 from .result import BoundKind, Result, Status
+from .rows import LayerResult, OnRow, RowResult, score, summarise, total_empirical
 
 WIDEST = 4.0
 """Scales from 1 / WIDEST to WIDEST times the one of least squared rounding error are searched."""

@@ -7,8 +7,8 @@ import re
 from pvq.bounds.errors import ProblemError
 from pvq.bounds.problem import Problem
 from pvq.solvers.base import Solver, UnsupportedProblem
-from pvq.solvers.layer import applicable
 from pvq.solvers.registry import get_solver, solver_class, solver_names
+from pvq.solvers.rows import applicable
 
 MOST_SPARSITIES = 1000
 

@@ -116,8 +116,9 @@ def bound(
     from pvq.solvers.base import Options
     from pvq.solvers.certify import write_certificate
     from pvq.solvers.curve import solve_curve
-    from pvq.solvers.layer import prepare, solve_layer
+    from pvq.solvers.layer import solve_layer
     from pvq.solvers.registry import get_solver
+    from pvq.solvers.rows import prepare
     from pvq.solvers.scale import check_free_scale, solve_scales
 
     from .arguments import interval, kept_of, methods_to_compare, sparsities_of

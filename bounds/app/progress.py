@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from pvq.solvers.layer import RowResult
 from pvq.solvers.result import Status
+from pvq.solvers.rows import RowResult
 from rich.console import Console
 from rich.progress import (
     BarColumn,

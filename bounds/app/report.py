@@ -12,7 +12,7 @@ from pvq.bounds.layer_problem import LayerProblem
 from pvq.bounds.sqnr import sqnr_db
 from pvq.layers.format import Layer
 from pvq.solvers.base import Options
-from pvq.solvers.layer import LayerResult, RowResult
+from pvq.solvers.rows import LayerResult, RowResult
 
 SCHEMA = "pvq.result/1"
 CURVE_SCHEMA = "pvq.curve/1"

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pvq.bounds.layer_problem import LayerProblem, Setting
 from pvq.bounds.sqnr import format_db
 from pvq.solvers.base import Options
-from pvq.solvers.layer import LayerResult
 from pvq.solvers.result import BoundKind, Status
+from pvq.solvers.rows import LayerResult
 from rich import box
 from rich.console import Console
 from rich.table import Table

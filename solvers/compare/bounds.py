@@ -14,8 +14,9 @@ from pvq.bounds.presolve import presolve
 from pvq.bounds.problem import Problem, optimal_on_support
 
 from ..base import Clock, Options, Solver
-from ..layer import not_solved, prepare, solve_layer
+from ..layer import solve_layer
 from ..result import BoundKind, Result, Status
+from ..rows import not_solved, prepare
 from .side import Side
 
 BREAKS = (ArithmeticError, LinAlgError)

@@ -18,7 +18,7 @@ from pvq.layers.format import Layer
 
 from ..base import Options, Solver
 from ..empirical.layerwise import layer_point
-from ..layer import applicable
+from ..rows import applicable
 from .bounds import lower_upper, prepare_side, raise_lower
 from .side import Side, merge
 from .verdict import OPEN, SKIPPED, Interval, margin_db, sentence, verdict

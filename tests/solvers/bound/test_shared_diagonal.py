@@ -8,8 +8,9 @@ from pvq.bounds.layer_problem import Setting, state_problem
 from pvq.solvers.base import Options
 from pvq.solvers.bound.shared_diagonal import SharedDiagonal
 from pvq.solvers.brute import Brute
-from pvq.solvers.layer import prepare, solve_layer
+from pvq.solvers.layer import solve_layer
 from pvq.solvers.result import Status
+from pvq.solvers.rows import prepare
 
 from .empirical.conftest import GRAMS, gram
 

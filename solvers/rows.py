@@ -1,0 +1,185 @@
+"""Rows of a layer: solved side by side, scored by empirical methods, added up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
+
+import numpy as np
+from pvq.bounds.gram import FloatArray
+from pvq.bounds.layer_problem import LayerProblem
+from pvq.bounds.problem import GAP_FLOOR, Problem
+
+from .base import Options, Solver, fallback_point
+from .result import BoundKind, Result, Status
+
+PREPARED = 6
+"""Rows of a Gram matrix that solvers see before the first is solved."""
+
+# From the most to the least that can be said of a sum of rows.
+STATUS_ORDER = (
+    Status.OPTIMAL,
+    Status.BOUND_ONLY,
+    Status.FEASIBLE_ONLY,
+    Status.NODE_LIMIT,
+    Status.TIME_LIMIT,
+    Status.INTERRUPTED,
+    Status.FAILED,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class RowResult:
+    """One row: its number in the layer, its result, and what empirical methods reach."""
+
+    row: int
+    reference: float
+    """r = w' H w."""
+    result: Result
+    empirical: Mapping[str, float] = field(default_factory=dict)
+    """Error of each method that was compared."""
+    lower: float | None = None
+    """The row's own lower bound; None where the row does not have one (scope layer)."""
+    budgets: Mapping[int, Result] = field(default_factory=dict)
+    """Scope layer: results with budgets of the row's own."""
+
+
+@dataclass(frozen=True, eq=False)
+class LayerResult:
+    """lower <= min over all rows <= upper, in error summed over the rows."""
+
+    rows: tuple[RowResult, ...]
+    lower: float
+    upper: float
+    reference: float
+    status: Status
+    bound_kind: BoundKind
+    empirical: Mapping[str, float]
+
+    @property
+    def weights(self) -> FloatArray:
+        """(rows, n) best weights found."""
+        return np.array([row.result.x for row in self.rows])
+
+
+T = TypeVar("T")
+OnRow = Callable[[RowResult], None]
+
+
+def prepare(problem: LayerProblem, solvers: Sequence[Solver]) -> None:
+    """Compile and do layer-wide work once for every Gram matrix, before any row's clock starts."""
+    for group in np.unique(problem.gram_of_row):
+        of_group = np.flatnonzero(problem.gram_of_row == group)
+        spread = of_group[np.unique(np.linspace(0, len(of_group) - 1, PREPARED).astype(int))]
+        rows = [problem.row(int(i)) for i in spread]
+        for solver in solvers:
+            solver.prepare(*rows)
+
+
+def run_rows(one: Callable[[int], T], count: int, jobs: int, on_row: Callable[[T], None] | None) -> list[T]:
+    """Run `one` for 0 ... count - 1, in order for one job, and report each result as it comes."""
+    if jobs == 1:
+        results = []
+        for i in range(count):
+            results.append(one(i))
+            if on_row:
+                on_row(results[-1])
+        return results
+    with ThreadPoolExecutor(jobs) as pool:
+        futures = [pool.submit(one, i) for i in range(count)]
+        try:
+            for future in as_completed(futures):
+                if on_row:
+                    on_row(future.result())
+        except BaseException:
+            for future in futures:
+                future.cancel()
+            raise
+        return [future.result() for future in futures]
+
+
+def solve_row(
+    number: int,
+    problem: Problem,
+    solver: Solver,
+    options: Options,
+    compare: Sequence[Solver] = (),
+    start: FloatArray | None = None,
+) -> RowResult:
+    """Score the empirical methods on one row, then bound it, starting from the best of them or from `start`."""
+    reference = problem.reference
+    if options.stop.is_set():
+        return RowResult(number, reference, not_solved(problem, solver))
+    scores = score(problem, compare, options)
+    best = min(scores.values(), key=lambda result: result.upper, default=None)
+    if best is not None and (start is None or best.upper < problem.error(start)):
+        start = best.x
+    result = solver.solve(problem, options, start)
+    if best is not None and best.upper < result.upper:  # within the gap, or a solver that ignores its start
+        result = with_point(result, best, problem, options)
+    empirical = {name: scored.upper for name, scored in scores.items()}
+    return RowResult(number, reference, result, empirical, result.lower)
+
+
+def score(problem: Problem, compare: Sequence[Solver], options: Options) -> dict[str, Result]:
+    """Results of the empirical methods on one row."""
+    return {method.name: method.solve(problem, options) for method in compare}
+
+
+def with_point(result: Result, better: Result, problem: Problem, options: Options) -> Result:
+    """The result with a better feasible point as its upper end."""
+    lower = min(result.lower, better.upper)
+    proven = better.upper - lower <= problem.gap_tolerance(better.upper, options.gap)
+    status = Status.OPTIMAL if proven and result.bound_kind is not BoundKind.NONE else result.status
+    return replace(result, x=better.x, lower=lower, upper=better.upper, status=status)
+
+
+def not_solved(problem: Problem, solver: Solver) -> Result:
+    """What is known of a row that an interrupt left out: a feasible point."""
+    x = fallback_point(problem)
+    return Result(x, 0.0, problem.error(x), Status.INTERRUPTED, BoundKind.NONE, solver.name)
+
+
+def summarise(rows: Sequence[RowResult], options: Options) -> LayerResult:
+    """Add rows up; a sum claims only what all of its rows claim."""
+    lower, upper = sum(row.result.lower for row in rows), sum(row.result.upper for row in rows)
+    reference = sum(row.reference for row in rows)
+    return LayerResult(
+        tuple(rows),
+        lower,
+        upper,
+        reference,
+        total_status([row.result for row in rows], lower, upper, reference, options),
+        total_kind([row.result.bound_kind for row in rows]),
+        total_empirical(rows),
+    )
+
+
+def total_status(
+    results: Sequence[Result], lower: float, upper: float, reference: float, options: Options
+) -> Status:
+    """The weakest status of the rows, optimal only if the sums close the gap as well."""
+    worst = max((result.status for result in results), key=STATUS_ORDER.index)
+    closed = upper - lower <= max(options.gap * upper, GAP_FLOOR * reference)
+    return Status.BOUND_ONLY if worst is Status.OPTIMAL and not closed else worst
+
+
+def total_kind(kinds: Sequence[BoundKind]) -> BoundKind:
+    """Rigorous if all are; a row without a bound adds 0, which holds, so the others decide."""
+    proven = {kind for kind in kinds if kind is not BoundKind.NONE}
+    if not proven:
+        return BoundKind.NONE
+    return BoundKind.RIGOROUS if proven == {BoundKind.RIGOROUS} else BoundKind.NUMERICAL
+
+
+def total_empirical(rows: Sequence[RowResult]) -> dict[str, float]:
+    """Layer error of each method that was scored on every row."""
+    names = set.intersection(*(set(row.empirical) for row in rows)) if rows else set()
+    return {name: sum(row.empirical[name] for row in rows) for name in rows[0].empirical if name in names}
+
+
+def applicable(methods: Sequence[Solver], problem: Problem) -> list[Solver]:
+    """Those of the methods that can take the problem."""
+    return [method for method in methods if method.why_unsupported(problem) is None]
