@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .cases import Task
 from .judge import REFUSED, SOLVED
 from .runner import Run
 from .summary import LEAST, Score
+from .tasks import Task
 
 FIRST = 1e-3
 """Seconds at which gaps over time begin."""

@@ -13,8 +13,8 @@ import numpy as np
 from pvq.bounds.problem import GAP_FLOOR, Problem
 from pvq.solvers.result import Status
 
-from .cases import Task
 from .runner import Run
+from .tasks import Task
 
 WRONG = 1e-6
 """Share of a feasible error by which a bound must exceed it to be called wrong: the gap asked of solvers. Bounds

@@ -28,10 +28,10 @@ from pvq.bounds.layer_problem import Setting
 from pvq.bounds.problem import GAP_FLOOR, Problem, optimal_on_support
 from pvq.layers.format import load_layer
 
-from .cases import INSTANCES, Instance, find_layer, setting_of
 from .judge import SOLVED
 from .problems import problem_of, problem_sha256
 from .runner import Run
+from .tasks import INSTANCES, Instance, find_layer, setting_of
 
 FILE = Path(__file__).resolve().parent / "library.json"  # the source's own in an editable installation
 SCHEMA = "pvq.library/1"

@@ -12,7 +12,7 @@ from pvq.bounds.layer_problem import LayerProblem, Setting, state_problem
 from pvq.bounds.problem import Problem
 from pvq.layers.format import Layer, array_sha256, load_layer
 
-from .cases import Instance, setting_of
+from .tasks import Instance, setting_of
 
 
 @lru_cache(maxsize=16)

@@ -17,9 +17,9 @@ from typing import Any
 from pvq.bounds.errors import ProblemError
 from pvq.bounds.problem import Problem
 
-from .cases import Task
 from .problems import problem_sha256
 from .runner import Run
+from .tasks import Task
 
 SCHEMA = "pvq.bench/1"
 PACKAGES = (

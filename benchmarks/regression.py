@@ -13,9 +13,9 @@ from typing import Any
 
 from pvq.bounds.errors import ProblemError
 
-from .cases import Task
 from .judge import SOLVED
 from .runner import Run
+from .tasks import Task
 
 LIST = "regression"
 FILE = Path(__file__).resolve().parent / "regression.json"  # the source's own in an editable installation

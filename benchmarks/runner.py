@@ -18,7 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from .cases import Task
+from .tasks import Task
 
 LOOK = 0.05
 """Seconds between two looks at a running solver's memory: at a few GB/s it overshoots by some 100 MB at most."""

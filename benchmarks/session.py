@@ -14,10 +14,10 @@ from pvq.layers.format import LayerError
 from pvq.solvers.registry import check_names
 
 from . import judge, record
-from .cases import Task
 from .problems import problem_of_instance
 from .runner import OnRun, Run, run_tasks
 from .summary import Score, scores
+from .tasks import Task
 
 SAVE_EVERY = 30.0  # seconds between two savings of the record of a running benchmark
 
@@ -126,6 +126,6 @@ class Session:
 
     def save(self, path: Path) -> None:
         """Write the record as JSON, whole or not at all."""
-        from pvq.bounds.app.output import write_json
+        from pvq.layers.files import write_json
 
         write_json(str(path), dict(self.document()))

@@ -22,9 +22,9 @@ import numpy as np
 from pvq.bounds.errors import ProblemError
 from pvq.solvers.result import Status
 
-from .cases import Task
 from .judge import REFUSED, SOLVED
 from .runner import Run
+from .tasks import Task
 
 SHIFT = 0.1
 """Seconds added before and taken off after a shifted geometric mean: rows of milliseconds do not rule it."""

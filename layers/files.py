@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 
 def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:
@@ -26,3 +29,21 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def write_json(path: str, document: dict[str, Any]) -> None:
+    """Write JSON to a file, or to standard output for '-'; never NaN or infinity."""
+    parts = [f"{json.dumps(key)}: {_value(value)}" for key, value in document.items()]
+    text = "{" + ",\n ".join(parts) + "}\n"
+    if path == "-":
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    else:
+        write_atomically(path, lambda temporary: temporary.write_text(text))
+
+
+def _value(value: Any) -> str:
+    """JSON with one line for each element of a list (each row): long results stay readable and diffable."""
+    if isinstance(value, list) and value:
+        return "[" + ",\n  ".join(json.dumps(item, allow_nan=False) for item in value) + "]"
+    return json.dumps(value, allow_nan=False)

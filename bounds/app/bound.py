@@ -112,6 +112,7 @@ def bound(
     Ctrl-C stops the search and prints what is proven so far (exit code 130).
     """
     from pvq.bounds.layer_problem import Setting, at_sparsity, state_problem
+    from pvq.layers.files import write_json
     from pvq.layers.format import load_layer
     from pvq.solvers.base import Options
     from pvq.solvers.certify import write_certificate
@@ -123,7 +124,7 @@ def bound(
 
     from .arguments import interval, kept_of, methods_to_compare, sparsities_of
     from .interrupt import stop_on_interrupt
-    from .output import check_writable, write_json, write_solution
+    from .output import check_writable, write_solution
     from .progress import row_progress
     from .report import curve_document, environment, result_document
     from .table import print_curve, print_result

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +29,6 @@ def check_writable(path: str | Path | None, suffixes: tuple[str, ...] = ()) -> N
         raise ProblemError(f"cannot write {path}: permission denied")
 
 
-def _value(value: Any) -> str:
-    """JSON with one line for each element of a list (each row): long results stay readable and diffable."""
-    if isinstance(value, list) and value:
-        return "[" + ",\n  ".join(json.dumps(item, allow_nan=False) for item in value) + "]"
-    return json.dumps(value, allow_nan=False)
-
-
 def write_solution(path: Path, weights: FloatArray, problem: LayerProblem) -> None:
     """Write the best weights as `weight` (rows, n), with the rows and inputs they belong to."""
     arrays: dict[str, Any] = {
@@ -51,14 +42,3 @@ def write_solution(path: Path, weights: FloatArray, problem: LayerProblem) -> No
         write_atomically(path, lambda temporary: save_file(arrays, temporary))
     else:
         write_atomically(path, lambda temporary: np.savez_compressed(temporary, **arrays))
-
-
-def write_json(path: str, document: dict[str, Any]) -> None:
-    """Write JSON to a file, or to standard output for '-'; never NaN or infinity."""
-    parts = [f"{json.dumps(key)}: {_value(value)}" for key, value in document.items()]
-    text = "{" + ",\n ".join(parts) + "}\n"
-    if path == "-":
-        sys.stdout.write(text)
-        sys.stdout.flush()
-    else:
-        write_atomically(path, lambda temporary: temporary.write_text(text))

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pvq.benchmarks.cases import Entry, Instance, Limits, Task
 from pvq.benchmarks.curves import gap_steps, mean_gaps, performance_profile
 from pvq.benchmarks.runner import Run
 from pvq.benchmarks.summary import bound_ratio, geometric_mean, measure, scores, speedup
+from pvq.benchmarks.tasks import Entry, Instance, Limits, Task
 from pvq.bounds.layer_problem import Setting
 
 LIMIT = 10.0

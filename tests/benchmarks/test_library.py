@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from pvq.benchmarks.cases import INSTANCES
 from pvq.benchmarks.library import build, decode, encode, instances_by_name, load, plan, updated, verified_lower
 from pvq.benchmarks.problems import problem_of_instance, problem_sha256
 from pvq.benchmarks.runner import Run
+from pvq.benchmarks.tasks import INSTANCES
 from pvq.bounds.errors import ProblemError
 from pvq.solvers.base import fallback_point
 

@@ -104,8 +104,9 @@ def bench(
     if show:
         _print_lists()
         return
-    from pvq.benchmarks.cases import changed, chosen, entry, read_list
+    from pvq.benchmarks.cases import changed, chosen, read_list
     from pvq.benchmarks.session import Session
+    from pvq.benchmarks.tasks import entry
     from pvq.layers.files import write_atomically
     from pvq.solvers.registry import check_names
 
@@ -184,8 +185,7 @@ def bench(
 
 def _check(session: Session, update: bool) -> None:
     from pvq.benchmarks.regression import FILE, compare, load, measured
-
-    from ..output import write_json
+    from pvq.layers.files import write_json
 
     now = measured(session.tasks, session.runs)
     if update:
@@ -199,10 +199,11 @@ def _check(session: Session, update: bool) -> None:
 
 
 def _build(path: Path | None, folders: tuple[Path, ...]) -> None:
-    from pvq.benchmarks.cases import INSTANCES
     from pvq.benchmarks.library import FILE, build, load
+    from pvq.benchmarks.tasks import INSTANCES
+    from pvq.layers.files import write_json
 
-    from ..output import check_writable, write_json
+    from ..output import check_writable
 
     path = path or FILE
     check_writable(path, suffixes=(".json",))
@@ -214,8 +215,9 @@ def _build(path: Path | None, folders: tuple[Path, ...]) -> None:
 
 def _update(path: Path | None, session: Session) -> None:
     from pvq.benchmarks.library import FILE, load, updated
+    from pvq.layers.files import write_json
 
-    from ..output import check_writable, write_json
+    from ..output import check_writable
 
     path = path or FILE
     check_writable(path, suffixes=(".json",))
@@ -228,7 +230,8 @@ def _update(path: Path | None, session: Session) -> None:
 def _print_lists() -> None:
     import json
 
-    from pvq.benchmarks.cases import CASES, list_names
+    from pvq.benchmarks.cases import list_names
+    from pvq.benchmarks.tasks import CASES
     from rich import box
     from rich.console import Console
     from rich.table import Table

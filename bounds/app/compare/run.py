@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pvq.layers.files import write_json
 from pvq.solvers.base import Solver, SolverUnavailable, UnsupportedProblem
 from pvq.solvers.bound.shared_diagonal import SharedDiagonal
 from pvq.solvers.compare.layer import Comparison
@@ -16,7 +17,7 @@ from pvq.solvers.registry import get_solver, solver_class, solver_names
 
 from ...errors import ProblemError
 from ..interrupt import stop_on_interrupt
-from ..output import check_writable, write_json
+from ..output import check_writable
 from ..report import environment
 from .document import add_pair, known_pairs, new_document, read_document, settings, summarise
 from .gap_table import SUFFIXES, write_gap_table

@@ -66,11 +66,13 @@ def theory(
 
     Example: pvq theory --dist truncated-student-t:2,100 --bits 2:8 --figure heavy-tails.png
     """
+    from pvq.layers.files import write_json
+
     from ...errors import ProblemError
     from ...theory.analytic import bit_widths, compare
     from ...theory.distributions import Empirical, distribution
     from ..bits import bit_range
-    from ..output import check_writable, write_json
+    from ..output import check_writable
 
     if dist is None and layer is None:
         raise ProblemError(

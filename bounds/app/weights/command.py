@@ -64,13 +64,14 @@ def weights(
 
     Example: pvq weights zoo:efficientnet-lite0 --figure scatter.png --csv tensors.csv
     """
+    from pvq.layers.files import write_json
     from pvq.layers.tensors import open_tensors
 
     from ...errors import ProblemError
     from ...theory.analytic import bit_widths
     from ...theory.weight_tensors import GRANULARITIES, measure, shares
     from ..bits import bit_range
-    from ..output import check_writable, write_json
+    from ..output import check_writable
 
     begin = time.perf_counter()
     widths = bit_widths(grid, None if bits is None else bit_range(bits))

@@ -1,0 +1,156 @@
+"""What is to be solved: a row of a layer under a setting, by a solver, within limits."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pvq.bounds.errors import ProblemError
+from pvq.bounds.layer_problem import Setting
+from pvq.solvers.registry import solver_class
+
+HERE = Path(__file__).parent
+
+
+CASES, INSTANCES = HERE / "cases", HERE / "instances"
+
+
+WORDS = ("method", "bits", "grid", "granularity", "range", "sparsity", "nm", "block", "update", "inputs", "ridge")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The same for all solvers of a case."""
+
+    time_limit: float = 10.0
+    """Seconds for each row; what is not solved within it counts as this long."""
+    gap: float = 1e-6
+    """Relative gap that counts as solved."""
+    threads: int = 1
+    memory: float = 4.0
+    """GB of resident memory at which a solver is ended."""
+    repetitions: int = 1
+    """Solves of each row, with seeds seed, seed + 1, ...; times are medians over them."""
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A solver as a case list names it."""
+
+    solver: str
+    label: str
+    """What it is called in tables."""
+    node_limit: int | None = None
+    """1 gives the root bound."""
+
+    @cached_property
+    def only_bounds(self) -> bool:
+        """Whether it is not meant to find the optimum: then its time counts as it is."""
+        if self.node_limit is not None:
+            return True
+        try:
+            return solver_class(self.solver).proves != "optimum"
+        except Exception:  # unknown, or a plug-in that cannot be loaded: its process will tell
+            return False
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One row of a layer under one setting."""
+
+    name: str
+    group: str
+    """Its case, or its difficulty class in the library; tables have a section for each."""
+    layer: Path
+    setting: Setting
+    """With `rows` None: the row is `row`."""
+    row: int
+    sha256: str | None = None
+    """What `problem_sha256` must be, where the library says so."""
+    upper: float | None = None
+    """The least error that the library knows of."""
+    unknown: str = ""
+    """Why there is no such instance; one line, for the table."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One solve."""
+
+    instance: Instance
+    entry: Entry
+    limits: Limits
+    repetition: int = 0
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        """Instance, label and repetition."""
+        return self.instance.name, self.entry.label, self.repetition
+
+
+def tasks_of(instances: Iterable[Instance], entries: Iterable[Entry], limits: Limits) -> list[Task]:
+    """Every solver on every instance."""
+    entries = tuple(entries)
+    return [
+        Task(instance, entry, limits, repetition)
+        for instance in instances
+        for entry in entries
+        for repetition in range(limits.repetitions)
+    ]
+
+
+def entry(words: str | Mapping[str, Any]) -> Entry:
+    """A solver from its name or from {"solver": NAME, ...}."""
+    if isinstance(words, str):
+        return Entry(words, words)
+    known_keys(words, ("solver", "label", "node_limit"), "a solver")
+    name = words["solver"]
+    limit = words.get("node_limit")
+    return Entry(name, words.get("label", name if limit is None else f"{name}, {limit} nodes"), limit)
+
+
+def setting_of(words: Mapping[str, Any]) -> Setting:
+    """The setting of a case, rows left out."""
+    values = {key: words[key] for key in WORDS if key in words}
+    for key in ("nm", "inputs"):
+        if values.get(key) is not None:
+            values[key] = tuple(pair(key, values[key]))
+    return Setting(**values)
+
+
+def pair(key: str, text: str | list[int]) -> tuple[int, int]:
+    """A:B, or the list [A, B]."""
+    numbers = re.findall(r"\d+", text) if isinstance(text, str) and re.fullmatch(r"\d+:\d+", text) else text
+    if not isinstance(numbers, list | tuple) or len(numbers) != 2:
+        raise ProblemError(f"{key} must be A:B, not {text!r}")
+    return int(numbers[0]), int(numbers[1])
+
+
+def find_layer(name: str, folders: Iterable[Path]) -> Path:
+    """The layer file of a name in the first folder that has it; where none has, its place in the first."""
+    file = name if name.endswith(".npz") else f"{name}.npz"
+    paths = [Path(folder) / file for folder in folders]
+    return next((path for path in paths if path.is_file()), paths[-1])
+
+
+def check_limits(limits: Limits, where: str) -> None:
+    """Raise `ProblemError` for limits that no solve can have."""
+    if not (limits.time_limit > 0 and limits.memory > 0 and limits.gap >= 0):
+        raise ProblemError(f"{where}: time_limit and memory must be positive, gap not negative")
+    if limits.threads < 1 or limits.repetitions < 1:
+        raise ProblemError(f"{where}: threads and repetitions must be at least 1")
+
+
+def known_keys(words: Mapping[str, Any], allowed: tuple[str, ...], where: str) -> None:
+    """Raise `ProblemError` for a key that is not allowed, with the nearest one that is."""
+    for key in words:
+        if key not in allowed:
+            near = difflib.get_close_matches(key, allowed, n=1)
+            hint = f"; did you mean '{near[0]}'?" if near else f" (known: {', '.join(allowed)})"
+            raise ProblemError(f"{where} has an unknown key '{key}'{hint}")

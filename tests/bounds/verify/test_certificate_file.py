@@ -1,0 +1,122 @@
+"""Certificate files that are damaged, of another schema, or hold junk: refused in one line."""
+
+import json
+
+import numpy as np
+import pytest
+from pvq.bounds.certificate import CertificateError, load_certificate, save_certificate
+from pvq.bounds.verify.certificate import verify_certificate
+from pvq.bounds.verify.row import NotProven
+
+from certificate_cases import (
+    EXAMPLES,
+    is_true,
+)
+
+
+def stored(file):
+    with np.load(file) as archive:
+        return {name: archive[name] for name in archive.files}
+
+
+def write(file, header=None, **arrays):
+    kept = stored(file) | arrays
+    if header is not None:
+        kept["header"] = np.frombuffer(json.dumps(header).encode(), np.uint8)
+    np.savez(file, **kept)
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "c.npz"
+    save_certificate(path, next(c for name, kind, _, _, c in EXAMPLES if (name, kind) == ("joint", "tree")))
+    return path
+
+
+def header_of(file):
+    return json.loads(stored(file)["header"].tobytes())
+
+
+def rejects(file, match):
+    with pytest.raises(CertificateError, match=match) as error:
+        load_certificate(file)
+    assert "\n" not in str(error.value)
+
+
+def test_files_that_are_no_certificates(file):
+    good, header = file.read_bytes(), header_of(file)
+    for length in (0, 3, 30, len(good) // 2, len(good) - 1):
+        file.write_bytes(good[:length])
+        rejects(file, "certificate")
+    file.write_bytes(good)
+    write(file, header | {"schema": "pvq.certificate/2"})
+    rejects(file, "newer")
+    file.write_bytes(good)
+    write(file, real=np.where(np.arange(len(stored(file)["real"])) == 3, np.nan, stored(file)["real"]))
+    rejects(file, "NaN")
+    file.write_bytes(good)
+    write(file, header | {"total": {"lower": float("nan"), "upper": 1.0}})
+    rejects(file, "NaN")
+    file.write_bytes(good)
+    write(file, real=np.array([{"a": 1}], dtype=object))
+    rejects(file, "pickle")
+    np.savez(file, weight=np.zeros(3))
+    rejects(file, "no header")
+    file.unlink()
+    rejects(file, "no such file")
+    rejects(file.parent, "cannot be read")
+
+
+def test_one_damaged_byte(file):
+    """The archive's checksums notice; what they do not cover does not matter."""
+    name, kind, weight, gram, certificate = next(e for e in EXAMPLES if e[:2] == ("joint", "tree"))
+    good, rng = file.read_bytes(), np.random.default_rng(0)
+    for _ in range(150):
+        bad = bytearray(good)
+        bad[rng.integers(len(bad))] ^= 1 << int(rng.integers(8))
+        file.write_bytes(bad)
+        try:
+            found = load_certificate(file)
+        except CertificateError:
+            continue
+        assert found.lower == certificate.lower
+        verify_certificate(found, weight, gram, "0" * 64)
+
+
+JUNK = (None, -1, 10**6, 10**400, 1e308, -0.5, True, "x", [], {}, [1], {"a": 1})
+
+
+def places(value, path=()):
+    yield path
+    children = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, child in children:
+        yield from places(child, (*path, key))
+
+
+def test_headers_with_junk_are_refused_without_a_traceback(file):
+    """Every place of the header takes something else: unreadable, not proven, or true all the same."""
+    name, kind, weight, gram, _ = next(e for e in EXAMPLES if e[:2] == ("joint", "tree"))
+    good, header, rng = file.read_bytes(), header_of(file), np.random.default_rng(0)
+    spots = [path for path in places(header) if path]
+    outcomes = []
+    for path in spots:
+        for junk in rng.choice(np.array(JUNK, dtype=object), 4, replace=False):
+            changed = json.loads(json.dumps(header))
+            parent = changed
+            for key in path[:-1]:
+                parent = parent[key]
+            if rng.random() < 0.1 and isinstance(parent, dict):
+                del parent[path[-1]]
+            else:
+                parent[path[-1]] = junk
+            file.write_bytes(good)
+            write(file, changed)
+            try:
+                found = load_certificate(file)
+                verify_certificate(found, weight, gram, "0" * 64)
+            except (CertificateError, NotProven) as error:
+                outcomes.append(type(error) if len(str(error).splitlines()) == 1 else str(error))
+                continue
+            assert is_true(weight, gram, found), (path, junk)
+    assert outcomes.count(CertificateError) > 100
+    assert outcomes.count(NotProven) > 10

@@ -1,0 +1,125 @@
+"""The direction of imports, read from the source, lazy imports included; and how little each door loads."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FOLDERS = ("layers", "bounds", "solvers", "benchmarks")
+
+FLOORS = {
+    "layers": {"layers"},
+    "bounds": {"layers", "bounds"},
+    "bounds.verify": {"bounds"},
+    "bounds.theory": {"layers", "bounds"},
+    "solvers.kernels": {"bounds"},
+    "solvers.base": {"bounds"},
+    "solvers.empirical": {"bounds", "solvers.base", "solvers.kernels"},
+    "solvers.relax": {"bounds", "solvers.base", "solvers.kernels", "solvers.empirical"},
+    "solvers.bnb": {"bounds", "solvers.base", "solvers.kernels", "solvers.empirical", "solvers.relax"},
+}
+FLOORS["solvers.outside"] = FLOORS["solvers.relax"] | {"solvers.relax"}
+FLOORS["solvers.bound"] = FLOORS["solvers.bnb"] | {"solvers.bnb"}
+FLOORS["solvers"] = FLOORS["solvers.bound"] | {"layers", "solvers.bound", "bounds.verify"}
+FLOORS["solvers.compare"] = FLOORS["solvers"] | {"solvers"}
+FLOORS["benchmarks"] = FLOORS["solvers.compare"] | {"solvers.compare"}
+FLOORS["bounds.app"] = FLOORS["benchmarks"] | {"benchmarks", "bounds.theory"}
+"""What a floor may import beside itself. `bounds` is what is in none of its named folders; so is `solvers`."""
+ASKS_THE_VERIFIER = {"solvers.base", "solvers.bnb", "benchmarks"}
+"""Floors below `solvers` that hand proofs to the verifier."""
+
+BASE = ("base", "result", "exact")
+"""Files of `solvers` that all solvers stand on."""
+
+
+def modules():
+    for folder in FOLDERS:
+        for path in (ROOT / folder).rglob("*.py"):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts), path
+
+
+MODULES = dict(modules())
+
+
+def imported(name, path):
+    """Modules of ours that a file imports, wherever in the file, as `layers.format`."""
+    package = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            targets = [alias.name for alias in node.names if alias.name.startswith("pvq.")]
+            yield from (target.removeprefix("pvq.") for target in targets)
+        if not isinstance(node, ast.ImportFrom):
+            continue
+        if node.level:
+            base = [*package[: len(package) - node.level + 1], *(node.module or "").split(".")]
+            target = ".".join(filter(None, base))
+        elif node.module and node.module.startswith("pvq."):
+            target = node.module.removeprefix("pvq.")
+        else:
+            continue
+        for alias in node.names:
+            inner = f"{target}.{alias.name}"
+            yield inner if inner in MODULES else target
+
+
+def floor(name):
+    """The longest floor that a module stands on."""
+    if name.split(".")[0] == "solvers" and name.split(".")[1:2] and name.split(".")[1] in BASE:
+        return "solvers.base"
+    parts = name.split(".")
+    return next(".".join(parts[:k]) for k in range(len(parts), 0, -1) if ".".join(parts[:k]) in FLOORS)
+
+
+GRAPH = {name: set(imported(name, path)) - {name} for name, path in MODULES.items()}
+
+
+def test_every_import_points_to_a_lower_floor():
+    wrong = []
+    for name, targets in GRAPH.items():
+        mine = floor(name)
+        allowed = FLOORS[mine] | {mine} | ({"bounds.verify"} if mine in ASKS_THE_VERIFIER else set())
+        wrong += [f"{name} -> {target}" for target in sorted(targets) if floor(target) not in allowed]
+    assert wrong == []
+
+
+def test_no_circles():
+    """No module reaches itself, not even through an import inside a function."""
+    state = {}
+
+    def visit(name, path):
+        state[name] = "open"
+        for target in GRAPH.get(name, ()):
+            if target.count(".") < 1 or target not in GRAPH:
+                continue
+            if state.get(target) == "open":
+                pytest.fail(" -> ".join([*path[path.index(target) :], target]))
+            if target not in state:
+                visit(target, [*path, target])
+        state[name] = "done"
+
+    for name in sorted(GRAPH):
+        if name not in state:
+            visit(name, [name])
+
+
+def loaded_by(statement):
+    """Names of the modules that are loaded after a statement in a fresh interpreter."""
+    code = f"import sys; {statement}; print(*sys.modules)"
+    return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
+
+
+def test_the_verifier_loads_no_solver():
+    names = loaded_by("import pvq.bounds.verify, pvq.bounds.verify.exact, pvq.bounds.certificate")
+    assert "pvq.bounds.verify.row" in names
+    assert not [name for name in names if name.startswith(("pvq.solvers", "torch"))]
+
+
+def test_no_file_is_too_long_to_read():
+    """400 lines at most, tests included."""
+    files = [path for folder in (*FOLDERS, "tests") for path in (ROOT / folder).rglob("*.py")]
+    lengths = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in files}
+    assert {name: length for name, length in lengths.items() if length > 400} == {}
