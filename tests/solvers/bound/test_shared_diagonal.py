@@ -12,7 +12,7 @@ from pvq.solvers.layer import solve_layer
 from pvq.solvers.result import Status
 from pvq.solvers.rows import prepare
 
-from .empirical.conftest import GRAMS, gram
+from ..empirical.conftest import GRAMS, gram
 
 
 @pytest.mark.parametrize("kind", GRAMS)
