@@ -46,7 +46,7 @@ def codebook(grid: str, bits: int | None) -> Codebook:
         return _integers(grid, bits)
     if grid in FIXED_BITS:
         if bits is not None and bits != FIXED_BITS[grid]:
-            raise ProblemError(f"--grid {grid} has {FIXED_BITS[grid]} bits; leave out --bits {bits}")
+            raise ProblemError(f"`grid` {grid} has {FIXED_BITS[grid]} bits; leave out `bits` {bits}")
         return Codebook(grid, _FIXED[grid]())
     path = Path(grid)
     if not path.is_file():
@@ -61,10 +61,10 @@ def codebook(grid: str, bits: int | None) -> Codebook:
 
 def _integers(grid: str, bits: int | None) -> Codebook:
     if bits is None:
-        raise ProblemError(f"--grid {grid} needs --bits, for example --bits 4")
+        raise ProblemError(f"`grid` {grid} needs `bits`, for example `bits` 4")
     least = 2 if grid == "int-sym" else 1
     if not least <= bits <= MAX_BITS:
-        raise ProblemError(f"--bits must be between {least} and {MAX_BITS} for --grid {grid}, not {bits}")
+        raise ProblemError(f"`bits` must be between {least} and {MAX_BITS} for `grid` {grid}, not {bits}")
     if grid == "int-asym":
         return Codebook(grid, np.arange(2.0**bits), shifted=True)
     half = 2.0 ** (bits - 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -36,6 +37,14 @@ class Gram:
     rank: int = 0
     """Numerical rank of the matrix before the shift."""
     _memo: dict[Hashable, Any] = field(default_factory=dict, repr=False)
+    _locks: dict[Hashable, threading.Lock] = field(default_factory=dict, repr=False)
+    """One for each key of the memo: what is computed for one key may ask for another."""
+
+    def __post_init__(self) -> None:
+        self.matrix.setflags(write=False)
+
+    def __reduce__(self) -> tuple[type[Gram], tuple[FloatArray, float, int]]:
+        return Gram, (self.matrix, self.shift, self.rank)  # what is remembered is computed again
 
     @classmethod
     def from_array(cls, gram: npt.ArrayLike, shift: float | None = None) -> Gram:
@@ -82,7 +91,6 @@ class Gram:
         elif not (shift >= 0 and abs(shift - own) <= rounding):
             raise ProblemError(f"the recorded shift {shift:g} of the Gram matrix is not its own, {own:g}")
         matrix[live, live] += shift
-        matrix.setflags(write=False)
         return cls(matrix=matrix, shift=shift, rank=rank)
 
     def __len__(self) -> int:
@@ -97,9 +105,7 @@ class Gram:
         """The principal submatrix on some inputs; asked twice, the same object, so that its memo is shared."""
 
         def build() -> Gram:
-            matrix = np.ascontiguousarray(self.matrix[np.ix_(inputs, inputs)])
-            matrix.setflags(write=False)
-            return Gram(matrix, self.shift, self.rank)
+            return Gram(np.ascontiguousarray(self.matrix[np.ix_(inputs, inputs)]), self.shift, self.rank)
 
         return self.memo(("take", inputs.tobytes()), build)
 
@@ -108,8 +114,13 @@ class Gram:
         return max(0.0, float(difference @ self.matrix @ difference))
 
     def memo(self, key: Hashable, compute: Callable[[], T]) -> T:
-        """Return `compute()`, computed once per Gram matrix and key: the place for layer-wide work."""
+        """Return `compute()`, computed once per Gram matrix and key: the place for layer-wide work.
+
+        Threads that ask for a key while it is computed wait. `compute` must not ask for its own key.
+        """
         if key not in self._memo:
-            self._memo[key] = compute()
+            with self._locks.setdefault(key, threading.Lock()):  # setdefault is atomic
+                if key not in self._memo:
+                    self._memo[key] = compute()
         value: T = self._memo[key]
         return value

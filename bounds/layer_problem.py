@@ -57,35 +57,35 @@ class Setting:
         if self.method not in METHODS:
             near = difflib.get_close_matches(self.method, METHODS, n=1)
             hint = f"; did you mean '{near[0]}'?" if near else ""
-            raise ProblemError(f"--method must be one of {', '.join(METHODS)}, not '{self.method}'{hint}")
+            raise ProblemError(f"`method` must be one of {', '.join(METHODS)}, not '{self.method}'{hint}")
         if self.method == "quant" and (self.sparsity is not None or self.nm or self.block):
-            raise ProblemError("--sparsity, --nm and --block are for --method prune or joint")
+            raise ProblemError("`sparsity`, `nm` and `block` are for `method` prune or joint")
         if self.method == "prune" and self.bits is not None:
-            raise ProblemError("--bits is for --method quant or joint; for pruning give --sparsity or --nm")
+            raise ProblemError("`bits` is for `method` quant or joint; for pruning give `sparsity` or `nm`")
         if not 0 <= self.ridge < np.inf:
             raise ProblemError(
-                f"--ridge must be 0 or more (0.01 adds 1% of H's mean diagonal), not {self.ridge:g}"
+                f"`ridge` must be 0 or more (0.01 adds 1% of H's mean diagonal), not {self.ridge:g}"
             )
         if self.method != "quant":
             self._check_pattern()
 
     def _check_pattern(self) -> None:
         if self.sparsity is not None and self.nm is not None:
-            raise ProblemError("give either --sparsity or --nm, not both")
+            raise ProblemError("give either `sparsity` or `nm`, not both")
         if self.sparsity is None and self.nm is None:
-            raise ProblemError(f"--method {self.method} needs --sparsity (as 0.75) or --nm (as 2:4)")
+            raise ProblemError("pruning needs `sparsity` (as 0.75) or `nm` (as 2:4)")
         if self.sparsity is not None and not 0 <= self.sparsity < 1:
-            raise ProblemError(f"--sparsity must be in [0, 1), not {self.sparsity:g}")
+            raise ProblemError(f"`sparsity` must be in [0, 1), not {self.sparsity:g}")
         if self.nm is not None and self.block is not None:
-            raise ProblemError("give either --nm or --block, not both")
+            raise ProblemError("give either `nm` or `block`, not both")
         if self.nm is not None and not 0 <= self.nm[0] <= self.nm[1] > 0:
-            raise ProblemError(f"--nm N:M needs 0 <= N <= M, not {self.nm[0]}:{self.nm[1]}")
+            raise ProblemError(f"`nm` N:M needs 0 <= N <= M, not {self.nm[0]}:{self.nm[1]}")
         if self.block is not None and self.block < 1:
-            raise ProblemError(f"--block must be at least 1, not {self.block}")
+            raise ProblemError(f"`block` must be at least 1, not {self.block}")
         if self.scope not in ("row", "layer"):
-            raise ProblemError(f"--scope must be row or layer, not '{self.scope}'")
+            raise ProblemError(f"`scope` must be row or layer, not '{self.scope}'")
         if self.scope == "layer" and self.nm is not None:
-            raise ProblemError("--scope layer needs --sparsity; N:M already fixes every group of every row")
+            raise ProblemError("`scope` layer needs `sparsity`; N:M already fixes every group of every row")
 
     @property
     def quantizes(self) -> bool:
@@ -216,7 +216,7 @@ def state_problem(
         The setting does not fit the layer; the message says what to change.
     """
     if setting.range == "optimal" and setting.quantizes and not free_scale:
-        raise ProblemError("--range optimal is for pvq-bound; here take mse, minmax or gram")
+        raise ProblemError("`range` optimal is for pvq-bound; here take mse, minmax or gram")
     out, n = weight.shape
     grams = grams if grams.ndim == 3 else grams[None]
     rows = _range("rows", setting.rows, out)
@@ -255,7 +255,7 @@ def _pattern(setting: Setting, rows: int, n: int) -> tuple[Sparsity, int | None]
     assert setting.sparsity is not None
     size = setting.block or 1
     if n % size:
-        raise ProblemError(f"--block {size} does not divide {n} inputs; choose a divisor of {n}")
+        raise ProblemError(f"`block` {size} does not divide {n} inputs; choose a divisor of {n}")
     units = n // size
     if setting.scope == "layer":
         budget = kept(rows * units, setting.sparsity)
@@ -294,5 +294,5 @@ def kept(n: int, sparsity: float) -> int:
 def _range(name: str, bounds: tuple[int, int] | None, size: int) -> range:
     start, stop = bounds or (0, size)
     if not 0 <= start < stop <= size:
-        raise ProblemError(f"--{name} {start}:{stop} is out of range; the layer has {name} 0:{size}")
+        raise ProblemError(f"`{name}` {start}:{stop} is out of range; the layer has {name} 0:{size}")
     return range(start, stop)

@@ -71,7 +71,7 @@ def fit_grid(
     out, n = weight.shape
     group_size = _group_size(granularity, n)
     if method not in RANGES:
-        raise ProblemError(f"--range must be one of {', '.join(RANGES)}, not '{method}'")
+        raise ProblemError(f"`range` must be one of {', '.join(RANGES)}, not '{method}'")
     groups = -(-n // group_size)
     rows = 1 if granularity == "tensor" else out
     if method == "none":
@@ -102,7 +102,7 @@ def _group_size(granularity: str, n: int) -> int:
         return n
     kind, _, size = granularity.partition(":")
     if kind != "group" or not size.isdecimal() or int(size) < 1:
-        raise ProblemError(f"--granularity must be tensor, channel or group:G (as group:128), not '{granularity}'")
+        raise ProblemError(f"`granularity` must be tensor, channel or group:G (as group:128), not '{granularity}'")
     return int(size)
 
 

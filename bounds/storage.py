@@ -32,11 +32,11 @@ class CostModel:
 
     def __post_init__(self) -> None:
         if self.base not in BASES:
-            raise ProblemError(f"--base must be {' or '.join(map(str, BASES))} bits, not {self.base}")
+            raise ProblemError(f"`base` must be {' or '.join(map(str, BASES))} bits, not {self.base}")
         if self.mask not in MASKS:
-            raise ProblemError(f"--mask must be one of {', '.join(MASKS)}, not '{self.mask}'")
+            raise ProblemError(f"`mask` must be one of {', '.join(MASKS)}, not '{self.mask}'")
         if not 0 <= self.scale_bits <= 64:
-            raise ProblemError(f"--scale-bits must be between 0 and 64, not {self.scale_bits}")
+            raise ProblemError(f"`scale_bits` must be between 0 and 64, not {self.scale_bits}")
 
     def quantized(self, rows: int, n: int, bits: float, granularity: str, zero_points: bool = False) -> float:
         """Bits a weight of a quantized layer: b, and the scales where they count (zero points at b bits each)."""

@@ -51,7 +51,7 @@ def open_tensors(
     path = Path(source)
     if path.is_file() and path.suffix in FILES:
         if weights is not None:
-            raise LayerError(f"{path} holds the weights itself: leave out --weights")
+            raise LayerError(f"{path} holds the weights itself: leave out `weights`")
         if path.suffix == ".safetensors":
             return _safetensors(path, wanted)
         return _of(path.stem, _state_dict(path), wanted)

@@ -136,7 +136,7 @@ class Solver(ABC):
             if problem.sparsity.kind not in cls.patterns:
                 return f"solver '{cls.name}' does not take {problem.sparsity.kind} sparsity"
             if problem.method == "prune" and not problem.sparsity.update and not cls.no_update:
-                return f"solver '{cls.name}' cannot keep the weights fixed (--no-update)"
+                return f"solver '{cls.name}' cannot keep the weights fixed (`update`=False)"
         return None
 
     def check(self, problem: Problem) -> None:

@@ -86,14 +86,14 @@ def check_free_scale(problem: LayerProblem, solver: str = "bnb", certificate: bo
     setting = problem.setting
     if setting.granularity not in ("tensor", "channel"):
         raise ProblemError(
-            "--range optimal takes --granularity tensor or channel; groups have scales of their own"
+            "`range` optimal takes `granularity` tensor or channel; groups have scales of their own"
         )
     if problem.budget is not None:
-        raise ProblemError("--range optimal takes --scope row")
+        raise ProblemError("`range` optimal takes `scope` row")
     if solver not in ("auto", "bnb"):
-        raise ProblemError(f"--range optimal takes --solver bnb, not {solver}")
+        raise ProblemError(f"`range` optimal takes `solver` bnb, not {solver}")
     if certificate:
-        raise ProblemError("--range optimal has no certificates; leave out --certificate")
+        raise ProblemError("`range` optimal has no certificates; leave out `certificate`")
 
 
 def _with_scores(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from typing import NoReturn
 
@@ -72,9 +73,19 @@ def run(app: typer.Typer, name: str) -> NoReturn:
 
 
 def message(error: Exception) -> str:
-    """The error as one line."""
-    text = error.format_message() if hasattr(error, "format_message") else str(error)
+    """The error as one line, in the words of the command line."""
+    text = error.format_message() if hasattr(error, "format_message") else _with_dashes(str(error))
     return " ".join(text.split())
+
+
+def _with_dashes(text: str) -> str:
+    """Names of parameters, which the library puts in backticks, as options: `nm` is --nm."""
+
+    def option(match: re.Match[str]) -> str:
+        name = match[1].replace("_", "-")
+        return f"--no-{name}" if match[2] else f"--{name}"
+
+    return re.sub(r"`([a-z_]+)`(=False)?", option, text)
 
 
 def exit_code(error: Exception) -> int | None:

@@ -182,7 +182,7 @@ def bit_widths(grid: str, bits: tuple[int, int] | None) -> list[int]:
         return [max(1, math.ceil(math.log2(count)))]
     widths = list(range(bits[0], bits[1] + 1))
     if widths[-1] >= FULL_BITS:
-        raise ProblemError(f"--bits must be below {FULL_BITS}, the size of an uncompressed weight")
+        raise ProblemError(f"`bits` must be below {FULL_BITS}, the size of an uncompressed weight")
     for width in widths:
         codebook(grid, width)  # raises for an impossible width before any work is done
     return widths

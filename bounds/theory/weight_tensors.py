@@ -93,7 +93,7 @@ def measure(name: str, weight: FloatArray, grid: str, granularity: str, widths: 
     (channel); pruning removes the smallest magnitudes of the whole tensor in both cases.
     """
     if granularity not in GRANULARITIES:
-        raise ProblemError(f"--granularity must be tensor or channel, not '{granularity}'")
+        raise ProblemError(f"`granularity` must be tensor or channel, not '{granularity}'")
     reason = _reason_to_skip(weight)
     if reason:
         return TensorResult(name, weight.shape, skipped=reason)

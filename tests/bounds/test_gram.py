@@ -1,3 +1,8 @@
+import pickle
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from pvq.bounds.errors import ProblemError
@@ -53,3 +58,35 @@ def test_submatrix_is_shared_and_memo_computes_once():
     for _ in range(2):
         gram.memo("x", lambda: calls.append(1))
     assert len(calls) == 1
+
+
+def test_a_memo_computes_once_whichever_threads_ask():
+    """A key may ask for another while others wait for both."""
+    gram, calls, gate = Gram.from_array(np.eye(2)), [], threading.Barrier(4)
+
+    def inner():
+        calls.append("inner")
+        return 2
+
+    def outer():
+        calls.append("outer")
+        time.sleep(0.05)  # long enough for the others to arrive
+        return gram.memo("inner", inner) + 1
+
+    def ask(i):
+        gate.wait()
+        return gram.memo("outer", outer) if i % 2 else gram.memo("inner", inner)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(ask, range(4))) == [2, 3, 2, 3]
+    assert sorted(calls) == ["inner", "outer"]
+
+
+def test_a_pickled_matrix_is_the_same_and_forgets_its_memo():
+    gram = Gram.from_array(np.diag([1.0, 0.0, 3.0]))
+    gram.memo("x", lambda: threading.Lock())
+    copy = pickle.loads(pickle.dumps(gram))
+    assert np.array_equal(copy.matrix, gram.matrix)
+    assert (copy.shift, copy.rank) == (gram.shift, gram.rank)
+    assert not copy.matrix.flags.writeable
+    assert copy.memo("x", lambda: 1) == 1

@@ -93,9 +93,9 @@ def test_scope_layer_counts_over_all_rows() -> None:
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: CostModel(base=8), "--base must be"),
-        (lambda: CostModel(mask="tree"), "--mask must be"),
-        (lambda: CostModel(scale_bits=-1), "--scale-bits must be"),
+        (lambda: CostModel(base=8), "`base` must be"),
+        (lambda: CostModel(mask="tree"), "`mask` must be"),
+        (lambda: CostModel(scale_bits=-1), "`scale_bits` must be"),
         (lambda: equal_cost_pair(2, 3, 4, CostModel(), Setting("quant"), PRUNE), "none of 3 weights of a row"),
         (lambda: equal_cost_pair(2, 6, 8, CostModel(), Setting("quant"), PRUNE, 4), "no multiple of 4"),
         (
