@@ -1,0 +1,222 @@
+"""Quantized rows of a long layer in chunks: the bound of `quantization`, for all of them at once.
+
+With one D for the layer, f(v) of `solvers.bound.quantization` is two products of the whole chunk with n x n
+matrices and a short search for each row and block. A step is kept only where the *certified* value has risen, row
+by row: values from searches that were cut off would lead v astray.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from pvq.bounds.gram import FloatArray
+from pvq.bounds.problem import Problem
+from pvq.bounds.proof import Below, Enumeration, Order, Split
+
+from ...base import Clock, Options
+from ...result import Outcome, Status
+from .clamped import clamped
+from .layer import LongLayer, long_layer
+from .points import decision_slopes, descend, rounded_in_order, values_at
+from .search import Levels, block_minima, orders_of_row
+
+STEPS = 14
+"""Evaluations of f: .573, .744 and .767 of the upper end after 0, 6 and 14 at 2048 inputs and 4 bits."""
+
+FIRST, GROW, FALL, MEMORY = 0.6, 1.3, 0.75, 0.6
+"""First part of Newton's step, its factors after a gain and a loss, weight of the former mean (`relax.climb`)."""
+
+ROUGH, FINE = 0.96, 0.99
+"""Searches look below this part of the least error known, on the way and at the end."""
+
+NODES, FINE_NODES = 3_000, 30_000
+"""Nodes of one search, on the way and at the end."""
+
+EVEN = 1e-12
+"""Levels count as even where they differ by the same step up to this part of their range."""
+
+
+@dataclass(frozen=True, eq=False)
+class Values:
+    """f at some v, of all rows of a chunk."""
+
+    v: FloatArray
+    """(rows, n)."""
+    bound: FloatArray
+    """(rows,)."""
+    low: FloatArray
+    """(rows, blocks) what the blocks' searches have proven."""
+    index: np.ndarray
+    """(rows, n) levels of the blocks' best points."""
+    nodes: int = 0
+
+    def where(self, better: np.ndarray, other: Values) -> Values:
+        """These, and the other's rows where it is better."""
+        pick = better[:, None]
+        return Values(
+            np.where(pick, other.v, self.v),
+            np.where(better, other.bound, self.bound),
+            np.where(pick, other.low, self.low),
+            np.where(pick, other.index, self.index),
+            self.nodes + other.nodes,
+        )
+
+
+class Chunk:
+    """Rows with one Gram matrix and their grids, by position of the layer's order."""
+
+    def __init__(self, problems: Sequence[Problem], layer: LongLayer) -> None:
+        self.problems, self.layer = problems, layer
+        self.w = np.array([problem.weight[layer.order] for problem in problems])
+        self.levels = _levels(problems, layer)
+        self.size = np.abs(self.w) @ np.sqrt(np.diag(layer.hessian))
+        own = self.levels.values[:, self.levels.group]
+        self.low_end = np.broadcast_to(own[..., 0], self.w.shape)
+        self.high_end = np.broadcast_to(own[..., -1], self.w.shape)
+        self._inverses = [np.linalg.inv(part) for part in layer.parts]
+
+    def points(self, starts: Sequence[FloatArray | None]) -> np.ndarray:
+        """(rows, n) int16 levels: GPTQ and descent, or a row's start where it is better."""
+        h = self.layer.hessian
+        index = rounded_in_order(self.w, decision_slopes(h), self.levels)
+        descend(h, self.w, index, self.levels)
+        for r, start in enumerate(starts):
+            if start is None or not self.problems[r].is_feasible(start):
+                continue
+            if self.problems[r].error(start) < self.problems[r].error(self.x_of(r, index[r])):
+                index[r] = self._index_of(r, start)
+        return index
+
+    def x_of(self, r: int, index: np.ndarray) -> FloatArray:
+        """(n,) a point of row r, in the order of its inputs."""
+        of = Levels(
+            self.levels.values[r : r + 1] if len(self.levels.values) > 1 else self.levels.values, *self.levels[1:]
+        )
+        x = np.empty(len(index))
+        x[self.layer.order] = values_at(index[None], of)[0]
+        return x
+
+    def _index_of(self, r: int, x: FloatArray) -> np.ndarray:
+        own = self.levels.values[r if len(self.levels.values) > 1 else 0][self.levels.group]
+        return np.abs(own - x[self.layer.order][:, None]).argmin(axis=1).astype(np.int16)
+
+    def moved(self, v: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """(rows, n) g = (Mv) and the shift D^-1 g of every block's target."""
+        g = v @ self.layer.hessian
+        shift = np.empty_like(g)
+        for at, part, inverse in zip(self.layer.slices, self.layer.parts, self._inverses, strict=True):
+            g[:, at] -= v[:, at] @ part
+            once = g[:, at] @ inverse
+            shift[:, at] = once + (g[:, at] - once @ part) @ inverse  # one step of refinement
+        return g, shift
+
+    def evaluate(self, v: FloatArray, index: np.ndarray, shrink: float, budget: int) -> Values:
+        """f(v): certified, whether searches end or not."""
+        g, shift = self.moved(v)
+        constant = -np.einsum("ij,ij->i", v, g) - np.einsum("ij,ij->i", g, shift)
+        index, low = index.copy(), np.zeros((len(v), len(self.layer.parts)))
+        nodes = np.zeros(len(v), np.int64)
+        block_minima(self.w - shift, index, self.levels, self.layer.searches, shrink, budget, low, nodes)
+        return Values(v, constant + low.sum(axis=1), low, index, int(nodes.sum()))
+
+    def climb(self, v: FloatArray, index: np.ndarray, enough: Callable[[FloatArray], bool]) -> Values:
+        """Ascent of every row from v, each with a step of its own."""
+        best = self.evaluate(v, index, ROUGH, NODES)
+        mean = values_at(best.index, self.levels) - self.w
+        step = np.full(len(v), FIRST)
+        for _ in range(STEPS):
+            if enough(best.bound):
+                return best
+            trial = best.v + step[:, None] * ((mean - best.v) @ self.layer.direction)
+            found = self.evaluate(trial, best.index, ROUGH, NODES)
+            better = found.bound > best.bound
+            best = best.where(better, found)
+            step = np.where(better, np.minimum(GROW * step, 1.0), FALL * step)
+            memory = np.where(better, MEMORY, (1 + MEMORY) / 2)[:, None]
+            mean = memory * mean + (1 - memory) * (values_at(found.index, self.levels) - self.w)
+        return best
+
+    def searches(self, r: int, target: FloatArray, low: FloatArray) -> tuple[Enumeration, ...]:
+        """What the searches of a row's blocks have proven, a little less so that a repetition ends as they did."""
+        parts = self.layer.searches
+        position, diagonal = np.zeros(parts.order.shape, np.int64), np.zeros(parts.diagonal.shape)
+        of = r if len(self.levels.values) > 1 else 0
+        own = orders_of_row(target, of, self.levels, parts, position, diagonal)
+        proofs = []
+        for b, (order, value) in enumerate(zip(self.layer.orders, low, strict=True)):
+            if own[b]:
+                m = int(parts.size[b])
+                order = Order(position[b, :m] - parts.start[b], diagonal[b, : m + 1, :m])
+            proofs.append(Enumeration(order, max(float(value) * (1 - 1e-9), 1e-300)))
+        return tuple(proofs)
+
+    def clamped(self) -> FloatArray:
+        """(rows, n) the v of the inputs that each row's range clamps."""
+        rows = zip(self.w, self.low_end, self.high_end, strict=True)
+        return np.array([clamped(self.layer.inverse, *row) for row in rows])
+
+
+def _levels(problems: Sequence[Problem], layer: LongLayer) -> Levels:
+    """The grids of the rows; one of them where all rows share it."""
+    grids = [problem.grid for problem in problems]
+    first = grids[0]
+    assert first is not None
+    if all(grid is first for grid in grids):
+        grids = [first]
+    values = np.array([grid.levels for grid in grids if grid is not None])
+    per_step = np.zeros(values.shape[:2])
+    if values.shape[2] > 1:
+        steps, span = np.diff(values, axis=2), values[..., -1] - values[..., 0]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            even = (np.ptp(steps, axis=2) <= EVEN * span) & (span > 0)
+            per_step = np.where(even, (values.shape[2] - 1) / span, 0.0)
+    return Levels(np.ascontiguousarray(values), per_step, np.ascontiguousarray(first.group[layer.order]))
+
+
+def bound_rows(
+    problems: Sequence[Problem], options: Options, starts: Sequence[FloatArray | None], clock: Clock
+) -> list[Outcome] | None:
+    """Lower and upper ends of quantized rows that share a Gram matrix, with proofs; None where H is singular.
+
+    Parameters
+    ----------
+    problems : rows without dead inputs, on grids of the same shape.
+    starts : a feasible point of each row, or None.
+    clock : looked at between steps of the whole chunk.
+    """
+    layer = long_layer(problems[0].gram)
+    if layer is None:
+        return None
+    chunk = Chunk(problems, layer)
+    index = chunk.points(starts)
+    x = [chunk.x_of(r, index[r]) for r in range(len(problems))]
+    upper = np.array([problem.error(point) for problem, point in zip(problems, x, strict=True)])
+
+    def enough(bound: FloatArray) -> bool:
+        return clock.ended() is not None or bool((bound >= upper * (1 - options.gap)).all())
+
+    best = chunk.climb(np.zeros_like(chunk.w), index, enough)
+    v = chunk.clamped()
+    clips = v.any(axis=1)
+    plain = np.einsum("ij,ij->i", v @ layer.hessian, v)
+    if clips.any() and clock.ended() is None:
+        other = chunk.climb(v, index, enough)
+        best = best.where(other.bound > best.bound, other)
+    if clock.ended() is None:
+        fine = chunk.evaluate(best.v, index, FINE, FINE_NODES)
+        best = best.where(fine.bound > best.bound, fine)
+    nothing, target = Below(np.zeros(len(layer.order))), chunk.w - chunk.moved(best.v)[1]
+    outcomes = []
+    for r in range(len(problems)):
+        at = np.empty(len(layer.order))
+        if plain[r] > best.bound[r]:
+            at[layer.order] = v[r]
+            lower, proof = float(plain[r]), Split(nothing, at)
+        else:
+            at[layer.order] = best.v[r]
+            lower, proof = float(best.bound[r]), Split(layer.below, at, chunk.searches(r, target[r], best.low[r]))
+        status = clock.ended() or Status.BOUND_ONLY
+        outcomes.append(Outcome(x[r], max(0.0, lower), status, best.nodes // len(problems), proof=proof))
+    return outcomes

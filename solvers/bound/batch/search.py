@@ -1,0 +1,284 @@
+"""The least of (t - x)' D_b (t - x) over the grid of a block, for every row and block: short searches."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from pvq.bounds.gram import FloatArray, IntArray
+
+from .layer import Parts
+
+OUTSIDE = 0.6
+"""Inputs whose target is so many steps outside of their range are decided first: that saves most of the nodes."""
+
+TRIES, LOWER = 3, 0.5
+"""Thresholds tried where a search does not end, each so much lower; then the block has its root bound."""
+
+
+class Levels(NamedTuple):
+    """The grids of a chunk of rows, by position."""
+
+    values: FloatArray
+    """(rows or 1, groups, L) ascending."""
+    per_step: FloatArray
+    """(rows or 1, groups) 1 / step where the levels are even, 0 where they are not."""
+    group: IntArray
+    """(n,) group of each position."""
+
+
+class Work(NamedTuple):
+    """What one search needs, by level; made once for a chunk."""
+
+    t: FloatArray
+    grid: FloatArray
+    """(SIZE, L) levels."""
+    per_step: FloatArray
+    position: IntArray
+    """(SIZE,) position in the row."""
+    pivot: FloatArray
+    slope: FloatArray
+    diagonal: FloatArray
+    matrix: FloatArray
+    centre: FloatArray
+    partial: FloatArray
+    pick: IntArray
+    best: IntArray
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def nearest(row: FloatArray, per_step: float, c: float) -> int:
+    """Index of the level nearest to c."""
+    last = len(row) - 1
+    if per_step > 0.0:
+        return int(min(max(np.rint((c - row[0]) * per_step), 0.0), float(last)))
+    low, high = 0, last
+    while high - low > 1:
+        middle = (low + high) // 2
+        if row[middle] <= c:
+            low = middle
+        else:
+            high = middle
+    return high if row[high] - c < c - row[low] else low
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _search(m: int, work: Work, threshold: float, shrink: float, budget: int) -> tuple[bool, float, int]:
+    """Depth-first below a threshold, nearest values first: whether it ended, the threshold then, nodes.
+
+    A leaf lowers the threshold to `shrink` times itself, so that at the end no point is below it.
+    """
+    t, grid, per_step, pivot, slope, diagonal = (
+        work.t, work.grid, work.per_step, work.pivot, work.slope, work.diagonal,
+    )  # fmt: skip
+    centre, partial, pick, best = work.centre, work.partial, work.pick, work.best
+    for j in range(m):
+        centre[m, j] = t[j]
+    partial[m] = 0.0
+    nodes, i = 0, m - 1
+    pick[i, 0] = nearest(grid[i], per_step[i], t[i])
+    pick[i, 1], pick[i, 2] = pick[i, 0] - 1, pick[i, 0] + 1
+    while True:
+        k, c = pick[i, 0], centre[i + 1, i]
+        below = np.inf
+        if k >= 0:
+            far = c - grid[i, k]
+            below = partial[i + 1] + pivot[i] * far * far
+        if not below < threshold:  # the next values of this level are farther away
+            i += 1
+            if i == m:
+                return True, threshold, nodes
+        else:
+            nodes += 1
+            if nodes >= budget:
+                return False, threshold, nodes
+            if i == 0:
+                threshold = min(threshold, shrink * below)
+                for j in range(m):
+                    best[j] = pick[j, 0]
+            else:
+                ahead = 0.0
+                for j in range(i):
+                    s = centre[i + 1, j] + slope[i, j] * far
+                    centre[i, j] = s
+                    away = s - grid[j, nearest(grid[j], per_step[j], s)]
+                    ahead += diagonal[i, j] * away * away
+                if below + ahead < threshold:
+                    partial[i] = below
+                    i -= 1
+                    pick[i, 0] = nearest(grid[i], per_step[i], centre[i + 1, i])
+                    pick[i, 1], pick[i, 2] = pick[i, 0] - 1, pick[i, 0] + 1
+                    continue
+        c, low, high = centre[i + 1, i], pick[i, 1], pick[i, 2]
+        last = grid.shape[1] - 1
+        if low < 0 and high > last:
+            pick[i, 0] = -1
+        elif high > last or (low >= 0 and c - grid[i, low] <= grid[i, high] - c):
+            pick[i, 0] = low
+            pick[i, 1] = low - 1
+        else:
+            pick[i, 0] = high
+            pick[i, 2] = high + 1
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _new_work(size: int, count: int) -> Work:
+    return Work(
+        np.empty(size), np.empty((size, count)), np.empty(size), np.empty(size, np.int64), np.empty(size),
+        np.empty((size, size)), np.empty((size + 1, size)), np.empty((size, size)), np.empty((size + 1, size)),
+        np.empty(size + 1), np.empty((size, 3), np.int64), np.empty(size, np.int64),
+    )  # fmt: skip
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _overshoot(t: float, row: FloatArray) -> float:
+    """How far a target is outside of its levels, in mean steps."""
+    last = len(row) - 1
+    return max(row[0] - t, t - row[last]) * last / (row[last] - row[0]) if row[last] > row[0] else 0.0
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _outside_first(m: int, work: Work, other: Work) -> bool:
+    """The same search with the inputs outside of their range decided first, the furthest at once, in `other`.
+
+    A level's proven diagonal stays one: a leading block of the new order is a principal submatrix of the least
+    leading block of the old order that has all its inputs.
+    """
+    order = other.best  # free until the search
+    inside = 0
+    for j in range(m):
+        if _overshoot(work.t[j], work.grid[j]) <= OUTSIDE:
+            order[inside] = j
+            inside += 1
+    if inside == m:
+        return False
+    end = inside
+    for j in range(m):
+        over = _overshoot(work.t[j], work.grid[j])
+        if over > OUTSIDE:
+            i = end
+            while i > inside and _overshoot(work.t[order[i - 1]], work.grid[order[i - 1]]) > over:
+                order[i] = order[i - 1]
+                i -= 1
+            order[i] = j
+            end += 1
+    need = 0
+    for i in range(m):
+        k = order[i]
+        other.t[i], other.per_step[i], other.position[i] = work.t[k], work.per_step[k], work.position[k]
+        other.grid[i] = work.grid[k]
+        for j in range(m):
+            other.matrix[i, j] = work.matrix[k, order[j]]
+        need = max(need, k + 1)
+        other.diagonal[i + 1] = 0.0
+        for j in range(i + 1):
+            other.diagonal[i + 1, j] = work.diagonal[need, order[j]]
+    r = other.centre  # free until the search
+    for i in range(m):
+        for j in range(i, m):
+            s = other.matrix[i, j]
+            for k in range(i):
+                s -= r[k, i] * r[k, j]
+            r[i, j] = s if j == i else s / r[i, i]
+            if j == i:
+                r[i, i] = np.sqrt(s)
+    for i in range(m):
+        other.pivot[i] = r[i, i] * r[i, i]
+        for j in range(i - 1, -1, -1):  # slope[i, :i] solves R[:i, :i] y = R[:i, i]
+            s = r[j, i]
+            for k in range(j + 1, i):
+                s -= r[j, k] * other.slope[i, k]
+            other.slope[i, j] = s / r[j, j]
+    return True
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _load(target: FloatArray, of: int, b: int, levels: Levels, parts: Parts, work: Work) -> int:
+    """Block b of a row with levels number `of`, in the order of the layer; its size."""
+    m = parts.size[b]
+    for j in range(m):
+        position = parts.start[b] + parts.order[b, j]
+        g = levels.group[position]
+        work.position[j] = position
+        work.t[j], work.per_step[j] = target[position], levels.per_step[of, g]
+        work.grid[j] = levels.values[of, g]
+    work.pivot[:], work.slope[:], work.diagonal[:] = parts.pivot[b], parts.slope[b], parts.diagonal[b]
+    work.matrix[:] = parts.matrix[b]
+    return m
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def orders_of_row(
+    target: FloatArray, of: int, levels: Levels, parts: Parts, position: IntArray, diagonal: FloatArray
+) -> np.ndarray:
+    """(blocks,) whether a row's search of a block has an order of its own, which is written then.
+
+    position : (blocks, SIZE) positions of the row in that order.
+    diagonal : (blocks, SIZE + 1, SIZE) its proven diagonals.
+    """
+    plain = _new_work(parts.pivot.shape[1], levels.values.shape[2])
+    moved = _new_work(parts.pivot.shape[1], levels.values.shape[2])
+    own = np.zeros(len(parts.size), np.bool_)
+    for b in range(len(parts.size)):
+        m = _load(target, of, b, levels, parts, plain)
+        if _outside_first(m, plain, moved):
+            own[b] = True
+            position[b, :m], diagonal[b, : m + 1, :m] = moved.position[:m], moved.diagonal[: m + 1, :m]
+    return own
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def block_minima(
+    targets: FloatArray,
+    index: np.ndarray,
+    levels: Levels,
+    parts: Parts,
+    shrink: float,
+    budget: int,
+    low: FloatArray,
+    nodes: IntArray,
+) -> None:
+    """low[r, b]: no level of block b has less than it at the target of row r; index: points, in and out.
+
+    Parameters
+    ----------
+    targets : (rows, n) by position.
+    index : (rows, n) int16 level of a point to start from; written where a search finds a better one in a block.
+    shrink : part of the least error known that a search looks below.
+    budget : nodes of one search.
+    low : (rows, blocks), written.
+    nodes : (rows,), added to.
+    """
+    size, count = parts.pivot.shape[1], levels.values.shape[2]
+    plain, moved = _new_work(size, count), _new_work(size, count)
+    e = np.empty(size)
+    for r in range(len(targets)):
+        of = r if len(levels.values) > 1 else 0
+        for b in range(len(parts.size)):
+            m, root = _load(targets[r], of, b, levels, parts, plain), 0.0
+            for j in range(m):
+                e[j] = plain.t[j] - plain.grid[j, index[r, plain.position[j]]]
+                away = plain.t[j] - plain.grid[j, nearest(plain.grid[j], plain.per_step[j], plain.t[j])]
+                root += plain.diagonal[m, j] * away * away
+            upper = 0.0
+            for i in range(m):
+                s = 0.0
+                for j in range(m):
+                    s += parts.matrix[b, i, j] * e[j]
+                upper += e[i] * s
+            work = moved if _outside_first(m, plain, moved) else plain
+            bound, threshold = root, shrink * upper
+            for _ in range(TRIES):
+                if not threshold > bound:
+                    break
+                ended, reached, spent = _search(m, work, threshold, shrink, budget)
+                nodes[r] += spent
+                if reached < threshold:  # a point was found
+                    for j in range(m):
+                        index[r, work.position[j]] = work.best[j]
+                if ended:
+                    bound = max(bound, reached)
+                    break
+                threshold = LOWER * min(threshold, reached)
+            low[r, b] = bound

@@ -1,0 +1,171 @@
+"""All rows of a long layer at once: below the optimum by enumeration, proven, and independent of the chunk."""
+
+import itertools
+
+import numpy as np
+import pytest
+from pvq.bounds.gram import Gram
+from pvq.bounds.grid import Grid
+from pvq.bounds.problem import Problem
+from pvq.bounds.verify import NotProven, lower_bound
+from pvq.solvers.base import Clock, Options
+from pvq.solvers.bound.batch import layer as layer_module
+from pvq.solvers.bound.batch import quantized, search
+from pvq.solvers.bound.batch.clamped import clamped
+from pvq.solvers.brute import Brute
+
+OPTIONS = Options(time_limit=None)
+
+
+@pytest.fixture(autouse=True)
+def short_blocks(monkeypatch):
+    """Blocks of 3 inputs, so that rows that can be enumerated have several."""
+    monkeypatch.setattr(layer_module, "SIZE", 3)
+
+
+def gram(rng, n, kind):
+    a = rng.standard_normal((40, n)) @ (np.eye(n) + 0.5 * rng.standard_normal((n, n)))
+    if kind == "ill-conditioned":
+        a *= 10.0 ** rng.uniform(-3, 0, n)
+    if kind == "tied":
+        a = np.repeat(a[:, :1], n, axis=1) + 0.1 * a
+    return Gram.from_array(a.T @ a / 40)
+
+
+def grids(rng, n, rows, kind):
+    """Grids of the rows: even or not, one for all or each its own, in groups."""
+    groups = 2 if "groups" in kind else 1
+    group = np.arange(n) * groups // n
+    base = np.array([-2.0, -1.0, 0.0, 1.0]) if "even" in kind else np.array([-1.7, -0.4, 0.1, 1.2])
+    if "own" not in kind:
+        shared = Grid(np.outer(rng.uniform(0.3, 0.6, groups), base), group)
+        return [shared] * rows
+    return [Grid(np.outer(rng.uniform(0.3, 0.6, groups), base), group) for _ in range(rows)]
+
+
+KINDS = ("even", "uneven", "even own", "uneven own groups", "even groups")
+
+
+def chunk(rng, kind, matrix="regular", n=7, rows=4, spread=1.0):
+    h = gram(rng, n, matrix)
+    return [Problem(spread * rng.standard_t(3, n), h, grid) for grid in grids(rng, n, rows, kind)]
+
+
+def bounded(problems, options=OPTIONS, starts=None):
+    """Each row with what is found of it, and its optimum."""
+    starts = [None] * len(problems) if starts is None else starts
+    found = quantized.bound_rows(problems, options, starts, Clock(options))
+    return [(p, f, Brute().solve(p).upper) for p, f in zip(problems, found, strict=True)]
+
+
+@pytest.mark.parametrize("matrix", ["regular", "ill-conditioned", "tied"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_bounds_hold_and_are_proven(kind, matrix):
+    rng = np.random.default_rng(KINDS.index(kind))
+    ratios = []
+    for spread in (0.3, 1.0, 3.0):  # the last one clips
+        problems = chunk(rng, kind, matrix, spread=spread)
+        for problem, found, best in bounded(problems):
+            assert problem.is_feasible(found.x)
+            assert found.lower <= best * (1 + 1e-9) + 1e-12 * problem.reference
+            assert best <= problem.error(found.x) * (1 + 1e-9)
+            try:
+                proven = lower_bound(problem, found.proof)
+            except NotProven:
+                assert matrix != "regular"
+                continue
+            assert proven == pytest.approx(found.lower, rel=1e-5, abs=1e-6 * problem.reference)
+            ratios.append(proven / best)
+    assert np.mean(ratios) > (0.5 if matrix == "regular" else 0.1)
+
+
+def test_a_proof_that_claims_more_is_not_one():
+    """A block's search that says more than is true is repeated and gives what is true."""
+    rng = np.random.default_rng(3)
+    problems = chunk(rng, "even", n=6, rows=3)
+    for problem, found, best in bounded(problems):
+        searches = tuple(type(s)(s.order, 3 * s.threshold + problem.reference) for s in found.proof.blocks)
+        raised = type(found.proof)(found.proof.below, found.proof.v, searches)
+        assert lower_bound(problem, raised) <= best * (1 + 1e-12)
+
+
+def test_rows_do_not_depend_on_their_neighbours():
+    rng = np.random.default_rng(5)
+    problems = chunk(rng, "even own", rows=5)
+    together = quantized.bound_rows(problems, OPTIONS, [None] * 5, Clock(OPTIONS))
+    for problem, found in zip(problems, together, strict=True):
+        (alone,) = quantized.bound_rows([problem], OPTIONS, [None], Clock(OPTIONS))
+        assert np.array_equal(alone.x, found.x)
+        assert alone.lower == pytest.approx(found.lower, rel=0.02)  # the ascent of all ends when each is done
+
+
+def test_a_better_start_is_kept():
+    rng = np.random.default_rng(6)
+    problems = chunk(rng, "uneven", rows=6, spread=2.0)
+    for problem, found, best in bounded(problems, starts=[Brute().solve(problem).x for problem in problems]):
+        assert problem.error(found.x) == best
+
+
+def test_a_stopped_clock_still_gives_an_interval():
+    rng = np.random.default_rng(7)
+    problems = chunk(rng, "even", rows=3)
+    stopped = Options(time_limit=0.0)
+    for problem, found, best in bounded(problems, stopped):
+        assert lower_bound(problem, found.proof) <= best <= problem.error(found.x) * (1 + 1e-12)
+
+
+def test_singular_matrices_are_left_to_others():
+    a = np.random.default_rng(0).standard_normal((3, 7))
+    h = Gram(a.T @ a, rank=3)
+    grid = Grid(np.array([[-1.0, 0.0, 1.0]]), np.zeros(7, np.int64))
+    assert quantized.bound_rows([Problem(np.ones(7), h, grid)], OPTIONS, [None], Clock(OPTIONS)) is None
+
+
+@pytest.mark.parametrize("budget", [5, 3000])
+def test_least_of_a_block_against_all_its_points(budget):
+    """Also where the search is cut off, and where targets are outside of the range."""
+    rng = np.random.default_rng(budget)
+    ended = 0
+    for _ in range(40):
+        problems = chunk(rng, "uneven own groups", n=6, rows=3)
+        layer = layer_module.long_layer(problems[0].gram)
+        rows = quantized.Chunk(problems, layer)
+        targets = rows.w + rng.standard_normal(rows.w.shape)
+        index = rng.integers(0, 4, rows.w.shape).astype(np.int16)
+        low, nodes = np.zeros((3, len(layer.parts))), np.zeros(3, np.int64)
+        before = index.copy()
+        search.block_minima(targets, index, rows.levels, layer.searches, 0.99, budget, low, nodes)
+        for r, (b, (at, part)) in itertools.product(
+            range(3), enumerate(zip(layer.slices, layer.parts, strict=True))
+        ):
+            own = rows.levels.values[r][rows.levels.group[at]]
+
+            away = targets[r, at] - np.array(list(itertools.product(*own)))
+            best = np.einsum("ij,jk,ik->i", away, part, away).min()
+            assert low[r, b] <= best * (1 + 1e-12)
+            after, start = (targets[r, at] - own[np.arange(len(own)), points[r, at]] for points in (index, before))
+            assert after @ part @ after <= start @ part @ start * (1 + 1e-12)
+            ended += low[r, b] >= 0.98 * best
+    assert ended > (200 if budget > 5 else 20)
+
+
+def test_clamped_inputs_prove_their_error():
+    """v'Hv is below e of every point of the box, and its v proves it with D = 0."""
+    rng = np.random.default_rng(2)
+    some = 0
+    for _ in range(50):
+        n = 6
+        h = gram(rng, n, "regular").matrix
+        w = 2.0 * rng.standard_normal(n)
+        low, high = -rng.uniform(0.2, 1, n), rng.uniform(0.2, 1, n)
+        v = clamped(np.linalg.inv(h), w, low, high)
+        value = v @ h @ v
+        some += value > 0
+        x = rng.uniform(low, high, (2000, n))
+        errors = np.einsum("ij,jk,ik->i", w - x, h, w - x)
+        assert value <= errors.min() * (1 + 1e-9)
+        u = np.stack([low - w, high - w])
+        slope = h @ v
+        proven = -v @ slope + 2 * np.minimum(u[0] * slope, u[1] * slope).sum()
+        assert proven == pytest.approx(value, rel=1e-6, abs=1e-9)
+    assert some > 40
