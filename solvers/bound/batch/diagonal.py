@@ -1,0 +1,125 @@
+"""One diagonal D for all pruned rows of a layer, fitted to some of them: relaxations and sweeps in turn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numba import njit
+from pvq.bounds.gram import FloatArray
+
+from ...kernels.blas import inverse_if_positive, is_positive
+from .patterns import Groups
+from .relaxation import AtDiagonal, Relaxed, relax
+
+FITTED = 32
+"""Rows that D is fitted to, spread over the layer."""
+
+BARRIERS, TURNS = (1.5, 0.03), 8
+"""Barrier of the first and last sweep, relative to the mean gain of an input."""
+
+FIRST_STEPS, STEPS = 15, 5
+"""Steps of the first relaxation, and of those that go on from it."""
+
+EVEN = 0.1
+"""Every input counts as much as this part of the barrier at least, so that no D_i is left behind."""
+
+TOGETHER = 64
+"""Inputs after whose steps the rest of the inverse is brought up to date."""
+
+LEAST, MOST = 0.3, 3.0
+"""A step multiplies an entry of D by no less and no more."""
+
+SAFE = 1e-8
+"""D is shrunk by this much, more where H - D is not clearly positive definite then."""
+
+
+def starting_diagonal(inverse: FloatArray) -> FloatArray:
+    """(n,) half of the largest multiple of 1 / (H^-1)_ii below H, by power iteration."""
+    alone = 1.0 / np.diag(inverse)
+    root, v, largest = np.sqrt(alone), np.ones(len(alone)), 1.0
+    for _ in range(50):
+        v = root * (inverse @ (root * v))
+        largest = float(np.linalg.norm(v))
+        v /= largest
+    return 0.5 * alone / max(largest, 1.0)
+
+
+def fitted_diagonal(
+    h: FloatArray, inverse: FloatArray, w: FloatArray, groups: Groups, ended: Callable[[], bool]
+) -> FloatArray | None:
+    """(n,) D with nearly the largest mean log bound of some rows w; None where H is singular.
+
+    A sweep maximises sum_i a_i log d_i + mu log det(H - D) coordinate by coordinate, with a_i the mean over rows of
+    what log f gains by log d_i: price z (1 - z) / f of the inputs that are kept in part.
+    """
+    d = starting_diagonal(inverse)
+    best, best_value = d, -np.inf
+    state: Relaxed | None = None
+    for turn, mu in enumerate(np.geomspace(*BARRIERS, TURNS)):
+        at = AtDiagonal.of(h, d)
+        if at is None or (turn and ended()):
+            break
+        state = relax(at, w, groups, STEPS if turn else FIRST_STEPS, state)
+        f = np.maximum(state.bound, np.finfo(float).tiny)
+        value = float(np.log(f).mean())
+        if value > best_value:
+            best, best_value = d, value
+        between = (state.z > 0) & (state.z < 1)
+        ratio = np.divide(state.y * np.sqrt(d), state.z, out=np.zeros_like(state.y), where=between)
+        gain = (ratio**2 * state.z * (1 - state.z) / f[:, None]).mean(axis=0)
+        level = mu / len(d)
+        moved = _sweep(h, d, gain + EVEN * level, level)
+        d = 0.99 * d if moved is None else moved
+    return _clearly_below(h, best)
+
+
+def _sweep(h: FloatArray, d: FloatArray, gain: FloatArray, mu: float) -> FloatArray | None:
+    """D after one sweep; None where H - D is not positive definite."""
+    m = h.copy()
+    m[np.diag_indices(len(d))] -= d
+    p = inverse_if_positive(m)
+    if p is None:
+        return None
+    d = d.copy()
+    for first in range(0, len(d), TOGETHER):
+        some = slice(first, min(first + TOGETHER, len(d)))
+        own = p[some, some]
+        steps = np.zeros(some.stop - some.start)
+        _steps(own.copy(), gain[some], d[some], mu, steps)
+        d[some] += steps
+        rest = slice(some.stop, len(d))
+        if rest.start < rest.stop:
+            left = np.linalg.solve(np.eye(len(steps)) - steps[:, None] * own, np.diag(steps))
+            p[rest, rest] += p[rest, some] @ (left @ p[some, rest])
+    return d
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _steps(p: FloatArray, gain: FloatArray, d: FloatArray, mu: float, steps: FloatArray) -> None:
+    """The exact step of one input after the other, (gain - mu P d) / (P (gain + mu)); p is their (H - D)^-1."""
+    m = len(d)
+    for i in range(m):
+        own = p[i, i]
+        step = (gain[i] - mu * own * d[i]) / (own * (gain[i] + mu))
+        step = min(max(step, (LEAST - 1.0) * d[i]), (MOST - 1.0) * d[i])
+        left = 1.0 - step * own
+        if not left > 1e-12:  # H - D would be singular
+            continue
+        steps[i] = step
+        column = p[:, i].copy()
+        for j in range(m):
+            for k in range(m):
+                p[j, k] += step / left * column[j] * column[k]
+
+
+def _clearly_below(h: FloatArray, d: FloatArray) -> FloatArray | None:
+    """D, a little smaller, with H - D clearly positive definite."""
+    shrink = SAFE
+    while shrink < 0.5:
+        m = h.copy()
+        m[np.diag_indices(len(d))] -= d * (1 - shrink / 2)
+        if is_positive(m):
+            return d * (1 - shrink)
+        shrink *= 10
+    return None

@@ -1,0 +1,143 @@
+"""Re-optimised pruning of long rows in chunks: one D for the layer, swaps of many inputs at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from pvq.bounds.gram import FloatArray, Gram
+from pvq.bounds.problem import Problem, optimal_on_support
+from pvq.bounds.proof import Below, Split
+from pvq.bounds.sparsity import Sparsity
+from scipy.linalg import lapack
+
+from ...base import Clock, Options
+from ...kernels.blas import inverse_if_positive
+from ...result import Outcome, Status
+from .diagonal import FITTED, fitted_diagonal
+from .patterns import Groups, groups_of
+from .relaxation import AtDiagonal, relax
+
+STEPS = 15
+"""Steps of a chunk's relaxation."""
+
+SHARE, ROUNDS = 16, 30
+"""The first swap exchanges a SHARE-th of what is kept; halved where it does not help, for so many rounds."""
+
+GAIN = 1e-6
+"""A swap that gains less than this part of the error ends the search of its size."""
+
+
+@dataclass(frozen=True, eq=False)
+class PrunedLayer:
+    """What all rows of a Gram matrix and a pattern share."""
+
+    groups: Groups
+    below: Below
+    at: AtDiagonal
+    curvature: FloatArray
+    """(n,) 1 / (H^-1)_ii."""
+
+
+def pruned_layer(problems: Sequence[Problem], clock: Clock) -> PrunedLayer | None:
+    """Fitted once to some of the rows; None where H is singular to working precision, or the clock ended it."""
+    gram, sparsity = problems[0].gram, problems[0].sparsity
+    assert sparsity is not None
+    key = ("batch: pruned layer", sparsity.unit.tobytes(), sparsity.group.tobytes(), sparsity.keep.tobytes())
+    return gram.memo(key, lambda: _fit(gram, sparsity, problems, clock))
+
+
+def _fit(gram: Gram, sparsity: Sparsity, problems: Sequence[Problem], clock: Clock) -> PrunedLayer | None:
+    inverse = inverse_if_positive(gram.matrix.copy())
+    if inverse is None:
+        return None
+    chosen = np.unique(np.linspace(0, len(problems) - 1, FITTED).astype(int))
+    w = np.array([problems[i].weight for i in chosen])
+    groups = groups_of(sparsity)
+    d = fitted_diagonal(gram.matrix, inverse, w, groups, lambda: clock.ended() is not None)
+    at = None if d is None else AtDiagonal.of(gram.matrix, d)
+    return None if at is None else PrunedLayer(groups, Below(at.d), at, 1.0 / np.diag(inverse))
+
+
+def bound_rows(
+    problems: Sequence[Problem], layer: PrunedLayer, options: Options, starts: Sequence[FloatArray | None]
+) -> list[Outcome]:
+    """Lower and upper ends of pruned rows that share a Gram matrix and a pattern, with proofs.
+
+    Parameters
+    ----------
+    problems : rows without dead inputs; units are single inputs, kept weights free.
+    starts : a feasible point of each row, or None.
+    """
+    clock = Clock(options)
+    w = np.array([problem.weight for problem in problems])
+    found = relax(layer.at, w, layer.groups, STEPS)
+    outcomes = []
+    for problem, bound, point, start in zip(problems, found.bound, found.x, starts, strict=True):
+        b = problem.hessian @ problem.weight
+        r = b - problem.hessian @ point + layer.at.d * point
+        x = swapped(problem, layer, b, r * r / layer.at.d, clock)
+        if start is not None and problem.is_feasible(start) and problem.error(start) < problem.error(x):
+            x = start
+        proof = Split(layer.below, point - problem.weight)
+        outcomes.append(Outcome(x, max(0.0, float(bound)), clock.ended() or Status.BOUND_ONLY, proof=proof))
+    return outcomes
+
+
+def swapped(problem: Problem, layer: PrunedLayer, b: FloatArray, score: FloatArray, clock: Clock) -> FloatArray:
+    """(n,) the inputs of largest score in every group, re-optimised, then many swaps at a time.
+
+    Kept inputs cost about x_i^2 times their conditional curvature if pruned, pruned ones gain about r_i^2 over it.
+    """
+    h, curvature, groups = problem.hessian, layer.curvature, layer.groups
+    mask = _best(score, groups)
+    x = _solved(h, b, mask)
+    value = b @ x
+    q = max(1, int(mask.sum()) // SHARE)
+    for _ in range(ROUNDS):
+        if clock.ended() is not None or q == 0:
+            break
+        gain = np.where(mask, -np.inf, (b - h @ x) ** 2 / curvature)
+        loss = np.where(mask, x * x * curvature, np.inf)
+        trial = _exchanged(mask, gain, loss, groups, q)
+        moved = _solved(h, b, trial)
+        reached = b @ moved  # e = c - b'x on a solved support
+        if reached > value + GAIN * abs(problem.weight @ b - value):
+            mask, x, value = trial, moved, reached
+        else:
+            q //= 2
+    return optimal_on_support(problem, mask)
+
+
+def _best(score: FloatArray, groups: Groups) -> np.ndarray:
+    mask = np.zeros(len(score), dtype=bool)
+    for g, keep in enumerate(groups.keep.tolist()):
+        inputs = groups.inputs[groups.start[g] : groups.start[g + 1]]
+        mask[inputs[np.argsort(-score[inputs], kind="stable")[:keep]]] = True
+    return mask
+
+
+def _exchanged(mask: np.ndarray, gain: FloatArray, loss: FloatArray, groups: Groups, q: int) -> np.ndarray:
+    """The mask after the q most promising exchanges, each within its group."""
+    pairs = []
+    for g in range(len(groups.keep)):
+        inputs = groups.inputs[groups.start[g] : groups.start[g + 1]]
+        most = min(q, int(groups.keep[g]), len(inputs) - int(groups.keep[g]))
+        into = inputs[np.argsort(-gain[inputs], kind="stable")[:most]]
+        out = inputs[np.argsort(loss[inputs], kind="stable")[:most]]
+        pairs += list(zip((gain[into] - loss[out]).tolist(), into.tolist(), out.tolist(), strict=True))
+    mask = mask.copy()
+    for _, into_, out_ in sorted(pairs, key=lambda pair: -pair[0])[:q]:
+        mask[into_], mask[out_] = True, False
+    return mask
+
+
+def _solved(h: FloatArray, b: FloatArray, mask: np.ndarray) -> FloatArray:
+    """(n,) the least error on a support, 0 where its matrix is singular."""
+    kept, x = np.flatnonzero(mask), np.zeros(len(b))
+    if len(kept):
+        _, solution, info = lapack.dposv(h[np.ix_(kept, kept)].T, b[kept], lower=1, overwrite_a=1)
+        if info == 0:
+            x[kept] = solution
+    return x
