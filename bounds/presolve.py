@@ -33,6 +33,10 @@ class Presolved:
         full[self.live] = x
         return full
 
+    def lift_or_none(self, x: FloatArray | None) -> FloatArray | None:
+        """The same for what may be no point of the reduced row: None then."""
+        return None if x is None or x.shape != self.live.shape else self.lift(x)
+
 
 def presolve(problem: Problem) -> Presolved:
     """Remove the dead inputs (zero rows of H); budgets are kept as they are, since a dead input can be pruned."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import ClassVar
 
@@ -32,6 +33,11 @@ class Auto(Solver):
     methods: ClassVar[frozenset[str]] = frozenset({"quant", "prune", "joint"})
     proves = "optimum"
 
+    def together(self, problem: Problem) -> int:
+        """As `bound`, where it is the only one that is asked."""
+        solvers = self._solvers(problem)
+        return solvers[0].together(problem) if len(solvers) == 1 else 1
+
     def _solvers(self, problem: Problem) -> tuple[Solver, ...]:
         """Those that a row of this size is given to, in turn."""
         exact, relaxation = BranchAndBound(), Bound()
@@ -60,6 +66,15 @@ class Auto(Solver):
             best = result if best is None else _better(best, result, problem, options)
         assert best is not None
         return replace(best, seconds=time.perf_counter() - begin)
+
+    def solve_rows(
+        self, problems: Sequence[Problem], options: Options, starts: Sequence[FloatArray | None]
+    ) -> list[Result]:
+        """Together where `bound` alone takes them, one after the other else."""
+        solvers = self._solvers(problems[0])
+        if len(solvers) == 1:
+            return solvers[0].solve_rows(problems, options, starts)
+        return [self.solve(problem, options, start) for problem, start in zip(problems, starts, strict=True)]
 
     def _solve(self, problem: Problem, options: Options, start: FloatArray | None) -> Outcome:
         raise NotImplementedError("`solve` is handed on")  # pragma: no cover

@@ -8,7 +8,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import numpy as np
@@ -174,10 +174,45 @@ class Solver(ABC):
             outcome = trivial(reduced) or self._solve(
                 reduced, options, None if start is None else start[presolved.live]
             )
-        x = None
-        if outcome.x is not None and outcome.x.shape == presolved.live.shape:
-            x = presolved.lift(outcome.x)
+        x = presolved.lift_or_none(outcome.x)
         return self._checked(problem, reduced, options, outcome, x, time.perf_counter() - begin)
+
+    def together(self, problem: Problem) -> int:
+        """Rows like this one that it takes at once; 1: one after the other."""
+        return 1
+
+    def solve_rows(
+        self, problems: Sequence[Problem], options: Options, starts: Sequence[FloatArray | None]
+    ) -> list[Result]:
+        """As `solve`, for rows of one Gram matrix and one kind; together where the solver can do that.
+
+        Parameters
+        ----------
+        options : limits of one row; rows together have as many times the time.
+        starts : a feasible point of each row, or None.
+        """
+        begin = time.perf_counter()
+        presolved = [presolve(problem) for problem in problems]
+        live = [row.problem for row in presolved if row.problem is not None and trivial(row.problem) is None]
+        outcomes = None
+        if len(live) == len(problems):
+            self.check(problems[0])
+            limit = None if options.time_limit is None else options.time_limit * len(problems)
+            own = [None if x is None else x[row.live] for x, row in zip(starts, presolved, strict=True)]
+            outcomes = self._solve_rows(live, replace(options, time_limit=limit), own)
+        if outcomes is None:
+            return [self.solve(problem, options, x) for problem, x in zip(problems, starts, strict=True)]
+        seconds = (time.perf_counter() - begin) / len(problems)
+        return [
+            self._checked(row.original, row.problem, options, outcome, row.lift_or_none(outcome.x), seconds)
+            for row, outcome in zip(presolved, outcomes, strict=True)
+        ]
+
+    def _solve_rows(
+        self, problems: Sequence[Problem], options: Options, starts: Sequence[FloatArray | None]
+    ) -> list[Outcome] | None:
+        """Rows without dead inputs and trivial answers, together; None: one after the other."""
+        return None
 
     @abstractmethod
     def _solve(self, problem: Problem, options: Options, start: FloatArray | None) -> Outcome:

@@ -8,7 +8,7 @@ from pvq.bounds.layer_problem import LayerProblem
 
 from .base import Options, Solver
 from .layer_scope import solve_shared_budget
-from .rows import LayerResult, OnRow, RowResult, prepare, run_rows, solve_row, summarise
+from .rows import LayerResult, OnRow, RowResult, chunks, prepare, run_rows, solve_rows, summarise
 
 
 def solve_layer(
@@ -40,7 +40,16 @@ def solve_layer(
         return solve_shared_budget(problem, solver, options, compare, jobs, on_row)
     prepare(problem, (solver, *compare))
 
-    def one(i: int) -> RowResult:
-        return solve_row(problem.rows[i], problem.row(i), solver, options, compare)
+    pieces = chunks(problem, solver.together(problem.row(0)))
 
-    return summarise(run_rows(one, len(problem), jobs, on_row), options)
+    def some(k: int) -> list[RowResult]:
+        rows = [problem.row(i) for i in pieces[k]]
+        return solve_rows([problem.rows[i] for i in pieces[k]], rows, solver, options, compare)
+
+    def tell(rows: list[RowResult]) -> None:
+        if on_row is not None:
+            for row in rows:
+                on_row(row)
+
+    found = run_rows(some, len(pieces), jobs, tell)
+    return summarise([row for rows in found for row in rows], options)

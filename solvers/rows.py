@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
@@ -15,7 +16,7 @@ from pvq.bounds.problem import GAP_FLOOR, Problem
 from .base import Options, Solver, fallback_point
 from .result import BoundKind, Result, Status
 
-PREPARED = 6
+PREPARED = 32
 """Rows of a Gram matrix that solvers see before the first is solved."""
 
 # From the most to the least that can be said of a sum of rows.
@@ -100,6 +101,16 @@ def run_rows(one: Callable[[int], T], count: int, jobs: int, on_row: Callable[[T
         return [future.result() for future in futures]
 
 
+def chunks(problem: LayerProblem, size: int) -> list[range]:
+    """The rows in pieces of at most so many that share a Gram matrix, whoever asks and however often."""
+    edges = [0, *(np.flatnonzero(np.diff(problem.gram_of_row)) + 1).tolist(), len(problem)]
+    return [
+        range(first, min(first + size, stop))
+        for start, stop in itertools.pairwise(edges)
+        for first in range(start, stop, size)
+    ]
+
+
 def solve_row(
     number: int,
     problem: Problem,
@@ -109,18 +120,40 @@ def solve_row(
     start: FloatArray | None = None,
 ) -> RowResult:
     """Score the empirical methods on one row, then bound it, starting from the best of them or from `start`."""
-    reference = problem.reference
+    return solve_rows([number], [problem], solver, options, compare, start)[0]
+
+
+def solve_rows(
+    numbers: Sequence[int],
+    problems: Sequence[Problem],
+    solver: Solver,
+    options: Options,
+    compare: Sequence[Solver] = (),
+    start: FloatArray | None = None,
+) -> list[RowResult]:
+    """The same for several rows of one Gram matrix."""
     if options.stop.is_set():
-        return RowResult(number, reference, not_solved(problem, solver))
-    scores = score(problem, compare, options)
-    best = min(scores.values(), key=lambda result: result.upper, default=None)
-    if best is not None and (start is None or best.upper < problem.error(start)):
-        start = best.x
-    result = solver.solve(problem, options, start)
-    if best is not None and best.upper < result.upper:  # within the gap, or a solver that ignores its start
-        result = with_point(result, best, problem, options)
-    empirical = {name: scored.upper for name, scored in scores.items()}
-    return RowResult(number, reference, result, empirical, result.lower)
+        return [
+            RowResult(number, problem.reference, not_solved(problem, solver))
+            for number, problem in zip(numbers, problems, strict=True)
+        ]
+    scores = [score(problem, compare, options) for problem in problems]
+    best = [min(found.values(), key=lambda result: result.upper, default=None) for found in scores]
+    starts = []
+    for problem, known in zip(problems, best, strict=True):
+        better = known is not None and (start is None or known.upper < problem.error(start))
+        starts.append(known.x if known is not None and better else start)
+    if len(problems) == 1:
+        results = [solver.solve(problems[0], options, starts[0])]
+    else:
+        results = solver.solve_rows(problems, options, starts)
+    rows = []
+    for number, problem, result, known, found in zip(numbers, problems, results, best, scores, strict=True):
+        if known is not None and known.upper < result.upper:  # within the gap, or a solver that ignores its start
+            result = with_point(result, known, problem, options)
+        empirical = {name: scored.upper for name, scored in found.items()}
+        rows.append(RowResult(number, problem.reference, result, empirical, result.lower))
+    return rows
 
 
 def score(problem: Problem, compare: Sequence[Solver], options: Options) -> dict[str, Result]:

@@ -38,7 +38,10 @@ class Bound(Solver):
 
     def _prepare(self, problems: Sequence[Problem]) -> None:
         from .row import prepare_rows
+        from .rows import prepare_together
 
+        if prepare_together(problems):
+            return
         prepare_rows(problems)
         if len(problems[0].gram) > TINY:
             for tiny in _tiny_rows(problems[0]):
@@ -49,3 +52,16 @@ class Bound(Solver):
         from .row import bound_of_row
 
         return bound_of_row(problem, options, start)
+
+    def together(self, problem: Problem) -> int:
+        """Long rows are bounded in chunks."""
+        from .rows import CHUNK, can_be_together
+
+        return CHUNK if can_be_together(problem) else 1
+
+    def _solve_rows(
+        self, problems: Sequence[Problem], options: Options, starts: Sequence[FloatArray | None]
+    ) -> list[Outcome] | None:
+        from .rows import bound_together
+
+        return bound_together(problems, options, starts)

@@ -50,8 +50,8 @@ def fitted_diagonal(
 ) -> FloatArray | None:
     """(n,) D with nearly the largest mean log bound of some rows w; None where H is singular.
 
-    A sweep maximises sum_i a_i log d_i + mu log det(H - D) coordinate by coordinate, with a_i the mean over rows of
-    what log f gains by log d_i: price z (1 - z) / f of the inputs that are kept in part.
+    A sweep maximises sum_i a_i log d_i + mu log det(H - D) coordinate by coordinate, with a_i the mean over rows
+    of what log f gains by log d_i: price z (1 - z) / f of the inputs that are kept in part.
     """
     d = starting_diagonal(inverse)
     best, best_value = d, -np.inf

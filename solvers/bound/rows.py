@@ -1,0 +1,52 @@
+"""Rows that are bounded together: those of layers that are too long for one row at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pvq.bounds.gram import FloatArray
+from pvq.bounds.problem import Problem
+
+from ..base import Clock, Options
+from ..result import Outcome
+from .batch import pruned, quantized
+from .batch.layer import long_layer
+
+LONG = 1024
+"""Inputs beyond which rows are bounded together: one row takes seconds there, and its layer minutes to prepare."""
+
+FIT_SECONDS = 60.0
+"""Limit of fitting a diagonal to a layer; at 2048 inputs it takes 7 s."""
+
+
+CHUNK = 64
+"""Rows of a chunk: their products are of full speed, and a chunk of 2048 inputs takes five seconds."""
+
+
+def can_be_together(problem: Problem) -> bool:
+    """Whether there is a way to bound such rows together: on grids, or pruned one by one with free weights."""
+    if int(problem.gram.live.sum()) <= LONG:
+        return False
+    sparsity = problem.sparsity
+    return sparsity is None or (problem.free_weights and sparsity.units == problem.n)
+
+
+def prepare_together(problems: Sequence[Problem]) -> bool:
+    """Layer-wide work for rows that are bounded together; False where they are not."""
+    if not can_be_together(problems[0]):
+        return False
+    if problems[0].sparsity is None:
+        return long_layer(problems[0].gram) is not None
+    return pruned.pruned_layer(problems, Clock(Options(time_limit=FIT_SECONDS))) is not None
+
+
+def bound_together(
+    problems: Sequence[Problem], options: Options, starts: Sequence[FloatArray | None]
+) -> list[Outcome] | None:
+    """Outcomes of all rows, None where they are bounded one by one: short, other patterns, or H is singular."""
+    if not can_be_together(problems[0]) or any(problem.gram is not problems[0].gram for problem in problems):
+        return None
+    if problems[0].sparsity is None:
+        return quantized.bound_rows(problems, options, starts, Clock(options))
+    layer = pruned.pruned_layer(problems, Clock(options))
+    return None if layer is None else pruned.bound_rows(problems, layer, options, starts)
