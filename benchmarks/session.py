@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pvq.bounds.errors import ProblemError
 from pvq.bounds.problem import Problem
+from pvq.layers.files import Record, write_json
 from pvq.layers.format import LayerError
 from pvq.solvers.registry import check_names
 
@@ -80,16 +80,13 @@ class Session:
     ) -> None:
         """Run what waits; the record is saved now and then, so that nothing long is lost."""
         task_of = {task.key: task for task in self.tasks}
-        saved = time.monotonic()
+        kept = Record(save_to, SAVE_EVERY)
 
         def done(run: Run) -> None:
-            nonlocal saved
             self._keep(judge.checked(run, self.problems[run.instance], task_of[run.key]))
             if on_run is not None:
                 on_run(self._runs[run.key])
-            if save_to is not None and time.monotonic() - saved > SAVE_EVERY:
-                self.save(save_to)
-                saved = time.monotonic()
+            kept.update(self.document)
 
         run_tasks(self.waiting, stop, done, self.jobs, steps, verify)
 
@@ -124,8 +121,6 @@ class Session:
         """The record's table."""
         return record.csv_text(self.document())
 
-    def save(self, path: Path) -> None:
+    def save(self, path: str | Path) -> None:
         """Write the record as JSON, whole or not at all."""
-        from pvq.layers.files import write_json
-
-        write_json(str(path), dict(self.document()))
+        write_json(path, self.document())

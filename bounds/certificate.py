@@ -10,7 +10,7 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -137,7 +137,7 @@ class _Writer:
         return {"tree": {"state": state, "split": split, "splits": splits}}
 
 
-def save_certificate(path: Path, certificate: Certificate) -> None:
+def save_certificate(file: BinaryIO, certificate: Certificate) -> None:
     """Write a certificate; the caller makes it atomic."""
     writer = _Writer()
     rows = [
@@ -163,7 +163,7 @@ def save_certificate(path: Path, certificate: Certificate) -> None:
         kind: np.concatenate([np.zeros(0, TYPES[kind]), *parts]) for kind, parts in writer.parts.items()
     }
     text = json.dumps(header, allow_nan=False)
-    np.savez_compressed(path, header=np.frombuffer(text.encode(), dtype=np.uint8), **arrays)
+    np.savez_compressed(file, header=np.frombuffer(text.encode(), dtype=np.uint8), **arrays)
 
 
 def load_certificate(path: Path) -> Certificate:

@@ -21,6 +21,7 @@ from .capture import capture, kind_of, weight_matrix
 from .format import SCHEMA, FloatArray, Layer, LayerError, array_sha256, save_layer
 from .gram import Call, GramAccumulator, columns
 from .models import Model, load_model, load_weights, one_line, shorten
+from .outputs import OutputError, check_outputs
 
 Progress = Callable[[int, int | None], None]
 """Called with the number of batches done and of all batches (None if unknown)."""
@@ -70,6 +71,14 @@ def extract(
     data = open_calibration(calibration, model, batch_size, limit)
     folder = Path(out_dir)
     _check_folder(folder)  # now, and not after a long pass
+    names = file_names(model.name, candidates(model.module))
+    files = {name: folder / f"{names[name]}.npz" for name in chosen}
+    read = [None if source is None else os.fspath(source) for source in (calibration, weights)]
+    try:
+        if folder.is_dir():
+            check_outputs({f"layer {name}": file for name, file in files.items()}, read)
+    except OutputError as error:
+        raise LayerError(str(error)) from None
     try:
         module = model.module.to(device)
     except (RuntimeError, AssertionError) as error:
@@ -97,13 +106,17 @@ def extract(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise LayerError(f"{folder}: cannot be written: {error.strerror or error}") from None
-    files = file_names(model.name, candidates(module))
-    paths = []
+    paths, failed = [], []
     for name, found in layers.items():
         meta = {**found.meta, **about}
         meta["hashes"] = {**meta["hashes"], "calibration": digest.hexdigest()}
-        complete = Layer(files[name], found.weight, found.grams, found.samples, meta, found.activations)
-        paths.append(save_layer(folder / f"{files[name]}.npz", complete))
+        complete = Layer(files[name].stem, found.weight, found.grams, found.samples, meta, found.activations)
+        try:
+            paths.append(save_layer(files[name], complete))
+        except LayerError as error:  # a smaller layer may still fit
+            failed.append(str(error))
+    if failed:
+        raise LayerError("; ".join(failed))
     return paths
 
 

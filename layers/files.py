@@ -1,45 +1,127 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and what is left of a run that was killed."""
 
 from __future__ import annotations
 
+import fcntl
+import io
 import json
 import os
+import re
+import stat
 import sys
-import tempfile
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import Any
+from secrets import token_hex
+from typing import Any, BinaryIO
+
+from .outputs import Named, OutputError, Place, place_of
+
+TEMPORARY = re.compile(r"\.pvq-\d+-[0-9a-f]{16}\.tmp")
+"""Names of files that are being written, with the process that writes them."""
+PARTIAL = 1 << 16
+"""Bytes handed to a device at once."""
 
 
-def write_atomically(path: str | Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary file beside `path`, then put it in its place."""
-    path = Path(path)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
+def write_atomically(path: Named, write: Callable[[BinaryIO], object]) -> None:
+    """Let `write` fill a file, then put it in the place of `path`; the file is the old or the new one, whole.
+
+    Links stay links, and the file behind them is replaced; it keeps its mode and, where allowed, its owner. What
+    is no regular file (a device, a pipe, /dev/stdout) gets the bytes.
+
+    Raises
+    ------
+    OutputError
+        The system refuses: no space, no right, no folder. Then nothing has changed.
+    """
+    place = place_of(path)
     try:
-        write(Path(name))
-        os.chmod(name, 0o666 & ~_umask())
-        os.replace(name, path)
+        if place.is_replaced:
+            _replace(place, write)
+        else:
+            _write_through(place, write)
+    except OSError as error:
+        raise OutputError.of(path, error) from None
+
+
+def _replace(place: Place, write: Callable[[BinaryIO], object]) -> None:
+    remove_dead(place.path.parent)
+    temporary, file = _new_file(place.path.parent)
+    try:
+        with file:
+            if place.found is not None:
+                with suppress(PermissionError):  # another's file that the group may write
+                    os.fchown(file.fileno(), place.found.st_uid, place.found.st_gid)
+                os.fchmod(file.fileno(), stat.S_IMODE(place.found.st_mode))
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())  # network file systems say only here that a quota is used up
+            os.replace(temporary, place.path)  # while the lock is held: nobody takes the file for a dead run's
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _new_file(folder: Path) -> tuple[Path, BinaryIO]:
+    """A new file that is locked as long as its process lives."""
+    while True:
+        path = folder / f".pvq-{os.getpid()}-{token_hex(8)}.tmp"
+        number = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o666)
+        with suppress(OSError):  # a file system without locks: then nobody can take it for dead either
+            fcntl.flock(number, fcntl.LOCK_EX)
+        if os.fstat(number).st_nlink:  # else another run took it for dead before it was locked
+            return path, os.fdopen(number, "w+b")
+        os.close(number)
 
 
-def write_json(path: str, document: dict[str, Any]) -> None:
+def remove_dead(folder: Path) -> None:
+    """Remove what killed runs left in a folder: temporary files that no process holds a lock on."""
+    with suppress(OSError):
+        names = [entry.name for entry in os.scandir(folder) if TEMPORARY.fullmatch(entry.name)]
+        for name in names:
+            with suppress(OSError):
+                number = os.open(folder / name, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+                try:
+                    fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    os.unlink(folder / name)
+                finally:
+                    os.close(number)
+
+
+def _write_through(place: Place, write: Callable[[BinaryIO], object]) -> None:
+    whole = io.BytesIO()  # archives seek, pipes cannot
+    write(whole)
+    if place.descriptor is None:
+        number = os.open(place.path, os.O_WRONLY | os.O_CLOEXEC)
+    else:
+        if sys.stdout is not None:  # what was printed before comes before
+            sys.stdout.flush()
+        number = os.dup(place.descriptor)
+    try:
+        left = whole.getbuffer()
+        while left:
+            left = left[os.write(number, left[:PARTIAL]) :]
+    finally:
+        os.close(number)
+
+
+def write_text(path: Named, text: str) -> None:
+    """Write text in UTF-8, whole or not at all; a name that is no text keeps its bytes in escapes."""
+    data = text.encode("utf-8", "backslashreplace")
+    write_atomically(path, lambda file: file.write(data))
+
+
+def write_json(path: Named, document: Mapping[str, Any]) -> None:
     """Write JSON to a file, or to standard output for '-'; never NaN or infinity."""
     parts = [f"{json.dumps(key)}: {_value(value)}" for key, value in document.items()]
     text = "{" + ",\n ".join(parts) + "}\n"
-    if path == "-":
+    if str(path) == "-":
         sys.stdout.write(text)
         sys.stdout.flush()
     else:
-        write_atomically(path, lambda temporary: temporary.write_text(text))
+        write_text(path, text)
 
 
 def _value(value: Any) -> str:
@@ -47,3 +129,59 @@ def _value(value: Any) -> str:
     if isinstance(value, list) and value:
         return "[" + ",\n  ".join(json.dumps(item, allow_nan=False) for item in value) + "]"
     return json.dumps(value, allow_nan=False)
+
+
+def write_each(show: Callable[[], object], *writes: tuple[Named | None, Callable[[Named], object]]) -> None:
+    """Print, then write all files, also after one has failed: a full disk costs no result that fits elsewhere.
+
+    Parameters
+    ----------
+    show : prints the result; left out where a file is '-', standard output.
+    writes : where to, None where it is not wanted, and what writes there.
+
+    Raises
+    ------
+    OutputError
+        What failed, in one line.
+    BrokenPipeError
+        The reader of standard output has gone, and nothing else failed.
+    """
+    said: list[str] = []
+    gone: BrokenPipeError | None = None
+    wanted = [partial(write, path) for path, write in writes if path is not None]
+    if all(str(path) != "-" for path, _ in writes):
+        wanted.insert(0, show)  # type: ignore[arg-type]
+    for write in wanted:
+        try:
+            write()
+        except OutputError as error:
+            said.append(str(error))
+        except BrokenPipeError as error:
+            gone = error
+        except OSError as error:
+            said.append(str(OutputError.of("standard output", error)))
+    if said:
+        raise OutputError("; ".join(said))
+    if gone is not None:
+        raise gone
+
+
+class Record:
+    """A JSON file that is kept up to date during a long run: a write that fails is said once and tried again."""
+
+    def __init__(self, path: Named | None, every: float) -> None:
+        self._path, self._every, self._said = path, every, False
+        self._last = time.monotonic()
+
+    def update(self, document: Callable[[], Mapping[str, Any]]) -> None:
+        """Write if it is time; only what can be replaced, since a pipe would get one document after the other."""
+        if self._path is None or str(self._path) == "-" or time.monotonic() - self._last < self._every:
+            return
+        try:
+            if place_of(self._path).is_replaced:
+                write_json(self._path, document())
+        except OutputError as error:
+            if not self._said:
+                print(f"{error}; the run goes on and tries again", file=sys.stderr, flush=True)
+            self._said = True
+        self._last = time.monotonic()

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .files import write_atomically
+from .outputs import OutputError
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -176,9 +177,9 @@ def save_layer(path: str | os.PathLike[str], layer: Layer) -> Path:
     if layer.activations is not None:
         arrays["activations"] = _compact(layer.activations)
     try:
-        write_atomically(path, lambda temporary: np.savez_compressed(temporary, **arrays))  # type: ignore[arg-type]
-    except OSError as error:
-        raise LayerError(f"{path}: cannot be written: {error.strerror or error}") from None
+        write_atomically(path, lambda file: np.savez_compressed(file, **arrays))  # type: ignore[arg-type]
+    except OutputError as error:
+        raise LayerError(str(error)) from None
     return path
 
 

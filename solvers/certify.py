@@ -35,7 +35,7 @@ def build_certificate(layer: Layer, problem: LayerProblem, result: LayerResult) 
     return certify(layer.name, layer.sha256, problem, rows, lower, upper)
 
 
-def write_certificate(path: Path, layer: Layer, problem: LayerProblem, result: LayerResult) -> None:
+def write_certificate(path: str | Path, layer: Layer, problem: LayerProblem, result: LayerResult) -> None:
     """Write the certificate of a layer's results."""
     certificate = build_certificate(layer, problem, result)
-    write_atomically(path, lambda temporary: save_certificate(temporary, certificate))
+    write_atomically(path, lambda file: save_certificate(file, certificate))

@@ -112,8 +112,9 @@ def bound(
     Ctrl-C stops the search and prints what is proven so far (exit code 130).
     """
     from pvq.bounds.layer_problem import Setting, at_sparsity, state_problem
-    from pvq.layers.files import write_json
+    from pvq.layers.files import write_each, write_json
     from pvq.layers.format import load_layer
+    from pvq.layers.outputs import check_outputs
     from pvq.solvers.base import Options
     from pvq.solvers.certify import write_certificate
     from pvq.solvers.curve import solve_curve
@@ -124,7 +125,7 @@ def bound(
 
     from .arguments import interval, kept_of, methods_to_compare, sparsities_of
     from .interrupt import stop_on_interrupt
-    from .output import check_writable, write_solution
+    from .output import SOLUTIONS, write_solution
     from .progress import row_progress
     from .report import curve_document, environment, result_document
     from .table import print_curve, print_result
@@ -151,9 +152,11 @@ def bound(
         inputs=None if inputs is None else interval("--inputs", inputs),
     )
     engine = get_solver(solver)
-    check_writable(json_)
-    check_writable(solution, suffixes=(".npz", ".safetensors"))
-    check_writable(certificate, suffixes=(".npz",))
+    check_outputs(
+        {"--json": json_, "--solution": solution, "--certificate": certificate},
+        inputs=(layer, grid),
+        suffixes={"--solution": SOLUTIONS, "--certificate": (".npz",)},
+    )
     data = load_layer(layer)
     problem = state_problem(data.weight, data.grams, setting, free_scale=True)
     free = setting.quantizes and setting.range == "optimal"
@@ -180,10 +183,11 @@ def bound(
                 results = solve_curve(problems, engine, options, methods, jobs, advance)
             used = environment(engine.name, jobs, prepared, time.perf_counter() - begin)
             pairs = list(zip(problems, results, strict=True))
-            if json_ is not None:
-                write_json(json_, curve_document([result_document(data, p, options, r, used) for p, r in pairs]))
-            if json_ != "-":
-                print_curve(data.name, problem, pairs)
+            curve = curve_document([result_document(data, p, options, r, used) for p, r in pairs])
+            write_each(
+                lambda: print_curve(data.name, problem, pairs),
+                (json_, lambda path: write_json(path, curve)),
+            )
             if stop.is_set():
                 raise typer.Exit(130)
             return
@@ -195,13 +199,11 @@ def bound(
     document = result_document(
         data, problem, options, result, environment(engine.name, jobs, prepared, time.perf_counter() - begin)
     )
-    if json_ is not None:
-        write_json(json_, document)
-    if solution is not None:
-        write_solution(solution, result.weights, problem)
-    if certificate is not None:
-        write_certificate(certificate, data, problem, result)
-    if json_ != "-":
-        print_result(data.name, problem, options, result)
+    write_each(
+        lambda: print_result(data.name, problem, options, result),
+        (json_, lambda path: write_json(path, document)),
+        (solution, lambda path: write_solution(path, result.weights, problem)),
+        (certificate, lambda path: write_certificate(path, data, problem, result)),
+    )
     if stop.is_set():
         raise typer.Exit(130)

@@ -66,17 +66,18 @@ def extract(
 @contextmanager
 def _batch_progress(quiet: bool) -> Iterator[Callable[[int, int | None], None] | None]:
     """A callback that shows batches done on standard error: a bar on a terminal, else one line each."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-    console = Console(stderr=True)
+    from .console import Printer, plain_column
+
+    console = Printer(stderr=True)
     if quiet:
         yield None
         return
     if not console.is_terminal:
         yield lambda done, total: console.print(f"batch {done} of {total or '?'}")
         return
-    columns = (TextColumn("calibration"), BarColumn(), MofNCompleteColumn(), TextColumn("batches"))
+    columns = (plain_column("calibration"), BarColumn(), MofNCompleteColumn(), plain_column("batches"))
     with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
         task = bar.add_task("calibration", total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -37,5 +37,6 @@ def save(figure: Figure, path: Path) -> None:
     from pvq.layers.files import write_atomically
 
     metadata = {"Date": None} if path.suffix == ".svg" else {"Software": None}
+    kind = path.suffix[1:]
     with rc_context({"svg.hashsalt": "pvq"}):
-        write_atomically(path, lambda temporary: figure.savefig(temporary, dpi=150, metadata=metadata))
+        write_atomically(path, lambda file: figure.savefig(file, format=kind, dpi=150, metadata=metadata))

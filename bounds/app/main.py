@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import sys
+from contextlib import suppress
 from typing import NoReturn
 
 import typer
@@ -21,6 +23,8 @@ from .theory.command import theory
 from .verify import verify
 from .weights.command import weights
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
+"""What the system says of a disk that takes nothing more."""
 HELP = "Exact and certified bounds on the layer-wise error of quantization and pruning."
 
 
@@ -55,14 +59,17 @@ def pvq_bound() -> NoReturn:
 
 def run(app: typer.Typer, name: str) -> NoReturn:
     """Run a command and leave with its exit code; what the user can mend is said in one line."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError):  # closed, or a test's
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
         code = app(standalone_mode=False, prog_name=name)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except KeyboardInterrupt:
         fail(name, "interrupted", 130)
     except BrokenPipeError:
-        # the reader of our output has gone (`| head`): nothing is left to say, also not at interpreter exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()  # the reader has gone (`| head`): nothing is left to say
         sys.exit(0)
     except Exception as error:
         code = exit_code(error)
@@ -92,17 +99,34 @@ def exit_code(error: Exception) -> int | None:
     """Exit code of an error that a user can cause; None for a bug, which keeps its traceback."""
     if hasattr(error, "format_message"):  # typer's own usage errors
         return 2
+    if isinstance(error, OSError):  # what no output of ours met: a compiler's cache, standard output
+        return 2 if error.errno in FULL else None
     from pvq.bounds.certificate import CertificateError
     from pvq.bounds.errors import ProblemError
     from pvq.layers.format import LayerError
+    from pvq.layers.outputs import OutputError
     from pvq.solvers.base import SolverUnavailable, UnsupportedProblem
 
     if isinstance(error, SolverUnavailable):
         return 3
-    return 2 if isinstance(error, ProblemError | LayerError | UnsupportedProblem | CertificateError) else None
+    mendable = ProblemError | LayerError | OutputError | UnsupportedProblem | CertificateError
+    return 2 if isinstance(error, mendable) else None
 
 
 def fail(name: str, text: str, code: int) -> NoReturn:
     """Say one line on stderr and leave."""
-    print(f"{name}: {text}", file=sys.stderr)
+    with suppress(OSError):
+        if sys.stderr is not None:
+            print(f"{name}: {text}", file=sys.stderr, flush=True)
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except (OSError, ValueError):
+        _drop_output()
     sys.exit(code)
+
+
+def _drop_output() -> None:
+    """Send what is still to be printed to nowhere: the interpreter has nothing to say of it at its exit."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

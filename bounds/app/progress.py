@@ -9,15 +9,15 @@ from contextlib import contextmanager
 
 from pvq.solvers.result import Status
 from pvq.solvers.rows import RowResult
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
-    TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+
+from .console import Printer, plain_column
 
 PLAIN_EVERY = 10.0  # seconds between lines where standard error is a file
 
@@ -28,15 +28,15 @@ def row_progress(total: int, quiet: bool) -> Iterator[Callable[[RowResult], None
     if quiet:
         yield None
         return
-    console = Console(stderr=True)
+    console = Printer(stderr=True)
     if not console.is_terminal:
         yield plain_counter(total, "rows")
         return
     columns = (
-        TextColumn("{task.fields[proven]} optimal"),
+        plain_column("{task.fields[proven]} optimal"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("rows"),
+        plain_column("rows"),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )

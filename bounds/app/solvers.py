@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-WIDTH = 200  # whole words in long lines, rather than words cut to fit
-
 
 def solvers() -> None:
     """List all solvers: what each can do, whether it is installed, and its licence limits.
@@ -12,8 +10,9 @@ def solvers() -> None:
     """
     from pvq.solvers.registry import solver_class, solver_names
     from rich import box
-    from rich.console import Console
     from rich.table import Table
+
+    from .console import Printer
 
     table = Table(box=box.SIMPLE, title="Solvers (entry-point group pvq.solvers)", title_justify="left")
     for title in ("name", "proves", "methods", "patterns", "installed", "licence", "what it is"):
@@ -24,15 +23,12 @@ def solvers() -> None:
             patterns = ", ".join(sorted(cls.patterns)) if cls.methods & {"prune", "joint"} else "-"
             install = "yes" if cls.is_available() else "no"
             if install == "no" and cls.extra:
-                install = f"no: pip install 'pvq-bound\\[{cls.extra}]'"
+                install = f"no: pip install 'pvq-bound[{cls.extra}]'"
             methods = ", ".join(m for m in ("quant", "prune", "joint") if m in cls.methods)
             table.add_row(cls.name, kind, methods, patterns, install, cls.licence, cls.summary)
-    console = Console()
-    console.width = max(console.width, WIDTH)
-    console.print(table)
-    console.print(
+    console = Printer()
+    console.table(table)
+    console.say(
         "Whatever a solver claims is checked: its x must be feasible, its error is recomputed, and a bound above "
-        "a feasible error is refused. Compare their speed: pvq bench --quick.",
-        highlight=False,
-        soft_wrap=True,
+        "a feasible error is refused. Compare their speed: pvq bench --quick."
     )

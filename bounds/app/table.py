@@ -12,27 +12,28 @@ from pvq.solvers.base import Options
 from pvq.solvers.result import BoundKind, Status
 from pvq.solvers.rows import LayerResult
 from rich import box
-from rich.console import Console
 from rich.table import Table
+
+from .console import Printer, printable
 
 ROWS_SHOWN = 16  # more rows than this are summed up, not listed
 
 
 def print_result(name: str, problem: LayerProblem, options: Options, result: LayerResult) -> None:
     """Print the tables and the sentence on standard output."""
-    console = Console()
-    console.print(f"[bold]{name}[/]: {describe(problem)}")
+    console = Printer()
+    console.say(f": {describe(problem)}", name=name)
     if len(result.rows) <= ROWS_SHOWN:
-        console.print(_row_table(problem, result))
-    console.print(_layer_table(result))
-    console.print(_effort(result), highlight=False)
-    console.print(sentence(problem, options, result), highlight=False)
+        console.table(_row_table(problem, result))
+    console.table(_layer_table(result))
+    console.say(_effort(result))
+    console.say(sentence(problem, options, result))
 
 
 def print_curve(name: str, problem: LayerProblem, curve: Sequence[tuple[LayerProblem, LayerResult]]) -> None:
     """Print one line for each sparsity on standard output."""
-    console = Console()
-    console.print(f"[bold]{name}[/]: {describe(problem, sparsities=len(curve))}")
+    console = Printer()
+    console.say(f": {describe(problem, sparsities=len(curve))}", name=name)
     table = Table(box=box.SIMPLE)
     compared = list(curve[0][1].empirical)
     for title in ("sparsity", "kept", "lower / reference", "upper / reference", "SQNR (dB)", *compared):
@@ -51,10 +52,8 @@ def print_curve(name: str, problem: LayerProblem, curve: Sequence[tuple[LayerPro
             *(format_db(result.reference, result.empirical[m]) for m in compared if m in result.empirical),
             result.status.value,
         )
-    console.print(table)
-    console.print(
-        f"kept: {'blocks' if problem.setting.block else 'inputs'} of a row; methods in dB", highlight=False
-    )
+    console.table(table)
+    console.say(f"kept: {'blocks' if problem.setting.block else 'inputs'} of a row; methods in dB")
 
 
 def describe(problem: LayerProblem, sparsities: int = 1) -> str:
@@ -81,7 +80,7 @@ def setting_words(setting: Setting) -> str:
     parts = []
     if setting.quantizes:
         bits = f"{setting.bits}-bit " if setting.bits is not None and setting.grid.startswith("int") else ""
-        parts.append(f"{bits}{setting.grid} grid, {setting.range} range per {setting.granularity}")
+        parts.append(f"{bits}{printable(setting.grid)} grid, {setting.range} range per {setting.granularity}")
     if setting.prunes:
         if setting.nm is not None:
             pattern = f"{setting.nm[0]}:{setting.nm[1]} sparsity"

@@ -53,7 +53,7 @@ def find_tasks(paths: Sequence[Path]) -> list[Task]:
     tasks: list[Task] = []
     for path in paths:
         if path.is_dir():
-            files = sorted((file for file in path.glob("*.npz") if not file.name.startswith(".")), key=_natural)
+            files = layer_files([path])
             if not files:
                 raise ProblemError(f"{path} has no layer files (.npz); make some with `pvq extract`")
             tasks += [_task(file, named=False) for file in files]
@@ -67,6 +67,17 @@ def find_tasks(paths: Sequence[Path]) -> list[Task]:
     if all(task.skipped for task in tasks):
         raise ProblemError(f"there is nothing to compare: {tasks[0].name}: {tasks[0].skipped}")
     return tasks
+
+
+def layer_files(paths: Sequence[Path]) -> list[Path]:
+    """The files themselves, and those that folders stand for."""
+    files: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            files += sorted((file for file in path.glob("*.npz") if not file.name.startswith(".")), key=_natural)
+        else:
+            files.append(path)
+    return files
 
 
 def _natural(path: Path) -> list[tuple[int, str]]:

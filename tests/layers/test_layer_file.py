@@ -205,10 +205,10 @@ def test_bad_files(tmp_path, make, message):
 
 
 def test_a_path_that_cannot_be_written(tmp_path):
-    with pytest.raises(LayerError, match="cannot be written"):
+    with pytest.raises(LayerError, match="cannot write"):
         save_layer(tmp_path / "missing" / "layer.npz", Layer("l", WEIGHT, GRAM))
     (tmp_path / "taken.npz").mkdir()
-    with pytest.raises(LayerError, match="cannot be written"):
+    with pytest.raises(LayerError, match="cannot write"):
         save_layer(tmp_path / "taken.npz", Layer("l", WEIGHT, GRAM))
     assert [p.name for p in tmp_path.iterdir()] == ["taken.npz"]
 

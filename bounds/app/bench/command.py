@@ -107,12 +107,14 @@ def bench(
     from pvq.benchmarks.cases import changed, chosen, read_list
     from pvq.benchmarks.session import Session
     from pvq.benchmarks.tasks import entry
-    from pvq.layers.files import write_atomically
+    from pvq.layers.files import write_each, write_text
+    from pvq.layers.outputs import check_outputs
     from pvq.solvers.registry import check_names
 
     from ...errors import ProblemError
+    from ..figures import FORMATS, check_matplotlib
     from ..interrupt import stop_on_interrupt
-    from ..output import check_writable
+    from .figure import gap_figure, profile_figure
     from .table import print_targets, scores_table
 
     folders = () if layers is None else (layers,)
@@ -128,15 +130,13 @@ def bench(
         raise typer.BadParameter("--jobs must be at least 1")
     if resume and json_ is None:
         raise ProblemError("--resume needs --json FILE: the record to go on with")
-    check_writable(json_, suffixes=(".json",))
-    check_writable(csv_, suffixes=(".csv",))
-    figures = [path for path in (profile, gap_plot) if path is not None]
-    if figures:
-        from ..figures import FORMATS, check_matplotlib
-
+    check_outputs(
+        {"--json": json_, "--csv": csv_, "--profile": profile, "--gap-plot": gap_plot},
+        inputs=(library, *(lists or ())),
+        suffixes={"--json": (".json",), "--csv": (".csv",), "--profile": FORMATS, "--gap-plot": FORMATS},
+    )
+    if profile is not None or gap_plot is not None:
         check_matplotlib()
-        for path in figures:
-            check_writable(path, suffixes=FORMATS)
     read = [read_list(name, folders, library) for name in names]
     tasks = [task for one in read for task in one.tasks]
     entries = None
@@ -160,21 +160,18 @@ def bench(
         session.take_over(json_)
     with stop_on_interrupt() as stop, _progress(len(session.waiting), quiet) as advance:
         session.run(stop, advance, json_, steps=gap_plot is not None, verify=update)
-    if json_ is not None:
-        session.save(json_)
-    if csv_ is not None:
-        text = session.csv()
-        write_atomically(csv_, lambda temporary: temporary.write_text(text))
-    if profile is not None:
-        from .figure import profile_figure
 
-        profile_figure(profile, session)
-    if gap_plot is not None:
-        from .figure import gap_figure
+    def show_scores() -> None:
+        scores_table([one.about for one in read], session)
+        print_targets([target for one in read for target in one.targets], session)
 
-        gap_figure(gap_plot, session)
-    scores_table([one.about for one in read], session)
-    print_targets([target for one in read for target in one.targets], session)
+    write_each(
+        show_scores,
+        (json_, session.save),
+        (csv_, lambda path: write_text(path, session.csv())),
+        (profile, lambda path: profile_figure(Path(path), session)),
+        (gap_plot, lambda path: gap_figure(Path(path), session)),
+    )
     if stop.is_set():
         raise typer.Exit(130)
     if check:
@@ -189,7 +186,7 @@ def _check(session: Session, update: bool) -> None:
 
     now = measured(session.tasks, session.runs)
     if update:
-        write_json(str(FILE), now)
+        write_json(FILE, now)
         print(f"{FILE}: reference of {len(now['cases'])} cases")
         return
     lines, good = compare(load(), now)
@@ -202,13 +199,12 @@ def _build(path: Path | None, folders: tuple[Path, ...]) -> None:
     from pvq.benchmarks.library import FILE, build, load
     from pvq.benchmarks.tasks import INSTANCES
     from pvq.layers.files import write_json
-
-    from ..output import check_writable
+    from pvq.layers.outputs import check_output
 
     path = path or FILE
-    check_writable(path, suffixes=(".json",))
+    check_output(path, suffixes=(".json",))
     manifest = build(load(path) if path.exists() else None, (INSTANCES, *folders))
-    write_json(str(path), manifest)
+    write_json(path, manifest)
     known = sum(words["upper"] is not None for words in manifest["instances"])
     print(f"{path}: {len(manifest['instances'])} instances, bounds known of {known}")
 
@@ -216,14 +212,13 @@ def _build(path: Path | None, folders: tuple[Path, ...]) -> None:
 def _update(path: Path | None, session: Session) -> None:
     from pvq.benchmarks.library import FILE, load, updated
     from pvq.layers.files import write_json
-
-    from ..output import check_writable
+    from pvq.layers.outputs import check_output
 
     path = path or FILE
-    check_writable(path, suffixes=(".json",))
+    check_output(path, suffixes=(".json",))
     manifest, changes = updated(load(path), session.problems, session.runs)
     if changes:
-        write_json(str(path), manifest)
+        write_json(path, manifest)
     print("\n".join([*changes, f"{path}: {len(changes)} changes"]))
 
 
@@ -233,33 +228,34 @@ def _print_lists() -> None:
     from pvq.benchmarks.cases import list_names
     from pvq.benchmarks.tasks import CASES
     from rich import box
-    from rich.console import Console
     from rich.table import Table
+
+    from ..console import Printer
 
     table = Table(box=box.SIMPLE)
     table.add_column("case list", no_wrap=True)
     table.add_column("what it is")
     for name in list_names():
         table.add_row(name, json.loads((CASES / f"{name}.json").read_text()).get("about", ""))
-    Console().print(table)
+    Printer().table(table)
 
 
 def _progress(total: int, quiet: bool) -> AbstractContextManager[Callable[[Run], None] | None]:
     """A callback for each finished run: a bar on a terminal, now and then a line in a log, nothing if quiet."""
     from contextlib import contextmanager
 
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
 
+    from ..console import Printer, plain_column
     from ..progress import plain_counter
 
     @contextmanager
     def shown() -> Iterator[Callable[[Run], None] | None]:
-        console = Console(stderr=True)
+        console = Printer(stderr=True)
         if quiet or total == 0:
             yield None
         elif console.is_terminal:
-            columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+            columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), plain_column("{task.description}"))
             with Progress(*columns, console=console, transient=True) as bar:
                 line = bar.add_task("", total=total)
                 yield lambda run: bar.update(

@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich import box
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+
+from ..console import Printer, printable
 
 if TYPE_CHECKING:
     from pvq.benchmarks.session import Session
     from pvq.benchmarks.summary import Score
 
-WIDTH = 200  # whole numbers in long lines, rather than numbers cut to fit
 WHYS = 20  # different reasons listed below the table
 
 
@@ -25,9 +24,9 @@ def scores_table(abouts: Sequence[str], session: Session) -> None:
     """Print one section for each case, and one for all where there are several."""
     from pvq.benchmarks.summary import SHIFT
 
-    console = _console()
+    console = Printer()
     for about in abouts:
-        console.print(f"[bold]{escape(about)}[/]", highlight=False)
+        console.say(name=about)
     table = Table(box=box.SIMPLE)
     table.add_column("case", no_wrap=True)
     table.add_column("solver", no_wrap=True)
@@ -45,16 +44,14 @@ def scores_table(abouts: Sequence[str], session: Session) -> None:
             some = [s for s in scores if s.solver == solver and (group is None or s.group == group)]
             if some:
                 table.add_row(*_cells(group, solver, solvers[0], some, scores))
-    console.print(table)
-    console.print(_machine(session), style="dim", highlight=False, soft_wrap=True)
+    console.table(table)
+    console.say(_machine(session), style="dim")
     limits = sorted({task.limits.time_limit for task in session.tasks})
-    console.print(
+    console.say(
         f"Seconds of a row, unsolved ones at the limit ({', '.join(f'{limit:g} s' for limit in limits)}); s.g.m.: "
         f"shifted geometric mean, shift {SHIFT:g} s; times slower: ratio of geometric means to the first solver, "
         "on rows that both take; lower / best: mean of the lower bound over the least error anybody found.",
         style="dim",
-        highlight=False,
-        soft_wrap=True,
     )
     _print_whys(console, scores)
 
@@ -80,7 +77,7 @@ def _cells(group: str | None, solver: str, first: str, some: list[Score], scores
     said = ", ".join(f"{count} {outcome.replace('_', ' ')}" for outcome, count in others.most_common())
     cells = ["all" if group is None else group, solver, f"{sum(s.solved for s in some)} of {len(some)}"]
     if not took:
-        return [escape(cell) for cell in (*cells, *[""] * 8, said)]
+        return [printable(cell) for cell in (*cells, *[""] * 8, said)]
     seconds = [s.seconds for s in took]
     ratio = None if solver == first else speedup(scores, first, solver, group)
     nodes = [s.nodes for s in took if s.nodes is not None]
@@ -96,24 +93,24 @@ def _cells(group: str | None, solver: str, first: str, some: list[Score], scores
         f"{max(memory):.2f}" if memory else "",
         said,
     ]
-    return [escape(cell) for cell in cells]
+    return [printable(cell) for cell in cells]
 
 
-def _print_whys(console: Console, scores: Iterable[Score]) -> None:
+def _print_whys(console: Printer, scores: Iterable[Score]) -> None:
     """What happened where something did."""
     whys = Counter((s.solver, s.outcome, s.why) for s in scores if s.why)
     for (solver, outcome, why), count in whys.most_common(WHYS):
         times = f" ({count} rows)" if count > 1 else ""
-        console.print(f"{escape(solver)}: {outcome}: {escape(why)}{times}", highlight=False, soft_wrap=True)
+        console.say(f"{printable(solver)}: {outcome}: {printable(why)}{times}")
     if len(whys) > WHYS:
-        console.print(f"... and {len(whys) - WHYS} more; --json has them all", highlight=False)
+        console.say(f"... and {len(whys) - WHYS} more; --json has them all")
 
 
 def print_targets(targets: Iterable[Mapping[str, Any]], session: Session) -> None:
     """Print each target, what was measured, and whether it is met."""
     from pvq.benchmarks.summary import measure
 
-    console, scores = _console(), session.scores()
+    console, scores = Printer(), session.scores()
     for target in targets:
         got = measure(scores, target)
         least = "at_least" in target
@@ -124,10 +121,4 @@ def print_targets(targets: Iterable[Mapping[str, Any]], session: Session) -> Non
             verdict = "not measured"
         else:
             verdict = f"{got:.4g}, {'met' if (got >= goal if least else got <= goal) else 'missed'}"
-        console.print(escape(words + verdict), highlight=False, soft_wrap=True)
-
-
-def _console() -> Console:
-    console = Console()
-    console.width = max(console.width, WIDTH)
-    return console
+        console.say(printable(words + verdict))

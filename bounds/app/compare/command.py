@@ -129,6 +129,7 @@ def compare(
     """
     from pvq.solvers.base import Options
     from pvq.solvers.compare.layer import CLOSE, QUICK, Comparison
+    from pvq.solvers.compare.network import layer_files
     from pvq.solvers.registry import get_solver
 
     from ...errors import ProblemError
@@ -143,7 +144,7 @@ def compare(
     if nm is not None and (nm < 2 or scope == "layer" or block is not None):
         raise ProblemError("--nm M must be at least 2, and goes neither with --block nor with --scope layer")
     output = Output(json_, table, figure, resume, quiet)
-    output.check()
+    output.check([*layer_files(layers), grid])
     what = Comparison(
         bits=bit_widths(grid, None if bits is None else bit_range(bits)),
         quant=Setting("quant", grid=grid, granularity=granularity, range=range_),

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pvq.layers.files import write_atomically
+from pvq.layers.files import write_text
 from pvq.solvers.compare.verdict import SKIPPED
 
 SUFFIXES = (".md", ".tex", ".csv")
@@ -60,7 +60,7 @@ def method_names(layer: Mapping[str, Any], side: str) -> list[str]:
 def write_gap_table(path: Path, document: Mapping[str, Any]) -> None:
     """Write the table of every layer: Markdown, LaTeX (booktabs) or CSV, by the suffix of the file."""
     text = {".md": markdown, ".tex": latex, ".csv": as_csv}[path.suffix](document)
-    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    write_text(path, text)
 
 
 def _compared(document: Mapping[str, Any]) -> list[tuple[Mapping[str, Any], list[Mapping[str, Any]]]]:

@@ -9,16 +9,15 @@ from contextlib import contextmanager
 from typing import Any
 
 from pvq.solvers.compare.verdict import OPEN, SKIPPED
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
-    TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
 
+from ..console import Printer, plain_column
 from ..progress import PLAIN_EVERY
 
 OnPair = Callable[[str, Mapping[str, Any]], None]
@@ -37,7 +36,7 @@ def pair_progress(total: int, quiet: bool) -> Iterator[OnPair]:
         done += 1
         decided += pair["verdict"] not in (OPEN, SKIPPED)
 
-    console = Console(stderr=True)
+    console = Printer(stderr=True)
     if not console.is_terminal:
         last = time.monotonic()
 
@@ -51,10 +50,10 @@ def pair_progress(total: int, quiet: bool) -> Iterator[OnPair]:
         yield plain
         return
     columns = (
-        TextColumn("{task.fields[decided]} decided"),
+        plain_column("{task.fields[decided]} decided"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("pairs, {task.description}"),
+        plain_column("pairs, {task.description}"),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )

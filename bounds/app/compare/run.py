@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pvq.layers.files import write_json
+from pvq.layers.files import Record, write_each, write_json
+from pvq.layers.outputs import check_outputs
 from pvq.solvers.base import Solver, SolverUnavailable, UnsupportedProblem
 from pvq.solvers.bound.shared_diagonal import SharedDiagonal
 from pvq.solvers.compare.layer import Comparison
@@ -16,10 +17,11 @@ from pvq.solvers.compare.network import Task, compare_all, find_tasks
 from pvq.solvers.registry import get_solver, solver_class, solver_names
 
 from ...errors import ProblemError
+from ..figures import FORMATS, check_matplotlib
 from ..interrupt import stop_on_interrupt
-from ..output import check_writable
 from ..report import environment
 from .document import add_pair, known_pairs, new_document, read_document, settings, summarise
+from .figure import PANELS, comparison_figure
 from .gap_table import SUFFIXES, write_gap_table
 from .progress import pair_progress
 from .text import print_comparison
@@ -40,16 +42,16 @@ class Output:
     resume: bool
     quiet: bool
 
-    def check(self) -> None:
+    def check(self, inputs: Sequence[str | Path]) -> None:
         """Raise `ProblemError` before any work for what cannot be written."""
         if self.resume and self.json in (None, "-"):
             raise ProblemError("--resume needs --json FILE, the file to go on from")
-        check_writable(self.json)
-        check_writable(self.table, suffixes=SUFFIXES)
+        check_outputs(
+            {"--json": self.json, "--table": self.table, "--figure": self.figure},
+            inputs,
+            {"--table": SUFFIXES, "--figure": FORMATS},
+        )
         if self.figure is not None:
-            from ..figures import FORMATS, check_matplotlib
-
-            check_writable(self.figure, suffixes=FORMATS)
             check_matplotlib()
 
 
@@ -94,17 +96,20 @@ def methods_by_name(names: str | None, update: bool) -> list[Solver]:
 
 def run_comparison(paths: Sequence[Path], what: Comparison, solver: str, jobs: int, output: Output) -> bool:
     """Compare, write and print; whether it was interrupted."""
-    begin = last = time.perf_counter()
+    begin = time.perf_counter()
     tasks = find_tasks(paths)
     chosen = settings(what, solver)
     earlier = read_document(Path(output.json), tasks, chosen) if output.resume and output.json else None
     document = new_document(tasks, chosen, what.bits, earlier)
     compared = sum(task.skipped is None for task in tasks)
-    if output.figure is not None:
-        from .figure import PANELS, comparison_figure
+    if output.figure is not None and compared <= PANELS:  # bands need both ends of both sides, verdicts do not
+        what = replace(what, full=True)
+    kept = Record(output.json, WRITE_EVERY)
 
-        if compared <= PANELS:  # bands need both ends of both sides, verdicts do not
-            what = replace(what, full=True)
+    def current() -> dict[str, Any]:
+        summarise(document)
+        return document
+
     with (
         stop_on_interrupt() as stop,
         pair_progress(compared * len(what.bits), output.quiet) as advance,
@@ -112,13 +117,9 @@ def run_comparison(paths: Sequence[Path], what: Comparison, solver: str, jobs: i
         what = replace(what, options=replace(what.options, stop=stop))
 
         def on_pair(task: Task, pair: dict[str, Any]) -> None:
-            nonlocal last
             add_pair(document, task.name, pair)
             advance(task.name, pair)
-            if output.json not in (None, "-") and time.perf_counter() - last > WRITE_EVERY:
-                summarise(document)
-                write_json(str(output.json), document)
-                last = time.perf_counter()
+            kept.update(current)
 
         compare_all(tasks, what, jobs, known_pairs(earlier), on_pair)
     summarise(document)
@@ -127,12 +128,10 @@ def run_comparison(paths: Sequence[Path], what: Comparison, solver: str, jobs: i
         **environment(solver, jobs, 0.0, time.perf_counter() - begin),
         "interrupted": interrupted,
     }
-    if output.json is not None:
-        write_json(output.json, document)
-    if output.table is not None:
-        write_gap_table(output.table, document)
-    if output.figure is not None:
-        comparison_figure(output.figure, document)
-    if output.json != "-":
-        print_comparison(document)
+    write_each(
+        lambda: print_comparison(document),
+        (output.json, lambda path: write_json(path, document)),
+        (output.table, lambda path: write_gap_table(Path(path), document)),
+        (output.figure, lambda path: comparison_figure(Path(path), document)),
+    )
     return interrupted

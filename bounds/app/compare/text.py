@@ -7,13 +7,12 @@ from typing import Any
 
 from pvq.solvers.compare.verdict import OPEN, PRUNE, QUANT, SKIPPED
 from rich import box
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+
+from ..console import Printer, printable
 
 FEW = 3
 """Up to so many layers are shown with all their intervals."""
-WIDTH = 140
 LETTER = {QUANT: "Q", PRUNE: "P", OPEN: "?"}
 LEGEND = (
     "Q quantization, P pruning is proven better, by at least so many dB; ? open: so many dB are missing; "
@@ -23,20 +22,19 @@ LEGEND = (
 
 def print_comparison(document: Mapping[str, Any]) -> None:
     """Print a `pvq.compare/1` document on standard output."""
-    console = Console()
-    console.width = max(console.width, WIDTH)
+    console = Printer()
     layers = [layer for layer in document["layers"] if layer["skipped"] is None]
     if len(layers) <= FEW:
         for layer in layers:
             _print_layer(console, layer, document["settings"])
     else:
-        console.print(_map(document["bits"], layers))
-        console.print(LEGEND, highlight=False, style="dim", soft_wrap=True)
-        console.print(_summary(document))
+        console.table(_map(document["bits"], layers))
+        console.say(LEGEND, style="dim")
+        console.table(_summary(document))
     for layer in document["layers"]:
         if layer["skipped"] is not None:
-            console.print(f"{escape(layer['name'])}: skipped, {escape(layer['skipped'])}", highlight=False)
-    console.print(conclusion(document), highlight=False, soft_wrap=True)
+            console.say(f"{printable(layer['name'])}: skipped, {printable(layer['skipped'])}")
+    console.say(conclusion(document))
 
 
 def db_range(side: Mapping[str, Any]) -> str:
@@ -49,15 +47,14 @@ def db_range(side: Mapping[str, Any]) -> str:
     return f"{least:.2f}" if most - least < 0.005 else f"{least:.2f} to {most:.2f}"
 
 
-def _print_layer(console: Console, layer: Mapping[str, Any], chosen: Mapping[str, Any]) -> None:
+def _print_layer(console: Printer, layer: Mapping[str, Any], chosen: Mapping[str, Any]) -> None:
     grid = f"{chosen['grid']} grid, {chosen['range']} range per {chosen['granularity']}"
     update = "re-optimised" if chosen["update"] else "fixed"
     pattern = f"N:{chosen['nm']}" if chosen["nm"] else f"sparsity per {chosen['scope']}"
-    console.print(
-        f"[bold]{escape(layer['name'])}[/]: {layer['out']} rows x {layer['in']} inputs; {escape(grid)}, against "
+    console.say(
+        f": {layer['out']} rows x {layer['in']} inputs; {printable(grid)}, against "
         f"{pattern}, kept weights {update}",
-        highlight=False,
-        soft_wrap=True,
+        name=layer["name"],
     )
     table = Table(box=box.SIMPLE, title="Best possible SQNR", title_justify="left")
     for title in ("bits", "sparsity", "quantization (dB)", "pruning (dB)"):
@@ -67,7 +64,7 @@ def _print_layer(console: Console, layer: Mapping[str, Any], chosen: Mapping[str
     table.add_column("MACs", justify="right", no_wrap=True)
     for pair in layer["pairs"]:
         if pair["verdict"] == SKIPPED:
-            table.add_row(str(pair["bits"]), "", "", "", f"skipped: {escape(pair['reason'])}")
+            table.add_row(str(pair["bits"]), "", "", "", f"skipped: {printable(pair['reason'])}")
             continue
         quant, prune = pair["quant"], pair["prune"]
         table.add_row(
@@ -79,10 +76,10 @@ def _print_layer(console: Console, layer: Mapping[str, Any], chosen: Mapping[str
             f"{quant['storage_bits']:.4g} / {prune['storage_bits']:.4g}",
             f"all / {100 * prune['macs']:.1f}%",
         )
-    console.print(table)
+    console.table(table)
     for pair in layer["pairs"]:
         if pair["verdict"] != SKIPPED:
-            console.print(escape(pair["words"]), highlight=False, soft_wrap=True)
+            console.say(printable(pair["words"]))
 
 
 def _by(pair: Mapping[str, Any]) -> str:
@@ -108,7 +105,7 @@ def _map(bits: Sequence[int], layers: Sequence[Mapping[str, Any]]) -> Table:
     for layer in sorted(layers, key=openness, reverse=True):
         cells = {pair["bits"]: _cell(pair) for pair in layer["pairs"]}
         size = f"{layer['out']} x {layer['in']}"
-        table.add_row(escape(layer["name"]), size, *(cells.get(b, "-") for b in bits))
+        table.add_row(printable(layer["name"]), size, *(cells.get(b, "-") for b in bits))
     return table
 
 

@@ -15,7 +15,6 @@ if TYPE_CHECKING:  # numpy and scipy load only when there is something to comput
     from ...theory.layer_output import OutputRow
 
 SCHEMA = "pvq.theory/1"
-TABLE_WIDTH = 200  # whole numbers in long lines, rather than numbers cut to fit
 KURTOSIS = "E[(x - mean)^4] / E[(x - mean)^2]^2 (Pearson; 3 for the normal)"
 GAUSSIAN_LIMIT = (
     "Gaussian limit: SQNR of sigma^2 2^(-2R), the least expected error of Gaussian weights at R bits each; "
@@ -66,26 +65,27 @@ def theory(
 
     Example: pvq theory --dist truncated-student-t:2,100 --bits 2:8 --figure heavy-tails.png
     """
-    from pvq.layers.files import write_json
+    from pvq.layers.files import write_each, write_json
+    from pvq.layers.outputs import check_outputs
 
     from ...errors import ProblemError
     from ...theory.analytic import bit_widths, compare
     from ...theory.distributions import Empirical, distribution
     from ..bits import bit_range
-    from ..output import check_writable
+    from ..figures import FORMATS, check_matplotlib
 
     if dist is None and layer is None:
         raise ProblemError(
             "say which weights: --dist normal (or another distribution or file) or --layer LAYER.npz"
         )
     widths = bit_widths(grid, None if bits is None else bit_range(bits))
-    check_writable(json_)
-    for path in (figure, figure_kurtosis):
-        if path is not None:
-            from ..figures import FORMATS, check_matplotlib
-
-            check_writable(path, suffixes=FORMATS)
-            check_matplotlib()
+    check_outputs(
+        {"--json": json_, "--figure": figure, "--figure-kurtosis": figure_kurtosis},
+        inputs=(layer, dist, grid),
+        suffixes={"--figure": FORMATS, "--figure-kurtosis": FORMATS},
+    )
+    if figure is not None or figure_kurtosis is not None:
+        check_matplotlib()
     source: Distribution
     data = None
     if layer is not None:
@@ -104,19 +104,25 @@ def theory(
         from ...theory.layer_output import output_rows
 
         output = output_rows(data.weight, data.grams, grid, widths)
-    if json_ is not None:
-        write_json(json_, document(source, grid, rows, output, None if data is None else data.name))
-    if figure is not None:
+    name = None if data is None else data.name
+
+    def draw(path: str | Path) -> None:
         from .figure import comparison_figure
 
-        comparison_figure(figure, source, grid, rows, output, "" if data is None else data.name)
-    if figure_kurtosis is not None:
+        comparison_figure(Path(path), source, grid, rows, output, name or "")
+
+    def draw_kurtosis(path: str | Path) -> None:
         from .figure import kurtosis_figure
 
         assert degrees is not None
-        kurtosis_figure(figure_kurtosis, degrees, grid, widths)
-    if json_ != "-":
-        _print(source, grid, rows, output, None if data is None else data.name)
+        kurtosis_figure(Path(path), degrees, grid, widths)
+
+    write_each(
+        lambda: _print(source, grid, rows, output, name),
+        (json_, lambda path: write_json(path, document(source, grid, rows, output, name))),
+        (figure, draw),
+        (figure_kurtosis, draw_kurtosis),
+    )
 
 
 def _degrees_of_freedom(source: Distribution) -> float:
@@ -218,20 +224,17 @@ def _print(
     layer: str | None,
 ) -> None:
     from rich import box
-    from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
 
     from ...theory.analytic import verdict
     from ...theory.rate_distortion import gaussian_limit_db
+    from ..console import Printer, printable
 
-    console = Console()
-    console.width = max(console.width, TABLE_WIDTH)
-    console.print(
-        f"[bold]{escape(source.name)}[/]: E\\[x^2] {source.mean_square:.6g}, kurtosis {source.kurtosis:.4g} "
-        f"(Pearson, normal 3); {escape(grid)} grid at its best range",
-        highlight=False,
-        soft_wrap=True,
+    console = Printer()
+    console.say(
+        f": E[x^2] {source.mean_square:.6g}, kurtosis {source.kurtosis:.4g} "
+        f"(Pearson, normal 3); {printable(grid)} grid at its best range",
+        name=source.name,
     )
     table = Table(box=box.SIMPLE)
     titles = (
@@ -262,12 +265,13 @@ def _print(
             "equal" if advantage == 0 else "quant" if advantage > 0 else "prune",
             f"{gaussian_limit_db(row.bits):.2f}",
         )
-    console.print(table)
-    console.print(verdict(source, rows), highlight=False, soft_wrap=True)
-    console.print(GAUSSIAN_LIMIT, highlight=False, soft_wrap=True, style="dim")
+    console.table(table)
+    console.say(verdict(source, rows))
+    console.say(GAUSSIAN_LIMIT, style="dim")
     if output is None:
         return
-    console.print(f"\n[bold]{escape(layer or '')}[/]: error of the layer's output", highlight=False)
+    console.print()
+    console.say(": error of the layer's output", name=layer or "")
     table = Table(box=box.SIMPLE)
     for title in ("bits", "rounding dB", "magnitude pruning dB", "average-case limit dB"):
         table.add_column(title, justify="right")
@@ -275,5 +279,5 @@ def _print(
         table.add_row(
             str(result.bits), _db(result.rounding_db), _db(result.magnitude_db), f"{result.limit_db:.2f}"
         )
-    console.print(table)
-    console.print(AVERAGE_CASE, highlight=False, soft_wrap=True, style="dim")
+    console.table(table)
+    console.say(AVERAGE_CASE, style="dim")

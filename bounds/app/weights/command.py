@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option
 
-from ..theory.command import KURTOSIS, TABLE_WIDTH
+from ..theory.command import KURTOSIS
 
 if TYPE_CHECKING:  # numpy, scipy and numba load only when there is something to compute, so that --help is quick
     from collections.abc import Callable, Iterator, Sequence
@@ -64,25 +64,26 @@ def weights(
 
     Example: pvq weights zoo:efficientnet-lite0 --figure scatter.png --csv tensors.csv
     """
-    from pvq.layers.files import write_json
+    from pvq.layers.files import write_each, write_json
+    from pvq.layers.outputs import check_outputs
     from pvq.layers.tensors import open_tensors
 
     from ...errors import ProblemError
     from ...theory.analytic import bit_widths
     from ...theory.weight_tensors import GRANULARITIES, measure, shares
     from ..bits import bit_range
-    from ..output import check_writable
+    from ..figures import FORMATS, check_matplotlib
 
     begin = time.perf_counter()
     widths = bit_widths(grid, None if bits is None else bit_range(bits))
     if granularity not in GRANULARITIES:
         raise ProblemError(f"--granularity must be {' or '.join(GRANULARITIES)}, not '{granularity}'")
-    check_writable(json_)
-    check_writable(csv, suffixes=(".csv",))
+    check_outputs(
+        {"--json": json_, "--csv": csv, "--figure": figure},
+        inputs=(model, weights_, grid),
+        suffixes={"--csv": (".csv",), "--figure": FORMATS},
+    )
     if figure is not None:
-        from ..figures import FORMATS, check_matplotlib
-
-        check_writable(figure, suffixes=FORMATS)
         check_matplotlib()
     opened = open_tensors(model, weights_, tensors)
     results = []
@@ -93,42 +94,43 @@ def weights(
     if not results:
         raise ProblemError(f"{model} has no {INCLUDED}" + (" of these names" if tensors else ""))
     summary = shares(results)
-    if json_ is not None:
-        write_json(
-            json_,
-            {
-                "schema": SCHEMA,
-                "model": model,
-                "weights": None if weights_ is None else str(weights_),
-                "included": INCLUDED,
-                "only": tensors,
-                "left_out": opened.left_out,
-                "grid": grid,
-                "granularity": granularity,
-                "kurtosis_definition": KURTOSIS,
-                "correlation": "Spearman's rank correlation over the tensors",
-                "tensors": [_tensor_json(result) for result in results],
-                "shares": [_share_json(share) for share in summary],
-                "seconds": time.perf_counter() - begin,
-            },
-        )
-    if csv is not None:
-        _write_csv(csv, results)
-    if figure is not None:
-        from .figure import scatter_figure
+    document = {
+        "schema": SCHEMA,
+        "model": model,
+        "weights": None if weights_ is None else str(weights_),
+        "included": INCLUDED,
+        "only": tensors,
+        "left_out": opened.left_out,
+        "grid": grid,
+        "granularity": granularity,
+        "kurtosis_definition": KURTOSIS,
+        "correlation": "Spearman's rank correlation over the tensors",
+        "tensors": [_tensor_json(result) for result in results],
+        "shares": [_share_json(share) for share in summary],
+        "seconds": time.perf_counter() - begin,
+    }
+    write_each(
+        lambda: _print(opened.name, grid, granularity, opened.left_out, results, summary),
+        (json_, lambda path: write_json(path, document)),
+        (csv, lambda path: _write_csv(path, results)),
+        (figure, lambda path: _draw(Path(path), opened.name, results)),
+    )
 
-        scatter_figure(figure, opened.name, results)
-    if json_ != "-":
-        _print(opened.name, grid, granularity, opened.left_out, results, summary)
+
+def _draw(path: Path, name: str, results: Sequence[TensorResult]) -> None:
+    from .figure import scatter_figure
+
+    scatter_figure(path, name, results)
 
 
 @contextmanager
 def tensor_progress(total: int, quiet: bool) -> Iterator[Callable[[str], None]]:
     """A callback for each finished tensor: a bar on a terminal, a line every few seconds in a log."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-    console = Console(stderr=True)
+    from ..console import Printer, plain_column
+
+    console = Printer(stderr=True)
     if quiet:
         yield lambda name: None
         return
@@ -140,11 +142,12 @@ def tensor_progress(total: int, quiet: bool) -> Iterator[Callable[[str], None]]:
             done += 1
             if done == total or time.monotonic() - last > 5.0:
                 last = time.monotonic()
-                console.print(f"{done} of {total} tensors", highlight=False)
+                console.say(f"{done} of {total} tensors")
 
         yield plain
         return
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("tensors, {task.description}"), TimeRemainingColumn())
+    what = plain_column("tensors, {task.description}")
+    columns = (BarColumn(), MofNCompleteColumn(), what, TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("", total=total)
         yield lambda name: bar.update(task, advance=1, description=name)
@@ -196,26 +199,25 @@ CSV_COLUMNS = (
 )
 
 
-def _write_csv(path: Path, tensors: Sequence[TensorResult]) -> None:
+def _write_csv(path: str | Path, tensors: Sequence[TensorResult]) -> None:
     import csv
+    import io
 
-    from pvq.layers.files import write_atomically
+    from pvq.layers.files import write_text
 
-    def write(temporary: Path) -> None:
-        with temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(CSV_COLUMNS)
-            for tensor in tensors:
-                shape = "x".join(str(size) for size in tensor.shape)
-                start = (tensor.name, shape, tensor.size, tensor.kurtosis)
-                if tensor.skipped is not None:
-                    writer.writerow((*start, "", "", "", "", "", tensor.skipped))
-                for result in tensor.widths:
-                    db = (result.quant_db, result.prune_db)
-                    exact = ["inf" if value is None else value for value in db]
-                    writer.writerow((*start, result.bits, result.sparsity, *exact, result.better, ""))
-
-    write_atomically(path, write)
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(CSV_COLUMNS)
+    for tensor in tensors:
+        shape = "x".join(str(size) for size in tensor.shape)
+        start = (tensor.name, shape, tensor.size, tensor.kurtosis)
+        if tensor.skipped is not None:
+            writer.writerow((*start, "", "", "", "", "", tensor.skipped))
+        for result in tensor.widths:
+            db = (result.quant_db, result.prune_db)
+            exact = ["inf" if value is None else value for value in db]
+            writer.writerow((*start, result.bits, result.sparsity, *exact, result.better, ""))
+    write_text(path, text.getvalue())
 
 
 def _print(
@@ -227,18 +229,17 @@ def _print(
     summary: Sequence[Share],
 ) -> None:
     from rich import box
-    from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
 
-    console = Console()
-    console.width = max(console.width, TABLE_WIDTH)
+    from ..console import Printer, printable
+
+    console = Printer()
     skipped = sum(tensor.skipped is not None for tensor in tensors)
-    console.print(
-        f"[bold]{escape(name)}[/]: {len(tensors) - skipped} weight tensors ({INCLUDED}), {skipped} skipped; "
-        f"{left_out} with fewer dimensions left out; {escape(grid)} grid, squared-error range per {granularity}",
-        highlight=False,
-        soft_wrap=True,
+    console.say(
+        f": {len(tensors) - skipped} weight tensors ({INCLUDED}), {skipped} skipped; "
+        f"{left_out} with fewer dimensions left out; "
+        f"{printable(grid)} grid, squared-error range per {granularity}",
+        name=name,
     )
     table = Table(box=box.SIMPLE, title="SQNR of quantization minus SQNR of pruning, dB", title_justify="left")
     for title in ("tensor", "shape", "kurtosis"):
@@ -248,11 +249,11 @@ def _print(
     for tensor in tensors:
         shape = "x".join(str(size) for size in tensor.shape)
         if tensor.skipped is not None:
-            table.add_row(escape(tensor.name), shape, f"skipped: {tensor.skipped}")
+            table.add_row(printable(tensor.name), shape, f"skipped: {tensor.skipped}")
             continue
         cells = ["-" if r.advantage_db is None else f"{r.advantage_db:+.1f}" for r in tensor.widths]
-        table.add_row(escape(tensor.name), shape, f"{tensor.kurtosis:.4g}", *cells)
-    console.print(table)
+        table.add_row(printable(tensor.name), shape, f"{tensor.kurtosis:.4g}", *cells)
+    console.table(table)
     if not summary:
         return
     table = Table(box=box.SIMPLE)
@@ -268,13 +269,8 @@ def _print(
     )
     for title, cells in lines:
         table.add_row(title, *cells)
-    console.print(table)
-    console.print(
-        f"Kurtosis: {KURTOSIS}. Its lines: Spearman's rank correlation over the tensors.".replace("[", r"\["),
-        highlight=False,
-        soft_wrap=True,
-        style="dim",
-    )
+    console.table(table)
+    console.say(f"Kurtosis: {KURTOSIS}. Its lines: Spearman's rank correlation over the tensors.", style="dim")
 
 
 def _rho(value: float | None) -> str:

@@ -1,0 +1,229 @@
+"""Every output of every command under a quota, through a link, through a pipe, and onto the input; what is printed."""
+
+import io
+import os
+import stat
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+from pvq.layers.format import Layer, save_layer
+from safetensors.numpy import save_file
+
+from faults import files_of_at_most, hidden
+
+BOUND = ("bound", "LAYER", "--method", "quant", "--bits", "2")
+CURVE = ("bound", "LAYER", "--method", "prune", "--sparsity", "0.2:0.6:0.2")
+COMPARE = ("compare", "LAYER", "--bits", "8:8")
+WEIGHTS = ("weights", "MODEL", "--bits", "4:4")
+THEORY = ("theory", "--dist", "normal", "--bits", "4:4")
+OUTPUTS = [
+    (BOUND, "--json", ".json"),
+    (BOUND, "--solution", ".npz"),
+    (BOUND, "--solution", ".safetensors"),
+    (BOUND, "--certificate", ".npz"),
+    (CURVE, "--json", ".json"),
+    (COMPARE, "--json", ".json"),
+    (COMPARE, "--table", ".md"),
+    (COMPARE, "--figure", ".svg"),
+    (WEIGHTS, "--json", ".json"),
+    (WEIGHTS, "--csv", ".csv"),
+    (WEIGHTS, "--figure", ".png"),
+    (THEORY, "--json", ".json"),
+    (THEORY, "--figure", ".svg"),
+]
+every_output = pytest.mark.parametrize(
+    ("command", "option", "suffix"), OUTPUTS, ids=lambda value: value[0] if isinstance(value, tuple) else value
+)
+
+
+@pytest.fixture
+def run(cli, tmp_path):
+    """Run a command on a small layer or model; what it prints contains dB."""
+    rng = np.random.default_rng(0)
+    a = rng.standard_normal((30, 6))
+    save_layer(tmp_path / "l.npz", Layer("l", rng.standard_normal((2, 6)), a.T @ a / 30))
+    save_file({"a": rng.standard_normal((9, 9)).astype(np.float32)}, tmp_path / "m.safetensors")
+    files = {"LAYER": tmp_path / "l.npz", "MODEL": tmp_path / "m.safetensors"}
+
+    def call(command, *more):
+        quiet = () if command[0] == "theory" else ("--quiet",)
+        return cli(*(files.get(word, word) for word in command), *more, *quiet)
+
+    return call
+
+
+@every_output
+def test_a_quota_costs_the_file_and_not_the_result(run, tmp_path, command, option, suffix):
+    out = tmp_path / f"out{suffix}"
+    run(command, option, out)  # what is compiled or cached on the way is not what is tried
+    whole = out.read_bytes()
+    with files_of_at_most(20):
+        done = run(command, option, out)
+    assert done.code == 2
+    assert "dB" in done.out
+    assert done.err == f"pvq: cannot write {out}: File too large\n"
+    assert out.read_bytes() == whole
+    assert hidden(tmp_path) == []
+
+
+@every_output
+def test_through_a_link(run, tmp_path, command, option, suffix):
+    target, link = tmp_path / "target", tmp_path / f"link{suffix}"
+    target.write_text("old")
+    link.symlink_to("target")
+    assert run(command, option, link).code == 0
+    assert link.is_symlink()
+    assert target.read_bytes() != b"old"
+
+
+@every_output
+def test_through_a_pipe(run, tmp_path, command, option, suffix):
+    run(command, option, tmp_path / f"file{suffix}")
+    pipe, got = tmp_path / f"pipe{suffix}", []
+    os.mkfifo(pipe)
+    reader = threading.Thread(target=lambda: got.append(pipe.read_bytes()), daemon=True)
+    reader.start()
+    assert run(command, option, pipe).code == 0
+    reader.join(10)
+    assert got[0][:20] == (tmp_path / f"file{suffix}").read_bytes()[:20]
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+
+
+@every_output
+def test_onto_the_input_is_refused_before_the_search(run, tmp_path, command, option, suffix):
+    if command is THEORY:
+        command = ("theory", "--layer", "LAYER")
+    source = tmp_path / ("m.safetensors" if command is WEIGHTS else "l.npz")
+    before = source.read_bytes()
+    link = tmp_path / f"link{suffix}"
+    os.link(source, link)
+    done = run(command, option, link)
+    assert (done.code, done.out) == (2, "")
+    assert "which is read" in done.err
+    assert source.read_bytes() == link.read_bytes() == before
+
+
+def test_two_outputs_of_one_name_are_refused(run, tmp_path):
+    done = run(BOUND, "--solution", tmp_path / "x.npz", "--certificate", f"{tmp_path}/./x.npz")
+    assert (done.code, done.out) == (2, "")
+    assert "that of --solution" in done.err
+    assert not (tmp_path / "x.npz").exists()
+
+
+def test_the_levels_of_a_grid_are_an_input(run, tmp_path):
+    levels = tmp_path / "levels.txt"
+    levels.write_text("-1\n0\n1\n")
+    done = run((*BOUND[:4], "--grid", levels), "--json", levels)
+    assert done.code == 2
+    assert levels.read_text() == "-1\n0\n1\n"
+
+
+def test_all_that_fits_is_written(run, tmp_path):
+    done = run(BOUND, "--json", "/dev/full", "--solution", tmp_path / "s.npz")
+    assert done.code == 2
+    assert done.err == "pvq: cannot write /dev/full: No space left on device\n"
+    assert (tmp_path / "s.npz").exists()
+
+
+COMMAND = "import sys; from pvq.bounds.app.main import pvq; sys.argv[0] = 'pvq'; pvq()"
+
+
+def outside(*words, **more):
+    """A command in a process of its own."""
+    more.setdefault("stderr", subprocess.PIPE)
+    return subprocess.run([sys.executable, "-c", COMMAND, *map(str, words)], text=True, timeout=120, **more)
+
+
+def test_standard_output_that_is_full_costs_no_file(run, tmp_path):
+    with open("/dev/full", "w") as full:
+        done = outside(
+            *[tmp_path / "l.npz" if w == "LAYER" else w for w in BOUND], "--json", tmp_path / "j", stdout=full
+        )
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == "pvq: cannot write standard output: No space left on device"
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+    assert (tmp_path / "j").exists()
+
+
+@pytest.mark.parametrize("closed", [1, 2])
+def test_a_closed_stream_costs_no_file(run, tmp_path, closed):
+    words = [tmp_path / "l.npz" if word == "LAYER" else word for word in BOUND]
+    with (tmp_path / "err").open("w") as err:
+        done = outside(*words, "--json", tmp_path / "j", stderr=err, preexec_fn=lambda: os.close(closed))
+    assert done.returncode == 0
+    assert "Traceback" not in (tmp_path / "err").read_text()
+    assert (tmp_path / "j").read_text().startswith("{")
+
+
+def test_json_on_a_closed_standard_output_is_refused(run, tmp_path):
+    done = outside("theory", "--dist", "normal", "--json", "-", preexec_fn=lambda: os.close(1))
+    assert done.returncode == 2
+    assert "standard output is closed" in done.stderr
+
+
+def test_a_reader_that_goes_away_costs_no_file(run, tmp_path):
+    read, write = os.pipe()
+    os.close(read)
+    words = [tmp_path / "l.npz" if word == "LAYER" else word for word in BOUND]
+    done = outside(*words, "--json", tmp_path / "j", stdout=write)
+    os.close(write)
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False)
+    assert (tmp_path / "j").exists()
+
+
+def test_names_beyond_ascii_on_ascii_output(run, tmp_path):
+    rng = np.random.default_rng(0)
+    save_layer(tmp_path / "n.npz", Layer("Schicht-ä-層", rng.standard_normal((2, 3)), np.eye(3)))
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = outside(*BOUND[:1], tmp_path / "n.npz", *BOUND[2:], stdout=subprocess.PIPE, env=environment)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Schicht-\\xe4-\\u5c64" in done.stdout
+
+
+@pytest.mark.parametrize("name", ["h[attn].0", "closed[/b]x", "[/]", "[red]x", "a[link=x]b", ":smile:", "a\\[b]"])
+def test_names_are_printed_as_they_are(cli, tmp_path, name):
+    rng = np.random.default_rng(0)
+    file = save_layer(tmp_path / "n.npz", Layer(name, rng.standard_normal((2, 6)), np.eye(6)))
+    levels = tmp_path / "levels[bold].txt"
+    levels.write_text("-1\n0\n1\n")
+    for words in (
+        ("bound", file, "--method", "quant", "--grid", levels, "--quiet"),
+        ("bound", file, "--method", "prune", "--sparsity", "0.3:0.6:0.3", "--quiet"),
+        ("compare", file, "--bits", "8:8", "--quiet"),
+        ("compare", file, "--grid", levels, "--bits", "8:8", "--quiet"),
+        ("theory", "--layer", file, "--bits", "4:4"),
+    ):
+        done = cli(*words)
+        assert (done.code, done.err) == (0, "")
+        assert name in done.out
+        assert levels not in words or str(levels) in done.out
+
+
+def test_a_name_cannot_fake_output(cli, tmp_path):
+    file = save_layer(tmp_path / "n.npz", Layer("a\x1b[2J\nverified", np.ones((2, 3)), np.eye(3)))
+    done = cli("bound", file, "--method", "quant", "--bits", "2", "--quiet")
+    assert done.out.startswith("a\\x1b[2J\\nverified: 2 rows")
+
+
+def test_nothing_is_cut_in_a_pipe_or_on_a_narrow_terminal(monkeypatch):
+    from pvq.bounds.app.console import Printer
+    from rich.table import Table
+
+    table = Table()
+    for j in range(40):
+        table.add_column(f"method-{j}")
+    table.add_row(*(f"{j}.123456789" for j in range(40)))
+    for terminal in (False, True):
+        stream = io.StringIO()
+        monkeypatch.setattr("sys.stdout", stream)
+        monkeypatch.setenv("COLUMNS", "60")
+        if terminal:
+            monkeypatch.setenv("FORCE_COLOR", "1")
+        Printer().table(table)
+        said = stream.getvalue()
+        assert "…" not in said
+        assert all(f"{j}.123456789" in said and f"method-{j}" in said for j in range(40))
