@@ -57,7 +57,7 @@ def _of_user() -> Path:
     home = Path(os.path.expanduser("~"))
     if sys.platform == "darwin":
         return home / "Library" / "Caches" / "numba"
-    return Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache") / "numba"
+    return Path(os.environ.get("XDG_CACHE_HOME", home / ".cache")) / "numba"
 
 
 def _of_sources() -> list[Path]:

@@ -1,4 +1,4 @@
-"""Every output of every command under a quota, through a link, through a pipe, and onto the input; what is printed."""
+"""Every output of every command under a quota, through a link or pipe, and onto the input; what is printed."""
 
 import io
 import os
