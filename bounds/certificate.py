@@ -1,4 +1,4 @@
-"""Certificates: what is claimed of a layer, with the proofs, in one npz file (schema `pvq.certificate/1`).
+"""Certificates: what is claimed of a layer, with the proofs, in one npz file (schema `pvq.certificate/2`).
 
 The file holds a JSON header and the numbers of all proofs in three flat arrays, to which the header refers. It is
 read without unpickling, and nothing in it is believed: `verify_certificate` rebuilds the problem from the layer.
@@ -20,8 +20,8 @@ from .gram import FloatArray
 from .layer_problem import LayerProblem, Setting
 from .proof import Below, Block, Cover, Enumeration, Order, Proof, Split, Tree
 
-SCHEMA = "pvq.certificate/1"
-TYPES = {"real": np.float64, "index": np.int64, "state": np.int8}
+SCHEMA = "pvq.certificate/2"
+TYPES = {"real": np.float64, "index": np.int64}
 
 
 class CertificateError(ValueError):
@@ -133,8 +133,7 @@ class _Writer:
         if isinstance(proof, Cover):
             p, edges = self.array("real", proof.p), self.array("real", proof.edges)
             return {"cover": {"p": p, "floor": float(proof.floor), "edges": edges, "splits": splits}}
-        state, split = self.array("state", proof.state), self.array("index", proof.split)
-        return {"tree": {"state": state, "split": split, "splits": splits}}
+        return {"tree": {"code": self.array("index", proof.code), "splits": splits}}
 
 
 def save_certificate(file: BinaryIO, certificate: Certificate) -> None:
@@ -211,7 +210,8 @@ class _Reader:
         schema = self.header.get("schema")
         if schema != SCHEMA:
             raise CertificateError(
-                f"has schema {schema!r}, this program reads {SCHEMA!r}: a newer one may read it"
+                f"has schema {schema!r}, this program reads {SCHEMA!r}: make it again with this version, or read "
+                "it with the one that made it"
             )
         self.flat = {kind: arrays[kind] for kind in TYPES}
         for kind, array in self.flat.items():
@@ -261,7 +261,7 @@ class _Reader:
         splits = tuple(self.pick(self.split, number) for number in body["splits"])
         if kind == "cover":
             return Cover(self.array(body["p"]), float(body["floor"]), self.array(body["edges"]), splits)
-        return Tree(self.array(body["state"]), self.array(body["split"]), splits)
+        return Tree(self.array(body["code"]), splits)
 
     def certificate(self) -> Certificate:
         h = self.header

@@ -110,25 +110,33 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class Tree:
-    """Leaves of a search over which units are kept: together they cover every pattern, each has its own `Split`.
+    """A search over which units are kept, recorded in preorder, and a `Split` for each of its leaves.
+
+    The record is one pass through the tree: a number u >= 0 branches on unit u, the subtree that keeps it comes
+    first, then the one that prunes it; a number below 0 is a leaf with split number -1 - code. A leaf has decided
+    what is on its path, and what follows from it: where a group's kept units use up its budget the rest is pruned;
+    where all units that are kept or free fit the budget they are kept, unless weights are fixed and units are
+    single inputs (`verify.split.keeps_weights`). A path that exceeds a budget is a leaf that needs no bound.
 
     A leaf fixes its pruned inputs to 0 and takes those of its kept units out of the budget. Its `Split` needs
     H - D positive semidefinite on the kept and free inputs only (d and v are not used at pruned ones). Kept
     re-optimised inputs need a tiny d_i > 0 (1e-13 h_ii, say), with (Mv + ...)_i = 0 up to rounding: x = w + v is
     the stationary point in those inputs. A leaf without free units is one pattern, solved.
 
-    Where weights are fixed and units are single inputs, a kept input has its own weight, and nothing else; the
-    leaves must cover every pattern then, also those that keep fewer units than they may.
+    Where weights are fixed and units are single inputs, a kept input has its own weight, and nothing else.
     """
 
-    state: np.ndarray
-    """(leaves, units) int8: FREE, KEPT or PRUNED."""
-    split: IntArray
-    """(leaves,) index into `splits`."""
+    code: IntArray
+    """(nodes,) units and leaves in preorder."""
     splits: tuple[Split, ...]
 
     def __post_init__(self) -> None:
-        _fix(self, state=(self.state, np.int8), split=(self.split, np.int64))
+        _fix(self, code=(self.code, np.int64))
+
+    @property
+    def leaves(self) -> int:
+        """How many leaves the record has."""
+        return int((self.code < 0).sum())
 
 
 @dataclass(frozen=True, eq=False)

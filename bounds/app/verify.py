@@ -26,10 +26,10 @@ def verify(
     Exit code 0: all that is claimed is proven. 1: the first claim that is not, or another layer. 2: unreadable.
     """
     from pvq.bounds.certificate import load_certificate
+    from pvq.bounds.verify import NotProven
     from pvq.layers.format import load_layer
 
     from ..verify.certificate import verify_certificate
-    from ..verify.row import NotProven
 
     claimed = load_certificate(certificate)
     data = load_layer(layer)

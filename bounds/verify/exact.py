@@ -25,7 +25,7 @@ EXACT_WORK = EXACT**3 * 8
 
 def is_exact(problem: Problem, proof: Proof) -> bool:
     """Whether this proof of this row is evaluated in rational arithmetic (enumerations and covers are not)."""
-    leaves = len(proof.state) if isinstance(proof, Tree) else 1
+    leaves = proof.leaves if isinstance(proof, Tree) else 1
     small = problem.n <= EXACT and leaves * problem.n**3 <= EXACT_WORK
     return small and not isinstance(proof, Enumeration | Cover)
 

@@ -21,9 +21,10 @@ from ..problem import Problem
 from ..proof import FREE, Below, Block, Cover, Enumeration, Proof, Split, Tree
 from .enumeration import least_on_grid
 from .psd import TINY, U, defect, gamma, is_psd
+from .refusal import NotProven as NotProven  # raised here, caught by name from here
 from .split import Tilt, down, keeps_weights, least, pruned_inputs, terms, values_of
 from .table import why_refused
-from .tree import covers
+from .tree import leaves_of
 
 SAFETY = 4.0
 """Factor on all rounding errors when a solver asks, so that the verifier agrees on any machine with any BLAS."""
@@ -32,10 +33,6 @@ QUICK = 200
 """Inputs up to which the quick test of semidefiniteness comes first: its margin grows with their square."""
 
 SplitBounds = Callable[[Problem, Split, np.ndarray, float], list[float]]
-
-
-class NotProven(Exception):
-    """A proof does not hold, or not as far as is claimed; the message is one line that says where it fails."""
 
 
 def lower_bound(
@@ -107,21 +104,19 @@ def split_bounds(problem: Problem, split: Split, states: np.ndarray, margin: flo
 
 
 def _tree_bound(problem: Problem, tree: Tree, margin: float, split_bounds: SplitBounds) -> float:
-    """Least bound of the leaves, which must cover every pattern."""
-    sparsity, leaves = problem.sparsity, len(tree.state)
-    if sparsity is None or tree.state.shape != (leaves, sparsity.units) or tree.split.shape != (leaves,):
+    """Least bound of the leaves, which cover every pattern."""
+    if problem.sparsity is None:
         raise NotProven("the tree is not one of this row's units")
-    if not leaves or not np.isin(tree.split, np.arange(len(tree.splits))).all():
+    states, split_of = leaves_of(tree.code, problem.sparsity, maximal=not keeps_weights(problem))
+    if not len(states) or split_of.max() >= len(tree.splits):
         raise NotProven("the tree names splits that it does not have")
-    if not covers(tree.state, sparsity, maximal=not keeps_weights(problem)):
-        raise NotProven("the leaves of the tree do not cover every pattern")
     belows = [split.below for split in tree.splits]
     if len(belows) > 1 and all(below is belows[0] for below in belows):  # one proof for all leaves
         check_shapes(problem, tree.splits[0])
         shift_to_psd(problem.gram, belows[0], np.zeros(problem.n, dtype=bool), margin)
     bounds: list[float] = []
     for i, split in enumerate(tree.splits):
-        mine = tree.state[tree.split == i]
+        mine = states[split_of == i]
         if len(mine):
             bounds += split_bounds(problem, split, mine, margin)
     return min(bounds)

@@ -1,50 +1,72 @@
-"""Whether the leaves of a search over patterns cover every pattern."""
+"""The leaves of a recorded search over patterns: read in one pass, in time linear in the record."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from ..gram import IntArray
 from ..proof import FREE, KEPT, PRUNED
 from ..sparsity import Sparsity
+from .refusal import NotProven
 
-MAX_STEPS = 1_000_000
-"""Nodes of the cover after which it counts as not shown."""
+MAX_STATES = 2**28
+"""Leaves times units, in bytes, that a tree may ask for."""
 
 
-def covers(state: np.ndarray, sparsity: Sparsity, maximal: bool = True) -> bool:
-    """Whether every pattern that keeps all it may has a leaf with those units kept or free, the others not kept.
+def leaves_of(code: IntArray, sparsity: Sparsity, maximal: bool) -> tuple[np.ndarray, IntArray]:
+    """(leaves, units) states and (leaves,) split numbers of a tree, see `pvq.bounds.proof.Tree`.
 
-    Such maximal patterns are enough where a kept input may be 0: keeping a unit more never raises the error. Else
-    (`maximal` False) every pattern within the budget needs a leaf. A
-    leaf without contradiction to what has been decided so far covers what is below if it fixes nothing else;
-    otherwise some unit is decided both ways, preferably one that all these leaves fix, as a search tree does.
+    Every pattern follows one path: at a branch it keeps the unit or not. So the leaves cover every pattern,
+    whatever the record says, if it is one tree. What a path has decided is closed: where a group's budget is used
+    up the rest is pruned, as all patterns of the leaf have it. Where a kept unit may be 0 as well (`maximal`),
+    keeping a unit more never raises the error, and where all that is left of a group fits its budget it is kept.
+    A path that keeps more than a budget allows has no pattern and no leaf.
 
-    Parameters
-    ----------
-    state : (leaves, units) FREE, KEPT or PRUNED.
+    Raises
+    ------
+    NotProven
+        The record is no tree: it ends too early or too late, decides a unit twice, or names units that are none.
     """
+    units = sparsity.units
+    if code.ndim != 1 or not len(code) or not (code < units).all():
+        raise NotProven("the tree is not one of this row's units")
+    count = int((code < 0).sum())
+    if count * max(units, 1) > MAX_STATES:
+        raise NotProven(f"a tree of {count} leaves is more than a row of {units} units may have")
     size = np.bincount(sparsity.group, minlength=len(sparsity.keep))
-    room = np.minimum(sparsity.keep, size)
-    todo = [(np.arange(len(state)), np.full(sparsity.units, FREE, np.int8))]
-    steps = 0
-    while todo:
-        leaves, decided = todo.pop()
-        steps += 1
-        kept = np.bincount(sparsity.group[decided == KEPT], minlength=len(room))
-        pruned = np.bincount(sparsity.group[decided == PRUNED], minlength=len(room))
-        if (kept > room).any() or (maximal and (pruned > size - room).any()):
-            continue  # no pattern is like that
-        if not len(leaves) or steps > MAX_STEPS:
-            return False
-        further = (state[leaves] != FREE) & (decided == FREE)
-        fixes = further.sum(axis=1)
-        if not fixes.all():
-            continue  # a leaf fixes nothing but what is decided
-        shared = further.sum(axis=0)
-        unit = int(shared.argmax()) if shared.max() == len(leaves) else int(further[fixes.argmin()].argmax())
-        for choice in (KEPT, PRUNED):
-            below = decided.copy()
-            below[unit] = choice
-            fits = (state[leaves, unit] == FREE) | (state[leaves, unit] == choice)
-            todo.append((leaves[fits], below))
-    return True
+    states, splits = np.empty((count, units), np.int8), np.empty(count, np.int64)
+    leaves, todo = 0, [np.full(units, FREE, np.int8)]
+    for number in code.tolist():
+        if not todo:
+            raise NotProven("the tree goes on after its last leaf")
+        state = todo.pop()
+        if number >= 0:
+            if state[number] != FREE:
+                raise NotProven("the tree decides a unit twice")
+            for decision in (PRUNED, KEPT):  # the subtree that keeps it comes first
+                child = state.copy()
+                child[number] = decision
+                todo.append(child)
+            continue
+        closed = _closed(state, sparsity, size, maximal)
+        if closed is not None:
+            states[leaves], splits[leaves] = closed, -1 - number
+            leaves += 1
+    if todo:
+        raise NotProven("the tree ends before its last leaf: some patterns have none")
+    return states[:leaves], splits[:leaves]
+
+
+def _closed(state: np.ndarray, sparsity: Sparsity, size: IntArray, maximal: bool) -> np.ndarray | None:
+    """The state with what follows from it; None where a budget is exceeded."""
+    groups = len(sparsity.keep)
+    kept = np.bincount(sparsity.group[state == KEPT], minlength=groups)
+    pruned = np.bincount(sparsity.group[state == PRUNED], minlength=groups)
+    if (kept > sparsity.keep).any():
+        return None
+    full = (kept == sparsity.keep)[sparsity.group]
+    state = np.where((state == FREE) & full, PRUNED, state)
+    if maximal:
+        fits = (size - pruned <= sparsity.keep)[sparsity.group]
+        state = np.where((state == FREE) & fits, KEPT, state)
+    return state

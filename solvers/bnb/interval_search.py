@@ -16,6 +16,7 @@ from ..empirical.local_search import polish_grid, values_of
 from ..result import Status
 from .intervals import bound_node, settle
 from .proof_tree import MAX_LEAVES
+from .recorded import recorded
 
 MEMORY = 1 << 30
 """Bytes of open nodes; beyond it the search ends with the bound it has."""
@@ -131,4 +132,5 @@ class Search:
             state[sparsity.unit[pruned]] = PRUNED
             state[sparsity.unit[(lo > self.zero) | (hi < self.zero)]] = KEPT
             splits.append(Split(self.proof.below, np.where(pruned, 0.0, v)))
-        return Tree(states, np.arange(len(leaves)), tuple(splits))
+        code = recorded(states)
+        return None if code is None else Tree(code, tuple(splits))

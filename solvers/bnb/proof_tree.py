@@ -18,6 +18,7 @@ from .masks import prepared, row_in_scale
 from .node import Row, settle
 from .node_bound import bound_of
 from .pool import Pool, new_pool, pop, push, release
+from .recorded import recorded
 from .tree import FIRST_ROUNDS, ROOT_ROUNDS, Work, branching_unit, opened, record, room_for
 
 MAX_LEAVES = 1000
@@ -117,7 +118,9 @@ def grow(
             break
     slots = pool.heap[: pool.size[0]]
     splits = tuple(_split(problem, pool, slot, scale, size) for slot in slots)
-    return float(pool.key[slots].min()) * error, Tree(pool.state[slots], np.arange(len(slots)), splits)
+    code = recorded(pool.state[slots])
+    assert code is not None  # every branch has made both of its leaves
+    return float(pool.key[slots].min()) * error, Tree(code, splits)
 
 
 def proof_of_optimum(problem: Problem, upper: float, lower: float) -> Tree | None:

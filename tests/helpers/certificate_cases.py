@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 from pvq.bounds.certificate import Claim, RowClaim, certify
 from pvq.bounds.layer_problem import Setting, state_problem
-from pvq.bounds.proof import KEPT, PRUNED, Below, Block, Cover, Enumeration, Split, Tree
+from pvq.bounds.proof import Below, Block, Cover, Enumeration, Split, Tree
 from pvq.bounds.verify.row import SAFETY, lower_bound
 from pvq.bounds.verify.split import down, fsum_above, upper_bound
 from pvq.solvers.brute import Brute
@@ -51,9 +51,8 @@ def prove(problem, x, below, kind):
         return Split(Below(np.zeros(problem.n), tuple(blocks)), 0.3 * (x - problem.weight), tuple(searches))
     if kind == "tree" and problem.sparsity is not None:
         # two levels: the first unit kept, or pruned with the second kept or pruned
-        state = np.zeros((3, problem.sparsity.units), np.int8)
-        state[0, 0], state[1, :2], state[2, :2] = KEPT, (PRUNED, KEPT), (PRUNED, PRUNED)
-        return Tree(state, [0, 1, 1], (Split(below, x - problem.weight), Split(below, 0.5 * (x - problem.weight))))
+        splits = Split(below, x - problem.weight), Split(below, 0.5 * (x - problem.weight))
+        return Tree([0, -1, 1, -2, -2], splits)
     if kind == "cover":
         return cover_of(problem, x)
     return None

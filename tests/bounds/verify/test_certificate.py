@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from pvq.bounds.certificate import load_certificate, save_certificate
-from pvq.bounds.proof import FREE, KEPT, PRUNED, Cover, Enumeration, Order, Tree
+from pvq.bounds.proof import Cover, Enumeration, Order, Tree
+from pvq.bounds.verify import NotProven
 from pvq.bounds.verify.certificate import verify_certificate
-from pvq.bounds.verify.row import NotProven
 
 from certificate_cases import EXAMPLES, is_true
 
@@ -47,16 +47,15 @@ def change_proof(proof, rng):
     if isinstance(proof, Tree):
         what = rng.integers(3)
         if what == 0:
-            rest = np.arange(len(proof.state)) != rng.integers(len(proof.state))
-            return Tree(proof.state[rest], proof.split[rest], proof.splits)
+            return Tree(np.delete(proof.code, rng.integers(len(proof.code))), proof.splits)
         if what == 1:
-            state = np.array(proof.state)
-            state[rng.integers(len(state)), rng.integers(2)] = rng.choice([FREE, KEPT, PRUNED])
-            return Tree(state, proof.split, proof.splits)
+            code = np.array(proof.code)
+            code[rng.integers(len(code))] = rng.integers(-len(proof.splits) - 1, 4)
+            return Tree(code, proof.splits)
         changed = list(proof.splits)
         j = int(rng.integers(len(changed)))
         changed[j] = change_proof(changed[j], rng)
-        return Tree(proof.state, proof.split, tuple(changed))
+        return Tree(proof.code, tuple(changed))
     if isinstance(proof, Cover):
         what = rng.integers(6)
         changed, edges = list(proof.splits), np.array(proof.edges)

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 from pvq.bounds.certificate import CertificateError, load_certificate, save_certificate
+from pvq.bounds.verify import NotProven
 from pvq.bounds.verify.certificate import verify_certificate
-from pvq.bounds.verify.row import NotProven
 
 from certificate_cases import (
     EXAMPLES,
@@ -49,8 +49,8 @@ def test_files_that_are_no_certificates(file):
         file.write_bytes(good[:length])
         rejects(file, "certificate")
     file.write_bytes(good)
-    write(file, header | {"schema": "pvq.certificate/2"})
-    rejects(file, "newer")
+    write(file, header | {"schema": "pvq.certificate/3"})
+    rejects(file, "make it again")
     file.write_bytes(good)
     write(file, real=np.where(np.arange(len(stored(file)["real"])) == 3, np.nan, stored(file)["real"]))
     rejects(file, "NaN")

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 from pvq.bounds.problem import Problem
-from pvq.bounds.proof import FREE, KEPT, PRUNED, Below, Split, Tree
+from pvq.bounds.proof import Below, Split, Tree
 from pvq.bounds.sparsity import Sparsity
 from pvq.bounds.verify.exact import exact_lower_bound
 from pvq.bounds.verify.row import NotProven, lower_bound
@@ -114,7 +114,6 @@ def test_pairs_that_are_none():
         for bound in (lower_bound, exact_lower_bound):
             with pytest.raises(NotProven, match=words):
                 bound(problem, proof)
-    state = np.array([[KEPT, FREE, FREE, FREE], [PRUNED, FREE, FREE, FREE]])
     for bound in (lower_bound, exact_lower_bound):
         with pytest.raises(NotProven, match="has fixed"):
-            bound(row, Tree(state, [0, 0], (split(pair, [0.0]),)))
+            bound(row, Tree([0, -1, -1], (split(pair, [0.0]),)))

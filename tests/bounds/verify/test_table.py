@@ -54,11 +54,9 @@ def proofs(problem):
         np.zeros(n),
         (Enumeration(part, 1e3),),
     )
-    units = 0 if problem.sparsity is None else problem.sparsity.units
-    state = np.zeros((1, units), np.int8)
     yield from (plain, paired, blocks, both, Enumeration(order, 1e-3))
     for split in (plain, paired, blocks):
-        yield Tree(state, [0], (split,))
+        yield Tree([-1], (split,))
         yield Cover(np.ones(n), 1e-4, [-1e3, 1e3], (split,))
 
 
