@@ -59,6 +59,11 @@ def codebook(grid: str, bits: int | None) -> Codebook:
     return Codebook(str(path), levels)
 
 
+def file_levels(grid: str) -> tuple[float, ...] | None:
+    """The levels where a grid is a file, None where it is a name."""
+    return None if grid in GRIDS else tuple(codebook(grid, None).levels.tolist())
+
+
 def _integers(grid: str, bits: int | None) -> Codebook:
     if bits is None:
         raise ProblemError(f"`grid` {grid} needs `bits`, for example `bits` 4")

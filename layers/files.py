@@ -170,12 +170,13 @@ class Record:
     """A JSON file that is kept up to date during a long run: a write that fails is said once and tried again."""
 
     def __init__(self, path: Named | None, every: float) -> None:
-        self._path, self._every, self._said = path, every, False
+        self._path, self._every, self._pause, self._said = path, every, every, False
         self._last = time.monotonic()
 
     def update(self, document: Callable[[], Mapping[str, Any]]) -> None:
         """Write if it is time; only what can be replaced, since a pipe would get one document after the other."""
-        if self._path is None or str(self._path) == "-" or time.monotonic() - self._last < self._every:
+        begin = time.monotonic()
+        if self._path is None or str(self._path) == "-" or begin - self._last < self._pause:
             return
         try:
             if place_of(self._path).is_replaced:
@@ -185,3 +186,4 @@ class Record:
                 print(f"{error}; the run goes on and tries again", file=sys.stderr, flush=True)
             self._said = True
         self._last = time.monotonic()
+        self._pause = max(self._every, 10 * (self._last - begin))  # a long record takes a tenth of the time

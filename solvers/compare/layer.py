@@ -56,6 +56,8 @@ class Comparison:
     """Empirical methods that are tried as well where those are close."""
     methods: Sequence[Solver] = ()
     """Empirical methods that the user asked for."""
+    levels: tuple[float, ...] | None = None
+    """Of a grid that is a file, read once: whatever becomes of the file, all pairs have the same grid."""
     nm: int | None = None
     time_limit: float | None = 60.0
     """Seconds for the bounds of one pair."""
@@ -119,7 +121,7 @@ def _compare_pair(
 ) -> tuple[dict[str, Any], FloatArray]:
     """A pair, and its pruned weights (rows, n): the next pair, with more bits, may keep as many and more."""
     begin = time.perf_counter()
-    quant = Side(state_problem(layer.weight, layer.grams, pair.quant, checked=grams))
+    quant = Side(state_problem(layer.weight, layer.grams, pair.quant, levels=what.levels, checked=grams))
     prune = Side(state_problem(layer.weight, layer.grams, pair.prune, checked=grams))
     for side in (quant, prune):
         _score(side, [*what.quick, *what.methods], what)

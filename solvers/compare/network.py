@@ -6,12 +6,13 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
 
 from pvq.bounds.errors import ProblemError
-from pvq.layers.format import LayerError, load_layer
+from pvq.layers.format import Layer, LayerError, load_layer
 
 from .layer import Comparison, compare_layer
 
@@ -103,6 +104,21 @@ def _task(path: Path, named: bool) -> Task:
 
 
 OnPair = Callable[[Task, dict[str, Any]], None]
+OnFailed = Callable[[Task, str], None]
+
+
+def reload(task: Task) -> Layer:
+    """The layer that was read when the run began.
+
+    Raises
+    ------
+    LayerError
+        The file is gone, damaged, or has other numbers by now.
+    """
+    layer = load_layer(task.path)
+    if layer.sha256 != task.sha256:
+        raise LayerError(f"{task.path}: has changed since this run began")
+    return layer
 
 
 def compare_all(
@@ -111,6 +127,7 @@ def compare_all(
     jobs: int,
     known: Mapping[str, Mapping[int, Mapping[str, Any]]],
     on_pair: OnPair,
+    on_failed: OnFailed,
 ) -> None:
     """Compare layers, the largest first, `jobs` at the same time; every pair is handed over as it is finished.
 
@@ -118,39 +135,41 @@ def compare_all(
     ----------
     jobs : layers at the same time; rows where there are fewer layers than that.
     known : pairs of an earlier run, by layer name and bits.
-    on_pair : called in this thread.
+    on_pair, on_failed : called in this thread, with a pair or with why a layer could not be read again.
     """
     todo = sorted((task for task in tasks if task.skipped is None), key=lambda task: -task.work)
     side_by_side = min(jobs, len(todo))
-    finished: SimpleQueue[tuple[Task, dict[str, Any]]] = SimpleQueue()
+    finished: SimpleQueue[Callable[[], None]] = SimpleQueue()
 
-    def one(task: Task) -> None:
-        layer = load_layer(task.path)
+    def one(task: Task, hand_over: Callable[[Callable[[], None]], None]) -> None:
+        try:
+            layer = reload(task)
+        except LayerError as error:
+            hand_over(partial(on_failed, task, str(error)))
+            return
         for pair in compare_layer(layer, what, max(1, jobs // side_by_side), known.get(task.name)):
-            finished.put((task, pair))
+            hand_over(partial(on_pair, task, pair))
 
     if side_by_side == 1:
         for task in todo:
-            layer = load_layer(task.path)
-            for pair in compare_layer(layer, what, jobs, known.get(task.name)):
-                on_pair(task, pair)
+            one(task, lambda report: report())
         return
     with ThreadPoolExecutor(side_by_side) as pool:
-        futures = [pool.submit(one, task) for task in todo]
+        futures = [pool.submit(one, task, finished.put) for task in todo]
         try:
             while not all(future.done() for future in futures):
-                _hand_over(finished, on_pair, 0.2)
+                _hand_over(finished, 0.2)
         except BaseException:
             what.options.stop.set()
             raise
-    _hand_over(finished, on_pair, 0.0)
+    _hand_over(finished, 0.0)
     _raise_first(futures)
 
 
-def _hand_over(finished: SimpleQueue[tuple[Task, dict[str, Any]]], on_pair: OnPair, wait: float) -> None:
+def _hand_over(finished: SimpleQueue[Callable[[], None]], wait: float) -> None:
     try:
         while True:
-            on_pair(*(finished.get(timeout=wait) if wait else finished.get_nowait()))
+            (finished.get(timeout=wait) if wait else finished.get_nowait())()
     except Empty:
         return
 

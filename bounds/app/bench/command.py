@@ -108,6 +108,7 @@ def bench(
     from pvq.benchmarks.session import Session
     from pvq.benchmarks.tasks import entry
     from pvq.layers.files import write_each, write_text
+    from pvq.layers.lock import only_writer
     from pvq.layers.outputs import check_outputs
     from pvq.solvers.registry import check_names
 
@@ -155,23 +156,24 @@ def bench(
         repetitions=repetitions,
         seed=seed,
     )
-    session = Session([one.name for one in read], tasks, jobs)
-    if resume and json_ is not None and json_.exists():
-        session.take_over(json_)
-    with stop_on_interrupt() as stop, _progress(len(session.waiting), quiet) as advance:
-        session.run(stop, advance, json_, steps=gap_plot is not None, verify=update)
+    with only_writer(json_):
+        session = Session([one.name for one in read], tasks, jobs)
+        if resume and json_ is not None and json_.exists():
+            session.take_over(json_)
+        with stop_on_interrupt() as stop, _progress(len(session.waiting), quiet) as advance:
+            session.run(stop, advance, json_, steps=gap_plot is not None, verify=update)
 
-    def show_scores() -> None:
-        scores_table([one.about for one in read], session)
-        print_targets([target for one in read for target in one.targets], session)
+        def show_scores() -> None:
+            scores_table([one.about for one in read], session)
+            print_targets([target for one in read for target in one.targets], session)
 
-    write_each(
-        show_scores,
-        (json_, session.save),
-        (csv_, lambda path: write_text(path, session.csv())),
-        (profile, lambda path: profile_figure(Path(path), session)),
-        (gap_plot, lambda path: gap_figure(Path(path), session)),
-    )
+        write_each(
+            show_scores,
+            (json_, session.save),
+            (csv_, lambda path: write_text(path, session.csv())),
+            (profile, lambda path: profile_figure(Path(path), session)),
+            (gap_plot, lambda path: gap_figure(Path(path), session)),
+        )
     if stop.is_set():
         raise typer.Exit(130)
     if check:

@@ -132,6 +132,7 @@ def compare(
     from pvq.solvers.compare.network import layer_files
     from pvq.solvers.registry import get_solver
 
+    from ...codebooks import file_levels
     from ...errors import ProblemError
     from ...layer_problem import Setting
     from ...storage import CostModel
@@ -154,6 +155,7 @@ def compare(
         quick=[get_solver(name) for name in QUICK],
         close=[get_solver(name) for name in CLOSE],
         methods=methods_by_name(methods, update),
+        levels=file_levels(grid),
         nm=nm,
         time_limit=time_limit or None,
         full=full or table is not None,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,7 @@ from pvq.solvers.compare.network import Task
 from pvq.solvers.compare.verdict import OPEN, PRUNE, QUANT, SKIPPED
 
 from ...errors import ProblemError
-
-SCHEMA = "pvq.compare/1"
+from .schema import SCHEMA, read_record
 
 
 def settings(what: Comparison, solver: str) -> dict[str, Any]:
@@ -21,6 +19,7 @@ def settings(what: Comparison, solver: str) -> dict[str, Any]:
     quant, prune = what.quant, what.prune
     return {
         "grid": quant.grid,
+        "levels": None if what.levels is None else list(what.levels),
         "granularity": quant.granularity,
         "range": quant.range,
         "block": prune.block,
@@ -40,15 +39,19 @@ def settings(what: Comparison, solver: str) -> dict[str, Any]:
 def new_document(
     tasks: Sequence[Task], chosen: Mapping[str, Any], bits: Sequence[int], earlier: Mapping[str, Any] | None
 ) -> dict[str, Any]:
-    """A document without the pairs of this run; what an earlier run has beyond them stays."""
+    """A document with all that an earlier run has: pairs of this run take their places one by one."""
     layers = [task.as_json() for task in tasks]
     own = {layer["name"]: layer for layer in layers}
     widths = set(bits)
     for layer in earlier["layers"] if earlier else []:
-        if layer["name"] not in own:
+        mine = own.get(layer["name"])
+        if mine is None:
             layers.append(layer)
-        else:
-            own[layer["name"]]["pairs"] = [pair for pair in layer["pairs"] if pair["bits"] not in bits]
+        elif mine["skipped"] is None:
+            mine["pairs"] = list(layer["pairs"])
+        elif layer["pairs"]:  # its file cannot be read any more; what was proven of it stays
+            why = mine["skipped"]
+            mine.update(layer, failed=why)
         widths |= {pair["bits"] for pair in layer["pairs"]}
     return {
         "schema": SCHEMA,
@@ -61,9 +64,15 @@ def new_document(
 
 
 def add_pair(document: dict[str, Any], name: str, pair: dict[str, Any]) -> None:
-    """Put a pair in its layer, in order of bits."""
+    """Put a pair in its layer, in order of bits, in the place of an earlier one."""
     layer = next(layer for layer in document["layers"] if layer["name"] == name)
-    layer["pairs"] = sorted([*layer["pairs"], pair], key=lambda other: other["bits"])
+    others = [other for other in layer["pairs"] if other["bits"] != pair["bits"]]
+    layer["pairs"] = sorted([*others, pair], key=lambda other: other["bits"])
+
+
+def add_failure(document: dict[str, Any], name: str, why: str) -> None:
+    """Say of a layer why it could not be compared any more."""
+    next(layer for layer in document["layers"] if layer["name"] == name)["failed"] = why
 
 
 def summarise(document: dict[str, Any]) -> None:
@@ -95,23 +104,19 @@ def read_document(path: Path, tasks: Sequence[Task], chosen: Mapping[str, Any]) 
     """
     if not path.exists():
         return None
-    try:
-        document: dict[str, Any] = json.loads(path.read_text())
-        if document["schema"] != SCHEMA:
-            raise ProblemError(f"cannot resume: {path} has schema '{document['schema']}', not {SCHEMA}")
-        for name, value in chosen.items():
-            before = document["settings"][name]
-            if before != value:
-                raise ProblemError(f"cannot resume: {path} was made with {name} = {before}, not {value}")
-        hashes = {layer["name"]: layer["sha256"] for layer in document["layers"]}
-        for task in tasks:
-            if task.skipped is None and hashes.get(task.name, task.sha256) != task.sha256:
-                raise ProblemError(f"cannot resume: layer '{task.name}' has changed since {path} was made")
-        return document
-    except ProblemError:
-        raise
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        raise ProblemError(f"cannot resume: {path} is not a document of `pvq compare`") from None
+    document = read_record(path)
+    for name, value in chosen.items():
+        before = document["settings"].get(name)
+        if before == value:
+            continue
+        if name == "levels":
+            raise ProblemError(f"cannot resume: {path} was made with other levels than {chosen['grid']} has now")
+        raise ProblemError(f"cannot resume: {path} was made with {name} = {before}, not {value}")
+    hashes = {layer["name"]: layer["sha256"] for layer in document["layers"]}
+    for task in tasks:
+        if task.skipped is None and hashes.get(task.name, task.sha256) != task.sha256:
+            raise ProblemError(f"cannot resume: layer '{task.name}' has changed since {path} was made")
+    return document
 
 
 def known_pairs(document: Mapping[str, Any] | None) -> dict[str, dict[int, Any]]:

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from pvq.layers.files import Record, write_each, write_json
+from pvq.layers.format import LayerError
+from pvq.layers.lock import only_writer
 from pvq.layers.outputs import check_outputs
 from pvq.solvers.base import Solver, SolverUnavailable, UnsupportedProblem
 from pvq.solvers.bound.shared_diagonal import SharedDiagonal
@@ -20,7 +22,7 @@ from ...errors import ProblemError
 from ..figures import FORMATS, check_matplotlib
 from ..interrupt import stop_on_interrupt
 from ..report import environment
-from .document import add_pair, known_pairs, new_document, read_document, settings, summarise
+from .document import add_failure, add_pair, known_pairs, new_document, read_document, settings, summarise
 from .figure import PANELS, comparison_figure
 from .gap_table import SUFFIXES, write_gap_table
 from .progress import pair_progress
@@ -28,7 +30,7 @@ from .text import print_comparison
 
 LADDER = ("bound", "bnb")
 """`--solver auto`: one diagonal for the layer, then relaxations of each row, then exact search."""
-WRITE_EVERY = 5.0
+WRITE_EVERY = 1.0
 """Seconds between two writes of the JSON file while the comparison runs."""
 
 
@@ -95,7 +97,18 @@ def methods_by_name(names: str | None, update: bool) -> list[Solver]:
 
 
 def run_comparison(paths: Sequence[Path], what: Comparison, solver: str, jobs: int, output: Output) -> bool:
-    """Compare, write and print; whether it was interrupted."""
+    """Compare, write and print; whether it was interrupted.
+
+    Raises
+    ------
+    LayerError
+        Layers could not be read again when it was their turn; everything else is compared, printed and written.
+    """
+    with only_writer(output.json):
+        return _run(paths, what, solver, jobs, output)
+
+
+def _run(paths: Sequence[Path], what: Comparison, solver: str, jobs: int, output: Output) -> bool:
     begin = time.perf_counter()
     tasks = find_tasks(paths)
     chosen = settings(what, solver)
@@ -105,6 +118,7 @@ def run_comparison(paths: Sequence[Path], what: Comparison, solver: str, jobs: i
     if output.figure is not None and compared <= PANELS:  # bands need both ends of both sides, verdicts do not
         what = replace(what, full=True)
     kept = Record(output.json, WRITE_EVERY)
+    failures: list[str] = []
 
     def current() -> dict[str, Any]:
         summarise(document)
@@ -121,7 +135,11 @@ def run_comparison(paths: Sequence[Path], what: Comparison, solver: str, jobs: i
             advance(task.name, pair)
             kept.update(current)
 
-        compare_all(tasks, what, jobs, known_pairs(earlier), on_pair)
+        def on_failed(task: Task, why: str) -> None:
+            failures.append(why)
+            add_failure(document, task.name, why)
+
+        compare_all(tasks, what, jobs, known_pairs(earlier), on_pair, on_failed)
     summarise(document)
     interrupted = stop.is_set()
     document["environment"] = {
@@ -134,4 +152,6 @@ def run_comparison(paths: Sequence[Path], what: Comparison, solver: str, jobs: i
         (output.table, lambda path: write_gap_table(Path(path), document)),
         (output.figure, lambda path: comparison_figure(Path(path), document)),
     )
+    if failures and not interrupted:
+        raise LayerError("; ".join(failures))
     return interrupted

@@ -34,6 +34,8 @@ def print_comparison(document: Mapping[str, Any]) -> None:
     for layer in document["layers"]:
         if layer["skipped"] is not None:
             console.say(f"{printable(layer['name'])}: skipped, {printable(layer['skipped'])}")
+        if "failed" in layer:
+            console.say(f"{printable(layer['name'])}: not compared any more, {printable(layer['failed'])}")
     console.say(conclusion(document))
 
 

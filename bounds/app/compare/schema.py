@@ -1,0 +1,178 @@
+"""What a record `pvq.compare/1` must be before a run goes on from it: it may have been edited or cut."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pvq.solvers.compare.verdict import OPEN, PRUNE, QUANT, SKIPPED, Interval, verdict
+from pvq.solvers.result import BoundKind
+
+from ...errors import ProblemError
+
+SCHEMA = "pvq.compare/1"
+Check = Callable[[Any], bool]
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """The record in a file, checked.
+
+    Raises
+    ------
+    ProblemError
+        One line that names the first entry that is missing or is not what it must be.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refused)
+    except OSError as error:
+        raise ProblemError(f"cannot resume: {path} cannot be read: {error.strerror or error}") from None
+    except (ValueError, RecursionError):
+        raise ProblemError(f"cannot resume: {path} is not a document of `pvq compare`: it is not JSON") from None
+    try:
+        _check(document)
+    except Unfit as error:
+        raise ProblemError(f"cannot resume: {path} is not a document of `pvq compare`: {error}") from None
+    return dict(document)
+
+
+class Unfit(Exception):
+    """An entry that is missing or is not what it must be."""
+
+
+def _refused(constant: str) -> float:
+    raise ValueError(f"{constant} is no JSON")
+
+
+def _whole(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 2**63
+
+
+def _number(value: Any) -> bool:
+    return type(value) in (int, float) and abs(value) < 2.0**1023 and math.isfinite(value)
+
+
+def _above(value: Any) -> bool:
+    return _number(value) and value >= 0
+
+
+def _text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _maybe(check: Check) -> Check:
+    return lambda value: value is None or check(value)
+
+
+def _one_of(*words: str) -> Check:
+    return lambda value: isinstance(value, str) and value in words
+
+
+def _errors(value: Any) -> bool:
+    return isinstance(value, dict) and all(map(_above, value.values()))
+
+
+def _rows(value: Any) -> bool:
+    return isinstance(value, list) and all(map(_whole, value))
+
+
+def _list(value: Any) -> bool:
+    return isinstance(value, list)
+
+
+def _dict(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def _truth(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+DOCUMENT = {"settings": _dict, "bits": _rows, "layers": _list, "summary": _list, "environment": _dict}
+LAYER = {
+    "name": _text,
+    "file": _text,
+    "sha256": _text,
+    "out": _whole,
+    "in": _whole,
+    "skipped": _maybe(_text),
+    "pairs": _list,
+}
+PAIR = {"bits": _whole, "verdict": _one_of(QUANT, PRUNE, OPEN, SKIPPED)}
+LEFT_OUT = {"reason": _text}
+COMPARED = {
+    "sparsity": lambda value: _above(value) and value <= 1,
+    "margin_db": _maybe(_number),
+    "words": _text,
+    "status": _one_of("done", "interrupted"),
+    "full": _truth,
+    "time_limit": _maybe(_above),
+    "seconds": _above,
+    "quant": _dict,
+    "prune": _dict,
+}
+SIDE = {
+    "lower": _above,
+    "upper": _above,
+    "reference": _above,
+    "bound_kind": _one_of(*BoundKind),
+    "sqnr_min_db": _maybe(_number),
+    "sqnr_max_db": _maybe(_number),
+    "rows_bounded": _whole,
+    "rows_optimal": _whole,
+    "storage_bits": _above,
+    "macs": _above,
+    "empirical": _errors,
+    "failed_rows": _rows,
+}
+
+
+def _check(document: Any) -> None:
+    if not isinstance(document, dict) or document.get("schema") != SCHEMA:
+        found = document.get("schema") if isinstance(document, dict) else None
+        raise Unfit(f"has schema {str(found)[:40]!r}, not {SCHEMA}")
+    _entries(document, DOCUMENT, "it")
+    names: set[str] = set()
+    for number, layer in enumerate(document["layers"]):
+        _entries(layer, LAYER, f"layer {number}")
+        where = f"layer '{layer['name'][:80]}'"
+        if layer["name"] in names:
+            raise Unfit(f"{where} is there twice")
+        names.add(layer["name"])
+        widths: set[int] = set()
+        for pair in layer["pairs"]:
+            _entries(pair, PAIR, f"a pair of {where}")
+            if pair["bits"] in widths:
+                raise Unfit(f"{where} has {pair['bits']} bits twice")
+            widths.add(pair["bits"])
+            _pair(pair, f"{pair['bits']} bits of {where}")
+
+
+def _pair(pair: Mapping[str, Any], where: str) -> None:
+    if pair["verdict"] == SKIPPED:
+        _entries(pair, LEFT_OUT, where)
+        return
+    _entries(pair, COMPARED, where)
+    for name in ("quant", "prune"):
+        side = pair[name]
+        _entries(side, SIDE, f"{name} at {where}")
+        if side["lower"] > side["upper"]:
+            raise Unfit(f"{name} at {where} has lower {side['lower']:g} above upper {side['upper']:g}")
+        if side["lower"] > 0 and side["bound_kind"] == BoundKind.NONE:
+            raise Unfit(f"{name} at {where} has a lower bound that nothing proves")
+    found = verdict(*(Interval(pair[name]["lower"], pair[name]["upper"]) for name in ("quant", "prune")))
+    # an interrupt leaves a pair open whatever its intervals are by now; a verdict without its proof is never taken
+    if pair["verdict"] not in (found, OPEN):
+        raise Unfit(f"{where} says '{pair['verdict']}', but its intervals say '{found}'")
+
+
+def _entries(values: Any, checks: Mapping[str, Check], where: str) -> None:
+    if not isinstance(values, dict):
+        raise Unfit(f"{where} is no JSON object")
+    for name, check in checks.items():
+        if name not in values:
+            raise Unfit(f"{where} has no '{name}'")
+        if not check(values[name]):
+            raise Unfit(f"'{name}' of {where} is {json.dumps(values[name])[:40]}")
