@@ -51,8 +51,9 @@ class Auto(Solver):
         for solver in self._solvers(problems[0]):
             solver.prepare(*problems)
 
-    def solve(self, problem: Problem, options: Options = Options(), start: FloatArray | None = None) -> Result:  # noqa: B008
+    def solve(self, problem: Problem, options: Options | None = None, start: FloatArray | None = None) -> Result:
         """As `Solver.solve`: the best of both ends from the solvers that fit the row, within one time limit."""
+        options = Options() if options is None else options
         begin = time.perf_counter()
         best: Result | None = None
         for solver in self._solvers(problem):

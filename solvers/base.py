@@ -148,13 +148,13 @@ class Solver(ABC):
         if why is not None:
             raise UnsupportedProblem(why)
 
-    def solve(self, problem: Problem, options: Options = Options(), start: FloatArray | None = None) -> Result:
+    def solve(self, problem: Problem, options: Options | None = None, start: FloatArray | None = None) -> Result:
         """Bound the optimum of one row.
 
         Parameters
         ----------
         problem : the row.
-        options : limits.
+        options : limits, the defaults of `Options` if None.
         start : (n,) feasible point to start from, optional.
 
         Raises
@@ -165,6 +165,7 @@ class Solver(ABC):
             This solver cannot take the problem.
         """
         self.check(problem)
+        options = Options() if options is None else options  # new each time: its stop event is one call's own
         begin = time.perf_counter()
         presolved = presolve(problem)
         reduced = presolved.problem

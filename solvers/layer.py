@@ -14,7 +14,7 @@ from .rows import LayerResult, OnRow, RowResult, chunks, prepare, run_rows, solv
 def solve_layer(
     problem: LayerProblem,
     solver: Solver,
-    options: Options = Options(),  # noqa: B008  (frozen)
+    options: Options | None = None,
     compare: Sequence[Solver] = (),
     jobs: int = 1,
     on_row: OnRow | None = None,
@@ -36,6 +36,7 @@ def solve_layer(
     SolverUnavailable, UnsupportedProblem
         As `Solver.solve`.
     """
+    options = Options() if options is None else options
     if problem.budget is not None:
         return solve_shared_budget(problem, solver, options, compare, jobs, on_row)
     prepare(problem, (solver, *compare))

@@ -22,11 +22,12 @@ class LayerPoint:
     """(rows,) e(x) of each row on the undamped H."""
 
 
-def layer_point(method: Solver, layer: LayerProblem, options: Options = Options()) -> LayerPoint:  # noqa: B008
+def layer_point(method: Solver, layer: LayerProblem, options: Options | None = None) -> LayerPoint:
     """What a method reaches on a layer; a row whose point is not feasible gets a rounded one instead.
 
     The same as `solver.solve` row by row, but layer-wide masks span the rows, and H is read once for all rows.
     """
+    options = Options() if options is None else options
     if isinstance(method, Heuristic):
         x = method.layer_points(layer, options)
     else:

@@ -130,3 +130,22 @@ def test_no_solver_calls_itself_rigorous():
         solver = claiming(Outcome(np.array([0.0, 1.2]), 0.09, Status.OPTIMAL, proof=proof))
         type(solver).bound_kind = BoundKind.RIGOROUS
         assert solver.solve(problem).bound_kind is BoundKind.NUMERICAL
+
+
+def test_calls_without_options_share_no_stop_event():
+    """One Ctrl-C inside a solver must not interrupt every later solve."""
+    seen = []
+
+    class Stops(Solver):
+        name = "stops"
+        summary = ""
+        methods = frozenset({"quant"})
+
+        def _solve(self, problem, options, start):
+            seen.append(options.stop.is_set())
+            options.stop.set()
+            return Outcome(BEST, 0.0, Status.INTERRUPTED)
+
+    for _ in range(2):
+        assert Stops().solve(PROBLEM).status is Status.INTERRUPTED
+    assert seen == [False, False]
