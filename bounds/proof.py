@@ -83,7 +83,7 @@ class Enumeration:
 
     As the proof of a whole row A = H and c = w; within a `Split` A is the matrix D_b of a block and
     c = w_b - D_b^-1 (Mv)_b. A threshold that is too high costs time, not truth: the verifier lowers it to the best
-    point it meets. It gives up beyond `verify.MAX_NODES` nodes.
+    point it meets. It gives up beyond `verify.budget.NODES` nodes.
     """
 
     order: Order

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .archive import ArchiveError, read_arrays
 from .files import write_atomically
 from .outputs import OutputError
 
@@ -22,6 +23,8 @@ SCHEMA = "pvq.layer/1"
 """What this program writes and the newest version it reads."""
 ASYMMETRY = 1e-9
 """Largest |gram - gram'| accepted, relative to the largest entry; up to it the file is symmetrised."""
+MOST = 2**32
+"""Bytes that a layer file may unpack to, beside twenty times its size: zeros shrink to nothing."""
 ARRAYS = ("weight", "gram", "activations", "samples", "meta")
 SHAPES = "expected weight (out, in) with gram (in, in) or (groups, in, in), or activations (samples, in)"
 
@@ -187,27 +190,13 @@ def _read(path: Path) -> dict[str, npt.NDArray[Any]]:
     """All arrays of an npz file."""
     expected = "expected a layer file (.npz with weight and gram or activations)"
     try:
-        with path.open("rb") as file:
-            if file.read(4) != b"PK\x03\x04":
-                raise LayerError(f"not an npz file; {expected}")
-            file.seek(0)
-            # every member is read, also unknown ones: a pickle anywhere means the file is not what it claims to be
-            with np.load(file, allow_pickle=False) as archive:
-                arrays = {name: archive[name] for name in archive.files}
-    except LayerError:
-        raise
+        return read_arrays(path, MOST)
+    except ArchiveError as error:
+        raise LayerError(f"{error}; {expected}") from None
     except FileNotFoundError:
         raise LayerError(f"no such file; {expected}") from None
     except OSError as error:
         raise LayerError(f"cannot be read: {error.strerror or error}; {expected}") from None
-    except Exception as error:  # zipfile, zlib, numpy and tokenize each raise their own types for damage
-        if "allow_pickle" in str(error):
-            raise LayerError("holds a pickled object, which is never loaded; expected plain arrays") from None
-        raise LayerError(f"a damaged or incomplete npz file; {expected}") from None
-    for name, array in arrays.items():
-        if not isinstance(array, np.ndarray):
-            raise LayerError(f"member {name!r} is not an array; {expected}")
-    return arrays
 
 
 def _layer(arrays: dict[str, npt.NDArray[Any]], stem: str) -> Layer:

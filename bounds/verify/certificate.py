@@ -13,6 +13,7 @@ from ..layer_problem import LayerProblem, state_problem
 from ..presolve import presolve
 from ..problem import Problem
 from ..proof import Below, Split
+from .budget import check_time
 from .exact import EXACT, exact_lower_bound, exact_upper_bound, is_exact
 from .row import NotProven, lower_bound
 from .scope import shared_lower
@@ -24,6 +25,8 @@ class Verified:
     """What has been proven anew."""
 
     problem: LayerProblem
+    levels: tuple[float, ...] | None
+    """The grid's levels where the certificate has its own."""
     lower: float
     """Of the rows together; at least what the certificate claims."""
     upper: float
@@ -63,6 +66,7 @@ def verify_certificate(certificate: Certificate, weight: FloatArray, grams: Floa
         return _shared(problem, certificate)
     rows, unproven, rational = [], 0, 0
     for i, claim in enumerate(certificate.rows):
+        check_time()
         try:
             lower, upper, exact = _row(problem.row(i), claim)
             rows.append((lower, upper))
@@ -72,7 +76,7 @@ def verify_certificate(certificate: Certificate, weight: FloatArray, grams: Floa
         rational += exact
     lower, upper = down(*(row[0] for row in rows)), fsum_above([row[1] for row in rows])
     _compare("the layer: ", certificate.lower, lower, certificate.upper, upper)
-    return Verified(problem, lower, upper, tuple(rows), unproven, rational)
+    return Verified(problem, certificate.levels, lower, upper, tuple(rows), unproven, rational)
 
 
 def _shared(problem: LayerProblem, certificate: Certificate) -> Verified:
@@ -85,7 +89,10 @@ def _shared(problem: LayerProblem, certificate: Certificate) -> Verified:
         try:
             upper = _upper(row, claim)
             used += len(np.unique(problem.sparsity.unit[claim.x != 0]))
+            if len({at.keep for at in claim.lower}) < len(claim.lower):
+                raise NotProven("it has two lower bounds for one budget")
             for at in claim.lower:
+                check_time()
                 if at.keep is None or at.keep > problem.sparsity.units:
                     raise NotProven("its lower bounds need budgets of its own")
                 pattern = replace(problem.sparsity, keep=np.array([at.keep]))
@@ -102,7 +109,7 @@ def _shared(problem: LayerProblem, certificate: Certificate) -> Verified:
     lower, upper = shared_lower(curves, problem.budget), fsum_above([row[1] for row in rows])
     _compare("the layer: ", certificate.lower, lower, certificate.upper, upper)
     unproven = sum(not curve for curve in curves)
-    return Verified(problem, lower, upper, tuple(rows), unproven, rational)
+    return Verified(problem, certificate.levels, lower, upper, tuple(rows), unproven, rational)
 
 
 def _upper(problem: Problem, claim: RowClaim) -> float:

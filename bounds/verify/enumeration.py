@@ -13,18 +13,12 @@ import numpy as np
 from ..gram import FloatArray
 from ..problem import Problem
 from ..proof import Enumeration, Order
+from .budget import check_time, node_limit
 from .psd import TINY, U, defect, gamma, is_psd
 from .split import values_of
 
-MAX_NODES = 4_000_000
-"""Nodes after which a search is given up: about a second; under a budget a node costs several times as much."""
 FEW = 20
 """Values up to which trying all is quicker than a binary search."""
-
-
-def node_limit(budget: bool) -> int:
-    """Nodes after which a search, under a budget or not, is given up."""
-    return MAX_NODES // 8 if budget else MAX_NODES
 
 
 def least_on_grid(
@@ -47,6 +41,7 @@ def least_on_grid(
     sum_{j<m} p_j delta_j^2 >= (sqrt(ahead) - rho)^2 / (1 + kappa), so that the first sum would have reached
     (T - 2 rho sqrt(T)) / (1 + kappa), and the same inequality follows with that in place of T.
     """
+    check_time()
     order, m = proof.order.order, len(inputs)
     threshold = proof.threshold
     plan = _plan(proof.order, a)

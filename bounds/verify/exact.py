@@ -12,6 +12,7 @@ import numpy as np
 from ..gram import FloatArray, Gram
 from ..problem import Problem
 from ..proof import FREE, KEPT, Below, Cover, Enumeration, Proof, Split, Tree
+from .budget import check_time
 from .pairs import exact_pair
 from .psd import TINY, U
 from .row import NotProven, block_bound, check_shapes, check_states, lower_bound, matrix_of, shift_to_psd
@@ -88,6 +89,7 @@ def is_psd(m: list[list[Fraction]]) -> bool:
     a = [[value.numerator * (scale // value.denominator) for value in row] for row in m]
     previous = 1
     while a:
+        check_time()
         pivot, first = a[0][0], a[0]
         if pivot < 0 or (pivot == 0 and any(first)):
             return False
@@ -100,6 +102,7 @@ def is_psd(m: list[list[Fraction]]) -> bool:
 
 
 def _leaf(problem: Problem, split: Split, state: np.ndarray, fixed: np.ndarray, eps: list[Fraction]) -> float:
+    check_time()
     n, sparsity = problem.n, problem.sparsity
     w = [Fraction(value) for value in problem.weight.tolist()]
     d = [Fraction(value) - e for value, e in zip(split.below.d.tolist(), eps, strict=True)]

@@ -19,6 +19,7 @@ import numpy as np
 from ..gram import FloatArray, Gram
 from ..problem import Problem
 from ..proof import FREE, Below, Block, Cover, Enumeration, Proof, Split, Tree
+from .budget import check_time
 from .enumeration import least_on_grid
 from .psd import TINY, U, defect, gamma, is_psd
 from .refusal import NotProven as NotProven  # raised here, caught by name from here
@@ -92,6 +93,7 @@ def split_bounds(problem: Problem, split: Split, states: np.ndarray, margin: flo
         raise NotProven("H - D is not positive semidefinite, by far more than rounding")
     bounds = []
     for state, pruned in zip(states, fixed, strict=True):
+        check_time()
         found = terms(problem, split, pruned, eps, margin)
         parts = [least(problem, found, state, margin)]
         for block, proof in zip(split.below.blocks, split.blocks, strict=True):
@@ -139,6 +141,7 @@ def _cover_bound(problem: Problem, cover: Cover, margin: float) -> float:
     outside = Fraction(cover.floor) * Fraction(min(-edges[0], edges[-1])) ** 2
     bounds = [math.nextafter(float(min(outside, Fraction(sys.float_info.max))), -math.inf)]
     for a, b, split in zip(edges[:-1].tolist(), edges[1:].tolist(), cover.splits, strict=True):
+        check_time()
         check_shapes(problem, split)
         if split.blocks:
             raise NotProven("intervals have no blocks")

@@ -13,7 +13,7 @@ from pvq.bounds.gram import FloatArray, Gram
 from pvq.bounds.grid import Grid
 from pvq.bounds.problem import Problem
 from pvq.bounds.proof import Enumeration
-from pvq.bounds.verify.enumeration import node_limit
+from pvq.bounds.verify.budget import node_limit
 from pvq.bounds.verify.row import lower_bound
 
 from ..base import Clock, Options, fallback_point

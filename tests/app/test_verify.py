@@ -129,3 +129,77 @@ def test_rows_that_share_a_budget(cli, layer, words):
     ended = cli("verify", file, layer)
     assert ended.code == 1
     assert "keep" in ended.err
+
+
+def test_every_digit_that_decides_is_printed(cli, layer):
+    """0.7500001 keeps one weight less than 0.75; it must not read the same."""
+    file, _ = write(cli, layer, "--method", "prune", "--sparsity", "0.7500001")
+    ended = cli("verify", file, layer)
+    assert "at most 2 of the 12 weights of each row non-zero (sparsity 0.7500001)" in ended.out
+    file, _ = write(cli, layer, "--method", "prune", "--sparsity", "0.75", "--ridge", "0.01")
+    ended = cli("verify", file, layer)
+    assert "at most 3 of the 12 weights of each row non-zero (sparsity 0.75)" in ended.out
+    assert "+ 0.01 times its mean diagonal" in ended.out
+
+
+@pytest.mark.parametrize("name", ["INT", "int ", "int levels or any others\x1b[8m"])
+def test_a_grid_file_cannot_call_itself_something_else(cli, layer, name):
+    levels = layer.with_name("levels.txt")
+    levels.write_text("-1\n1\n")
+    file, _ = write(cli, layer, "--method", "quant", "--grid", levels)
+    certificate = load_certificate(file)
+    save_certificate(file, replace(certificate, setting=replace(certificate.setting, grid=name, bits=4)))
+    ended = cli("verify", file, layer)
+    if ended.code == 0:
+        assert "the 2 levels -1.0, 1.0 of a file" in ended.out
+        assert name not in ended.out
+        assert "4 bit" not in ended.out
+
+
+def test_names_come_from_the_layer_and_cannot_write_a_report(cli, layer):
+    file, _ = write(cli, layer, "--method", "quant", "--bits", 2)
+    certificate = load_certificate(file)
+    save_certificate(file, replace(certificate, name="other\n  99 <= smallest error <= 100\x1b[8m"))
+    ended = cli("verify", file, layer)
+    assert ended.code == 0
+    assert "99" not in ended.out.splitlines()[1]
+    assert ended.out.startswith("verified: layer 'small',")
+    rng = np.random.default_rng(0)
+    false = "small', rows 0:9\n  99 <= smallest error <= 100\x1b[8m\u202e"
+    a = rng.standard_normal((50, 12))
+    named = save_layer(layer.with_name("named.npz"), Layer(false, rng.standard_normal((4, 12)), a.T @ a / 50))
+    file, _ = write(cli, named, "--method", "quant", "--bits", 2)
+    ended = cli("verify", file, named)
+    assert ended.code == 0
+    first = ended.out.splitlines()[0]
+    assert "\\n" in first
+    assert "\x1b" not in ended.out
+    assert "\u202e" not in ended.out
+    assert sum("smallest error <=" in line for line in ended.out.splitlines()[1:]) == 1
+
+
+def test_the_printed_ends_are_rounded_outwards(cli, layer):
+    from decimal import Decimal
+
+    file, _ = write(cli, layer, "--method", "quant", "--bits", 3)
+    out = layer.with_name("verified.json")
+    ended = cli("verify", file, layer, "--json", out)
+    document = json.loads(out.read_text())
+    line = next(line for line in ended.out.splitlines() if "smallest error <=" in line)
+    low, high = (Decimal(word) for word in line.split(" <= smallest error <= "))
+    assert low <= Decimal(document["total"]["lower"]) <= Decimal(document["total"]["upper"]) <= high
+    assert document["schema"] == "pvq.verify/1"
+    assert document["problem"]["bits"] == 3
+    assert len(document["problem"]["levels"]) == 8
+    assert [row["row"] for row in document["rows"]] == [0, 1, 2, 3]
+    assert document["layer"]["sha256"] in ended.out
+
+
+def test_limits_of_the_verification(cli, layer):
+    file, _ = write(cli, layer, "--method", "quant", "--bits", 3)
+    ended = cli("verify", file, layer, "--time-limit", "1e-9")
+    assert ended.code == 1
+    assert "not established within 1e-09 s" in ended.err
+    assert cli("verify", file, layer, "--nodes", "3").code == 1
+    assert cli("verify", file, layer, "--nodes", "0").code == 2
+    assert cli("verify", file, layer, "--json", layer).code == 2  # it would destroy the layer

@@ -4,13 +4,15 @@ import json
 
 import numpy as np
 import pytest
-from pvq.bounds.certificate import CertificateError, load_certificate, save_certificate
+from pvq.bounds.certificate import CertificateError, Claim, RowClaim, certify, load_certificate, save_certificate
+from pvq.bounds.layer_problem import Setting, state_problem
 from pvq.bounds.verify import NotProven
 from pvq.bounds.verify.certificate import verify_certificate
 
 from certificate_cases import (
     EXAMPLES,
     is_true,
+    layer,
 )
 
 
@@ -120,3 +122,27 @@ def test_headers_with_junk_are_refused_without_a_traceback(file):
             assert is_true(weight, gram, found), (path, junk)
     assert outcomes.count(CertificateError) > 100
     assert outcomes.count(NotProven) > 10
+
+
+def test_references_do_not_multiply_numbers(file):
+    """3,000 references to one array of 8 MB asked for 24 GB."""
+    header = header_of(file)
+    first = header["below"][0]["d"] if header["below"] else header["split"][0]["v"]
+    header["below"] += [{"d": first, "blocks": []} for _ in range(3000)]
+    write(file, header)
+    rejects(file, "same numbers twice")
+
+
+def test_headers_longer_than_what_they_describe(file, monkeypatch):
+    monkeypatch.setattr("pvq.bounds.certificate.HEADER", 1000)
+    rejects(file, "longer than what it describes")
+
+
+def test_one_claim_for_each_budget():
+    rng = np.random.default_rng(0)
+    weight, gram = layer(rng)
+    problem = state_problem(weight, gram, Setting("prune", sparsity=0.5, scope="layer"))
+    claims = tuple(Claim(0.0, None, k) for k in (1, 1))
+    rows = [RowClaim(i, np.zeros(6), 1e9, claims) for i in range(2)]
+    with pytest.raises(NotProven, match="two lower bounds for one budget"):
+        verify_certificate(certify("x", "0" * 64, problem, rows, 0.0, 1e10), weight, gram, "0" * 64)
