@@ -21,7 +21,9 @@ class Grid:
     group: IntArray
     """(n,) the row of `levels` that holds for each input."""
     scale: FloatArray | None = None
-    """(groups,) scale of each group where levels = scale * codebook; None for levels given as such."""
+    """(groups,) scale of each group where levels = scale * (codebook - zero); None for levels given as such."""
+    zero: FloatArray | None = None
+    """(groups,) zero point of each group, a whole number; None where there is no scale."""
 
     def __post_init__(self) -> None:
         levels = np.ascontiguousarray(self.levels, dtype=np.float64)
@@ -46,7 +48,7 @@ class Grid:
 
     def take(self, inputs: IntArray) -> Grid:
         """The grid of a subset of the inputs."""
-        return Grid(self.levels, self.group[inputs], self.scale)
+        return Grid(self.levels, self.group[inputs], self.scale, self.zero)
 
     def of(self, i: int) -> FloatArray:
         """(L,) levels of input i."""

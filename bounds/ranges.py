@@ -41,7 +41,7 @@ class LayerGrid:
         used, group = np.unique(of_input, return_inverse=True)
         scale, zero = self.scale[r, used], self.zero[r, used]
         levels = scale[:, None] * (self.codebook.levels[None, :] - zero[:, None])
-        return Grid(levels, group, scale)
+        return Grid(levels, group, scale, zero)
 
 
 def fit_grid(

@@ -8,7 +8,9 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from pvq.bounds.layer_problem import LayerProblem
+from pvq.bounds.codebooks import INT_GRIDS
+from pvq.bounds.grid import Grid
+from pvq.bounds.layer_problem import LayerProblem, Setting
 from pvq.bounds.sqnr import sqnr_db
 from pvq.layers.format import Layer
 from pvq.solvers.base import Options
@@ -76,17 +78,29 @@ def _row(problem: LayerProblem, i: int, row: RowResult) -> dict[str, Any]:
         "seconds": result.seconds,
     }
     grid = problem.row_grid(i)
-    if grid is not None and problem.setting.grid.startswith("int"):
-        assert grid.scale is not None
-        document["scale"] = grid.scale.tolist() if len(grid.scale) > 1 else float(grid.scale[0])
-    elif grid is not None:
-        document["levels"] = grid.levels.tolist()
+    if grid is not None:
+        document |= _grid(grid, problem.setting)
     if problem.setting.prunes:
         document["kept"] = [problem.inputs.start + int(j) for j in result.x.nonzero()[0]]
     document["empirical"] = dict(row.empirical)
     if result.info:
         document["info"] = {key: value for key, value in result.info.items() if _is_json(value)}
     return document
+
+
+def _grid(grid: Grid, setting: Setting) -> dict[str, Any]:
+    """What rebuilds a row's levels to the last bit, one entry for each group of inputs that is in the problem.
+
+    Integer grids: scale * ({first ... last} - zero), as the grid's name and the bits say. Others: the levels.
+    """
+    if setting.grid not in INT_GRIDS:
+        return {"levels": grid.levels.tolist()}
+    assert grid.scale is not None
+    assert grid.zero is not None
+    scale, zero = grid.scale.tolist(), [int(z) for z in grid.zero]
+    if len(scale) == 1:
+        return {"scale": scale[0], "zero": zero[0]}
+    return {"scale": scale, "zero": zero}
 
 
 def _is_json(value: object) -> bool:
