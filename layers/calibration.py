@@ -12,15 +12,17 @@ import numpy as np
 import torch
 
 from . import photos
+from .batches import grouped
+from .decode import open_image
+from .foreign import foreign, one_line
 from .format import LayerError
-from .images import image_files, open_image
-from .models import Model, one_line
+from .images import image_files
+from .models import Model
+from .text import read_text, token_batches
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-TOKENS = 512
-"""Longest sequence of tokens; longer lines are cut."""
 SOURCES = "expected zoo:photos, a folder of images, a text file for a language model, or a .npy array"
 
 
@@ -94,15 +96,14 @@ def _images(
     except ImportError:
         raise LayerError("images need Pillow: pip install pillow") from None
 
+    def prepared(image: Image) -> torch.Tensor:
+        with foreign(f"{model.source}: its preprocessing fails on a {image.width} x {image.height} image"):
+            return model.transform(image)
+
     def batches() -> Iterator[torch.Tensor]:
-        waiting: list[torch.Tensor] = []
-        for image in images():
-            waiting.append(model.transform(image))
-            if len(waiting) == batch_size:
-                yield torch.stack(waiting)
-                waiting = []
-        if waiting:
-            yield torch.stack(waiting)
+        # pictures that keep their sizes cannot share a batch with others
+        for batch in grouped(map(prepared, images()), batch_size, lambda pixels: tuple(pixels.shape)):
+            yield torch.stack(batch)
 
     return Calibration(name, -(-count // batch_size), batches, attribution)
 
@@ -130,28 +131,5 @@ def _array(path: Path, batch_size: int, limit: int | None) -> Calibration:
 def _text(path: Path, model: Model, batch_size: int, limit: int | None) -> Calibration:
     if model.tokenizer is None:
         raise LayerError(f"{path}: {model.source} has no tokenizer for a text file; {SOURCES}")
-    try:
-        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise LayerError(f"{path}: not a UTF-8 text file ({one_line(error)}); {SOURCES}") from None
-    if not lines:
-        raise LayerError(f"{path}: holds no text; expected one sequence per line")
-    lines = lines[:limit]
-    tokenizer = model.tokenizer()
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token  # never counted: padding is masked out
-    longest = min(TOKENS, tokenizer.model_max_length)
-
-    def batches() -> Iterator[dict[str, torch.Tensor]]:
-        for start in range(0, len(lines), batch_size):
-            yield dict(
-                tokenizer(
-                    lines[start : start + batch_size],
-                    padding=True,
-                    truncation=True,
-                    max_length=longest,
-                    return_tensors="pt",
-                )
-            )
-
-    return Calibration(path.name, -(-len(lines) // batch_size), batches)
+    lines = read_text(path)[:limit]
+    return Calibration(path.name, *token_batches(path, lines, model, batch_size))

@@ -18,9 +18,10 @@ from torch import Tensor, nn
 
 from .calibration import open_calibration
 from .capture import capture, kind_of, weight_matrix
+from .foreign import foreign
 from .format import SCHEMA, FloatArray, Layer, LayerError, array_sha256, save_layer
 from .gram import Call, GramAccumulator, columns
-from .models import Model, load_model, load_weights, one_line, shorten
+from .models import Model, load_model, load_weights, shorten
 from .outputs import OutputError, check_outputs
 
 Progress = Callable[[int, int | None], None]
@@ -79,10 +80,8 @@ def extract(
             check_outputs({f"layer {name}": file for name, file in files.items()}, read)
     except OutputError as error:
         raise LayerError(str(error)) from None
-    try:
+    with foreign(f"device {device!r} cannot be used"):
         module = model.module.to(device)
-    except (RuntimeError, AssertionError) as error:
-        raise LayerError(f"device {device!r} cannot be used: {one_line(error)}") from None
     parameter = next((p for p in module.parameters() if p.is_floating_point()), torch.empty(0))
     digest = hashlib.sha256()
 
@@ -94,7 +93,7 @@ def extract(
 
     def counted(done: int, _: int | None) -> None:
         if progress is not None:
-            progress(done, data.count)
+            progress(done, max(done, data.count))
 
     layers = extract_layers(
         module, list(chosen), batches(), keep_activations=keep_activations, progress=counted, exact_names=True
@@ -282,18 +281,14 @@ def _run(module: nn.Module, batch: Any) -> None:
     """One batch through the module."""
     device = next((p.device for p in module.parameters()), torch.device("cpu"))
     batch = _moved(batch, device, None)
-    try:
+    shapes = [tuple(t.shape) for t in _tensors(batch)]
+    with foreign(f"the model fails on a batch of shape {shapes}"):
         if isinstance(batch, Mapping):
             module(**batch)
         elif isinstance(batch, tuple | list):
             module(*batch)
         else:
             module(batch)
-    except LayerError:
-        raise
-    except (RuntimeError, ValueError, TypeError, IndexError, AttributeError, AssertionError, KeyError) as error:
-        shapes = [tuple(t.shape) for t in _tensors(batch)]
-        raise LayerError(f"the model fails on a batch of shape {shapes}: {one_line(error)}") from error
 
 
 def _tensors(batch: Any) -> list[Tensor]:

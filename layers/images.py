@@ -66,20 +66,3 @@ def image_files(folder: Path, limit: int | None = None) -> list[Path]:
         return files
     # folders are often sorted by class: the first files alone would show one class
     return [files[i * len(files) // limit] for i in range(limit)]
-
-
-def open_image(path: Path) -> Image:
-    """An image file in RGB, upright.
-
-    Raises
-    ------
-    LayerError
-        The file is not an image that can be read.
-    """
-    from PIL import Image, ImageOps, UnidentifiedImageError
-
-    try:
-        with Image.open(path) as image:
-            return ImageOps.exif_transpose(image).convert("RGB")
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError):
-        raise LayerError(f"{path}: not a readable image") from None

@@ -7,10 +7,13 @@ import pickle
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from importlib import import_module
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .foreign import foreign, one_line
 from .format import LayerError
 from .images import IMAGENET, Preprocess
 
@@ -22,6 +25,10 @@ SOURCES = (
     "expected zoo:efficientnet-lite0, torchvision:NAME, timm:NAME, transformers:DIR-or-ID "
     "or package.module:factory"
 )
+
+NO_IMAGES = "expected a text file (one sequence per line) or a .npy array of token ids"
+NO_PROCESSOR = "add it to the folder of the model or give a .npy array of prepared images"
+NO_TOKENIZER = "add its files to the folder of the model or give a .npy array of token ids"
 
 
 @dataclass(frozen=True)
@@ -64,12 +71,8 @@ def load_model(source: str, weights: str | os.PathLike[str] | None = None) -> Mo
     kind, separator, rest = source.partition(":")
     if not separator or not kind or not rest:
         raise LayerError(f"{source!r} is not a model source; {SOURCES}")
-    try:
+    with foreign(f"{source}: cannot be loaded"):
         model = _LOADERS.get(kind, _own)(source, rest, weights is None)
-    except LayerError:
-        raise
-    except Exception as error:  # whatever a foreign package raises for a wrong name, file or connection
-        raise LayerError(f"{source}: cannot be loaded: {one_line(error)}") from error
     if weights is not None:
         load_weights(model.module, weights)
     model.module.eval()
@@ -135,12 +138,6 @@ def shorten(names: list[str], most: int = 8) -> str:
     return ", ".join(names[:most]) + more
 
 
-def one_line(error: BaseException) -> str:
-    """The first line of what an exception says, or its type where it says nothing."""
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
-
-
 def _zoo(source: str, name: str, pretrained: bool) -> Model:
     """EfficientNet-lite0 with its ImageNet weights, from the two packages that ship it."""
     import torch
@@ -187,13 +184,25 @@ def _transformers(source: str, name: str, pretrained: bool) -> Model:
     cls = getattr(transformers, saved, transformers.AutoModel)
     module = cls.from_pretrained(path) if pretrained else cls(config)
 
+    known = signature(module.forward).parameters
+
+    @cache
+    def processor() -> Any:
+        if "pixel_values" not in known:
+            raise LayerError(f"{source} takes no images; {NO_IMAGES}")
+        with foreign(f"{source}: no image processor (preprocessor_config.json) can be opened, {NO_PROCESSOR}"):
+            return transformers.AutoImageProcessor.from_pretrained(path)
+
     def transform(image: Image) -> Tensor:
-        processor = transformers.AutoImageProcessor.from_pretrained(path)
-        pixels: Tensor = processor(images=image, return_tensors="pt")["pixel_values"][0]
+        pixels: Tensor = processor()(images=image, return_tensors="pt")["pixel_values"][0]
         return pixels
 
+    def tokenizer() -> Any:
+        with foreign(f"{source}: no tokenizer can be opened, {NO_TOKENIZER}"):
+            return transformers.AutoTokenizer.from_pretrained(path)
+
     short = Path(name).name or Path(name).resolve().name
-    return Model(source, short, module, transform, lambda: transformers.AutoTokenizer.from_pretrained(path))
+    return Model(source, short, module, transform, tokenizer if "input_ids" in known else None)
 
 
 def _own(source: str, _: str, pretrained: bool) -> Model:

@@ -1,0 +1,35 @@
+"""What other people's code raises becomes one line that names the step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from .format import LayerError
+
+
+@contextmanager
+def foreign(step: str) -> Iterator[None]:
+    """Run foreign code: whatever it raises is a LayerError that says at which step, and the first line of it.
+
+    Parameters
+    ----------
+    step : what was tried and failed, as the start of the message.
+
+    Raises
+    ------
+    LayerError
+        In place of any other exception; Ctrl-C and exits pass.
+    """
+    try:
+        yield
+    except LayerError:
+        raise
+    except Exception as error:  # the reason for this file: packages raise what they like
+        raise LayerError(f"{step}: {one_line(error)}") from error
+
+
+def one_line(error: BaseException) -> str:
+    """The first line of what an exception says, or its type where it says nothing."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
