@@ -9,23 +9,13 @@ from numba import njit
 from pvq.bounds.gram import FloatArray, IntArray
 
 from .layer import Parts
+from .levels import Levels, nearest
 
 OUTSIDE = 0.6
 """Inputs whose target is so many steps outside of their range are decided first: that saves most of the nodes."""
 
 TRIES, LOWER = 3, 0.5
 """Thresholds tried where a search does not end, each so much lower; then the block has its root bound."""
-
-
-class Levels(NamedTuple):
-    """The grids of a chunk of rows, by position."""
-
-    values: FloatArray
-    """(rows or 1, groups, L) ascending."""
-    per_step: FloatArray
-    """(rows or 1, groups) 1 / step where the levels are even, 0 where they are not."""
-    group: IntArray
-    """(n,) group of each position."""
 
 
 class Work(NamedTuple):
@@ -45,22 +35,6 @@ class Work(NamedTuple):
     partial: FloatArray
     pick: IntArray
     best: IntArray
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def nearest(row: FloatArray, per_step: float, c: float) -> int:
-    """Index of the level nearest to c."""
-    last = len(row) - 1
-    if per_step > 0.0:
-        return int(min(max(np.rint((c - row[0]) * per_step), 0.0), float(last)))
-    low, high = 0, last
-    while high - low > 1:
-        middle = (low + high) // 2
-        if row[middle] <= c:
-            low = middle
-        else:
-            high = middle
-    return high if row[high] - c < c - row[low] else low
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
