@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 from pvq.layers.archive import ArchiveError, read_arrays
+from pvq.layers.files import write_atomically
 
 from .codebooks import GRIDS
 from .errors import ProblemError
@@ -54,7 +56,7 @@ class RowClaim:
     lower: tuple[Claim, ...]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Certificate:
     """lower <= smallest error of the rows together <= upper."""
 
@@ -69,6 +71,16 @@ class Certificate:
     lower: float
     upper: float
     rows: tuple[RowClaim, ...]
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write it as .npz, whole or not at all."""
+        if Path(path).suffix != ".npz":  # numpy would add it
+            raise CertificateError(f"cannot write {path}: a certificate's name must end in .npz")
+        write_atomically(Path(path), lambda temporary: save_certificate(temporary, self))
+
+    def __repr__(self) -> str:
+        ends = f"{self.lower:.6g} <= error <= {self.upper:.6g}"
+        return f"<pvq.Certificate {self.name!r}: {len(self.rows)} rows, claims {ends}>"
 
 
 def certify(

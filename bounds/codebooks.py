@@ -111,12 +111,17 @@ def _read_levels(path: Path) -> FloatArray:
             levels = np.array([float(word) for word in path.read_text().replace(",", " ").split()])
     except (OSError, ValueError) as error:
         raise ProblemError(f"cannot read levels from {path}: {error}; expected one number a line") from error
-    if len(levels) < 2:
-        raise ProblemError(f"{path} has {len(levels)} levels; a grid needs at least 2")
-    if len(levels) > MAX_LEVELS:
-        raise ProblemError(f"{path} has {len(levels)} levels; at most {MAX_LEVELS} are allowed")
-    if not np.isfinite(levels).all():
-        raise ProblemError(f"{path} has NaN or infinite levels")
-    if not (np.diff(levels) > 0).all():
-        raise ProblemError(f"the levels in {path} must be sorted and without duplicates")
+    check_levels(levels, str(path))
     return levels
+
+
+def check_levels(levels: FloatArray, source: str) -> None:
+    """Raise `ProblemError` unless (L,) numbers are the levels of a grid."""
+    if len(levels) < 2:
+        raise ProblemError(f"{source} has {len(levels)} levels; a grid needs at least 2")
+    if len(levels) > MAX_LEVELS:
+        raise ProblemError(f"{source} has {len(levels)} levels; at most {MAX_LEVELS} are allowed")
+    if not np.isfinite(levels).all():
+        raise ProblemError(f"{source} has NaN or infinite levels")
+    if not (np.diff(levels) > 0).all():
+        raise ProblemError(f"the levels in {source} must be sorted and without duplicates")

@@ -14,7 +14,7 @@ from .errors import ProblemError
 from .gram import FloatArray, Gram, IntArray
 from .grid import Grid
 from .problem import Problem
-from .ranges import LayerGrid, fit_grid
+from .ranges import GIVEN, LayerGrid, fit_grid, given_grid
 from .sparsity import Sparsity
 
 METHODS = ("quant", "prune", "joint")
@@ -196,6 +196,7 @@ def state_problem(
     levels: tuple[float, ...] | None = None,
     checked: tuple[Gram, ...] | None = None,
     free_scale: bool = False,
+    scales: tuple[FloatArray, FloatArray] | None = None,
 ) -> LayerProblem:
     """State a layer's problem.
 
@@ -209,12 +210,16 @@ def state_problem(
     checked : the Gram matrices of an earlier problem of all rows and inputs of this layer, so that the two share
         what is computed once for a layer.
     free_scale : whether the caller searches for the scale where the setting's range is `optimal`.
+    scales : scale and zero point of each row (or one for all) and group, both (out or 1, groups), where the
+        setting's range is `given`.
 
     Raises
     ------
     ProblemError
         The setting does not fit the layer; the message says what to change.
     """
+    if (setting.range == GIVEN and setting.quantizes) != (scales is not None):
+        raise ProblemError("`scales` must be given, and are for a grid: these scales are somebody's own")
     if setting.range == "optimal" and setting.quantizes and not free_scale:
         raise ProblemError("`range` optimal is for pvq-bound; here take mse, minmax or gram")
     out, n = weight.shape
@@ -237,7 +242,9 @@ def state_problem(
     if checked is None or setting.rows is not None or setting.inputs is not None:
         checked = tuple(Gram.from_array(grams[g][cut, cut], tau) for g, tau in zip(used, known, strict=True))
     grid = None
-    if book is not None:
+    if book is not None and scales is not None:
+        grid = given_grid(weight.shape, book, setting.granularity, *scales)
+    elif book is not None:
         full: tuple[Gram, ...] = ()
         of_row = None
         if setting.range == "gram":  # scales are the layer's: from all rows and inputs

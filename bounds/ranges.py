@@ -13,6 +13,8 @@ from .gram import FloatArray, Gram, IntArray
 from .grid import Grid, nearest_index
 
 RANGES = ("mse", "minmax", "gram", "optimal", "none")
+GIVEN = "given"
+"""The range of a problem whose scales are somebody's own."""
 # Candidate scales as fractions of the min-max scale: coarse, then twice around the best. Above 1 a wider grid can
 # still round better; far below 5% the best one lies for weights with a few outliers: in MiniLM's `output.dense`
 # layers (kurtosis up to 1600) stopping at 5% costs 4.7 to 6.4 dB at 2 bits.
@@ -69,7 +71,7 @@ def fit_grid(
         Unknown granularity or range.
     """
     out, n = weight.shape
-    group_size = _group_size(granularity, n)
+    group_size = inputs_of_group(granularity, n)
     if method not in RANGES:
         raise ProblemError(f"`range` must be one of {', '.join(RANGES)}, not '{method}'")
     groups = -(-n // group_size)
@@ -91,13 +93,37 @@ def fit_grid(
     return LayerGrid(codebook, scale, zero, group_size)
 
 
+def given_grid(
+    shape: tuple[int, ...], book: Codebook, granularity: str, scale: FloatArray, zero: FloatArray
+) -> LayerGrid:
+    """The grid of given scales and zero points, (out, groups); one row of them where it is the same for all.
+
+    Raises
+    ------
+    ProblemError
+        Another shape, a scale that is not positive, a zero point that is no integer or not 0 where there is none.
+    """
+    out, n = shape
+    size = inputs_of_group(granularity, n)
+    expected = (1 if granularity == "tensor" else out, -(-n // size))
+    if scale.shape != expected or zero.shape != expected:
+        raise ProblemError(f"`scales` of shape {scale.shape} do not fit {granularity} of {out} x {n}: {expected}")
+    if not (np.isfinite(scale).all() and (scale > 0).all()):
+        raise ProblemError("`scales` must be positive")
+    whole = bool((zero == np.round(zero)).all()) if book.shifted else not zero.any()
+    if not np.isfinite(zero).all() or not whole:
+        raise ProblemError("`scales`: zero points are whole numbers, 0 unless the grid is int-asym")
+    return LayerGrid(book, scale, zero, size)
+
+
 def fit_sorted(values: FloatArray, codebook: Codebook) -> tuple[FloatArray, FloatArray]:
     """(rows,) scales and zero points of least squared rounding error for (rows, n) values, each row sorted."""
     scale, zero = _mse_search(values, codebook.levels, codebook.shifted, COARSE, *FINE)
     return scale, zero
 
 
-def _group_size(granularity: str, n: int) -> int:
+def inputs_of_group(granularity: str, n: int) -> int:
+    """Consecutive inputs of a row that share a scale."""
     if granularity in ("tensor", "channel"):
         return n
     kind, _, size = granularity.partition(":")

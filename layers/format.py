@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .archive import ArchiveError, read_arrays
+from .arrays import plain
 from .files import write_atomically
 from .outputs import OutputError
 
@@ -33,7 +34,7 @@ class LayerError(ValueError):
     """A layer cannot be read, written or extracted; the message is one line: what is wrong, what is expected."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Layer:
     """Weights W of one layer and the Gram matrix H = X X' / samples of what reaches them.
 
@@ -93,6 +94,61 @@ class Layer:
         object.__setattr__(self, "weight", weight)
         object.__setattr__(self, "grams", grams)
         object.__setattr__(self, "activations", activations)
+
+    @classmethod
+    def from_activations(cls, weight: Any, activations: Any, name: str = "layer") -> Layer:
+        """The layer of weights W and calibration inputs: H = X X' / samples.
+
+        Parameters
+        ----------
+        weight : (out, in) array, torch tensor or list.
+        activations : (..., in); every leading axis counts samples.
+        name : what tables and results call it.
+
+        Raises
+        ------
+        LayerError
+            Shapes that do not match, entries that are not finite real numbers.
+        """
+        rows, samples = _array(weight, "weight"), _array(activations, "activations")
+        if samples.ndim < 2 or rows.ndim != 2 or samples.shape[-1] != rows.shape[1]:
+            raise LayerError(
+                f"activations {samples.shape} does not fit weight {rows.shape}; "
+                "expected weight (out, in) and activations (samples, in)"
+            )
+        samples = samples.reshape(-1, samples.shape[-1])
+        return cls(name, rows, _gram(samples), len(samples))
+
+    @classmethod
+    def from_gram(cls, weight: Any, gram: Any, name: str = "layer", samples: int | None = None) -> Layer:
+        """The layer of weights W, (out, in), and a Gram matrix X X' / samples, (in, in) or (groups, in, in).
+
+        Raises
+        ------
+        LayerError
+            Shapes that do not match, entries that are not finite real numbers, an asymmetric Gram matrix.
+        """
+        return cls(name, _array(weight, "weight"), _array(gram, "gram"), samples)
+
+    @classmethod
+    def from_linear(cls, module: Any, activations: Any, name: str = "linear") -> Layer:
+        """The layer of a torch `nn.Linear` and what reaches it, (..., in); for convolutions see `extract`.
+
+        Raises
+        ------
+        LayerError
+            Not a linear module, or as `from_activations`.
+        """
+        shape = (getattr(module, "out_features", None), getattr(module, "in_features", None))
+        weight = getattr(module, "weight", None)
+        if weight is None or tuple(weight.shape) != shape:
+            raise LayerError(f"{type(module).__name__} is no Linear module; for others use pvq.extract")
+        return cls.from_activations(weight, activations, name)
+
+    def __repr__(self) -> str:
+        samples = "" if self.samples is None else f", {self.samples} samples"
+        groups = "" if self.groups == 1 else f", {self.groups} groups"
+        return f"Layer({self.name!r}, {self.out} rows x {self.inputs} inputs{groups}{samples})"
 
     @property
     def out(self) -> int:
@@ -215,16 +271,29 @@ def _layer(arrays: dict[str, npt.NDArray[Any]], stem: str) -> Layer:
         if samples not in (None, activations.shape[-2]):
             raise LayerError(f"samples is {samples}, but activations has {activations.shape[-2]} rows")
         samples = activations.shape[-2]
-        with np.errstate(over="ignore", invalid="ignore"):  # overflow is reported as a gram that is not finite
-            grams = activations.swapaxes(-1, -2) @ activations / samples
-            # BLAS may round the two triangles differently
-            grams = 0.5 * grams + 0.5 * grams.swapaxes(-1, -2)
+        grams = _gram(activations)
     else:
         raise LayerError(f"has neither gram nor activations; {SHAPES}")
     name = meta.get("name")
     return Layer(
         name if isinstance(name, str) and name else stem, arrays["weight"], grams, samples, meta, activations
     )
+
+
+def _gram(activations: FloatArray) -> FloatArray:
+    """A'A / samples of (samples, in) or (groups, samples, in)."""
+    with np.errstate(over="ignore", invalid="ignore"):  # overflow is reported as a gram that is not finite
+        grams = activations.swapaxes(-1, -2) @ activations / activations.shape[-2]
+        # BLAS may round the two triangles differently
+        return 0.5 * grams + 0.5 * grams.swapaxes(-1, -2)
+
+
+def _array(values: Any, name: str) -> FloatArray:
+    """A float64 array of finite numbers, from whatever holds them."""
+    try:
+        return _real(plain(values).array, name)
+    except ValueError as error:
+        raise error if isinstance(error, LayerError) else LayerError(f"{name} is no array: {error}") from None
 
 
 def _real(array: npt.NDArray[Any], name: str) -> FloatArray:

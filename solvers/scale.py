@@ -93,7 +93,7 @@ def check_free_scale(problem: LayerProblem, solver: str = "bnb", certificate: bo
     if solver not in ("auto", "bnb"):
         raise ProblemError(f"`range` optimal takes `solver` bnb, not {solver}")
     if certificate:
-        raise ProblemError("`range` optimal has no certificates; leave out `certificate`")
+        raise ProblemError("`range` optimal has no certificates; leave out `certify`")
 
 
 def _with_scores(

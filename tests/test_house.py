@@ -26,7 +26,8 @@ FLOORS["solvers.bound"] = FLOORS["solvers.bnb"] | {"solvers.bnb"}
 FLOORS["solvers"] = FLOORS["solvers.bound"] | {"layers", "solvers.bound", "bounds.verify"}
 FLOORS["solvers.compare"] = FLOORS["solvers"] | {"solvers"}
 FLOORS["benchmarks"] = FLOORS["solvers.compare"] | {"solvers.compare"}
-FLOORS["bounds.app"] = FLOORS["benchmarks"] | {"benchmarks", "bounds.theory"}
+FLOORS["bounds.api"] = FLOORS["solvers.compare"] | {"solvers.compare"}
+FLOORS["bounds.app"] = FLOORS["benchmarks"] | {"benchmarks", "bounds.theory", "bounds.api"}
 """What a floor may import beside itself. `bounds` is what is in none of its named folders; so is `solvers`."""
 ASKS_THE_VERIFIER = {"solvers.base", "solvers.bnb", "benchmarks"}
 """Floors below `solvers` that hand proofs to the verifier."""
@@ -59,6 +60,10 @@ def imported(name, path):
             target = ".".join(filter(None, base))
         elif node.module and node.module.startswith("pvq."):
             target = node.module.removeprefix("pvq.")
+            if target.split(".")[0] not in FOLDERS:
+                target = f"bounds.api.{target}"
+        elif node.module == "pvq":
+            target = "bounds.api"
         else:
             continue
         for alias in node.names:

@@ -5,10 +5,6 @@ from __future__ import annotations
 import re
 
 from pvq.bounds.errors import ProblemError
-from pvq.bounds.problem import Problem
-from pvq.solvers.base import Solver, UnsupportedProblem
-from pvq.solvers.registry import get_solver, solver_class, solver_names
-from pvq.solvers.rows import applicable
 
 MOST_SPARSITIES = 1000
 
@@ -49,24 +45,8 @@ def kept_of(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-def methods_to_compare(names: str | None, problem: Problem) -> list[Solver]:
-    """Empirical methods by name; `all` means all that can take the problem.
-
-    Raises
-    ------
-    ProblemError
-        An unknown name.
-    UnsupportedProblem
-        A method that cannot take the problem, named explicitly.
-    """
-    if names is None:
-        return []
-    if names == "all":
-        empirical = [get_solver(name) for name in solver_names() if solver_class(name).proves == "nothing"]
-        return applicable(empirical, problem)
-    methods = [get_solver(name.strip()) for name in names.split(",") if name.strip()]
-    for method in methods:
-        method.check(problem)
-        if method.proves != "nothing":
-            raise UnsupportedProblem(f"--compare is for empirical methods; '{method.name}' bounds: use --solver")
-    return methods
+def names_of(text: str | None) -> list[str] | str:
+    """Names with commas between them, or `all`."""
+    if text == "all":
+        return text
+    return [name.strip() for name in (text or "").split(",") if name.strip()]

@@ -118,16 +118,17 @@ def bound(
     from pvq.solvers.base import Options
     from pvq.solvers.certify import write_certificate
     from pvq.solvers.curve import solve_curve
+    from pvq.solvers.document import curve_document, environment, result_document
+    from pvq.solvers.interrupt import stop_on_interrupt
     from pvq.solvers.layer import solve_layer
+    from pvq.solvers.methods import empirical_methods
     from pvq.solvers.registry import get_solver
     from pvq.solvers.rows import prepare
     from pvq.solvers.scale import check_free_scale, solve_scales
 
-    from .arguments import interval, kept_of, methods_to_compare, sparsities_of
-    from .interrupt import stop_on_interrupt
+    from .arguments import interval, kept_of, names_of, sparsities_of
     from .output import SOLUTIONS, write_solution
     from .progress import row_progress
-    from .report import curve_document, environment, result_document
     from .table import print_curve, print_result
 
     begin = time.perf_counter()
@@ -165,7 +166,7 @@ def bound(
     if free:
         check_free_scale(problem, engine.name, certificate is not None)
     engine.check(problem.row(0))
-    methods = methods_to_compare(compare, problem.row(0))
+    methods = empirical_methods(names_of(compare), problem.row(0))
     prepare(problem, (engine, *methods))
     prepared = time.perf_counter() - begin
     with stop_on_interrupt() as stop:

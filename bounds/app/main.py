@@ -25,6 +25,8 @@ from .weights.command import weights
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 """What the system says of a disk that takes nothing more."""
+RENAMED = {"methods": "compare", "certify": "certificate"}
+"""Parameters whose option has another name."""
 HELP = "Exact and certified bounds on the layer-wise error of quantization and pruning."
 
 
@@ -89,7 +91,7 @@ def _with_dashes(text: str) -> str:
     """Names of parameters, which the library puts in backticks, as options: `nm` is --nm."""
 
     def option(match: re.Match[str]) -> str:
-        name = match[1].replace("_", "-")
+        name = RENAMED.get(match[1], match[1].replace("_", "-"))
         return f"--no-{name}" if match[2] else f"--{name}"
 
     return re.sub(r"`([a-z_]+)`(=False)?", option, text)

@@ -93,6 +93,11 @@ def _task(path: Path, named: bool) -> Task:
         if named:
             raise
         return Task(path, path.stem, skipped=str(error).removeprefix(f"{path}: "))
+    return task_of(layer, path)
+
+
+def task_of(layer: Layer, path: Path) -> Task:
+    """The task of a layer, from a file or not; skipped where nothing can be compared."""
     task = Task(path, layer.name, layer.sha256, layer.out, layer.inputs)
     if not layer.grams.any():
         return replace(task, skipped="every input is dead: no compression has an error")

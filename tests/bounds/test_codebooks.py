@@ -60,7 +60,7 @@ def test_bad_level_files(tmp_path, content, says):
 @pytest.mark.parametrize(
     ("grid", "bits", "says"),
     [
-        ("int", None, "needs --bits"),
+        ("int", None, "needs `bits`"),
         ("int", 0, "between 1 and 12"),
         ("int", 13, "between 1 and 12"),
         ("int-sym", 1, "between 2 and 12"),

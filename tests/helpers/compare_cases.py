@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from pvq.bounds.app.compare.run import engines_by_name
 from pvq.bounds.layer_problem import Setting
 from pvq.bounds.storage import CostModel
 from pvq.layers.format import Layer, load_layer, save_layer
 from pvq.solvers.base import Options
+from pvq.solvers.compare.engines import engines_by_name
 from pvq.solvers.compare.layer import CLOSE, QUICK, Comparison
 from pvq.solvers.registry import get_solver
 

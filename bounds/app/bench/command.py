@@ -110,11 +110,11 @@ def bench(
     from pvq.layers.files import write_each, write_text
     from pvq.layers.lock import only_writer
     from pvq.layers.outputs import check_outputs
+    from pvq.solvers.interrupt import stop_on_interrupt
     from pvq.solvers.registry import check_names
 
     from ...errors import ProblemError
     from ..figures import FORMATS, check_matplotlib
-    from ..interrupt import stop_on_interrupt
     from .figure import gap_figure, profile_figure
     from .table import print_targets, scores_table
 

@@ -128,6 +128,7 @@ def compare(
     Ctrl-C stops, and prints and writes what is proven so far (exit code 130); --resume goes on from there.
     """
     from pvq.solvers.base import Options
+    from pvq.solvers.compare.engines import engines_by_name, methods_by_name
     from pvq.solvers.compare.layer import CLOSE, QUICK, Comparison
     from pvq.solvers.compare.network import layer_files
     from pvq.solvers.registry import get_solver
@@ -137,8 +138,9 @@ def compare(
     from ...layer_problem import Setting
     from ...storage import CostModel
     from ...theory.analytic import bit_widths
+    from ..arguments import names_of
     from ..bits import bit_range
-    from .run import Output, engines_by_name, methods_by_name, run_comparison
+    from .run import Output, run_comparison
 
     if time_limit < 0 or gap < 0 or jobs < 1:
         raise typer.BadParameter("--time-limit and --gap must not be negative, --jobs at least 1")
@@ -154,7 +156,7 @@ def compare(
         engines=engines_by_name(solver),
         quick=[get_solver(name) for name in QUICK],
         close=[get_solver(name) for name in CLOSE],
-        methods=methods_by_name(methods, update),
+        methods=methods_by_name(names_of(methods), update),
         levels=file_levels(grid),
         nm=nm,
         time_limit=time_limit or None,

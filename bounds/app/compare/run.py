@@ -12,24 +12,27 @@ from pvq.layers.files import Record, write_each, write_json
 from pvq.layers.format import LayerError
 from pvq.layers.lock import only_writer
 from pvq.layers.outputs import check_outputs
-from pvq.solvers.base import Solver, SolverUnavailable, UnsupportedProblem
-from pvq.solvers.bound.shared_diagonal import SharedDiagonal
+from pvq.solvers.compare.document import (
+    add_failure,
+    add_pair,
+    known_pairs,
+    new_document,
+    read_document,
+    settings,
+    summarise,
+)
 from pvq.solvers.compare.layer import Comparison
 from pvq.solvers.compare.network import Task, compare_all, find_tasks
-from pvq.solvers.registry import get_solver, solver_class, solver_names
+from pvq.solvers.document import environment
+from pvq.solvers.interrupt import stop_on_interrupt
 
 from ...errors import ProblemError
 from ..figures import FORMATS, check_matplotlib
-from ..interrupt import stop_on_interrupt
-from ..report import environment
-from .document import add_failure, add_pair, known_pairs, new_document, read_document, settings, summarise
 from .figure import PANELS, comparison_figure
 from .gap_table import SUFFIXES, write_gap_table
 from .progress import pair_progress
 from .text import print_comparison
 
-LADDER = ("bound", "bnb")
-"""`--solver auto`: one diagonal for the layer, then relaxations of each row, then exact search."""
 WRITE_EVERY = 1.0
 """Seconds between two writes of the JSON file while the comparison runs."""
 
@@ -55,45 +58,6 @@ class Output:
         )
         if self.figure is not None:
             check_matplotlib()
-
-
-def engines_by_name(name: str) -> list[Solver]:
-    """The solvers that bounds come from, in the order they are asked.
-
-    Raises
-    ------
-    ProblemError, SolverUnavailable
-        Unknown, proves nothing, or not installed.
-    """
-    engines = [SharedDiagonal(), *map(get_solver, LADDER)] if name == "auto" else [get_solver(name)]
-    for engine in engines:
-        if engine.proves == "nothing":
-            raise UnsupportedProblem(f"'{engine.name}' proves nothing; --solver takes a solver that bounds")
-        if not engine.is_available():
-            hint = f"; pip install 'pvq-bound[{engine.extra}]'" if engine.extra else ""
-            raise SolverUnavailable(f"solver '{engine.name}' is not installed{hint}")
-    return engines
-
-
-def methods_by_name(names: str | None, update: bool) -> list[Solver]:
-    """Empirical methods by name; `all` means all there are.
-
-    Raises
-    ------
-    ProblemError, UnsupportedProblem
-        An unknown name, a solver that bounds, or a method that needs free weights where they are fixed.
-    """
-    if names is None:
-        return []
-    if names == "all":
-        return [get_solver(name) for name in solver_names() if solver_class(name).proves == "nothing"]
-    methods = [get_solver(name.strip()) for name in names.split(",") if name.strip()]
-    for method in methods:
-        if method.proves != "nothing":
-            raise UnsupportedProblem(f"--compare is for empirical methods; '{method.name}' bounds: use --solver")
-        if not (update or method.no_update or "quant" in method.methods):
-            raise UnsupportedProblem(f"'{method.name}' cannot keep the weights fixed (--no-update)")
-    return methods
 
 
 def run_comparison(paths: Sequence[Path], what: Comparison, solver: str, jobs: int, output: Output) -> bool:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pvq.bounds.app.compare.run import methods_by_name
 from pvq.layers.format import Layer, save_layer
+from pvq.solvers.compare.engines import methods_by_name
 from pvq.solvers.compare.verdict import OPEN, SKIPPED
 
 from compare_cases import INSTANCES, part, random_layer

@@ -9,8 +9,11 @@ from threading import Event, current_thread, main_thread
 
 
 @contextmanager
-def stop_on_interrupt() -> Iterator[Event]:
-    """An event that Ctrl-C (SIGINT) or SIGTERM sets; the second Ctrl-C raises KeyboardInterrupt as usual."""
+def stop_on_interrupt(*signals: signal.Signals) -> Iterator[Event]:
+    """An event that Ctrl-C (SIGINT) or SIGTERM, or other `signals`, set; the second raises KeyboardInterrupt.
+
+    Outside the main thread, which alone hears signals, the event is only an event.
+    """
     stop = Event()
     if current_thread() is not main_thread():
         yield stop
@@ -21,7 +24,10 @@ def stop_on_interrupt() -> Iterator[Event]:
             raise KeyboardInterrupt
         stop.set()
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in signals or (signal.SIGINT, signal.SIGTERM)}
+    before = {number: handler for number, handler in before.items() if handler is not None}  # None: not Python's
+    for number in before:
+        signal.signal(number, handle)
     try:
         yield stop
     finally:

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pvq.solvers.compare.layer import Comparison
-from pvq.solvers.compare.network import Task
-from pvq.solvers.compare.verdict import OPEN, PRUNE, QUANT, SKIPPED
+from pvq.bounds.errors import ProblemError
 
-from ...errors import ProblemError
+from .layer import Comparison
+from .network import Task
 from .schema import SCHEMA, read_record
+from .verdict import OPEN, PRUNE, QUANT, SKIPPED
 
 
 def settings(what: Comparison, solver: str) -> dict[str, Any]:

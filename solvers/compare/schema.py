@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pvq.solvers.compare.verdict import OPEN, PRUNE, QUANT, SKIPPED, Interval, verdict
-from pvq.solvers.result import BoundKind
+from pvq.bounds.errors import ProblemError
 
-from ...errors import ProblemError
+from ..result import BoundKind
+from .verdict import OPEN, PRUNE, QUANT, SKIPPED, Interval, verdict
 
 SCHEMA = "pvq.compare/1"
 Check = Callable[[Any], bool]

@@ -13,8 +13,9 @@ from pvq.bounds.grid import Grid
 from pvq.bounds.layer_problem import LayerProblem, Setting
 from pvq.bounds.sqnr import sqnr_db
 from pvq.layers.format import Layer
-from pvq.solvers.base import Options
-from pvq.solvers.rows import LayerResult, RowResult
+
+from .base import Options
+from .rows import LayerResult, RowResult
 
 SCHEMA = "pvq.result/1"
 CURVE_SCHEMA = "pvq.curve/1"

@@ -1,0 +1,84 @@
+"""`import pvq`: certified bounds on the error of quantizing and pruning a layer, from Python.
+
+    layer = pvq.Layer.from_activations(W, X)
+    result = pvq.bound(layer, pvq.Quant(bits=4))
+
+Names load what they need when they are first used, so that the import itself is quick.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pvq.bounds.certificate import Certificate as Certificate
+    from pvq.bounds.certificate import CertificateError as CertificateError
+    from pvq.bounds.errors import ProblemError as ProblemError
+    from pvq.bounds.verify.row import NotProven as NotProven
+    from pvq.layers.format import Layer as Layer
+    from pvq.layers.format import LayerError as LayerError
+    from pvq.layers.format import load_layer as load_layer
+    from pvq.layers.format import save_layer as save_layer
+    from pvq.solvers.base import SolverUnavailable as SolverUnavailable
+    from pvq.solvers.base import UnsupportedProblem as UnsupportedProblem
+
+    from .bounding import bound as bound
+    from .bounding import extract as extract
+    from .bounding import installed_solvers as installed_solvers
+    from .bounding import verify as verify
+    from .comparing import Comparison as Comparison
+    from .comparing import compare as compare
+    from .problems import Joint as Joint
+    from .problems import Prune as Prune
+    from .problems import Quant as Quant
+    from .results import Interval as Interval
+    from .results import Result as Result
+    from .results import Row as Row
+    from .results import Score as Score
+
+    __version__: str
+
+_HOME = {
+    "Certificate": "pvq.bounds.certificate",
+    "CertificateError": "pvq.bounds.certificate",
+    "Comparison": "pvq.comparing",
+    "Interval": "pvq.results",
+    "Joint": "pvq.problems",
+    "Layer": "pvq.layers.format",
+    "LayerError": "pvq.layers.format",
+    "NotProven": "pvq.bounds.verify.row",
+    "ProblemError": "pvq.bounds.errors",
+    "Prune": "pvq.problems",
+    "Quant": "pvq.problems",
+    "Result": "pvq.results",
+    "Row": "pvq.results",
+    "Score": "pvq.results",
+    "SolverUnavailable": "pvq.solvers.base",
+    "UnsupportedProblem": "pvq.solvers.base",
+    "bound": "pvq.bounding",
+    "compare": "pvq.comparing",
+    "extract": "pvq.bounding",
+    "installed_solvers": "pvq.bounding",
+    "load_layer": "pvq.layers.format",
+    "save_layer": "pvq.layers.format",
+    "verify": "pvq.bounding",
+}
+"""Where each name lives."""
+
+__all__ = [*_HOME, "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("pvq-bound")
+    if name not in _HOME:
+        raise AttributeError(f"module 'pvq' has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(_HOME[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,154 @@
+"""What may be asked of a layer: a grid, a sparsity pattern, or both."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from pvq.bounds.codebooks import check_levels, codebook
+from pvq.bounds.errors import ProblemError
+from pvq.bounds.layer_problem import Setting
+from pvq.bounds.ranges import RANGES, inputs_of_group
+
+LEVELS = "levels"
+"""The grid's name in results where its levels were given as numbers."""
+
+
+@dataclass(frozen=True)
+class Quant:
+    """Every weight on a grid: levels = scale * (codebook - zero).
+
+    Parameters
+    ----------
+    bits : int, optional
+        Bits of an integer grid.
+    grid : str or sequence of float
+        int, int-sym, int-asym, ternary, fp4-e2m1, fp8-e4m3, nf4, a file of levels, or the levels themselves.
+    granularity : str
+        Weights that share a scale: tensor, channel or group:G.
+    range : str
+        How scales are chosen: mse, minmax, gram (least layer error of rounding), none (the levels as they are),
+        optimal (the scale is part of the search).
+
+    Raises
+    ------
+    ProblemError
+        No such grid, granularity or range; impossible bits.
+    """
+
+    bits: int | None = None
+    grid: str | Sequence[float] = "int"
+    granularity: str = "tensor"
+    range: str = "mse"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.grid, str):
+            object.__setattr__(self, "grid", tuple(float(level) for level in self.grid))
+        inputs_of_group(self.granularity, 1)
+        if self.range not in RANGES:
+            raise ProblemError(f"`range` must be one of {', '.join(RANGES)}, not '{self.range}'")
+        if isinstance(self.grid, str):
+            codebook(self.grid, self.bits)
+        elif self.bits is not None:
+            raise ProblemError("`bits` is for named grids; here `grid` has its levels")
+        else:
+            check_levels(np.array(self.grid), "`grid`")
+
+    @property
+    def words(self) -> dict[str, Any]:
+        """Of a `Setting`."""
+        name = self.grid if isinstance(self.grid, str) else LEVELS
+        return {"bits": self.bits, "grid": name, "granularity": self.granularity, "range": self.range}
+
+    @property
+    def levels(self) -> tuple[float, ...] | None:
+        """The levels, where they were given as numbers."""
+        return None if isinstance(self.grid, str) else tuple(self.grid)
+
+
+@dataclass(frozen=True)
+class Prune:
+    """Only so many weights kept; give one of `sparsity` and `nm`.
+
+    Parameters
+    ----------
+    sparsity : float, optional
+        Share of the weights that are zero, as 0.75.
+    nm : str or (int, int), optional
+        Keep N of every M inputs, as "2:4".
+    block : int, optional
+        Prune so many consecutive inputs together.
+    update : bool
+        Re-optimise the kept weights, or keep them as they are.
+    scope : str
+        row: the sparsity holds for each row; layer: for all rows together.
+
+    Raises
+    ------
+    ProblemError
+        No pattern, two patterns, or an impossible one.
+    """
+
+    sparsity: float | None = None
+    nm: str | tuple[int, int] | None = None
+    block: int | None = None
+    update: bool = True
+    scope: str = "row"
+
+    def __post_init__(self) -> None:
+        if isinstance(self.nm, str):
+            parts = self.nm.split(":")
+            if len(parts) != 2 or not all(part.isdecimal() for part in parts):
+                raise ProblemError(f"`nm` must be N:M as 2:4, not '{self.nm}'")
+            object.__setattr__(self, "nm", (int(parts[0]), int(parts[1])))
+        Setting("prune", **self.words)  # checks them
+
+    @property
+    def words(self) -> dict[str, Any]:
+        """Of a `Setting`."""
+        names = ("sparsity", "nm", "block", "update", "scope")
+        return {name: getattr(self, name) for name in names}
+
+
+@dataclass(frozen=True)
+class Joint:
+    """Only so many weights kept, each on a grid."""
+
+    quant: Quant
+    prune: Prune
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.quant, Quant) or not isinstance(self.prune, Prune):
+            raise ProblemError("a joint problem is Joint(Quant(...), Prune(...))")
+
+
+Problem = Quant | Prune | Joint
+
+
+def setting_of(
+    problem: Problem, rows: Any = None, inputs: Any = None, ridge: float = 0.0
+) -> tuple[Setting, tuple[float, ...] | None]:
+    """The setting of a problem on some rows and inputs, and its levels if they were given as numbers."""
+    part: dict[str, Any] = {"rows": _interval("rows", rows), "inputs": _interval("inputs", inputs), "ridge": ridge}
+    if isinstance(problem, Quant):
+        return Setting("quant", **problem.words, **part), problem.levels
+    if isinstance(problem, Prune):
+        return Setting("prune", **problem.words, **part), None
+    if isinstance(problem, Joint):
+        return Setting("joint", **problem.quant.words, **problem.prune.words, **part), problem.quant.levels
+    raise ProblemError(f"`problem` must be a pvq.Quant, pvq.Prune or pvq.Joint, not {type(problem).__name__}")
+
+
+def _interval(name: str, given: Any) -> tuple[int, int] | None:
+    """A half-open range, from (start, stop), a range or a slice."""
+    if given is None:
+        return None
+    if isinstance(given, slice | range) and given.step in (None, 1) and given.stop is not None:
+        return int(given.start or 0), int(given.stop)
+    try:
+        start, stop = given
+        return int(start), int(stop)
+    except (TypeError, ValueError):
+        raise ProblemError(f"`{name}` must be (start, stop), half-open, not {given!r}") from None

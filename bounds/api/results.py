@@ -1,0 +1,330 @@
+"""What `pvq.bound` returns."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from html import escape
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pvq.bounds.candidate import judge, selected
+from pvq.bounds.certificate import Certificate
+from pvq.bounds.errors import ProblemError
+from pvq.bounds.gram import FloatArray
+from pvq.bounds.layer_problem import LayerProblem
+from pvq.bounds.ranges import GIVEN
+from pvq.bounds.sqnr import format_db, sqnr_db
+from pvq.layers.arrays import plain
+from pvq.layers.files import write_json
+from pvq.layers.format import Layer
+from pvq.solvers.certify import build_certificate
+from pvq.solvers.rows import LayerResult, RowResult
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+class Interval(NamedTuple):
+    """Two ends of what is known of a number."""
+
+    min: float
+    max: float
+
+
+@dataclass(frozen=True)
+class Score:
+    """Somebody's weights against the proven interval.
+
+    Attributes
+    ----------
+    error : float
+        e(x) of the weights as they were given, summed over the rows.
+    sqnr_db : float
+        10 log10(r / e).
+    from_optimum_db : Interval
+        At least and at most so many dB above the least error there is, infinity where nothing is proven; NaN for
+        weights that are not feasible.
+    feasible : bool
+        Whether they satisfy the problem.
+    reason : str or None
+        The first constraint that they break.
+    """
+
+    error: float
+    sqnr_db: float
+    from_optimum_db: Interval
+    feasible: bool = True
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row (output channel): an interval of its least error, and how it ended.
+
+    Attributes
+    ----------
+    row : int
+        Its number in the layer.
+    lower, upper : float
+        Ends of the interval; lower is None where rows share a budget (scope layer).
+    reference : float
+        r = w'Hw.
+    status, bound_kind, solver : str
+        As in the JSON document.
+    nodes : int
+        Nodes of the search.
+    seconds : float
+        Preparation and solve of the row, without compilation and layer-wide work.
+    methods : Mapping[str, float]
+        Error of each empirical method.
+    """
+
+    row: int
+    lower: float | None
+    upper: float
+    reference: float
+    status: str
+    bound_kind: str
+    solver: str
+    nodes: int
+    seconds: float
+    methods: Mapping[str, float]
+
+    @classmethod
+    def of(cls, row: RowResult) -> Row:
+        """From the row of an engine."""
+        found = row.result
+        kind = found.bound_kind.value
+        empirical = dict(row.empirical)
+        ends = (row.lower, found.upper, row.reference)
+        return cls(row.row, *ends, found.status.value, kind, found.solver, found.nodes, found.seconds, empirical)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Result:
+    """lower <= least error of the layer under the problem <= upper, with the weights that reach upper.
+
+    Errors are (w - x)'H(w - x), summed over the rows; H = X X' / samples.
+    """
+
+    layer: Layer
+    problem: LayerProblem
+    solved: LayerResult
+    document: dict[str, Any]
+    """`pvq.result/1`, as the command line writes it."""
+
+    @property
+    def lower(self) -> float:
+        """No weights within the constraints have a smaller error."""
+        return self.solved.lower
+
+    @property
+    def upper(self) -> float:
+        """Error of `weights`."""
+        return self.solved.upper
+
+    @property
+    def reference(self) -> float:
+        """r, the error of the layer without its weights."""
+        return self.solved.reference
+
+    @property
+    def gap(self) -> float:
+        """(upper - lower) / upper, 0 for an error of 0."""
+        return (self.upper - self.lower) / self.upper if self.upper > 0 else 0.0
+
+    @property
+    def status(self) -> str:
+        """optimal, time_limit, node_limit, bound_only, feasible_only, interrupted or failed."""
+        return self.solved.status.value
+
+    @property
+    def bound_kind(self) -> str:
+        """What lower is worth: rigorous, numerical or none."""
+        return self.solved.bound_kind.value
+
+    @property
+    def is_optimal(self) -> bool:
+        """Whether both ends agree up to the gap that was asked for."""
+        return self.status == "optimal"
+
+    @property
+    def sqnr_db(self) -> Interval:
+        """Best possible SQNR, 10 log10(r / e): at least and at most."""
+        return Interval(self._db(self.upper), self._db(self.lower))
+
+    @property
+    def weights(self) -> FloatArray:
+        """(rows, inputs) best weights found, of the selected rows and inputs."""
+        return self.solved.weights
+
+    @property
+    def methods(self) -> dict[str, Score]:
+        """Each empirical method that was scored on every row."""
+        return {name: self._score(error) for name, error in self.solved.empirical.items()}
+
+    @cached_property
+    def rows(self) -> tuple[Row, ...]:
+        """The rows, in order."""
+        return tuple(Row.of(row) for row in self.solved.rows)
+
+    def score(self, weights: Any) -> Score:
+        """Score weights of your own.
+
+        Parameters
+        ----------
+        weights : array, torch tensor or list
+            Of the layer, (out, in), or of the selected rows and inputs. A weight counts as on its level if it is
+            the level rounded to the array's type.
+
+        Returns
+        -------
+        Score
+            Whether they satisfy the problem, their error, and how far above the proven interval.
+
+        Raises
+        ------
+        ProblemError
+            Another shape, or entries that are not finite.
+        """
+        given = plain(weights)
+        part = selected(self.problem, given.array, self.layer.out, self.layer.inputs)
+        candidate = judge(self.problem, part, given.eps)
+        return self._score(float(candidate.errors.sum()), candidate.violation)
+
+    def certificate(self) -> Certificate:
+        """The proofs, to `save` and to be checked by `pvq.verify`; rows without one claim 0.
+
+        Raises
+        ------
+        ProblemError
+            The scale was searched, or is your own: there are no certificates of these yet.
+        """
+        setting = self.problem.setting
+        if setting.quantizes and setting.range in (GIVEN, "optimal"):
+            raise ProblemError(f"`range` {setting.range} has no certificates")
+        return build_certificate(self.layer, self.problem, self.solved)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the document `pvq.result/1`, whole or not at all."""
+        write_json(os.fspath(path), self.document)
+
+    def to_frame(self) -> Any:
+        """The rows as a pandas data frame, a column for each method.
+
+        Raises
+        ------
+        ImportError
+            pandas is not installed.
+        """
+        records = []
+        for row in self.rows:
+            record = {name: getattr(row, name) for name in Row.__dataclass_fields__ if name != "methods"}
+            records.append(record | {name: row.methods.get(name) for name in self.solved.empirical})
+        return frame_of(records, "row")
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """The proven interval of the best possible SQNR, and each method.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            Where to draw; a new figure without.
+
+        Raises
+        ------
+        ImportError
+            matplotlib is not installed.
+        """
+        ax = new_axes(6.0, 1.2 + 0.35 * (1 + len(self.methods))) if ax is None else ax
+        least, most = self.sqnr_db
+        scores = sorted(self.methods.items(), key=lambda item: item[1].error)
+        ends = [least, most, *(score.sqnr_db for _, score in scores)]
+        shown = [value for value in ends if math.isfinite(value)]
+        right = most if math.isfinite(most) else max(shown, default=0.0) + 10.0
+        left = least if math.isfinite(least) else right
+        ax.barh(0, max(right - left, 0.0), left=left, height=0.5, color="none", edgecolor="black", hatch="////")
+        ax.plot([left], [0], marker="|", markersize=14, color="black")
+        for place, (_, score) in enumerate(scores, start=1):
+            if math.isfinite(score.sqnr_db):
+                ax.plot([score.sqnr_db], [place], marker="o", color="0.25", markerfacecolor="none")
+        ax.set_yticks(range(len(scores) + 1), ["best possible", *(name for name, _ in scores)])
+        ax.invert_yaxis()
+        ax.set_xlabel("SQNR of the layer output (dB)")
+        ax.set_title(f"{self.layer.name}: {self.bound_kind} bound, {self.status}", fontsize=10, parse_math=False)
+        return ax
+
+    def __repr__(self) -> str:
+        least, most = self.sqnr_db
+        return (
+            f"<pvq.Result {self.layer.name!r}: {self.status}, {self.lower:.6g} <= error <= {self.upper:.6g}, "
+            f"best possible SQNR {least:.2f} to {most:.2f} dB ({self.bound_kind})>"
+        )
+
+    def _repr_html_(self) -> str:
+        lines = [("lower bound", self.lower, "")] if self.bound_kind != "none" else []
+        lines += [("optimum" if self.is_optimal else "best found", self.upper, "")]
+        lines += [
+            (name, score.error, "{:.2f} to {:.2f}".format(*score.from_optimum_db))
+            for name, score in sorted(self.methods.items(), key=lambda item: item[1].error)
+        ]
+        body = [
+            (escape(name), f"{error:.6g}", format_db(self.reference, error), distance)
+            for name, error, distance in lines
+        ]
+        caption = f"{self.layer.name}: {self.status}, {self.bound_kind}"
+        return html_table(caption, ("", "error", "SQNR (dB)", "dB from the optimum"), body)
+
+    def _db(self, error: float) -> float:
+        return decibels(self.reference, error)
+
+    def _score(self, error: float, reason: str | None = None) -> Score:
+        far = Interval(math.nan, math.nan)
+        if reason is None:
+            far = Interval(_above(error, self.upper), _above(error, self.lower))
+        return Score(error, self._db(error), far, reason is None, reason)
+
+
+def decibels(reference: float, error: float) -> float:
+    """10 log10(r / e): infinite for no error, NaN for no reference."""
+    value = sqnr_db(reference, error)
+    if value is None:
+        return math.inf if error <= 0 < reference else math.nan
+    return value
+
+
+def _above(error: float, end: float) -> float:
+    """dB of an error above an end of the interval; a rounded point may lie below it by its rounding."""
+    if end <= 0:
+        return math.inf if error > 0 else 0.0
+    return max(0.0, 10 * math.log10(error / end)) if error > 0 else 0.0
+
+
+def frame_of(records: list[dict[str, Any]], index: str | list[str]) -> Any:
+    """A pandas data frame."""
+    try:
+        import pandas
+    except ImportError:
+        raise ImportError("data frames need pandas: pip install pandas") from None
+    return pandas.DataFrame.from_records(records).set_index(index)
+
+
+def new_axes(width: float, height: float) -> Axes:
+    """Axes of a new figure of pyplot, which shows it in a notebook."""
+    try:
+        from matplotlib import pyplot
+    except ImportError:
+        raise ImportError("figures need matplotlib: pip install 'pvq-bound[plot]'") from None
+    axes: Axes = pyplot.subplots(figsize=(width, height), layout="constrained")[1]
+    return axes
+
+
+def html_table(caption: str, heads: tuple[str, ...], body: Sequence[tuple[str, ...]]) -> str:
+    """A table whose cells are already escaped."""
+    head = "".join(f"<th>{escape(cell)}</th>" for cell in heads)
+    lines = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in line) + "</tr>" for line in body)
+    title = f"<caption>{escape(caption)}</caption>"
+    return f"<table>{title}<thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table>"

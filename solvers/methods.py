@@ -1,0 +1,44 @@
+"""Empirical methods and engines by name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pvq.bounds.problem import Problem
+
+from .base import Solver, UnsupportedProblem
+from .registry import get_solver, solver_class, solver_names
+from .rows import applicable
+
+USUAL = ("gptq", "sparsegpt", "wanda")
+"""What a problem is compared with where nobody says: the first of these that can take it."""
+
+
+def empirical_methods(names: Sequence[str] | str | None, problem: Problem) -> list[Solver]:
+    """Empirical methods by name.
+
+    Parameters
+    ----------
+    names : names; `all` for all that can take the problem; None for the first of `USUAL` that can.
+
+    Raises
+    ------
+    ProblemError
+        An unknown name.
+    UnsupportedProblem
+        A method that cannot take the problem, or a solver that bounds, named explicitly.
+    """
+    if names is None:
+        return applicable([get_solver(name) for name in USUAL], problem)[:1]
+    if names == "all":
+        return applicable([get_solver(name) for name in solver_names() if _empirical(name)], problem)
+    methods = [get_solver(name) for name in ([names] if isinstance(names, str) else names)]
+    for method in methods:
+        method.check(problem)
+        if method.proves != "nothing":
+            raise UnsupportedProblem(f"`methods` are empirical methods; '{method.name}' bounds: use `solver`")
+    return methods
+
+
+def _empirical(name: str) -> bool:
+    return solver_class(name).proves == "nothing"
