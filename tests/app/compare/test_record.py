@@ -12,11 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pvq.bounds.app.compare import schema
 from pvq.layers.format import Layer, save_layer
 from pvq.layers.lock import only_writer
 from pvq.layers.outputs import OutputError
-from pvq.solvers.compare import network
+from pvq.solvers.compare import network, schema
 from pvq.solvers.compare.verdict import OPEN, QUANT
 
 from compare_cases import random_layer
