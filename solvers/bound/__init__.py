@@ -50,8 +50,10 @@ class Bound(Solver):
     def _solve(self, problem: Problem, options: Options, start: FloatArray | None) -> Outcome:
         # Imported here: the compiled kernels take a second to load, `pvq solvers` does not need them.
         from .row import bound_of_row
+        from .rows import bound_together
 
-        return bound_of_row(problem, options, start)
+        together = bound_together([problem], options, [start])
+        return bound_of_row(problem, options, start) if together is None else together[0]
 
     def together(self, problem: Problem) -> int:
         """Long rows are bounded in chunks."""

@@ -12,8 +12,8 @@ from ..result import Outcome
 from .batch import pruned, quantized
 from .batch.layer import long_layer
 
-LONG = 1024
-"""Inputs beyond which rows are bounded together: one row takes seconds there, and its layer minutes to prepare."""
+LONG = 1200
+"""Inputs beyond which rows are bounded together: a row of its own takes seconds there, its layer minutes."""
 
 FIT_SECONDS = 60.0
 """Limit of fitting a diagonal to a layer; at 2048 inputs it takes 7 s."""

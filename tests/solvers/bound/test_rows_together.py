@@ -93,3 +93,19 @@ def test_an_interrupt_leaves_the_other_rows_unsolved():
     found = solve_layer(problem, Bound(), options, (), 1, stop)
     assert [row.result.status.value for row in found.rows[3:]] == ["interrupted"] * 5
     assert all(0 <= row.result.lower <= row.result.upper for row in found.rows)
+
+
+@pytest.mark.parametrize("kind", SETTINGS)
+def test_a_long_row_alone_is_bounded_the_same_way(kind, monkeypatch):
+    """What one row at a time would prepare takes minutes at this size, inside the row's limit."""
+    from pvq.solvers.bound import row as one_by_one
+
+    monkeypatch.setattr(one_by_one, "bound_of_row", pytest.fail)
+    data = layer()
+    problem = state_problem(data.weight, data.grams, SETTINGS[kind])
+    solver = Bound()
+    solver.prepare(*(problem.row(i) for i in range(8)))
+    for i in range(3):
+        result = solver.solve(problem.row(i), OPTIONS)
+        assert result.bound_kind is BoundKind.RIGOROUS
+        assert result.lower <= Brute().solve(problem.row(i)).upper * (1 + 1e-9)
