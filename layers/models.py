@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from .foreign import foreign, one_line
 from .format import LayerError
 from .images import IMAGENET, Preprocess
+from .state import fit, unwrap
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -87,7 +88,7 @@ def load_weights(module: nn.Module, path: str | os.PathLike[str]) -> None:
     LayerError
         The file cannot be read as tensors, or does not fit the module.
     """
-    state = read_state(path)
+    state = fit(read_state(path), module.state_dict().keys())
     try:
         missing, unexpected = module.load_state_dict(state, strict=False)
     except RuntimeError as error:
@@ -120,16 +121,12 @@ def read_state(path: str | os.PathLike[str]) -> dict[str, Any]:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise LayerError(
-            f"{path}: holds more than tensors, which is never unpickled; expected a state dict"
+            f"{path}: holds more than tensors, which is never unpickled; expected a state dict: "
+            "torch.save(model.state_dict(), FILE)"
         ) from None
     except Exception as error:  # torch and safetensors raise many types for damaged files
         raise LayerError(f"{path}: not a state dict or safetensors file: {one_line(error)}") from None
-    for wrapper in ("state_dict", "model"):  # training scripts often save the state dict inside a checkpoint
-        if isinstance(state, Mapping) and isinstance(state.get(wrapper), Mapping):
-            state = state[wrapper]
-    if not isinstance(state, Mapping):
-        raise LayerError(f"{path}: holds a {type(state).__name__}, expected a state dict")
-    return {str(name).removeprefix("module."): value for name, value in state.items()}
+    return unwrap(state, str(path))
 
 
 def shorten(names: list[str], most: int = 8) -> str:

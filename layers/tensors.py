@@ -13,8 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from .format import LayerError
+from .state import base_of
 
 FILES = (".safetensors", ".pt", ".pth", ".bin")
+NUMPY_TYPES = ("F64", "F32", "F16")
+TORCH_TYPES = ("BF16", "F8_E4M3", "F8_E5M2")
+"""Floating-point types of safetensors, those that numpy knows and others."""
 LEAST_DIMENSIONS = 2
 """Biases and the parameters of normalisations have fewer; nobody compresses them."""
 
@@ -36,8 +40,8 @@ def open_tensors(
 ) -> Tensors:
     """Weight tensors of a model source (see `load_model`) or of a checkpoint file.
 
-    A `.safetensors` file needs no torch (bfloat16 excepted). A state dict (`.pt`, `.pth`, `.bin`) is never
-    unpickled beyond tensors. Of parameters that share memory only the first is given. `only`: globs of names.
+    A `.safetensors` file needs no torch (bfloat16 and float8 excepted). A state dict (`.pt`, `.pth`, `.bin`) is
+    never unpickled beyond tensors. Of parameters that share memory only the first is given. `only`: globs.
 
     Raises
     ------
@@ -64,11 +68,15 @@ def open_tensors(
     from .models import load_model
 
     model = load_model(source, weights)
-    return _of(model.name, dict(model.module.named_parameters()), wanted)
+    return _of(model.name, _parameters(model.module), wanted)
 
 
 def _of(name: str, tensors: Mapping[str, Any], wanted: Callable[[str], bool]) -> Tensors:
     """Of torch tensors by name."""
+    from .state import dense, effective
+
+    tensors = {key: dense(key, value, name) for key, value in tensors.items()}
+    tensors = effective(tensors, name)
     floating = {key: value for key, value in tensors.items() if value.is_floating_point() and wanted(key)}
     seen: set[tuple[int, tuple[int, ...], tuple[int, ...]]] = set()
     chosen = {}
@@ -85,12 +93,17 @@ def _of(name: str, tensors: Mapping[str, Any], wanted: Callable[[str], bool]) ->
     return Tensors(name, arrays, len(chosen), left_out)
 
 
-def _state_dict(path: Path) -> dict[str, Any]:
-    import torch
+def _parameters(module: Any) -> dict[str, Any]:
+    """Parameters, with the masks that pruning keeps beside them."""
+    parameters = dict(module.named_parameters())
+    masks = {key: value for key, value in module.named_buffers() if key.endswith("_mask")}
+    return {**parameters, **{key: mask for key, mask in masks.items() if base_of(key, {**parameters, **masks})}}
 
+
+def _state_dict(path: Path) -> dict[str, Any]:
     from .models import read_state
 
-    return {key: value for key, value in read_state(path).items() if isinstance(value, torch.Tensor)}
+    return read_state(path)
 
 
 def _safetensors(path: Path, wanted: Callable[[str], bool]) -> Tensors:
@@ -98,27 +111,32 @@ def _safetensors(path: Path, wanted: Callable[[str], bool]) -> Tensors:
 
     try:
         with safe_open(path, framework="numpy") as file:
-            slices = {key: file.get_slice(key) for key in file.keys() if wanted(key)}  # noqa: SIM118, not a dict
+            keys = list(file.keys())
+            if any(base_of(key, keys) for key in keys):
+                return _of(path.stem, _state_dict(path), wanted)
+            slices = {key: file.get_slice(key) for key in keys if wanted(key)}
             floating = {
                 key: (len(part.get_shape()), part.get_dtype())
                 for key, part in slices.items()
-                if part.get_dtype() in ("F64", "F32", "F16", "BF16")
+                if part.get_dtype() in (*NUMPY_TYPES, *TORCH_TYPES)
             }
     except (SafetensorError, OSError) as error:
         raise LayerError(f"{path}: not a safetensors file: {error}") from None
     chosen = [key for key, (dimensions, _) in floating.items() if dimensions >= LEAST_DIMENSIONS]
-    bfloat = any(floating[key][1] == "BF16" for key in chosen)
-    if bfloat:
+    need = sorted({floating[key][1] for key in chosen}.intersection(TORCH_TYPES))
+    if need:
         from importlib.util import find_spec
 
         if find_spec("torch") is None:
-            raise LayerError(f"{path} has bfloat16 tensors, which need torch: pip install 'pvq-bound[extract]'")
+            raise LayerError(
+                f"{path} has {' and '.join(need)} tensors, which need torch: pip install 'pvq-bound[extract]'"
+            )
 
     def arrays() -> Iterator[tuple[str, npt.NDArray[np.float64]]]:
-        with safe_open(path, framework="pt" if bfloat else "numpy") as file:
+        with safe_open(path, framework="pt" if need else "numpy") as file:
             for key in chosen:
                 tensor = file.get_tensor(key)
-                array = tensor.double().numpy() if bfloat else tensor.astype(np.float64)
+                array = tensor.double().numpy() if need else tensor.astype(np.float64)
                 yield key, array
 
     return Tensors(path.stem, arrays(), len(chosen), len(floating) - len(chosen))
