@@ -133,7 +133,8 @@ def _exact(values: FloatArray, level: FloatArray, step: float, eps: float) -> fl
     if kind is None:  # bfloat16 and below, which numpy does not have: the least-squares scale
         return fitted
     ratios = np.unique(values[used] / level[used])[:TRIED]
-    stored = [float(single(s)) for single in TYPES[1:] for s in (fitted, step)] if eps >= SINGLE else []
+    coarser = [kind for kind in (np.float16, np.float32) if np.finfo(kind).eps <= eps]  # of the scale itself
+    stored = [float(kind(s)) for kind in coarser for s in (fitted, step)]
     best, most = fitted, -1
     for s in [*stored, step, fitted, *ratios]:
         same = int((np.asarray(s * level, dtype=kind) == values).sum()) if s > 0 else -1
