@@ -34,9 +34,12 @@ def new_figure(width: float, height: float) -> Figure:
 def save(figure: Figure, path: Path) -> None:
     """Write a figure; the same figure gives the same file."""
     from matplotlib import rc_context
+    from matplotlib.text import Text
     from pvq.layers.files import write_atomically
 
     metadata = {"Date": None} if path.suffix == ".svg" else {"Software": None}
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)  # a name with dollar signs is a name
     kind = path.suffix[1:]
     with rc_context({"svg.hashsalt": "pvq"}):
         write_atomically(path, lambda file: figure.savefig(file, format=kind, dpi=150, metadata=metadata))

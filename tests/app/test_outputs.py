@@ -1,5 +1,6 @@
 """Every output of every command under a quota, through a link or pipe, and onto the input; what is printed."""
 
+import csv
 import io
 import os
 import stat
@@ -227,3 +228,27 @@ def test_nothing_is_cut_in_a_pipe_or_on_a_narrow_terminal(monkeypatch):
         said = stream.getvalue()
         assert "…" not in said
         assert all(f"{j}.123456789" in said and f"method-{j}" in said for j in range(40))
+
+
+@pytest.mark.parametrize("name", ["$x_", "a$\\frac$b", "^[a](b)|c&d_~", "two\nlines"])
+def test_names_in_figures_and_files_are_names(cli, tmp_path, name):
+    rng = np.random.default_rng(0)
+    file = save_layer(tmp_path / "n.npz", Layer(name, rng.standard_normal((2, 6)), np.eye(6)))
+    words = ("compare", file, "--bits", "8:8", "--compare", "gptq", "--quiet")
+    for option, out in (("--figure", "f.svg"), ("--table", "t.md"), ("--table", "t.tex"), ("--table", "t.csv")):
+        done = cli(*words, option, tmp_path / out)
+        assert (done.code, done.err) == (0, "")
+    assert cli("theory", "--layer", file, "--bits", "4:4", "--figure", tmp_path / "f.png").code == 0
+    with (tmp_path / "t.csv").open(newline="") as file:
+        assert {line["layer"] for line in csv.DictReader(file)} == {name}
+    heading = next(line for line in (tmp_path / "t.md").read_text().splitlines() if line.startswith("###"))
+    assert heading.endswith(", 2 rows x 6 inputs")
+    assert "](" not in heading.replace("\\]", "")
+
+
+def test_tensors_of_any_name(cli, tmp_path):
+    save_file({"w[red]$x": np.eye(9, dtype=np.float32)}, tmp_path / "m[b].safetensors")
+    done = cli("weights", tmp_path / "m[b].safetensors", "--bits", "4:4", "--figure", tmp_path / "f.png")
+    assert done.code == 0
+    assert "w[red]$x" in done.out
+    assert done.out.startswith("m[b]: ")

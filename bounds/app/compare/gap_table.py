@@ -13,6 +13,8 @@ from typing import Any
 from pvq.layers.files import write_text
 from pvq.solvers.compare.verdict import SKIPPED
 
+from ..console import printable
+
 SUFFIXES = (".md", ".tex", ".csv")
 TITLES = {"quant": "quantization", "prune": "pruning"}
 
@@ -94,7 +96,7 @@ def markdown(document: Mapping[str, Any]) -> str:
     """One Markdown table for each layer and technique."""
     lines: list[str] = []
     for layer, pairs in _compared(document):
-        lines += [f"### {layer['name']}, {layer['out']} rows x {layer['in']} inputs", "", CAPTION, ""]
+        lines += [f"### {_markdown(layer['name'])}, {layer['out']} rows x {layer['in']} inputs", "", CAPTION, ""]
         for side, title in TITLES.items():
             names = method_names(layer, side)
             if not names:
@@ -129,11 +131,19 @@ def latex(document: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-TEX = str.maketrans({c: f"\\{c}" for c in "&%$#_{}"} | {"\\": "\\textbackslash{}", "~": "\\textasciitilde{}"})
+TEX = str.maketrans(
+    {c: f"\\{c}" for c in "&%$#_{}"}
+    | {"\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}"}
+)
+MARKDOWN = str.maketrans({c: f"\\{c}" for c in "\\`*[]<>|"})
 
 
 def _tex(text: str) -> str:
-    return text.translate(TEX)
+    return printable(text).translate(TEX)
+
+
+def _markdown(text: str) -> str:
+    return printable(text).translate(MARKDOWN)
 
 
 COLUMNS = (

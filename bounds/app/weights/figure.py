@@ -54,14 +54,15 @@ def scatter_figure(path: Path, model: str, tensors: Sequence[TensorResult]) -> N
     left.legend(title="quantized to, pruned to sparsity", fontsize=8, title_fontsize=8, loc="best")
     right.axhline(0, color="black", linewidth=1, linestyle="--")
     right.set(
-        xscale="log",
         xlabel="kurtosis (Pearson, 3 for the normal)",
         ylabel="SQNR of quantization minus pruning (dB)",
         title="Below the line pruning is better",
     )
-    right.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    right.xaxis.set_major_formatter("{x:g}")
-    right.xaxis.set_minor_formatter(NullFormatter())
+    if everything:  # a logarithmic axis without points cannot be drawn
+        right.set_xscale("log")
+        right.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        right.xaxis.set_major_formatter("{x:g}")
+        right.xaxis.set_minor_formatter(NullFormatter())
     right.grid(alpha=0.3)
     figure.suptitle(f"{model}: {len(measured)} weight tensors")
     save(figure, path)
