@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 import numpy as np
-from pvq.bounds.problem import GAP_FLOOR, Problem
+from pvq.bounds.certified import FLOOR
+from pvq.bounds.problem import Problem
 from pvq.solvers.result import Status
 
 from .runner import Run
@@ -36,8 +37,8 @@ def checked(run: Run, problem: Problem, task: Task) -> Run:
     x = np.array(run.x)
     if not problem.is_feasible(x):
         return replace(run, outcome="wrong", why="its x violates the constraints", upper=None)
-    upper = problem.error(x)
-    floor = GAP_FLOOR * problem.reference
+    upper = problem.certified(x).upper
+    floor = FLOOR * problem.reference
     if abs(run.upper - upper) > SAME * upper + floor:
         why = f"says that e(x) is {run.upper:.9g}, it is {upper:.9g}"
         return replace(run, outcome="wrong", why=why, upper=upper)
@@ -48,7 +49,7 @@ def checked(run: Run, problem: Problem, task: Task) -> Run:
     if run.lower > upper * (1 + WRONG) + floor:
         return replace(run, outcome="wrong", why=f"bound {run.lower:.9g} above its own e(x) {upper:.9g}")
     if run.outcome == SOLVED:
-        if upper - run.lower > problem.gap_tolerance(upper, task.limits.gap) * (1 + SAME) + floor:
+        if upper - run.lower > problem.gap_tolerance(x, task.limits.gap) * (1 + SAME) + floor:
             return replace(
                 run, outcome="wrong", why=f"claims optimality at lower {run.lower:.9g}, e(x) {upper:.9g}"
             )
@@ -72,7 +73,7 @@ def crossed(runs: Iterable[Run], best: Mapping[str, float], references: Mapping[
     for run in runs:
         upper = best.get(run.instance)
         if run.lower is not None and upper is not None and run.outcome != "wrong":
-            floor = GAP_FLOOR * references[run.instance]
+            floor = FLOOR * references[run.instance]
             if run.lower > upper * (1 + WRONG) + floor:
                 why = f"bound {run.lower:.9g} is above a feasible e(x) {upper:.9g}"
                 run = replace(run, outcome="wrong", why=why)

@@ -21,11 +21,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pvq.bounds.certified import FLOOR
 from pvq.bounds.errors import ProblemError
 from pvq.bounds.gram import FloatArray
 from pvq.bounds.grid import nearest_index
 from pvq.bounds.layer_problem import Setting
-from pvq.bounds.problem import GAP_FLOOR, Problem, optimal_on_support
+from pvq.bounds.problem import Problem, optimal_on_support
 from pvq.layers.format import load_layer
 
 from .judge import SOLVED
@@ -271,13 +272,13 @@ def updated(
 
 def _improve(words: dict[str, Any], problem: Problem, runs: list[Run]) -> list[str]:
     changes = []
-    floor = GAP_FLOOR * problem.reference
+    floor = FLOOR * problem.reference
     points = [run for run in runs if run.x is not None and run.upper is not None]
     best = min(points, key=lambda run: run.upper or 0.0, default=None)
     if best is not None:
         code = encode(problem, np.array(best.x))
         x = decode(problem, code)
-        error, old = problem.error(x), words["upper"]
+        error, old = problem.certified(x).value, words["upper"]
         if problem.is_feasible(x) and (old is None or error < old["value"] * (1 - 1e-9) - floor):
             words["upper"] = {"value": error, "by": best.solver, "x": code}
             changes.append(f"{words['name']}: upper {error:.9g} by {best.solver}")

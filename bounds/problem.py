@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy.linalg import lapack, lstsq
 
+from .certified import Certified, certified_error, tolerance
 from .errors import ProblemError
 from .gram import BoolArray, FloatArray, Gram, IntArray
 from .grid import Grid
 from .sparsity import Sparsity
-
-GAP_FLOOR = 1e-12
-"""Errors closer than this times the reference r = w'Hw are equal: the rounding of e itself is of that size."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,18 +65,24 @@ class Problem:
         """Whether kept inputs may take any value: a pattern without a grid or fixed weights."""
         return self.grid is None and self.sparsity is not None and self.sparsity.update
 
-    @property
+    @cached_property
     def reference(self) -> float:
         """r = w' H w, the error of the zero row and the reference of SQNR."""
-        return self.gram.error(self.weight)
+        zero = np.zeros(self.n)
+        return certified_error(self.gram, self.weight, zero, 0.0).value
 
     def error(self, x: FloatArray) -> float:
-        """e(x) = (w - x)' H (w - x)."""
+        """e(x) = (w - x)' H (w - x) in float64, quick: for comparing points, not for what is claimed of them."""
         return self.gram.error(self.weight - x)
 
-    def gap_tolerance(self, upper: float, gap: float) -> float:
-        """Difference of upper and lower below which the optimum counts as proven."""
-        return max(gap * upper, GAP_FLOOR * self.reference)
+    def certified(self, x: FloatArray) -> Certified:
+        """e(x) with both ends of its rounding: what statuses, gaps and reports take."""
+        return certified_error(self.gram, self.weight, x, self.reference)
+
+    def gap_tolerance(self, x: FloatArray, gap: float) -> float:
+        """Width of an interval below e(x) at which the optimum counts as proven."""
+        error = self.certified(x)
+        return tolerance(error.upper, error.rounding, gap)
 
     def is_feasible(self, x: FloatArray) -> bool:
         """Whether x lies in C exactly (no tolerance: grid values are compared as float64 numbers)."""

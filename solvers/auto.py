@@ -64,7 +64,7 @@ class Auto(Solver):
                     break
                 start = best.x
             result = solver.solve(problem, replace(options, time_limit=left), start)
-            best = result if best is None else _better(best, result, problem, options)
+            best = result if best is None else _better(best, result, options)
         assert best is not None
         return replace(best, seconds=time.perf_counter() - begin)
 
@@ -81,21 +81,21 @@ class Auto(Solver):
         raise NotImplementedError("`solve` is handed on")  # pragma: no cover
 
 
-def _better(first: Result, second: Result, problem: Problem, options: Options) -> Result:
+def _better(first: Result, second: Result, options: Options) -> Result:
     """Both ends of two results: the lower end and its proof from one, the point perhaps from the other."""
     bound, point = max(first, second, key=lambda r: r.lower), min(first, second, key=lambda r: r.upper)
     lower = min(bound.lower, point.upper)
-    closed = point.upper - lower <= problem.gap_tolerance(point.upper, options.gap)
-    status = Status.OPTIMAL if closed else second.status
     nodes = first.nodes + second.nodes
     proven = max(first, second, key=lambda r: r.proven)  # for certificates, also where the bound is numerical
-    return replace(
+    best = replace(
         bound,
         x=point.x,
         upper=point.upper,
+        rounding=point.rounding,
         lower=lower,
-        status=status,
+        status=second.status,
         nodes=nodes,
         proof=proven.proof,
         proven=proven.proven,
     )
+    return replace(best, status=Status.OPTIMAL) if best.closed(options.gap) else best

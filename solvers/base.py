@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import numpy as np
+from pvq.bounds.certified import closed, tolerance
 from pvq.bounds.gram import FloatArray
 from pvq.bounds.presolve import presolve
 from pvq.bounds.problem import Problem, optimal_on_support
@@ -233,15 +234,19 @@ class Solver(ABC):
             if outcome.x is not None:
                 info["problem"] = "the solver's point violates the constraints; a rounded one stands in"
             x = fallback_point(problem)
-        upper = problem.error(x)
+        error = problem.certified(x)
+        upper, width = error.upper, tolerance(error.upper, error.rounding, options.gap)
         lower, status = outcome.lower, outcome.status
         if not math.isfinite(lower) or lower > upper + ROUNDING * max(upper, 1e-3 * problem.reference):
             # Contradiction: a bound above a feasible point is wrong, so nothing is proven.
             info["problem"] = f"lower bound {lower:.9g} above the feasible error {upper:.9g}"
             lower, status = 0.0, Status.FAILED
-        lower, kind = min(max(lower, 0.0), upper), BoundKind.NUMERICAL  # until the verifier has accepted a proof
+        # e(x) rounded down: rounded up it may be above the optimum; numerical until a proof is accepted
+        lower, kind = (
+            min(max(lower, 0.0), error.lower),
+            BoundKind.NUMERICAL,
+        )  # until the verifier has accepted a proof
         proof, proven_lower = None, 0.0
-        tolerance = problem.gap_tolerance(upper, options.gap)
         if reduced is None:
             kind = BoundKind.RIGOROUS  # nothing reaches this row, so its error is 0
         elif outcome.proof is not None and status is not Status.FAILED and not options.stop.is_set():
@@ -251,17 +256,17 @@ class Solver(ABC):
             try:
                 verified = lower_bound(reduced, outcome.proof)
                 if verified >= 0:
-                    proof, proven_lower = outcome.proof, min(verified, upper)
+                    proof, proven_lower = outcome.proof, min(verified, error.lower)
                 # what is proven counts if it says the same: the same status, nearly the same bound
-                if upper - verified <= (tolerance if upper - lower <= tolerance else upper - lower * WORTH):
-                    lower, kind = min(max(verified, 0.0), upper), BoundKind.RIGOROUS
+                if upper - verified <= (width if upper - lower <= width else upper - lower * WORTH):
+                    lower, kind = min(max(verified, 0.0), error.lower), BoundKind.RIGOROUS
                 elif verified > 0:
                     info["unproven"] = f"the proof gives {verified:.9g} only"
             except NotProven as why:
                 info["unproven"] = str(why)
             info["verify_seconds"] = time.perf_counter() - begin
         # every part of e is a sum of squares, so an upper end of 0 proves itself
-        proven = upper - lower <= tolerance
+        proven = closed(lower, upper, error.rounding, options.gap)
         if status is not Status.FAILED:
             if proven:
                 status = Status.OPTIMAL
@@ -269,7 +274,20 @@ class Solver(ABC):
                 status = Status.BOUND_ONLY if lower > 0 else Status.FEASIBLE_ONLY
         if status is Status.FAILED or (lower == 0 and not proven):
             kind = BoundKind.NONE
-        return Result(x, lower, upper, status, kind, self.name, outcome.nodes, seconds, info, proof, proven_lower)
+        return Result(
+            x,
+            lower,
+            upper,
+            status,
+            kind,
+            self.name,
+            outcome.nodes,
+            seconds,
+            info,
+            proof,
+            proven_lower,
+            error.rounding,
+        )
 
 
 def trivial(problem: Problem) -> Outcome | None:
@@ -281,7 +299,7 @@ def trivial(problem: Problem) -> Outcome | None:
     if not sparsity.keep.any():
         proof = Split(Below(zero), -problem.weight)
         info = {"trivial": "no input may be kept"}
-        return Outcome(zero, problem.reference, Status.OPTIMAL, info=info, proof=proof)
+        return Outcome(zero, problem.certified(zero).lower, Status.OPTIMAL, info=info, proof=proof)
     if problem.grid is None and not sparsity.binding:
         proof = Split(Below(zero), zero)
         info = {"trivial": "every input may be kept"}

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from pvq.bounds.layer_problem import LayerProblem
-from pvq.bounds.problem import Problem
 
 from .base import Options, Solver
 from .layer_scope import pruned_further, row_curves, solve_shared_budget
@@ -45,7 +44,7 @@ def solve_curve(
             row = problem.row(i)
             start = pruned_further(row, rows[-1].result.x) if rows else None
             rows.append(solve_row(problem.rows[i], row, solver, options, compare, start))
-        return _nested([problem.row(i) for problem in problems], rows, options)
+        return _nested(rows, options)
 
     def report(rows: list[RowResult]) -> None:
         for row in rows:
@@ -56,18 +55,18 @@ def solve_curve(
     return [summarise([rows[j] for rows in by_row], options) for j in range(len(problems))]
 
 
-def _nested(problems: Sequence[Problem], rows: Sequence[RowResult], options: Options) -> list[RowResult]:
+def _nested(rows: Sequence[RowResult], options: Options) -> list[RowResult]:
     """Spread lower bounds to higher sparsities and points to lower ones."""
     results = [row.result for row in rows]
     for j in range(len(rows) - 1, 0, -1):
         if results[j].upper < results[j - 1].upper:
-            results[j - 1] = with_point(results[j - 1], results[j], problems[j - 1], options)
+            results[j - 1] = with_point(results[j - 1], results[j], options)
     for j in range(1, len(rows)):
         lower = min(results[j - 1].lower, results[j].upper)
         if lower > results[j].lower and results[j - 1].bound_kind is not BoundKind.NONE:
             # its proof, if it has one, is about the other sparsity
             raised = replace(results[j], lower=lower, bound_kind=BoundKind.NUMERICAL, proof=None)
-            results[j] = with_point(raised, raised, problems[j], options)
+            results[j] = with_point(raised, raised, options)
     return [
         replace(row, result=result, lower=None if row.lower is None else result.lower)
         for row, result in zip(rows, results, strict=True)

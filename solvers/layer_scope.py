@@ -8,10 +8,11 @@ from dataclasses import replace
 
 import numba
 import numpy as np
+from pvq.bounds.certified import closed, sum_down, sum_up
 from pvq.bounds.gram import FloatArray, IntArray
 from pvq.bounds.layer_problem import LayerProblem
 from pvq.bounds.presolve import presolve
-from pvq.bounds.problem import GAP_FLOOR, Problem, optimal_on_support
+from pvq.bounds.problem import Problem, optimal_on_support
 from pvq.bounds.proof import Split
 from pvq.bounds.verify.row import SAFETY, shift_to_psd
 from pvq.bounds.verify.split import terms
@@ -40,7 +41,7 @@ class Curve:
         self.at = np.zeros(units + 1, np.int64)
         """Which solved budget the feasible point for k comes from."""
         self.solved: dict[int, Result] = {}
-        self.lower[0] = problem.reference
+        self.lower[0] = problem.certified(np.zeros(problem.n)).lower
 
     def solve(self, k: int, solver: Solver, options: Options) -> None:
         """Bound the row with k kept units and spread what that proves along the curve."""
@@ -124,9 +125,9 @@ def solve_shared_budget(
         wanted = {i: budgets for i, budgets in wanted.items() if budgets}
         if sum(len(curve.solved) for curve in curves) == before:
             break  # out of time, or interrupted: the curves hold as they are
-    lower = sum(c.lower[k] for c, k in zip(curves, allocation, strict=True))
+    lower = sum_down(c.lower[k] for c, k in zip(curves, allocation, strict=True))
     best = allocate(np.array([c.upper for c in curves]), problem.budget)
-    return _summary(problem, curves, best, float(lower), solver, options, compare, spent)
+    return _summary(problem, curves, best, lower, solver, options, compare, spent)
 
 
 ROUNDING = 1e-9
@@ -229,15 +230,17 @@ def _row(
     x = curve.point(k)
     used = curve.solved.get(int(curve.at[k]))
     nodes = sum(result.nodes for result in curve.solved.values())
+    error = curve.problem.certified(x)
     result = Result(
         x,
         0.0,
-        curve.problem.error(x),
+        error.upper,
         status or (used.status if used else Status.FEASIBLE_ONLY),
         BoundKind.NONE,
         solver.name,
         nodes,
         seconds,
+        rounding=error.rounding,
     )
     return RowResult(problem.rows[i], curve.problem.reference, result, budgets=dict(curve.solved))
 
@@ -255,16 +258,17 @@ def _summary(
     """Rows at the best allocation; empirical methods with their own layer-wide masks."""
     assert problem.budget is not None
     points = np.array([curve.point(int(k)) for curve, k in zip(curves, best, strict=True)])
-    errors = [curve.problem.error(x) for curve, x in zip(curves, points, strict=True)]
+    certified = [curve.problem.certified(x) for curve, x in zip(curves, points, strict=True)]
+    errors, rounding = [error.upper for error in certified], sum_up(error.rounding for error in certified)
     scored = {} if options.stop.is_set() else {m.name: layer_point(m, problem, options) for m in compare}
     for point in scored.values():
-        if point.errors.sum() < sum(errors):
+        if sum_up(point.errors) < sum_up(errors):
             points, errors = point.x, point.errors.tolist()
-    upper = sum(errors)
-    reference = sum(curve.problem.reference for curve in curves)
+    upper = sum_up(errors)
+    reference = sum_up(curve.problem.reference for curve in curves)
     lower = min(lower, upper)
-    closed = upper - lower <= max(options.gap * upper, GAP_FLOOR * reference)
-    if closed:
+    solved = closed(lower, upper, rounding, options.gap)
+    if solved:
         status = Status.OPTIMAL
     elif options.stop.is_set():
         status = Status.INTERRUPTED
@@ -276,5 +280,5 @@ def _summary(
         result = replace(row.result, x=points[i], upper=float(errors[i]))
         empirical = {name: float(point.errors[i]) for name, point in scored.items()}
         rows.append(replace(row, result=result, empirical=empirical))
-    kind = BoundKind.NUMERICAL if lower > 0 or closed else BoundKind.NONE
+    kind = BoundKind.NUMERICAL if lower > 0 or solved else BoundKind.NONE
     return LayerResult(tuple(rows), lower, upper, reference, status, kind, total_empirical(rows))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from pvq.bounds.certified import closed
 from pvq.bounds.gram import FloatArray
 from pvq.bounds.proof import Proof
 
@@ -15,7 +16,7 @@ class Status(StrEnum):
     """How a solve ended."""
 
     OPTIMAL = "optimal"
-    """upper - lower <= max(gap * upper, 1e-12 * reference), upper recomputed from x."""
+    """upper - lower <= max(gap * upper, rounding of e), upper recomputed from x; see `bounds.certified.closed`."""
     TIME_LIMIT = "time_limit"
     NODE_LIMIT = "node_limit"
     BOUND_ONLY = "bound_only"
@@ -64,7 +65,7 @@ class Result:
     """(n,) feasible point."""
     lower: float
     upper: float
-    """e(x), recomputed from x."""
+    """e(x), recomputed from x and rounded up."""
     status: Status
     bound_kind: BoundKind
     solver: str
@@ -76,3 +77,9 @@ class Result:
     """What proves `proven`; about the row without its dead inputs."""
     proven: float = 0.0
     """Lower bound that the proof proves: `lower` itself if that is rigorous, else something smaller."""
+    rounding: float = 0.0
+    """Of e(x): errors closer than that are equal, see `Certified`."""
+
+    def closed(self, gap: float) -> bool:
+        """Whether lower and upper are as good as equal."""
+        return closed(self.lower, self.upper, self.rounding, gap)

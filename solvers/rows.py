@@ -9,9 +9,10 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import numpy as np
+from pvq.bounds.certified import closed, sum_down, sum_up
 from pvq.bounds.gram import FloatArray
 from pvq.bounds.layer_problem import LayerProblem
-from pvq.bounds.problem import GAP_FLOOR, Problem
+from pvq.bounds.problem import Problem
 
 from .base import Options, Solver, fallback_point
 from .result import BoundKind, Result, Status
@@ -141,7 +142,7 @@ def solve_rows(
     best = [min(found.values(), key=lambda result: result.upper, default=None) for found in scores]
     starts = []
     for problem, known in zip(problems, best, strict=True):
-        better = known is not None and (start is None or known.upper < problem.error(start))
+        better = known is not None and (start is None or known.upper < problem.certified(start).upper)
         starts.append(known.x if known is not None and better else start)
     if len(problems) == 1:
         results = [solver.solve(problems[0], options, starts[0])]
@@ -150,7 +151,7 @@ def solve_rows(
     rows = []
     for number, problem, result, known, found in zip(numbers, problems, results, best, scores, strict=True):
         if known is not None and known.upper < result.upper:  # within the gap, or a solver that ignores its start
-            result = with_point(result, known, problem, options)
+            result = with_point(result, known, options)
         empirical = {name: scored.upper for name, scored in found.items()}
         rows.append(RowResult(number, problem.reference, result, empirical, result.lower))
     return rows
@@ -161,42 +162,40 @@ def score(problem: Problem, compare: Sequence[Solver], options: Options) -> dict
     return {method.name: method.solve(problem, options) for method in compare}
 
 
-def with_point(result: Result, better: Result, problem: Problem, options: Options) -> Result:
+def with_point(result: Result, better: Result, options: Options) -> Result:
     """The result with a better feasible point as its upper end."""
     lower = min(result.lower, better.upper)
-    proven = better.upper - lower <= problem.gap_tolerance(better.upper, options.gap)
-    status = Status.OPTIMAL if proven and result.bound_kind is not BoundKind.NONE else result.status
-    return replace(result, x=better.x, lower=lower, upper=better.upper, status=status)
+    moved = replace(result, x=better.x, lower=lower, upper=better.upper, rounding=better.rounding)
+    proven = moved.closed(options.gap) and result.bound_kind is not BoundKind.NONE
+    return replace(moved, status=Status.OPTIMAL) if proven else moved
 
 
 def not_solved(problem: Problem, solver: Solver) -> Result:
     """What is known of a row that an interrupt left out: a feasible point."""
     x = fallback_point(problem)
-    return Result(x, 0.0, problem.error(x), Status.INTERRUPTED, BoundKind.NONE, solver.name)
+    return Result(x, 0.0, problem.certified(x).upper, Status.INTERRUPTED, BoundKind.NONE, solver.name)
 
 
 def summarise(rows: Sequence[RowResult], options: Options) -> LayerResult:
     """Add rows up; a sum claims only what all of its rows claim."""
-    lower, upper = sum(row.result.lower for row in rows), sum(row.result.upper for row in rows)
-    reference = sum(row.reference for row in rows)
+    lower, upper = sum_down(row.result.lower for row in rows), sum_up(row.result.upper for row in rows)
     return LayerResult(
         tuple(rows),
         lower,
         upper,
-        reference,
-        total_status([row.result for row in rows], lower, upper, reference, options),
+        sum_up(row.reference for row in rows),
+        total_status([row.result for row in rows], lower, upper, options),
         total_kind([row.result.bound_kind for row in rows]),
         total_empirical(rows),
     )
 
 
-def total_status(
-    results: Sequence[Result], lower: float, upper: float, reference: float, options: Options
-) -> Status:
+def total_status(results: Sequence[Result], lower: float, upper: float, options: Options) -> Status:
     """The weakest status of the rows, optimal only if the sums close the gap as well."""
     worst = max((result.status for result in results), key=STATUS_ORDER.index)
-    closed = upper - lower <= max(options.gap * upper, GAP_FLOOR * reference)
-    return Status.BOUND_ONLY if worst is Status.OPTIMAL and not closed else worst
+    rounding = sum_up(result.rounding for result in results)
+    solved = closed(lower, upper, rounding, options.gap)
+    return Status.BOUND_ONLY if worst is Status.OPTIMAL and not solved else worst
 
 
 def total_kind(kinds: Sequence[BoundKind]) -> BoundKind:
@@ -210,7 +209,7 @@ def total_kind(kinds: Sequence[BoundKind]) -> BoundKind:
 def total_empirical(rows: Sequence[RowResult]) -> dict[str, float]:
     """Layer error of each method that was scored on every row."""
     names = set.intersection(*(set(row.empirical) for row in rows)) if rows else set()
-    return {name: sum(row.empirical[name] for row in rows) for name in rows[0].empirical if name in names}
+    return {name: sum_up(row.empirical[name] for row in rows) for name in rows[0].empirical if name in names}
 
 
 def applicable(methods: Sequence[Solver], problem: Problem) -> list[Solver]:

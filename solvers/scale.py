@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+from pvq.bounds.certified import FLOOR, closed, sum_up
 from pvq.bounds.errors import ProblemError
 from pvq.bounds.gram import FloatArray
 from pvq.bounds.layer_problem import LayerProblem
@@ -69,12 +70,14 @@ def solve_scales(
     total = summarise(scored, options)
     if together:
         kind = BoundKind.NUMERICAL if search.lower > 0 else BoundKind.NONE
+        lower = min(search.lower, total.upper)
+        rounding = sum_up(row.result.rounding for row in scored)
         total = LayerResult(
             tuple(scored),
-            search.lower,
+            lower,
             total.upper,
             total.reference,
-            search.status,
+            _status(search.status, closed(lower, total.upper, rounding, options.gap)),
             kind,
             total_empirical(scored),
         )
@@ -104,11 +107,21 @@ def _with_scores(
     assert stated.grid is not None
     near = stated.grid.nearest(row.result.x)
     x = np.where(row.result.x == 0, 0.0, near) if stated.sparsity is not None else near
-    upper = stated.error(x)
-    result = dataclasses.replace(row.result, x=x, upper=upper, lower=min(row.result.lower, upper))
+    error = stated.certified(x)
+    lower = min(row.result.lower, error.lower)
+    result = dataclasses.replace(row.result, x=x, upper=error.upper, lower=lower, rounding=error.rounding)
+    if result.status is not Status.FEASIBLE_ONLY:
+        result = dataclasses.replace(result, status=_status(result.status, result.closed(options.gap)))
     scores = score(stated, compare, options)
-    lower = None if row.lower is None else result.lower
-    return RowResult(row.row, row.reference, result, {n: s.upper for n, s in scores.items()}, lower)
+    own = None if row.lower is None else result.lower
+    return RowResult(row.row, row.reference, result, {n: s.upper for n, s in scores.items()}, own)
+
+
+def _status(status: Status, solved: bool) -> Status:
+    """The status of a search once the upper end is that of the weights as they are stored."""
+    if solved:
+        return Status.OPTIMAL
+    return Status.BOUND_ONLY if status is Status.OPTIMAL else status
 
 
 class ScaleSearch:
@@ -132,8 +145,8 @@ class ScaleSearch:
     @property
     def tolerance(self) -> float:
         """Gap that counts as closed."""
-        reference = sum(row.reference for row in self.rows)
-        return max(self.options.gap * self.upper, 1e-12 * reference)
+        # the search adds rows up in float64: what it ends with is judged anew from the weights themselves
+        return max(self.options.gap * self.upper, FLOOR * sum(row.reference for row in self.rows))
 
     def run(self) -> None:
         """Halve the interval of least bound until the gap is closed or a limit is met."""
@@ -228,11 +241,12 @@ class ScaleSearch:
         for i, row in zip(self.numbers, self.all_rows, strict=True):
             stated = self.problem.row(i)
             x = row.presolved.lift(np.zeros(0) if row.dead else self.scale * next(points))
-            upper = 0.0 if row.dead else stated.error(x)
-            lower = min(self.lower, upper) if alone else 0.0
+            error = stated.certified(x)
+            upper, lower = error.upper, min(self.lower, error.lower) if alone else 0.0
             kind = BoundKind.NUMERICAL if lower > 0 or upper == 0 else BoundKind.NONE
             info = {"scale_low": self.low, "scale_high": self.high, "searches": self.searches}
             status = self.status if alone else Status.FEASIBLE_ONLY
             result = Result(x, lower, upper, status, kind, "bnb", self.nodes, seconds, info)
+            result = dataclasses.replace(result, rounding=error.rounding)
             out.append(RowResult(self.problem.rows[i], stated.reference, result, {}, lower if alone else None))
         return out

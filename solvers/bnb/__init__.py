@@ -73,6 +73,6 @@ def _with_proof(problem: Problem, options: Options, outcome: Outcome) -> Outcome
         or options.stop.is_set()
     ):
         return outcome
-    upper = problem.error(outcome.x)
-    lower = upper - problem.gap_tolerance(upper, options.gap) / 2
+    upper = problem.certified(outcome.x).upper
+    lower = upper - problem.gap_tolerance(outcome.x, options.gap) / 2
     return replace(outcome, proof=proof_of_optimum(problem, upper, lower)) if lower > 0 else outcome

@@ -68,6 +68,6 @@ def solve_block(
         problem = Problem(targets[r], gram, grids[r])
         outcome = solve_grid(problem, options, None if starts is None else starts[r])
         assert outcome.x is not None
-        x[r], lower[r], upper[r] = outcome.x, outcome.lower, problem.error(outcome.x)
+        x[r], lower[r], upper[r] = outcome.x, outcome.lower, problem.certified(outcome.x).upper
         nodes[r], optimal[r] = outcome.nodes, outcome.status is Status.OPTIMAL
     return BlockMinima(x, np.minimum(lower, upper), upper, nodes, optimal)

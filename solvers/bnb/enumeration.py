@@ -18,7 +18,6 @@ from pvq.bounds.verify.row import lower_bound
 
 from ..base import Clock, Options, fallback_point
 from ..empirical.local_search import polish_grid
-from ..exact import exact_error, rounded_up
 from ..result import Outcome, Status
 from .frontier import Frontier, grow
 from .lattice import Lattice, LatticeWalk, row_lattice
@@ -79,7 +78,6 @@ def solve_grid(problem: Problem, options: Options, start: FloatArray | None) -> 
 
     Nodes are cut at (1 - gap / 2) upper, and the result is lowered by `eta`, the rounding slack; see
     `Restated.slack`. So no grid point of the stored H is better than x by more than gap / 2 of its error plus eta.
-    `upper_exact` is e(x) in rational arithmetic, rounded up once.
     """
     clock = Clock(options)
     points = [fallback_point(problem)] + ([start] if start is not None and problem.is_feasible(start) else [])
@@ -99,8 +97,7 @@ def solve_grid(problem: Problem, options: Options, start: FloatArray | None) -> 
     # else a verifier, which knows no reduced basis, would give up, and the bound is numerical
     if search.eta == 0 and search.nodes < node_limit(problem.sparsity is not None):
         proof = Enumeration(search.row.plan.for_proofs, search.lower)
-    info = {"eta": eta, "upper_exact": rounded_up(exact_error(problem, search.x))}
-    return Outcome(search.x, max(0.0, search.lower - eta), status, search.nodes, info, proof)
+    return Outcome(search.x, max(0.0, search.lower - eta), status, search.nodes, {"eta": eta}, proof)
 
 
 def _restated(problem: Problem, plan: Plan, upper: float, gap: float) -> Restated:
@@ -118,7 +115,7 @@ class Search:
         self.problem, self.clock, self.shrink = problem, clock, 1 - options.gap / 2
         self.threads = max(1, options.threads)
         self.x = x
-        self.upper = problem.error(x)
+        self.upper = problem.certified(x).upper
         """Error of x, or of the best leaf as the search adds it up."""
         self.row = _restated(problem, plan, self.upper, options.gap)
         self.lower = min(root_bound(self.row), self.shrink * self.upper)

@@ -46,7 +46,7 @@ class Search:
         sparsity = problem.sparsity
         assert sparsity is not None
         self.problem, self.proof, self.lower, self.shrink = problem, proof, lower, shrink
-        self.x, self.upper, self.nodes = x, problem.error(x), 0
+        self.x, self.upper, self.nodes = x, problem.certified(x).upper, 0
         lists, count, of = values_of(problem)
         self.values, self.last = np.ascontiguousarray(lists[of]), count[of] - 1
         each = zip(self.values, self.last, strict=True)
@@ -105,8 +105,8 @@ class Search:
         node.bound = max(node.bound, bound - self.rounding)
         if error < self.upper:
             x = polish_grid(self.problem, self.values[np.arange(len(picks)), picks])
-            if self.problem.error(x) < self.upper:
-                self.x, self.upper = x, self.problem.error(x)
+            if (found := self.problem.certified(x).upper) < self.upper:
+                self.x, self.upper = x, found
         if node.bound < self.cutoff and node.split >= 0:
             heapq.heappush(self.heap, node)
         elif len(self.closed) <= MAX_LEAVES:
@@ -115,8 +115,8 @@ class Search:
     def take(self, x: FloatArray, lower: float) -> None:
         """What another search has found."""
         self.lower = max(self.lower, lower)
-        if self.problem.error(x) < self.upper:
-            self.x, self.upper = x, self.problem.error(x)
+        if (found := self.problem.certified(x).upper) < self.upper:
+            self.x, self.upper = x, found
 
     def tree(self) -> Tree | None:
         """The leaves as a proof, all with the same D; None if they are many, or no tree over units."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from pvq.bounds.gram import BoolArray, FloatArray, Gram
-from pvq.bounds.problem import GAP_FLOOR, Problem, optimal_on_support
+from pvq.bounds.problem import Problem, optimal_on_support
 from pvq.bounds.sparsity import Sparsity
 
 from ..base import Clock, Options
@@ -82,7 +82,8 @@ def solve_masks(problem: Problem, options: Options, start: FloatArray | None) ->
     best_x = _upper(problem, start)
     kept = np.zeros(sparsity.units, np.bool_)
     kept[sparsity.unit[best_x != 0]] = True
-    value = problem.error(best_x) / unit_of_error
+    known = problem.certified(best_x)
+    value = known.upper / unit_of_error
     best = Incumbent(kept, np.array([value, np.inf]), np.zeros(1, np.int64))
 
     pool = new_pool(1024, sparsity.units, problem.n)
@@ -91,7 +92,7 @@ def solve_masks(problem: Problem, options: Options, start: FloatArray | None) ->
     pool.state[slot], pool.x[slot] = FREE, problem.weight / size
     pool.d[slot] = _root_diagonal(problem, value * unit_of_error) if own else layer.d
     pool.e[slot], pool.partner[slot] = 0.0, -1
-    floor = GAP_FLOOR * problem.reference / unit_of_error
+    floor = known.rounding / unit_of_error
     limit = MEMORY // bytes_per_node(sparsity.units, problem.n)
     status, budget, done = Status.OPTIMAL, 1, False
     while not done:
@@ -116,7 +117,7 @@ def solve_masks(problem: Problem, options: Options, start: FloatArray | None) ->
     mask = best.kept[sparsity.unit]
     if best.value[0] < value:
         x = optimal_on_support(problem, mask)
-        if problem.error(x) <= problem.error(best_x):
+        if problem.certified(x).upper <= known.upper:
             best_x = x
     lower = min(best.value[1], best.value[0])
     if pool.size[0] > 0:

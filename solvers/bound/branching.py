@@ -28,19 +28,19 @@ def prepare(problem: Problem) -> None:
 
 
 def branch(
-    problem: Problem, upper: float, start: Below, x: FloatArray, options: Options, clock: Clock
+    problem: Problem, best: FloatArray, upper: float, start: Below, x: FloatArray, options: Options, clock: Clock
 ) -> tuple[float, Tree] | None:
     """A lower bound of a row with its tree, None for rows that are too long, or where no time is left.
 
     Parameters
     ----------
     problem : a row without dead inputs, with re-optimised kept weights.
-    upper : error of a feasible point.
+    best, upper : a feasible point (n,) and its error.
     start, x : D of the relaxation, and its point (n,).
     """
     if problem.n > INPUTS or clock.ended() is not None:
         return None
     leaves = min(MOST, WORK // problem.n**2, (options.node_limit or 2 * MOST) // 2)
-    target = upper - problem.gap_tolerance(upper, options.gap) / 2
+    target = upper - problem.gap_tolerance(best, options.gap) / 2
     bound, tree = grow(problem, start, x, upper, target, leaves, clock)
     return (min(bound, upper) * (1 - LOWERED), tree) if np.isfinite(bound) else None

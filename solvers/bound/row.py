@@ -55,7 +55,7 @@ def _pruned(problem: Problem, options: Options, clock: Clock, start: FloatArray 
     if start is not None and problem.is_feasible(start):
         points.append(start)
     x = min(points, key=problem.error)
-    upper = problem.error(x)
+    upper = problem.certified(x).upper
     if upper <= 0.0:
         return Outcome(x, 0.0, Status.OPTIMAL)
     direction = near_null.near_null(problem.gram)
@@ -67,7 +67,7 @@ def _pruned(problem: Problem, options: Options, clock: Clock, start: FloatArray 
         below, relaxed = pruning.bound_row(pruning.Row.of(problem, upper), clock)
         if relaxed.bound > lower:
             lower, proof = relaxed.bound, Split(below, relaxed.point - problem.weight)
-        tree = branching.branch(problem, upper, below, relaxed.point, options, clock)
+        tree = branching.branch(problem, x, upper, below, relaxed.point, options, clock)
         if tree is not None and tree[0] > lower:
             lower, proof = tree
     return Outcome(x, lower, _status(clock), proof=proof)
@@ -75,7 +75,7 @@ def _pruned(problem: Problem, options: Options, clock: Clock, start: FloatArray 
 
 def _quantized(problem: Problem, options: Options, clock: Clock, start: FloatArray | None) -> Outcome:
     x = upper_point(problem, start)
-    upper = problem.error(x)
+    upper = problem.certified(x).upper
     if upper <= 0.0:
         return Outcome(x, 0.0, Status.OPTIMAL)
     value, blocks = quantization.bound_row(problem, upper, options, clock)
@@ -88,7 +88,7 @@ def _quantized(problem: Problem, options: Options, clock: Clock, start: FloatArr
 
 def _patterned(problem: Problem, options: Options, clock: Clock, start: FloatArray | None) -> Outcome:
     x = patterned.upper_point(problem, start)
-    upper = problem.error(x)
+    upper = problem.certified(x).upper
     if upper <= 0.0:
         return Outcome(x, 0.0, Status.OPTIMAL)
     lower, proof = patterned.bound_row(problem, upper, clock)

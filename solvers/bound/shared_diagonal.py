@@ -42,7 +42,7 @@ class SharedDiagonal(Solver):
         from ..relax.pruning import Row, bound_by_diagonal
 
         x = fallback_point(problem) if start is None else start
-        upper = problem.error(x)
+        upper = problem.certified(x).upper
         if upper <= 0.0:
             return Outcome(x, 0.0, Status.OPTIMAL)
         at_once = Clock(replace(options, time_limit=0.0))  # the row's own ascent is left out

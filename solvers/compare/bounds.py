@@ -118,4 +118,4 @@ def _raise_shared(side: Side, engine: Solver, options: Options, jobs: int) -> No
     if result.bound_kind is not BoundKind.NONE and result.lower > side.shared_lower:
         side.shared_lower = result.lower
         side.kind = [result.bound_kind] * len(side.kind)
-    side.closed[:] = result.upper - result.lower <= options.gap * result.upper
+    side.closed[:] = result.status is Status.OPTIMAL

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from pvq.bounds.certified import closed, sum_down, sum_up
 from pvq.bounds.gram import FloatArray
 from pvq.bounds.layer_problem import LayerProblem
-from pvq.bounds.problem import GAP_FLOOR
 from pvq.bounds.sqnr import sqnr_db
 
 from ..base import ROUNDING
@@ -42,13 +42,13 @@ class Side:
     @property
     def reference(self) -> float:
         """w'Hw summed over the rows."""
-        return float(self.references.sum())
+        return sum_up(self.references)
 
     @property
     def interval(self) -> Interval:
         """The certified interval of the layer."""
-        upper = float(self.upper.sum())
-        lower = self.shared_lower if self.problem.budget is not None else float(self.lower.sum())
+        upper = sum_up(self.upper)
+        lower = self.shared_lower if self.problem.budget is not None else sum_down(self.lower)
         return Interval(min(lower, upper), upper)
 
     @property
@@ -75,7 +75,7 @@ class Side:
 
     def offer_row(self, i: int, x: FloatArray) -> None:
         """Take over a feasible point (n,) of row i if it is better."""
-        error = self.problem.row(i).error(x)
+        error = self.problem.row(i).certified(x).upper
         if error < self.upper[i]:
             self.upper[i], self.x[i] = error, x
 
@@ -92,8 +92,7 @@ class Side:
         if result.lower > self.lower[i]:
             self.lower[i], self.kind[i] = min(result.lower, self.upper[i]), result.bound_kind
         self.lower[i] = min(self.lower[i], self.upper[i])
-        floor = GAP_FLOOR * self.references[i]
-        self.closed[i] = self.upper[i] - self.lower[i] <= max(gap * self.upper[i], floor)
+        self.closed[i] = closed(self.lower[i], self.upper[i], result.rounding, gap)
 
     def open_rows(self) -> list[int]:
         """Rows that are not solved yet, the one with the widest interval first."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from pvq.bounds.certified import certified_uppers
 from pvq.bounds.gram import FloatArray
 from pvq.bounds.layer_problem import LayerProblem
 
@@ -19,7 +20,7 @@ class LayerPoint:
     x: FloatArray
     """(rows, n)"""
     errors: FloatArray
-    """(rows,) e(x) of each row on the undamped H."""
+    """(rows,) e(x) of each row on the undamped H, rounded up."""
 
 
 def layer_point(method: Solver, layer: LayerProblem, options: Options | None = None) -> LayerPoint:
@@ -41,13 +42,12 @@ def layer_point(method: Solver, layer: LayerProblem, options: Options | None = N
 
 
 def row_errors(layer: LayerProblem, x: FloatArray) -> FloatArray:
-    """(rows,) e(x) = (w - x)' H (w - x) of each row; never negative."""
+    """(rows,) e(x) = (w - x)' H (w - x) of each row, rounded up as `Problem.certified`."""
     errors = np.empty(len(layer))
     for g, gram in enumerate(layer.grams):
         rows = layer.gram_of_row == g
-        u = layer.weight[rows] - x[rows]
-        errors[rows] = np.einsum("ri,ri->r", u @ gram.matrix, u)
-    return np.maximum(errors, 0.0)
+        errors[rows] = certified_uppers(gram, layer.weight[rows], x[rows])
+    return errors
 
 
 def used_units(layer: LayerProblem, x: FloatArray) -> int:

@@ -79,8 +79,8 @@ class OutsideSolver(Solver):
     def _solve(self, problem: Problem, options: Options, start: FloatArray | None) -> Outcome:
         begin = time.perf_counter()
         x = known_point(problem, start)
-        unit = problem.error(x)
-        if unit <= problem.gap_tolerance(unit, options.gap):  # as good as 0, which is a lower bound
+        unit = problem.certified(x).upper
+        if unit <= problem.gap_tolerance(x, options.gap):  # as good as 0, which is a lower bound
             return Outcome(x, 0.0, Status.OPTIMAL)
         try:
             diagonal = _diagonal(problem) if self.form is Form.PERSPECTIVE else None

@@ -45,8 +45,8 @@ class Fpylll(Solver):
     def _solve(self, problem: Problem, options: Options, start: FloatArray | None) -> Outcome:
         x, grid, n = known_point(problem, start), problem.grid, problem.n
         assert grid is not None
-        unit = problem.error(x)
-        if unit <= problem.gap_tolerance(unit, options.gap):
+        unit = problem.certified(x).upper
+        if unit <= problem.gap_tolerance(x, options.gap):
             return Outcome(x, 0.0, Status.OPTIMAL)
         levels = grid.levels[grid.group]
         origin, step = levels[:, 0], (levels[:, -1] - levels[:, 0]) / (grid.count - 1)

@@ -76,8 +76,8 @@ class PenalisedSolver(Solver):
         assert problem.sparsity is not None
         end = np.inf if options.time_limit is None else time.perf_counter() + options.time_limit
         k, best = int(problem.sparsity.keep[0]), known_point(problem, start)
-        unit = problem.error(best)
-        if unit <= problem.gap_tolerance(unit, options.gap):
+        unit = problem.certified(best).upper
+        if unit <= problem.gap_tolerance(best, options.gap):
             return Outcome(best, 0.0, Status.OPTIMAL)
         try:
             data = Penalised.of(problem, best)

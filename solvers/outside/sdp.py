@@ -58,7 +58,7 @@ class Sdp(Solver):
     def _solve(self, problem: Problem, options: Options, start: FloatArray | None) -> Outcome:
         begin = time.perf_counter()
         x = known_point(problem, start)
-        if problem.error(x) <= problem.gap_tolerance(problem.error(x), options.gap):  # as good as 0, a lower bound
+        if problem.error(x) <= problem.gap_tolerance(x, options.gap):  # as good as 0, a lower bound
             return Outcome(x, 0.0, Status.OPTIMAL)
         scale = np.sqrt(np.diag(problem.hessian) / problem.error(x))
         # H is divided by its diagonal, errors by that of the known point: all numbers are of order 1

@@ -65,7 +65,7 @@ def test_searches_from_nothing_against_enumeration(fixed, monkeypatch):
         search = Search(problem, Split(Below(zero), zero), 0.0, zero, 1 - 1e-7)
         status = search.run(FOREVER)
         assert status is Status.OPTIMAL
-        assert search.upper == problem.error(search.x)
+        assert search.upper == problem.certified(search.x).upper
         assert problem.is_feasible(search.x)
         assert search.upper <= truth * (1 + 2e-7) + slack, seed
         assert search.lower <= truth + slack, seed

@@ -1,0 +1,193 @@
+"""The error of a point with its rounding: in float64 with an a-priori bound, in integers where that is too wide.
+
+float64 numbers are integers times powers of two, so e(x) = (w - x)' H (w - x) can be had without any rounding.
+It is needed where w - x lies along directions in which H is next to nothing: the terms of the sum then cancel, and
+what float64 says may be off by more than e(x) itself.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+import numpy.typing as npt
+
+from .gram import FloatArray, Gram
+
+UNIT = 2.0**-53
+"""Relative error of one operation."""
+LEAST = 2.0**-1073
+"""Absolute error of one product that underflows, and of its share of a sum."""
+NARROW = 1e-9
+"""Share of e(x) within which float64 has to know it, else the sum is taken in integers."""
+FLOOR = 1e-12
+"""Errors closer than the rounding of e count as equal, but never more than this share of the reference w'Hw: along
+a near-null direction that rounding may be as large as all that is asked for."""
+ROWS = 256
+"""Rows of H that are read at a time."""
+KEPT = 512
+"""Inputs up to which the integers of H are kept for the next point."""
+
+
+@dataclass(frozen=True)
+class Certified:
+    """lower <= e(x) <= upper, exact to the last digit or narrower than `NARROW` upper."""
+
+    lower: float
+    upper: float
+    value: float
+    """The float64 between them that is known best."""
+    rounding: float
+    """What float64 numbers w, x and sums of them are worth: errors closer than that are equal."""
+
+
+def closed(lower: float, upper: float, rounding: float, gap: float) -> bool:
+    """Whether an interval is as good as a point: upper - lower <= max(gap upper, rounding)."""
+    return upper - lower <= tolerance(upper, rounding, gap)
+
+
+def tolerance(upper: float, rounding: float, gap: float) -> float:
+    """Width of an interval that counts as closed."""
+    return max(gap * upper, rounding)
+
+
+def certified_error(gram: Gram, w: FloatArray, x: FloatArray, reference: float) -> Certified:
+    """e(x) of one point.
+
+    Parameters
+    ----------
+    gram : H, (n, n). w, x : (n,).
+    reference : w'Hw, for `FLOOR`.
+    """
+    _, radii = float_errors(gram.matrix, w[None], x[None])
+    rounding = min(rounding_of(gram.matrix, w, x) + float(radii[0]), FLOOR * reference)
+    with np.errstate(all="ignore"):
+        value = gram.error(w - x)
+    return _decided(value, float(radii[0]), gram, w, x, rounding)
+
+
+def certified_uppers(gram: Gram, w: FloatArray, x: FloatArray) -> FloatArray:
+    """(rows,) e(x) of each row, rounded up; w and x are (rows, n)."""
+    values, radii = float_errors(gram.matrix, w, x)
+    return np.array(
+        [_decided(float(values[i]), float(radii[i]), gram, w[i], x[i], 0.0).upper for i in range(len(values))],
+        dtype=np.float64,
+    )
+
+
+def _decided(value: float, radius: float, gram: Gram, w: FloatArray, x: FloatArray, rounding: float) -> Certified:
+    """Float64 where its bound is narrow, else integers."""
+    if radius == 0.0:  # w = x
+        return Certified(0.0, 0.0, 0.0, 0.0)
+    if radius <= NARROW * value:
+        lower, upper = math.nextafter(value - radius, 0.0), math.nextafter(value + radius, math.inf)
+    else:  # e is not negative, if H is positive semidefinite but for its own rounding
+        exact = max(exact_error(gram, w, x), Fraction(0))
+        lower, upper = rounded_down(exact), rounded_up(exact)
+        value = upper
+    return Certified(lower, upper, value, max(upper - lower, rounding))
+
+
+def float_errors(h: FloatArray, w: FloatArray, x: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """(rows,) e(x) in float64 and a bound of its error, for w and x (rows, n).
+
+    u = w - x is exact up to UNIT |u_i|, a sum of n products up to n UNIT times the sum of their sizes (Higham,
+    Accuracy and Stability, 3.1): together at most (2n + 4) UNIT |u|'|H||u|, and a little more for the rounding of
+    the bound itself.
+    """
+    with np.errstate(all="ignore"):
+        u = w - x
+        n = u.shape[1]
+        size = np.abs(u)
+        values = np.einsum("ri,ri->r", u @ h, u)
+        sums = np.zeros(len(u))
+        for first in range(0, n, ROWS):
+            rows = slice(first, first + ROWS)
+            sums += np.einsum("ri,ri->r", size @ np.abs(h[rows]).T, size[:, rows])
+        radii = 1.01 * (2 * n + 8) * UNIT * sums + n * LEAST * (size.sum(axis=1) + n)
+    radii[~np.isfinite(values) | ~np.isfinite(radii)] = np.inf
+    radii[~u.any(axis=1)] = 0.0
+    return values, radii
+
+
+def rounding_of(h: FloatArray, w: FloatArray, x: FloatArray) -> float:
+    """How much e(x) may change if w and x are rounded as often as the terms of a sum, n being their number.
+
+    With |du| <= g t, t = |w| + |x|, that is 2 du'Hu + du'H du, at most 2 g t'|H||u| + g^2 t'|H|t.
+    """
+    with np.errstate(all="ignore"):
+        g = 1.01 * (2 * len(w) + 8) * UNIT
+        both = np.stack([np.abs(w - x), np.abs(w) + np.abs(x)])
+        total = 0.0
+        for first in range(0, len(w), ROWS):
+            rows = slice(first, first + ROWS)
+            along = (both @ np.abs(h[rows]).T) @ both[1, rows]
+            total += 2 * g * float(along[0]) + g * g * float(along[1])
+    return total if math.isfinite(total) else math.inf
+
+
+def exact_error(gram: Gram, w: FloatArray, x: FloatArray) -> Fraction:
+    """(w - x)' H (w - x) without any rounding; O(n^2) operations on integers of a few hundred bits."""
+    h = gram.matrix
+    both, exponent = as_integers(np.concatenate([w, x]))
+    u = both[: len(w)] - both[len(w) :]
+    total = Fraction(0)
+    for first in range(0, len(h), ROWS):
+        part = h[first : first + ROWS]
+        if len(h) <= KEPT:
+            whole, own = gram.memo(("integers", first), lambda part=part: as_integers(part))  # type: ignore[misc]
+        else:
+            whole, own = as_integers(part)
+        total += scaled(int(u[first : first + ROWS] @ (whole @ u)), 2 * exponent + own)
+    return total
+
+
+def as_integers(a: FloatArray) -> tuple[npt.NDArray[np.object_], int]:
+    """Integers k and an exponent s with a = k 2^s exactly, for finite a."""
+    mantissa, exponent = np.frexp(a)
+    whole = (mantissa * 2.0**53).astype(np.int64).astype(object)
+    exponent = np.where(a == 0, 0, exponent - 53)
+    least = int(exponent.min(initial=0))
+    return np.asarray(whole << (exponent - least).astype(object)), least
+
+
+def scaled(whole: int, exponent: int) -> Fraction:
+    """The number whole * 2^exponent."""
+    return Fraction(whole << exponent) if exponent >= 0 else Fraction(whole, 1 << -exponent)
+
+
+def rounded_up(value: Fraction) -> float:
+    """The least float64 that is not below a value."""
+    try:
+        near = float(value)
+    except OverflowError:
+        near = math.inf if value > 0 else -math.inf
+    if near == math.inf:
+        return near
+    if near == -math.inf:
+        return -sys.float_info.max
+    return near if Fraction(near) >= value else math.nextafter(near, math.inf)
+
+
+def rounded_down(value: Fraction) -> float:
+    """The largest float64 that is not above a value."""
+    return -rounded_up(-value)
+
+
+def sum_down(numbers: Iterable[float]) -> float:
+    """Sum of finite numbers, rounded down."""
+    return -sum_up(-number for number in numbers)
+
+
+def sum_up(numbers: Iterable[float]) -> float:
+    """Sum of numbers, rounded up."""
+    listed = [float(number) for number in numbers]
+    total = math.fsum(listed)
+    # `fsum` rounds the exact sum to the nearest number: the sign of the rest says to which side
+    if math.isfinite(total) and math.fsum((*listed, -total)) > 0:
+        return math.nextafter(total, math.inf)
+    return total
