@@ -19,6 +19,7 @@ from pvq.bounds.problem import Problem, optimal_on_support
 from pvq.bounds.proof import Below, Split
 
 from .result import BoundKind, Outcome, Result, Status
+from .units import Units
 
 # A lower end may exceed the upper end by rounding only: this much of either end, or of the reference.
 ROUNDING = 1e-9
@@ -116,7 +117,7 @@ class Solver(ABC):
         """
         if self.is_available() and self.why_unsupported(problems[0]) is None:
             reduced = [presolve(problem).problem for problem in problems]
-            live = [problem for problem in reduced if problem is not None and trivial(problem) is None]
+            live = [Units.of(row).problem for row in reduced if row is not None and trivial(row) is None]
             if live:
                 self._prepare(live)
 
@@ -173,7 +174,7 @@ class Solver(ABC):
         if reduced is None:
             outcome = Outcome(np.zeros(0), 0.0, Status.OPTIMAL, info={"trivial": "every input is dead"})
         else:
-            outcome = trivial(reduced) or self._solve(
+            outcome = trivial(reduced) or self._in_units(
                 reduced, options, None if start is None else start[presolved.live]
             )
         x = presolved.lift_or_none(outcome.x)
@@ -200,8 +201,14 @@ class Solver(ABC):
         if len(live) == len(problems):
             self.check(problems[0])
             limit = None if options.time_limit is None else options.time_limit * len(problems)
-            own = [None if x is None else x[row.live] for x, row in zip(starts, presolved, strict=True)]
-            outcomes = self._solve_rows(live, replace(options, time_limit=limit), own)
+            units = [Units.of(row) for row in live]
+            own = [
+                unit.start(None if x is None else x[row.live])
+                for unit, x, row in zip(units, starts, presolved, strict=True)
+            ]
+            found = self._solve_rows([unit.problem for unit in units], replace(options, time_limit=limit), own)
+            if found is not None:
+                outcomes = [unit.outcome(outcome) for unit, outcome in zip(units, found, strict=True)]
         if outcomes is None:
             return [self.solve(problem, options, x) for problem, x in zip(problems, starts, strict=True)]
         seconds = (time.perf_counter() - begin) / len(problems)
@@ -216,9 +223,15 @@ class Solver(ABC):
         """Rows without dead inputs and trivial answers, together; None: one after the other."""
         return None
 
+    def _in_units(self, problem: Problem, options: Options, start: FloatArray | None) -> Outcome:
+        """`_solve` where its numbers are of order 1."""
+        units = Units.of(problem)
+        asked = replace(options, report=units.report(options.report)) if units.of_error else options
+        return units.outcome(self._solve(units.problem, asked, units.start(start)))
+
     @abstractmethod
     def _solve(self, problem: Problem, options: Options, start: FloatArray | None) -> Outcome:
-        """Solve a row that has no dead inputs and no trivial answer."""
+        """Solve a row that has no dead inputs and no trivial answer, in units in which it is of order 1."""
 
     def _checked(
         self,

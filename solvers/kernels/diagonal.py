@@ -46,6 +46,8 @@ def ascend_within(
         for i in range(start, stop):
             clipped = True
             t = low[i] - d[i]
+            if not p[i, i] > 0.0:  # rounding has eaten it: H is singular to working precision
+                continue
             if weights[i] > 0.0:
                 free = 1.0 / p[i, i] - mu / weights[i]
                 if free > t:
@@ -71,7 +73,10 @@ def ascend_within(
 
 @njit(cache=True, nogil=True)
 def inverse_of_difference(h: FloatArray, d: FloatArray, p: FloatArray) -> bool:
-    """p = (H - D)^-1, freshly computed; False (p undefined) if H - D is not numerically positive definite."""
+    """p = (H - D)^-1, freshly computed; False (p undefined) if H - D is not numerically positive definite.
+
+    Also where the inverse has no positive finite diagonal, which is as good as singular.
+    """
     n = len(d)
     r = h.copy()
     for i in range(n):
@@ -79,7 +84,10 @@ def inverse_of_difference(h: FloatArray, d: FloatArray, p: FloatArray) -> bool:
     if not factor(r, n):
         return False
     invert(r, n, np.empty((n, n)), p)
-    return True
+    sound = True
+    for i in range(n):
+        sound = sound and 0.0 < p[i, i] < np.inf
+    return sound
 
 
 @njit(cache=True, nogil=True)

@@ -21,17 +21,28 @@ def positive_inverse(h: FloatArray, d: FloatArray) -> tuple[bool, FloatArray]:
     return bool(np.isfinite(p).all()), p
 
 
-@njit(cache=True, nogil=True)
 def starting_diagonal(h: FloatArray) -> FloatArray:
-    """d = t / (H^-1)_ii, half as large as positive definiteness allows.
+    """(n,) d = t / (H^-1)_ii, half as large as positive definiteness allows.
 
     1 / (H^-1)_ii is the largest d_i on its own, so this gives every input the same share of what it could have.
+    Inputs without error of their own (h_ii = 0) have d_i = 0.
     """
+    live = np.flatnonzero(np.diag(h) > 0)
+    d = np.zeros(len(h))
+    if len(live):
+        d[live] = _starting_diagonal(np.ascontiguousarray(h[np.ix_(live, live)]))
+    return d
+
+
+@njit(cache=True, nogil=True)
+def _starting_diagonal(h: FloatArray) -> FloatArray:
     n = len(h)
     # singular to working precision: the inverse of a shifted H has the right pattern, D itself is tested later
     shift = 0.0
     ok, p = positive_inverse(h, np.zeros(n))
     while not ok:
+        if shift > 1e3:  # numbers that no shift mends
+            return np.zeros(n)
         shift = max(10.0 * shift, 1e-15)
         ok, p = positive_inverse(h, -shift * np.diag(h))
     alone = np.empty(n)

@@ -80,7 +80,7 @@ def assert_holds(problem, result, optimum):
     assert result.lower <= optimum + slack
     assert optimum <= result.upper + slack
     assert problem.is_feasible(result.x)
-    assert result.upper == problem.error(result.x)
+    assert result.upper == problem.certified(result.x).upper
 
 
 def against_enumeration(problems):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from pvq.solvers.kernels.cholesky import cholesky_margin, factor, invert, solve
 from pvq.solvers.kernels.diagonal import ascend, inverse_of_difference, largest_diagonal, proves_below
+from pvq.solvers.relax.ascent import starting_diagonal
 
 
 def gram(rng, n, samples=None, decay=0.0):
@@ -116,3 +117,24 @@ def test_a_barrier_lost_to_rounding_leaves_the_diagonal_inside():
     ascend(p, d, np.array([1.0, 1.0]), 1e-30, 0.0)
     assert np.isfinite(p).all()
     assert (d <= [0.25, 0.5]).all()
+
+
+def test_an_inverse_that_rounding_has_eaten_is_none():
+    """Rank 1 with shares of next to nothing: 1 / (H^-1)_ii would be a division by 0."""
+    p = np.empty((2, 2))
+    assert not inverse_of_difference(np.diag([1e-320, 1.0]), np.zeros(2), p)
+    v = np.array([1.0, 1e-160, 1e-9])
+    for h in (np.outer(v, v), np.outer(v, v) + 1e-300 * np.eye(3)):
+        d = largest_diagonal(h, np.array([1e-200, 1.0, 1e-300]))
+        assert np.isfinite(d).all()
+        assert (d >= 0).all()
+
+
+def test_the_ascent_starts_at_0_where_an_input_has_no_error():
+    h = np.zeros((4, 4))
+    h[np.ix_([0, 2], [0, 2])] = [[2.0, 1.0], [1.0, 3.0]]
+    d = starting_diagonal(h)
+    assert d[[1, 3]].tolist() == [0.0, 0.0]
+    np.testing.assert_array_equal(d[[0, 2]], starting_diagonal(np.array([[2.0, 1.0], [1.0, 3.0]])))
+    assert (d[[0, 2]] > 0).all()
+    assert starting_diagonal(np.zeros((2, 2))).tolist() == [0.0, 0.0]
