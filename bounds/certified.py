@@ -119,15 +119,27 @@ def rounding_of(h: FloatArray, w: FloatArray, x: FloatArray) -> float:
 
     With |du| <= g t, t = |w| + |x|, that is 2 du'Hu + du'H du, at most 2 g t'|H||u| + g^2 t'|H|t.
     """
+    t, g = np.abs(w) + np.abs(x), 1.01 * (2 * len(w) + 8) * UNIT
     with np.errstate(all="ignore"):
-        g = 1.01 * (2 * len(w) + 8) * UNIT
-        both = np.stack([np.abs(w - x), np.abs(w) + np.abs(x)])
-        total = 0.0
-        for first in range(0, len(w), ROWS):
-            rows = slice(first, first + ROWS)
-            along = (both @ np.abs(h[rows]).T) @ both[1, rows]
-            total += 2 * g * float(along[0]) + g * g * float(along[1])
+        total = 2 * g * _sizes(h, t, np.abs(w - x)) + g * g * _sizes(h, t, t)
     return total if math.isfinite(total) else math.inf
+
+
+def expanded_rounding(h: FloatArray, w: FloatArray, x: FloatArray) -> float:
+    """Rounding of e(x) written as w'Hw - 2 w'Hx + x'Hx: at most g t'|H|t, t = |w| + |x|."""
+    t = np.abs(w) + np.abs(x)
+    with np.errstate(all="ignore"):
+        total = 1.01 * (2 * len(w) + 8) * UNIT * _sizes(h, t, t)
+    return total if math.isfinite(total) else math.inf
+
+
+def _sizes(h: FloatArray, a: FloatArray, b: FloatArray) -> float:
+    """a'|H|b."""
+    total = 0.0
+    for first in range(0, len(a), ROWS):
+        rows = slice(first, first + ROWS)
+        total += float(a[rows] @ (np.abs(h[rows]) @ b))
+    return total
 
 
 def exact_error(gram: Gram, w: FloatArray, x: FloatArray) -> Fraction:

@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 from scipy.linalg import lapack, lstsq
 
-from .certified import Certified, certified_error, tolerance
+from .certified import Certified, certified_error, expanded_rounding, tolerance
 from .errors import ProblemError
 from .gram import BoolArray, FloatArray, Gram, IntArray
 from .grid import Grid
@@ -78,6 +78,14 @@ class Problem:
     def certified(self, x: FloatArray) -> Certified:
         """e(x) with both ends of its rounding: what statuses, gaps and reports take."""
         return certified_error(self.gram, self.weight, x, self.reference)
+
+    def doubt(self, x: FloatArray, error: Certified) -> float:
+        """What float64 may have added to a lower bound that was not proven, for a best known x.
+
+        Searches over grids add squares of w - x up, which are as exact as e(x) itself. Free weights are eliminated
+        from [H Hw; w'H w'Hw], which is backward stable: that is off by at most g t'|H|t, t = |w| + |x|.
+        """
+        return expanded_rounding(self.gram.matrix, self.weight, x) if self.free_weights else error.rounding / 2
 
     def gap_tolerance(self, x: FloatArray, gap: float) -> float:
         """Width of an interval below e(x) at which the optimum counts as proven."""

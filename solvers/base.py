@@ -249,16 +249,15 @@ class Solver(ABC):
             x = fallback_point(problem)
         error = problem.certified(x)
         upper, width = error.upper, tolerance(error.upper, error.rounding, options.gap)
-        lower, status = outcome.lower, outcome.status
+        lower, status = float(outcome.lower), outcome.status
+        if lower > 0.0 and reduced is not None:
+            lower = max(0.0, lower - problem.doubt(x, error))
         if not math.isfinite(lower) or lower > upper + ROUNDING * max(upper, 1e-3 * problem.reference):
             # Contradiction: a bound above a feasible point is wrong, so nothing is proven.
             info["problem"] = f"lower bound {lower:.9g} above the feasible error {upper:.9g}"
             lower, status = 0.0, Status.FAILED
         # e(x) rounded down: rounded up it may be above the optimum; numerical until a proof is accepted
-        lower, kind = (
-            min(max(lower, 0.0), error.lower),
-            BoundKind.NUMERICAL,
-        )  # until the verifier has accepted a proof
+        lower, kind = min(max(lower, 0.0), error.lower), BoundKind.NUMERICAL
         proof, proven_lower = None, 0.0
         if reduced is None:
             kind = BoundKind.RIGOROUS  # nothing reaches this row, so its error is 0
