@@ -6,7 +6,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint const
 # strict: type checkers see the real files; it hides new files until it runs again, so it always runs
 EDITABLE := --editable . --config-settings editable_mode=strict
 
-.PHONY: demo test format clean
+.PHONY: demo test fuzz format clean
 
 demo: $(BIN)/python
 	$(PIP) $(EDITABLE)
@@ -21,6 +21,12 @@ test: $(BIN)/python
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/pytest
+
+# make fuzz N=200000 [SEED=0]: made problems against their optimum in rational arithmetic
+N ?= 20000
+SEED ?= 0
+fuzz: $(BIN)/python
+	$(BIN)/python tests/fuzz/problems.py $(N) $(SEED)
 
 format: $(BIN)/python
 	$(BIN)/ruff format .
