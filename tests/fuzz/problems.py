@@ -243,7 +243,7 @@ def complaints(problem: Problem, result: Result, least: Fraction, options: Optio
     wide = upper - lower > width * Fraction(1 + 1e-9) or upper - least > width * 2
     if result.status is Status.OPTIMAL and wide:
         bad.append(f"called optimal: {result.lower!r} to {result.upper!r}, the optimum is {float(least)!r}")
-    if result.rounding > 1e-9 * result.upper and result.rounding > 2e-12 * problem.reference:
+    if result.rounding > 3e-9 * result.upper and result.rounding > 2e-12 * problem.reference:
         bad.append(f"a rounding of {result.rounding!r} at {result.upper!r}")
     if result.status not in CHECKED:
         bad.append(f"{result.status}: {dict(result.info)}")
