@@ -121,7 +121,7 @@ class Units:
 
     def _proof(self, proof: Proof) -> Proof:
         if isinstance(proof, Tree):
-            return Tree(proof.state, proof.split, tuple(self._split(split) for split in proof.splits))
+            return Tree(proof.code, tuple(self._split(split) for split in proof.splits))
         if isinstance(proof, Cover):  # t = p'(w - x) and H + pp'
             if self.of_h % 2:
                 raise OutOfRange

@@ -28,7 +28,7 @@ def test_intervals_hold(block, limit):
     for r, target in enumerate(targets):
         optimum = Brute().solve(Problem(target, gram, grid)).upper
         assert found.lower[r] <= optimum * (1 + 1e-9) <= found.upper[r] * (1 + 1e-8)
-        assert found.upper[r] == Problem(target, gram, grid).error(found.x[r])
+        assert found.upper[r] == Problem(target, gram, grid).certified(found.x[r]).upper
         if found.optimal[r]:
             assert found.lower[r] >= optimum * (1 - 1e-5)
     assert found.optimal.all() or limit
