@@ -1,0 +1,241 @@
+"""The model's statement about a layer: a level with odds, and where the optimum is expected. Never a bound."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from scipy import stats
+from scipy.special import gammaln
+
+from ..gram import BoolArray, FloatArray, IntArray
+from ..layer_problem import LayerProblem
+from .babai import BabaiTest, Sums, babai_test, sums
+from .chain import median_level
+from .coverage import Covered, Uncovered, cover, mesh_of
+from .layer import layer_level
+from .relax import decision_order, factor, relaxed
+from .rows import RowLevels, row_levels
+
+ODDS = 1e-3
+TESTED = 512  # rows that the test reads at most, evenly spaced
+LEAST_RMS = 0.4  # in units of the spacing: below, a row's or a column's rounding says nothing
+DEAD = 1e-4  # rows with a root mean square below this part of the median row's
+TEST_SHARE = 0.6  # of the min-max scale, where the scale is the row's own
+MOST_ON_LEVELS = 0.01
+MEDIAN_RATIO = 1.15  # optimum over the median level: empirical, see `docs/volume.md`
+
+
+@dataclass(frozen=True)
+class Checks:
+    """What was checked; that a check did not refuse is absence of evidence against the model, no more."""
+
+    z: float = 0.0
+    harmonic: float = 0.0
+    ks: float = 1.0
+    zeros: float = 0.0
+    """Share of the weights that are 0 or on a level."""
+    mesh: float = 0.0
+    """eta^2 times the largest pivot of M."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """Model estimate for the total error of a layer, not a bound for its weights.
+
+    If, given H, the scales and the weights treated as known, the other weights were independent draws from the
+    densities fitted here, the least total error would be below `lower` with odds `odds` at most.
+    """
+
+    odds: float
+    lower: float | None = None
+    optimum: float | None = None
+    rows_covered: int = 0
+    rows_left_to_rigorous: int = 0
+    checks: Checks = field(default_factory=Checks)
+    refused: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """Its fields as JSON values."""
+        return {
+            "lower": self.lower,
+            "odds": self.odds,
+            "optimum": self.optimum,
+            "rows_covered": self.rows_covered,
+            "rows_left_to_rigorous": self.rows_left_to_rigorous,
+            "checks": {name: float(value) for name, value in vars(self.checks).items()},
+            "refused": self.refused,
+        }
+
+
+def volume_model(
+    problem: LayerProblem,
+    odds: float = ODDS,
+    whole: FloatArray | None = None,
+    lower: FloatArray | None = None,
+    upper: FloatArray | None = None,
+) -> Model:
+    """What random weights would make of this layer.
+
+    Parameters
+    ----------
+    problem : a quantized layer.
+    odds : delta, in (0, 1): a total below the level occurs in at most this share of draws.
+    whole : (out, in) all weights of the layer, where the problem has a part of them: those that set the scale.
+    lower, upper : (rows,) rigorous ends, for the rows that the theorem does not cover, and to contradict the
+    model.
+
+    Returns
+    -------
+    Model
+        With `refused` set, and no level, where the theorem does not cover the layer or a check speaks against it.
+        Errors of computation are refusals as well.
+    """
+    if whole is None and problem.setting.rows is None and problem.setting.inputs is None:
+        whole = problem.weight
+    if not 0 < odds < 1:
+        return Model(odds, refused=f"odds must lie between 0 and 1, not {odds:g}")
+    try:
+        covered = cover(problem, whole)
+        return _state(problem, covered, odds, lower, upper)
+    except Uncovered as error:
+        return Model(odds, refused=str(error))
+    except (ArithmeticError, ValueError, np.linalg.LinAlgError, MemoryError, IndexError) as error:
+        return Model(odds, refused=f"its computation failed ({type(error).__name__}: {error})")
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """Rows that share one H, with the inputs that stay."""
+
+    rows: IntArray
+    matrix: FloatArray
+    keep: IntArray
+    order: IntArray
+
+
+def _state(
+    problem: LayerProblem, covered: Covered, odds: float, lower: FloatArray | None, upper: FloatArray | None
+) -> Model:
+    rms = np.sqrt((covered.weight**2).mean(axis=1))
+    size = rms * covered.unit
+    # dead rows are no draws from what drew the others; a scale of their own follows them, so rms / s is no sign
+    alive = (rms >= LEAST_RMS) & (size > DEAD * np.median(size))
+    model = Model(odds, rows_covered=int(alive.sum()), rows_left_to_rigorous=int((~alive).sum()))
+    if not alive.any():
+        raise Uncovered("every row's weights are small against the grid; use the proven bounds")
+    parts = _parts(problem, covered, alive)
+    zeros = _share_on_levels(covered, alive)
+    test = babai_test([_sums(part, covered, len(parts)) for part in parts])
+    checks = Checks(test.z, test.harmonic, test.ks, zeros)
+    model = replace(model, checks=checks)
+    if zeros > MOST_ON_LEVELS:
+        return replace(model, refused=f"{zeros:.1%} of the weights are 0 or on a level, so they are not random")
+    if _repeated(problem.weight[alive]):
+        return replace(model, refused="rows are repeated, so they are not independent")
+    if test.refuses:
+        return replace(model, refused=_contradiction(test))
+    left_out = stats.chi2.cdf(LEAST_RMS**2 * len(problem.inputs) / np.maximum(rms, 1e-9) ** 2, len(problem.inputs))
+    log_odds = math.log(odds) - float(np.log1p(left_out).sum())
+    levels = [row_levels(covered, part.rows, part.matrix, part.keep, rms, int(alive.sum())) for part in parts]
+    log_odds -= math.log(max(of.tried for of in levels)) if covered.per_row else covered.log_candidates
+    mesh = max(float(_mesh(covered, part, of)) for part, of in zip(parts, levels, strict=True))
+    model = replace(model, checks=replace(checks, mesh=mesh))
+    if mesh > 1:
+        return replace(model, refused="the weights are stored on a mesh that is coarse against the grid")
+    t1, lam = np.concatenate([of.t1 for of in levels]), np.concatenate([of.lam for of in levels])
+    rest = 0.0 if lower is None else float(np.nansum(lower[~alive]))
+    level = max(0.0, layer_level(t1, lam, log_odds)) + rest
+    if not math.isfinite(level):
+        raise Uncovered("no level was found in floating point; use the proven bounds")
+    expected = _expected(covered, parts, levels) + (rest if upper is None else float(upper[~alive].sum()))
+    if upper is not None and level > float(upper.sum()) * (1 + 1e-9):
+        return replace(model, refused="weights were found with an error below its level, so it does not hold here")
+    if upper is not None:
+        expected = min(expected, float(upper.sum()))
+    return replace(model, lower=level, optimum=max(expected, level))
+
+
+def _parts(problem: LayerProblem, covered: Covered, alive: BoolArray) -> list[_Part]:
+    """Rows by H; columns that are dead or small against the grid, or that a singular H hides, are relaxed."""
+    parts = []
+    for g, gram in enumerate(problem.grams):
+        rows = np.flatnonzero((problem.gram_of_row == g) & alive)
+        if not len(rows):
+            continue
+        column = np.sqrt((covered.weight[rows] ** 2).mean(axis=0))
+        # one row says nothing about a column; what stays out is H's and the columns', not one row's
+        small = column < LEAST_RMS if len(rows) >= 16 else np.zeros(len(column), dtype=bool)
+        keep = np.flatnonzero(gram.live & ~small)
+        if not len(keep):
+            raise Uncovered("every input is dead or has weights that are small against the grid")
+        dead = np.flatnonzero(gram.live)
+        matrix = gram.matrix[np.ix_(dead, dead)]
+        matrix = relaxed(matrix, np.flatnonzero(np.isin(dead, keep)))
+        order = decision_order(matrix)
+        if gram.rank < int(gram.live.sum()):
+            stay = np.sort(order[: _best_count(matrix, order)])
+            matrix, keep = relaxed(matrix, stay), keep[stay]
+            order = decision_order(matrix)
+        parts.append(_Part(rows, matrix, keep, order))
+    return parts
+
+
+def _best_count(matrix: FloatArray, order: IntArray) -> int:
+    """How many of the inputs decided first to keep: the largest sphere level m -> GH_m."""
+    pivots = factor(matrix, order).diagonal()[::-1] ** 2
+    m = np.arange(1, len(pivots) + 1)
+    log_ball = m / 2 * math.log(math.pi) - gammaln(m / 2 + 1)
+    return int(np.argmax(np.cumsum(np.log(np.maximum(pivots, 1e-300))) / m - 2 / m * log_ball)) + 1
+
+
+def _sums(part: _Part, covered: Covered, parts: int) -> Sums:
+    most = max(1, TESTED // parts)
+    rows = part.rows if len(part.rows) <= most else part.rows[np.linspace(0, len(part.rows) - 1, most).astype(int)]
+    at = np.ix_(rows, part.keep)
+    unit = float(np.mean(part.matrix.diagonal()))
+    weight, random = covered.weight[at], ~covered.known[at]
+    if covered.per_row:  # a scale fitted to the row bends its remainders: test at one that the known weights give
+        weight = weight * (covered.unit[rows] / (TEST_SHARE * covered.nominal[rows]))[:, None]
+        random = ~covered.binding[at] & (weight != 0)
+    return sums(weight, random, part.matrix / unit, part.order)
+
+
+def _share_on_levels(covered: Covered, alive: BoolArray) -> float:
+    on = 0
+    for r in np.flatnonzero(alive):
+        w, of = covered.weight[r], covered.levels[r]
+        place = np.clip(np.searchsorted(of, w), 1, len(of) - 1)
+        near = np.minimum(np.abs(w - of[place]), np.abs(w - of[place - 1])) < 1e-9
+        on += int(((near | (w == 0)) & ~covered.binding[r]).sum())
+    return on / (int(alive.sum()) * covered.weight.shape[1])
+
+
+def _repeated(weight: FloatArray) -> bool:
+    return len(np.unique(weight, axis=0)) < len(weight)
+
+
+def _contradiction(test: BabaiTest) -> str:
+    return (
+        f"the test of random weights speaks against it (z {test.z:.1f}, harmonic {test.harmonic:.1f}, "
+        f"KS p {test.ks:.1g})"
+    )
+
+
+def _mesh(covered: Covered, part: _Part, of: RowLevels) -> float:
+    meshes = [mesh_of(covered.weight[r, part.keep] * covered.unit[r]) / covered.unit[r] for r in part.rows]
+    pivot = float((of.largest_lam * part.matrix.diagonal() + of.c).max())
+    return max(meshes) ** 2 * pivot
+
+
+def _expected(covered: Covered, parts: list[_Part], levels: list[RowLevels]) -> float:
+    """`MEDIAN_RATIO` times each row's median level, the larger of chain and row theorem."""
+    total = 0.0
+    for part, of in zip(parts, levels, strict=True):
+        pivots = factor(part.matrix, part.order).diagonal() ** 2
+        chain = median_level(pivots[pivots > 1e-9 * pivots.max()]) * covered.unit[part.rows] ** 2
+        half = of.plain + math.log(0.5) / of.lam
+        total += float(np.maximum(chain, half).sum())
+    return MEDIAN_RATIO * total

@@ -1,0 +1,148 @@
+"""Levels of all rows that share one H, and the choice of (lambda, c)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from ..gram import FloatArray, IntArray
+from .coverage import Covered
+from .density import log_factor
+from .row import Spectrum, Tilt, row_log_z
+
+DAMPING = (0.0, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.8)
+STRETCH = (0.8, 1.0, 1.25)
+SHARES = (0.3, 0.4, 0.5, 0.6, 0.75, 0.9)  # fitted scale over min-max: guesses that use no fitted scale
+SAMPLE = 6
+AIM = 1e-3  # odds that the choice of lambda aims at; any choice is valid
+CORRECTED = 256  # inputs up to which the factor f is worth its time where lambda differs from row to row
+
+
+@dataclass(frozen=True, eq=False)
+class RowLevels:
+    """P(opt_r <= t) <= exp(lam_r (t - t1_r))."""
+
+    t1: FloatArray
+    """(rows,) in units of the error."""
+    lam: FloatArray
+    """(rows,) per unit of the error."""
+    plain: FloatArray
+    """(rows,) t1 before log N is paid."""
+    c: float
+    largest_lam: float
+    """In units of the scale."""
+    tried: int
+    """Choices of (lambda, c) that were compared."""
+
+
+def row_levels(
+    covered: Covered, rows: IntArray, matrix: FloatArray, keep: IntArray, rms: FloatArray, total: int
+) -> RowLevels:
+    """Levels of rows that share H (inputs `keep`).
+
+    (lambda, c) may be any function of H, the scales and the known weights: they are chosen by the rows' own levels
+    on a sample of rows. Where each row's scale was searched (mse and gram per channel), lambda_r may depend on the
+    binding weights only, lambda_r = lambda / (share x min-max scale)^2, and what was compared is counted in
+    `tried`.
+    """
+    spectrum = Spectrum.of(matrix)
+    factors = _Factors(covered, rms)
+    # a row's part of what the layer pays: a quantile of a sum of exponentials
+    cost = float(stats.gamma.isf(AIM, total)) / total
+    middle = rows[np.argsort(rms[rows])[len(rows) // 2]]
+    pairs = _candidates(spectrum, factors.of(middle), cost)
+    sample = rows[np.unique(np.linspace(0, len(rows) - 1, min(SAMPLE, len(rows))).astype(int))]
+    shares = SHARES if covered.per_row else (1.0,)
+    best, choice = -math.inf, (pairs[0], 1.0)
+    for pair in pairs:
+        for share in shares:
+            t1, lam = _levels(covered, factors, spectrum, sample, keep, pair, share)
+            value = float((t1 - (cost + (covered.log_candidates if covered.per_row else 0.0)) / lam).mean())
+            if value > best:
+                best, choice = value, (pair, share)
+    t1, lam = _levels(covered, factors, spectrum, rows, keep, *choice)
+    paid = t1 - covered.log_candidates / lam if covered.per_row else t1
+    largest = float((lam * covered.unit[rows] ** 2).max())
+    return RowLevels(paid, lam, t1, choice[0][1], largest, len(pairs) * len(shares))
+
+
+def _levels(
+    covered: Covered,
+    factors: _Factors,
+    spectrum: Spectrum,
+    rows: IntArray,
+    keep: IntArray,
+    pair: tuple[float, float],
+    share: float,
+) -> tuple[FloatArray, FloatArray]:
+    lam, c = pair
+    t1, rates = np.empty(len(rows)), np.empty(len(rows))
+    corrections: dict[tuple[float, int], float] = {}
+    at_c = DAMPING.index(c)
+    tilt = Tilt(spectrum, lam, c)
+    counts = covered.known[np.ix_(rows, keep)].sum(axis=1)
+    inverse = None
+    if (
+        not covered.per_row
+        and float((counts.astype(float) ** 2).sum()) > len(keep) ** 2
+        and tilt.diagonal.min() > 0
+    ):
+        inverse = (spectrum.vectors / tilt.diagonal) @ spectrum.vectors.T
+    for k, r in enumerate(rows):
+        scaled = lam
+        if covered.per_row:
+            scaled = lam * (covered.unit[r] / (share * covered.nominal[r])) ** 2
+            tilt = Tilt(spectrum, scaled, c)
+        known = np.flatnonzero(covered.known[r, keep])
+        m = len(keep) - len(known)
+        correction = 0.0
+        if not covered.per_row or len(keep) <= CORRECTED:
+            fewer = m if len(keep) <= CORRECTED else m - m % 16  # fewer factors: f is larger, still valid
+            if (scaled, fewer) not in corrections:
+                corrections[scaled, fewer] = tilt.log_correction(fewer)
+            correction = corrections[scaled, fewer]
+        log_a = m * float(factors.of(r)[at_c])
+        weight = covered.weight[r, keep]
+        log_z = row_log_z(tilt, known, log_a, weight, covered.levels[r], correction, inverse)
+        t1[k] = -log_z / scaled * covered.unit[r] ** 2
+        rates[k] = scaled / covered.unit[r] ** 2
+    return t1, rates
+
+
+def _candidates(spectrum: Spectrum, log_a: FloatArray, cost: float) -> list[tuple[float, float]]:
+    """Choices of (lambda, c) that are best where no weight is known and f is left out."""
+    h, n = spectrum.values, len(spectrum.values)
+    mean = max(float(h.mean()), 1e-300)
+    grid = np.geomspace(0.3, 3e3, 80) * 6 / mean
+    found = []
+    for c, a in zip(DAMPING, log_a, strict=True):
+        if c == 0 and not h[0] > 0:
+            continue
+        log_z = np.array([n * a + n / 2 * math.log(math.pi) - 0.5 * np.log(x * h + c).sum() for x in grid])
+        level = (-log_z - cost) / grid
+        at = int(np.argmax(level))
+        found.append((float(level[at]), float(grid[at]), c))
+    found.sort(reverse=True)
+    return [(lam * stretch, c) for _, lam, c in found[:4] for stretch in STRETCH]
+
+
+class _Factors:
+    """log A of rows, computed once for rows alike: sigma is rounded to 2 %, far less than the family spans."""
+
+    def __init__(self, covered: Covered, rms: FloatArray):
+        self._covered, self._rms = covered, rms
+        self._known: dict[tuple[float, ...], FloatArray] = {}
+
+    def of(self, r: int) -> FloatArray:
+        """(len(DAMPING),) log A(c) of row r."""
+        covered = self._covered
+        step = round(math.log(self._rms[r]) / 0.02)
+        levels = covered.levels[r]
+        key = (step, covered.low[r], covered.high[r], levels[0])
+        if key not in self._known:
+            sigma = math.exp(0.02 * step)
+            self._known[key] = log_factor(levels, covered.low[r], covered.high[r], sigma, np.array(DAMPING))
+        return self._known[key]
