@@ -17,10 +17,10 @@ from pvq.solvers.result import BoundKind
 SETTINGS = {
     "quant": Setting("quant", 2),
     "channel": Setting("quant", 2, "int-asym", "channel"),
-    "groups": Setting("quant", 2, granularity="group:4", range="minmax"),
+    "groups": Setting("quant", 2, granularity="group:3", range="minmax"),
     "ternary": Setting("quant", grid="ternary"),
     "prune": Setting("prune", sparsity=0.6),
-    "n:m": Setting("prune", nm=(2, 4)),
+    "n:m": Setting("prune", nm=(1, 2)),
 }
 OPTIONS = Options(time_limit=None, prove=True)
 
@@ -33,7 +33,7 @@ def short(monkeypatch):
     monkeypatch.setattr(layer_module, "SIZE", 3)
 
 
-def layer(groups=1, dead=False, n=8, out=8):
+def layer(groups=1, dead=False, n=6, out=8):
     rng = np.random.default_rng(groups + 2 * dead)
     x = rng.standard_normal((groups, 60, n)) + 0.3 * rng.standard_normal((groups, 60, 1))
     if dead:
