@@ -95,6 +95,14 @@ def bound(
     json_: Annotated[
         str | None, Option("--json", metavar="FILE|-", help="Write all results as JSON.", rich_help_panel=OUTPUT)
     ] = None,
+    score: Annotated[
+        Path | None,
+        Option(
+            metavar="FILE",
+            help="Weights of your own (.npy, .npz, .safetensors, .pt): feasible? how far from the optimum?",
+            rich_help_panel=SEARCH,
+        ),
+    ] = None,
     solution: Annotated[
         Path | None,
         Option(metavar="FILE", help="Write the best weights (.npz or .safetensors).", rich_help_panel=OUTPUT),
@@ -111,14 +119,16 @@ def bound(
 
     Ctrl-C stops the search and prints what is proven so far (exit code 130).
     """
+    from pvq.bounds.candidate import judge, selected
     from pvq.bounds.layer_problem import Setting, at_sparsity, state_problem
     from pvq.layers.files import write_each, write_json
     from pvq.layers.format import load_layer
     from pvq.layers.outputs import check_outputs
+    from pvq.layers.own_weights import read_own_weights
     from pvq.solvers.base import Options
     from pvq.solvers.certify import write_certificate
     from pvq.solvers.curve import solve_curve
-    from pvq.solvers.document import curve_document, environment, result_document
+    from pvq.solvers.document import curve_document, environment, result_document, score_document
     from pvq.solvers.interrupt import stop_on_interrupt
     from pvq.solvers.layer import solve_layer
     from pvq.solvers.methods import empirical_methods
@@ -155,10 +165,13 @@ def bound(
     engine = get_solver(solver)
     check_outputs(
         {"--json": json_, "--solution": solution, "--certificate": certificate},
-        inputs=(layer, grid),
+        inputs=(layer, grid) if score is None else (layer, grid, score),
         suffixes={"--solution": SOLUTIONS, "--certificate": (".npz",)},
     )
     data = load_layer(layer)
+    own = None if score is None else read_own_weights(score, data)
+    if own is not None and len(sparsities) > 1:
+        raise typer.BadParameter("--score is for one sparsity, not for a range")
     problem = state_problem(data.weight, data.grams, setting, free_scale=True)
     free = setting.quantizes and setting.range == "optimal"
     if free and len(sparsities) > 1:
@@ -167,6 +180,8 @@ def bound(
         check_free_scale(problem, engine.name, certificate is not None)
     engine.check(problem.row(0))
     methods = empirical_methods(names_of(compare), problem.row(0))
+    if own is not None:  # what is wrong with it is said before any work
+        own_part = selected(problem, own.array, data.out, data.inputs)
     prepare(problem, (engine, *methods))
     prepared = time.perf_counter() - begin
     with stop_on_interrupt() as stop:
@@ -200,8 +215,11 @@ def bound(
     document = result_document(
         data, problem, options, result, environment(engine.name, jobs, prepared, time.perf_counter() - begin)
     )
+    candidate = None if own is None else judge(problem, own_part, own.eps)
+    if candidate is not None:
+        document["score"] = score_document(result, candidate)
     write_each(
-        lambda: print_result(data.name, problem, options, result),
+        lambda: print_result(data.name, problem, options, result, candidate),
         (json_, lambda path: write_json(path, document)),
         (solution, lambda path: write_solution(path, result.weights, problem)),
         (certificate, lambda path: write_certificate(path, data, problem, result)),

@@ -6,6 +6,7 @@ import math
 import statistics
 from collections.abc import Sequence
 
+from pvq.bounds.candidate import Candidate
 from pvq.bounds.layer_problem import LayerProblem, Setting
 from pvq.bounds.sqnr import format_db
 from pvq.solvers.base import Options
@@ -19,7 +20,9 @@ from .console import Printer, printable
 ROWS_SHOWN = 16  # more rows than this are summed up, not listed
 
 
-def print_result(name: str, problem: LayerProblem, options: Options, result: LayerResult) -> None:
+def print_result(
+    name: str, problem: LayerProblem, options: Options, result: LayerResult, own: Candidate | None = None
+) -> None:
     """Print the tables and the sentence on standard output."""
     console = Printer()
     console.say(f": {describe(problem)}", name=name)
@@ -28,6 +31,18 @@ def print_result(name: str, problem: LayerProblem, options: Options, result: Lay
     console.table(_layer_table(result))
     console.say(_effort(result))
     console.say(sentence(problem, options, result))
+    if own is not None:
+        console.say(own_sentence(result, own))
+
+
+def own_sentence(result: LayerResult, own: Candidate) -> str:
+    """One sentence on the user's weights."""
+    error = float(own.errors.sum())
+    said = f"Your weights: {format_db(result.reference, error)} dB"
+    if own.violation is not None:
+        return f"{said}, but they are not feasible ({own.violation}): the bound says nothing of them."
+    distance = _distance(result, error)
+    return f"{said}, feasible{f', {distance} dB from the optimum' if distance else ''}."
 
 
 def print_curve(name: str, problem: LayerProblem, curve: Sequence[tuple[LayerProblem, LayerResult]]) -> None:
