@@ -54,6 +54,8 @@ class Auto(Solver):
     def solve(self, problem: Problem, options: Options | None = None, start: FloatArray | None = None) -> Result:
         """As `Solver.solve`: the best of both ends from the solvers that fit the row, within one time limit."""
         options = Options() if options is None else options
+        for solver in self._solvers(problem):
+            solver.prepare_once(problem)  # before the clock starts, also that of the second
         begin = time.perf_counter()
         best: Result | None = None
         for solver in self._solvers(problem):

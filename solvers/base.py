@@ -13,7 +13,7 @@ from typing import ClassVar
 
 import numpy as np
 from pvq.bounds.certified import closed, tolerance
-from pvq.bounds.gram import FloatArray
+from pvq.bounds.gram import FloatArray, Gram
 from pvq.bounds.presolve import presolve
 from pvq.bounds.problem import Problem, optimal_on_support
 from pvq.bounds.proof import Below, Split
@@ -24,6 +24,10 @@ from .units import Units
 # A lower end may exceed the upper end by rounding only: this much of either end, or of the reference.
 ROUNDING = 1e-9
 
+
+OVERSHOOT, GRACE = 0.1, 1.0
+"""Part of its time limit, and seconds, that a row with its verification may take beyond it; a proof that does not
+fit is left out."""
 
 WORTH = 0.98
 """A proof of this part of a numerical bound is worth more than the bound; a weaker one is only recorded."""
@@ -120,6 +124,12 @@ class Solver(ABC):
             live = [Units.of(row).problem for row in reduced if row is not None and trivial(row) is None]
             if live:
                 self._prepare(live)
+                _prepared(problems[0].gram).add(_kind(self, problems[0]))
+
+    def prepare_once(self, problem: Problem) -> None:
+        """`prepare` for a row of a kind that has not been prepared on its Gram matrix."""
+        if _kind(self, problem) not in _prepared(problem.gram):
+            self.prepare(problem)
 
     def _prepare(self, problems: Sequence[Problem]) -> None:  # noqa: B027  (most solvers have nothing to prepare)
         """Layer-wide work for rows without dead inputs; keep it in `gram.memo`."""
@@ -168,6 +178,8 @@ class Solver(ABC):
         """
         self.check(problem)
         options = Options() if options is None else options  # new each time: its stop event is one call's own
+        if self.proves != "nothing":  # a method without a bound has no search that compiling could starve
+            self.prepare_once(problem)
         begin = time.perf_counter()
         presolved = presolve(problem)
         reduced = presolved.problem
@@ -262,11 +274,15 @@ class Solver(ABC):
         if reduced is None:
             kind = BoundKind.RIGOROUS  # nothing reaches this row, so its error is 0
         elif outcome.proof is not None and status is not Status.FAILED and not options.stop.is_set():
+            from pvq.bounds.verify.budget import limited
             from pvq.bounds.verify.row import NotProven, lower_bound  # compiled kernels: not for `pvq solvers`
 
             begin = time.perf_counter()
+            limit = options.time_limit
+            allowed = None if limit is None else max(0.0, limit * (1 + OVERSHOOT) + GRACE - seconds)
             try:
-                verified = lower_bound(reduced, outcome.proof)
+                with limited(allowed):
+                    verified = lower_bound(reduced, outcome.proof)
                 if verified >= 0:
                     proof, proven_lower = outcome.proof, min(verified, error.lower)
                 # what is proven counts if it says the same: the same status, nearly the same bound
@@ -300,6 +316,21 @@ class Solver(ABC):
             proven_lower,
             error.rounding,
         )
+
+
+def _prepared(gram: Gram) -> set[object]:
+    """Kinds of rows that have been prepared on a Gram matrix."""
+    return gram.memo("prepared kinds", set[object])
+
+
+def _kind(solver: Solver, problem: Problem) -> object:
+    """What rows have in common that are prepared together: solver, grid and pattern, whatever the budget."""
+    grid, sparsity = problem.grid, problem.sparsity
+    return (
+        type(solver),
+        None if grid is None else (grid.levels.shape, grid.group.tobytes()),
+        None if sparsity is None else (sparsity.update, sparsity.unit.tobytes(), sparsity.group.tobytes()),
+    )
 
 
 def trivial(problem: Problem) -> Outcome | None:

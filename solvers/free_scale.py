@@ -55,7 +55,10 @@ class FreeRow:
         reduced = self.presolved.problem
         self.dead = reduced is None
         """Whether every input is dead: then the error is 0 at any scale."""
-        if reduced is None:
+        self.searched = not self.dead and problem.reference > 0.0
+        """False too for a row whose output is 0: a scale has nothing to fit, and 0 bounds its error."""
+        self.reference = problem.reference
+        if reduced is None or not self.reference > 0.0:
             return
         assert reduced.grid is not None
         self.unit = dataclasses.replace(

@@ -16,7 +16,7 @@ from pvq.bounds.errors import ProblemError
 from pvq.bounds.gram import FloatArray
 from pvq.bounds.layer_problem import LayerProblem
 
-from .base import Clock, Options, Solver
+from .base import Clock, Options, Solver, fallback_point
 from .free_scale import Found, FreeRow, best_scale, interval_bound
 from .result import BoundKind, Result, Status
 from .rows import LayerResult, OnRow, RowResult, score, summarise, total_empirical
@@ -135,7 +135,7 @@ class ScaleSearch:
         self.clock = Clock(dataclasses.replace(options, time_limit=limit))
         stated = [FreeRow(problem.row(i), scale) for i in rows]
         self.all_rows = stated
-        self.rows = [row for row in stated if not row.dead]
+        self.rows = [row for row in stated if row.searched]
         self.nodes, self.searches = 0, 0
         self.lower, self.upper, self.scale = 0.0, 0.0, scale
         self.status = Status.OPTIMAL
@@ -240,12 +240,15 @@ class ScaleSearch:
         out = []
         for i, row in zip(self.numbers, self.all_rows, strict=True):
             stated = self.problem.row(i)
-            x = row.presolved.lift(np.zeros(0) if row.dead else self.scale * next(points))
+            if row.searched:
+                x = row.presolved.lift(self.scale * next(points))
+            else:
+                x = row.presolved.lift(np.zeros(0)) if row.dead else fallback_point(stated)
             error = stated.certified(x)
             upper, lower = error.upper, min(self.lower, error.lower) if alone else 0.0
             kind = BoundKind.NUMERICAL if lower > 0 or upper == 0 else BoundKind.NONE
             info = {"scale_low": self.low, "scale_high": self.high, "searches": self.searches}
-            status = self.status if alone else Status.FEASIBLE_ONLY
+            status = self.status if alone and (row.searched or upper == 0) else Status.FEASIBLE_ONLY
             result = Result(x, lower, upper, status, kind, "bnb", self.nodes, seconds, info)
             result = dataclasses.replace(result, rounding=error.rounding)
             out.append(RowResult(self.problem.rows[i], stated.reference, result, {}, lower if alone else None))

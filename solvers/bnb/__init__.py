@@ -21,6 +21,7 @@ from pvq.bounds.problem import Problem
 
 from ..base import Options, Solver
 from ..result import Outcome, Status
+from ..tiny import TINY, tiny_rows
 
 
 class BranchAndBound(Solver):
@@ -45,6 +46,8 @@ class BranchAndBound(Solver):
             from .values import prepare_values
 
             prepare_values(problem)
+        if problem.n > TINY:
+            self.solve(tiny_rows(problem)[0], Options(time_limit=None, prove=True))  # compiles the verifier
 
     def _solve(self, problem: Problem, options: Options, start: FloatArray | None) -> Outcome:
         # Imported here: the compiled kernels take a second to load, `pvq solvers` does not need them.

@@ -5,27 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-import numpy as np
-from pvq.bounds.gram import FloatArray, Gram
-from pvq.bounds.grid import Grid
+from pvq.bounds.gram import FloatArray
 from pvq.bounds.problem import Problem
-from pvq.bounds.sparsity import Sparsity
 
 from ..base import Options, Solver
 from ..result import Outcome
-
-TINY = 3
-"""Inputs of the rows that are solved to compile everything, the verifier included."""
-
-
-def _tiny_rows(problem: Problem) -> list[Problem]:
-    """Rows of the same kind, without their pattern too where `row` leaves it out."""
-    w, gram = np.array([1.0, 0.5, 0.25]), Gram.from_array(np.eye(TINY) + 0.5)
-    grid = None if problem.grid is None else Grid(np.array([[-0.7, 0.0, 0.7]]), np.zeros(TINY, np.int64))
-    if problem.sparsity is None:
-        return [Problem(w, gram, grid)]
-    rows = [Problem(w, gram, grid, Sparsity.row(TINY, 1, update=problem.sparsity.update))]
-    return rows if grid is None else [*rows, Problem(w, gram, grid)]
+from ..tiny import TINY, tiny_rows
 
 
 class Bound(Solver):
@@ -44,7 +29,7 @@ class Bound(Solver):
             return
         prepare_rows(problems)
         if len(problems[0].gram) > TINY:
-            for tiny in _tiny_rows(problems[0]):
+            for tiny in tiny_rows(problems[0]):
                 self.solve(tiny, Options(time_limit=None))  # compiling alone may take longer than a limit
 
     def _solve(self, problem: Problem, options: Options, start: FloatArray | None) -> Outcome:

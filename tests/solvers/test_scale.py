@@ -149,3 +149,24 @@ def test_the_command(cli, expand40):
     assert document["total"]["status"] == "optimal"
     assert all(row["upper"] <= row["empirical"]["rtn"] for row in document["rows"])
     assert cli(*words, "--solver", "gurobi").code == 2
+
+
+@pytest.mark.parametrize("granularity", ["channel", "tensor"])
+def test_a_row_of_zeros_has_no_scale_to_fit(granularity):
+    """Its error is 0 at any scale, and the others keep their bounds."""
+    rng = np.random.default_rng(5)
+    a, w = rng.standard_normal((20, 4)), rng.standard_normal((3, 4))
+    words = {"bits": 2, "granularity": granularity, "range": "optimal"}
+    without = state_problem(w[[0, 2]], a.T @ a / 20, Setting("quant", **words), free_scale=True)
+    w[1] = 0.0
+    problem = state_problem(w, a.T @ a / 20, Setting("quant", **words), free_scale=True)
+    options = Options(time_limit=None, gap=1e-6 if granularity == "channel" else 0.1)
+    _, result = solve_scales(problem, options)
+    _, expected = solve_scales(without, options)
+    assert [row.result.status for row in result.rows][:3:2] == [row.result.status for row in expected.rows]
+    assert 0 < result.lower <= result.upper <= expected.upper * (1 + options.gap)
+    assert result.upper >= expected.lower
+    assert result.rows[1].result.upper == 0.0
+    assert not result.rows[1].result.x.any()
+    if granularity == "channel":
+        assert result.status is Status.OPTIMAL

@@ -1,0 +1,22 @@
+"""Rows of three inputs, solved once to compile what rows of the same kind need, the verifier included."""
+
+from __future__ import annotations
+
+import numpy as np
+from pvq.bounds.gram import Gram
+from pvq.bounds.grid import Grid
+from pvq.bounds.problem import Problem
+from pvq.bounds.sparsity import Sparsity
+
+TINY = 3
+"""Inputs of the rows."""
+
+
+def tiny_rows(problem: Problem) -> list[Problem]:
+    """Rows of the same kind, without their pattern too where a relaxation leaves it out."""
+    w, gram = np.array([1.0, 0.5, 0.25]), Gram.from_array(np.eye(TINY) + 0.5)
+    grid = None if problem.grid is None else Grid(np.array([[-0.7, 0.0, 0.7]]), np.zeros(TINY, np.int64))
+    if problem.sparsity is None:
+        return [Problem(w, gram, grid)]
+    rows = [Problem(w, gram, grid, Sparsity.row(TINY, 1, update=problem.sparsity.update))]
+    return rows if grid is None else [*rows, Problem(w, gram, grid)]
