@@ -17,12 +17,13 @@ import torch
 from torch import Tensor, nn
 
 from .calibration import open_calibration
-from .capture import capture, kind_of, weight_matrix
+from .capture import capture, weight_matrix
 from .foreign import foreign
 from .format import SCHEMA, FloatArray, Layer, LayerError, array_sha256, save_layer
 from .gram import Call, GramAccumulator, columns
 from .models import Model, load_model, load_weights, shorten
 from .outputs import OutputError, check_outputs
+from .parts import Part, candidates, not_covered, second_names
 
 Progress = Callable[[int, int | None], None]
 """Called with the number of batches done and of all batches (None if unknown)."""
@@ -40,6 +41,7 @@ def extract(
     limit: int | None = None,
     device: str = "cpu",
     progress: Progress | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> list[Path]:
     """Write one layer file for every chosen layer of a model.
 
@@ -54,6 +56,8 @@ def extract(
     batch_size, limit : samples per batch, and most samples to use.
     device : torch device that runs the model and holds one (groups, n, n) float64 array per chosen layer.
     progress : called after every batch.
+    say : called with a line about layers that no sample reached and are left out, and about weights that are no
+        layers.
 
     Returns
     -------
@@ -72,7 +76,7 @@ def extract(
     data = open_calibration(calibration, model, batch_size, limit)
     folder = Path(out_dir)
     _check_folder(folder)  # now, and not after a long pass
-    names = file_names(model.name, candidates(model.module))
+    names = file_names(model.name, _all_names(model.module))
     files = {name: folder / f"{names[name]}.npz" for name in chosen}
     read = [None if source is None else os.fspath(source) for source in (calibration, weights)]
     try:
@@ -96,8 +100,17 @@ def extract(
             progress(done, max(done, data.count))
 
     layers = extract_layers(
-        module, list(chosen), batches(), keep_activations=keep_activations, progress=counted, exact_names=True
+        module,
+        list(chosen),
+        batches(),
+        keep_activations=keep_activations,
+        progress=counted,
+        say=say,
+        exact_names=True,
     )
+    missed, share = not_covered(module)
+    if missed and say is not None:
+        say(f"not a layer, {share:.1%} of the model's weights: {shorten(missed)}")
     about: dict[str, Any] = {"model": model.source, "calibration": data.source, **model.about}
     if data.attribution is not None:
         about["calibration_attribution"] = data.attribution
@@ -126,6 +139,7 @@ def extract_layers(
     *,
     keep_activations: int = 0,
     progress: Progress | None = None,
+    say: Callable[[str], None] | None = None,
     exact_names: bool = False,
 ) -> dict[str, Layer]:
     """Weights and Gram matrices of chosen layers of a module of your own.
@@ -135,12 +149,13 @@ def extract_layers(
 
     Parameters
     ----------
-    module : any module; its Linear, Conv1d and Conv2d modules can be chosen.
+    module : any module; what can be chosen of it is said by `parts.candidates`.
     layer : glob over module names, or several (see `extract`).
     batches : each a tensor, a tuple of positional or a dict of keyword arguments of the module. An
         `attention_mask` of shape (batch, positions) among keyword arguments also says which samples are padding.
     keep_activations : also keep the first so many columns of X.
     progress : called after every batch.
+    say : called with a line about layers that no sample reached; they are left out.
     exact_names : take `layer` as names, not globs.
 
     Returns
@@ -150,12 +165,12 @@ def extract_layers(
     Raises
     ------
     LayerError
-        Nothing matches, a batch does not fit, a chosen module was never called.
+        Nothing matches, a batch does not fit, no sample reached any of the chosen layers.
     """
     if keep_activations < 0:
         raise LayerError(f"keep_activations is {keep_activations}, expected 0 or more")
-    known = candidates(module)
     names = list(layer) if exact_names else choose_layers(module, layer)
+    known = _all_names(module)
     records: dict[str, _Record] = {}
     total = len(batches) if isinstance(batches, Sized) else None
     mask: Tensor | None = None
@@ -168,30 +183,29 @@ def extract_layers(
         except LayerError as error:
             raise LayerError(f"{name}: {error}") from None
 
-    with _evaluating(module), torch.no_grad(), capture(module, {known[name]: name for name in names}, seen):
+    with _evaluating(module), torch.no_grad(), capture(module, {name: known[name] for name in names}, seen):
         for done, batch in enumerate(batches, start=1):
             mask = batch.get("attention_mask") if isinstance(batch, Mapping) else None
             mask = mask if mask is not None and mask.dim() == 2 else None
             _run(module, batch)
             if progress is not None:
                 progress(done, total)
-    silent = [name for name in names if name not in records]
-    if silent:
+    reached = [name for name in names if name in records and records[name].accumulator.samples]
+    silent = [name for name in names if name not in reached]
+    if not reached:
         raise LayerError(
-            f"never called during calibration: {shorten(silent)}; leave them out with a glob that starts with '!'"
+            f"no calibration sample reached {shorten(silent)}; choose other layers or give other data"
         )
+    if silent and say is not None:
+        count = f"{len(silent)} of {len(names)} layers"
+        say(f"left out, no calibration sample reached them: {count}: {shorten(silent)}")
     layers = {}
-    for name in names:
+    for name in reached:
         try:
-            layers[name] = records[name].layer(name, kind_of(known[name]))
+            layers[name] = records[name].layer(name, known[name])
         except LayerError as error:
             raise LayerError(f"{name}: {error}") from None
     return layers
-
-
-def candidates(module: nn.Module) -> dict[str, nn.Module]:
-    """The modules whose layers can be extracted, by name."""
-    return {name: part for name, part in module.named_modules() if kind_of(part) is not None}
 
 
 def choose_layers(module: nn.Module, layer: str | Sequence[str]) -> list[str]:
@@ -205,16 +219,31 @@ def choose_layers(module: nn.Module, layer: str | Sequence[str]) -> list[str]:
     globs = [layer] if isinstance(layer, str) else list(layer)
     wanted = [glob for glob in globs if not glob.startswith("!")] or ["*"]
     unwanted = [glob[1:] for glob in globs if glob.startswith("!")]
-    known = list(candidates(module))
+    second = second_names(module)
+    every = _all_names(module)
+    known = [name for name in every if name not in second]
 
     def among(name: str, globs: list[str]) -> bool:
         return any(fnmatchcase(name, glob) for glob in globs)
 
     names = [name for name in known if among(name, wanted) and not among(name, unwanted)]
+    # a shared module is extracted once, under its first name if that is wanted too
+    chosen = {id(every[name].module) for name in names}
+    for name in second:
+        if name in every and among(name, wanted) and not among(name, unwanted):
+            if id(every[name].module) not in chosen:
+                names.append(name)
+            chosen.add(id(every[name].module))
     if not names:
         exist = shorten(known, 40) or "none: the model has no Linear, Conv1d or Conv2d"
         raise LayerError(f"no layer matches {' '.join(globs)!r}; layers are: {exist}")
     return names
+
+
+def _all_names(module: nn.Module) -> dict[str, Part]:
+    """Candidates by all their names, the second ones of shared modules too."""
+    found = candidates(module)
+    return found | {name: found[first] for name, first in second_names(module).items() if first in found}
 
 
 def file_names(model: str, layers: Iterable[str]) -> dict[str, str]:
@@ -250,17 +279,23 @@ class _Record:
         for piece in columns(call, mask):
             self.accumulator.add(piece)
 
-    def layer(self, name: str, kind: str | None) -> Layer:
+    def layer(self, name: str, part: Part) -> Layer:
         gram: FloatArray = self.accumulator.gram()
         weight: FloatArray = self.weight.numpy()
         meta: dict[str, Any] = {
             "schema": SCHEMA,
             "module": name,
-            "kind": kind,
+            "kind": part.kind,
             "shape": list(self.first.weight.shape),
             "groups": self.first.groups,
             "hashes": {"weight": array_sha256(weight), "gram": array_sha256(gram)},
         }
+        if part.bare:
+            # which part of which tensor of the model this is, and whether it is stored as (in, out)
+            meta["parameter"] = part.parameter
+            meta["index"] = part.index
+            meta["rows"] = None if part.rows is None else list(part.rows)
+            meta["transposed"] = self.first.weight.stride() != part.view().stride()
         if self.first.kernel:
             meta["stride"] = list(self.first.stride)
             meta["padding"] = [list(both) for both in self.first.padding]

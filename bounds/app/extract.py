@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -58,6 +59,7 @@ def extract(
             limit=limit,
             device=device,
             progress=progress,
+            say=lambda line: print(f"pvq: {line}", file=sys.stderr),
         )
     for file in files:
         print(file)

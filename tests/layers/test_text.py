@@ -25,7 +25,7 @@ def saved(tmp_path):
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
-@pytest.mark.parametrize("family", ["gpt2", "llama", "bert", "roberta", "t5", "bart"])
+@pytest.mark.parametrize("family", ["gpt2", "llama", "bert", "roberta", "t5", "bart", "mixtral"])
 def test_the_batch_size_changes_nothing(saved, tmp_path, family, side):
     source = saved(family, side=side)
     found = []
