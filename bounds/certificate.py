@@ -24,8 +24,11 @@ from .layer_problem import LayerProblem, Setting
 from .proof import Below, Block, Cover, Enumeration, Order, Proof, Split, Tree
 
 SCHEMA = "pvq.certificate/2"
-HEADER = 2**25
-"""Bytes of JSON, beside a quarter of the numbers: parsed, they take twenty times as much memory."""
+BASE = 2**26
+"""Bytes that a certificate may unpack to, beside twenty times its size."""
+HEADER, PACKED = 2**22, 3
+"""Bytes of JSON, beside so many times the file's size: parsed, they take twenty times as much memory, whereas the
+numbers that they describe hardly shrink in the file."""
 TYPES = {"real": np.float64, "index": np.int64}
 
 
@@ -189,7 +192,7 @@ def load_certificate(path: Path) -> Certificate:
         No such file, damaged, of a newer schema, with NaN, with a pickle, or not a certificate; one line.
     """
     try:
-        return _Reader(read_arrays(path)).certificate()
+        return _Reader(read_arrays(path, BASE), path.stat().st_size).certificate()
     except CertificateError as error:
         raise CertificateError(f"{path}: {error}") from None
     except ArchiveError as error:
@@ -211,12 +214,10 @@ def _no_constant(text: str) -> float:
 class _Reader:
     """From a header and arrays to a certificate; any exception means that the file is not one."""
 
-    def __init__(self, arrays: dict[str, np.ndarray]) -> None:
+    def __init__(self, arrays: dict[str, np.ndarray], size: int) -> None:
         if "header" not in arrays:
             raise CertificateError("not a certificate: it has no header")
-        if set(arrays) != {"header", *TYPES}:
-            raise CertificateError("not a certificate: it has other arrays than one")
-        if arrays["header"].nbytes > HEADER + arrays["real"].nbytes // 4:
+        if arrays["header"].nbytes > HEADER + PACKED * size:
             raise CertificateError("its header is longer than what it describes")
         text = np.asarray(arrays["header"], dtype=np.uint8).tobytes()
         self.header = json.loads(text, parse_constant=_no_constant)
@@ -226,6 +227,8 @@ class _Reader:
                 f"has schema {schema!r}, this program reads {SCHEMA!r}: make it again with this version, or read "
                 "it with the one that made it"
             )
+        if set(arrays) != {"header", *TYPES}:
+            raise CertificateError("not a certificate: it has other arrays than one")
         self.flat = {kind: arrays[kind] for kind in TYPES}
         for kind, array in self.flat.items():
             if array.dtype != TYPES[kind] or array.ndim != 1:

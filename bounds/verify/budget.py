@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+import numpy as np
+
+from ..gram import BoolArray
 from .refusal import NotProven
 
 NODES = 4_000_000
@@ -17,6 +21,11 @@ class _Budget:
     def __init__(self, seconds: float | None, nodes: int) -> None:
         self.seconds, self.nodes = seconds, nodes
         self.end = None if seconds is None else time.monotonic() + seconds
+        self.over = np.zeros(1, dtype=bool)
+        """(1,) what compiled searches look at: they take minutes in long rows, and see no clock."""
+
+    def ring(self) -> None:
+        self.over[0] = True
 
 
 _current: ContextVar[_Budget] = ContextVar("budget")
@@ -25,18 +34,33 @@ _current: ContextVar[_Budget] = ContextVar("budget")
 @contextmanager
 def limited(seconds: float | None, nodes: int = NODES) -> Iterator[None]:
     """Whatever is verified inside takes no more than so many seconds, and so many nodes of each search."""
-    token = _current.set(_Budget(seconds, nodes))
+    budget = _Budget(seconds, nodes)
+    bell = None if seconds is None else threading.Timer(min(seconds, threading.TIMEOUT_MAX), budget.ring)
+    if bell is not None:
+        bell.daemon = True
+        bell.start()
+    token = _current.set(budget)
     try:
         yield
     finally:
         _current.reset(token)
+        if bell is not None:
+            bell.cancel()
 
 
 def check_time() -> None:
     """Raise `NotProven` where the time is over; the parts between two calls take a second or two at most."""
     budget = _current.get(None)
-    if budget is not None and budget.end is not None and time.monotonic() > budget.end:
+    if budget is None or budget.end is None:
+        return
+    if budget.over[0] or time.monotonic() > budget.end:  # a search that `over` has ended must never pass
         raise NotProven(f"not established within {budget.seconds:g} s")
+
+
+def time_over() -> BoolArray:
+    """(1,) becomes true when the time is over, also while a compiled search runs."""
+    budget = _current.get(None)
+    return np.zeros(1, dtype=bool) if budget is None else budget.over
 
 
 def node_limit(pattern: bool) -> int:

@@ -13,7 +13,7 @@ import numpy as np
 from ..gram import FloatArray
 from ..problem import Problem
 from ..proof import Enumeration, Order
-from .budget import check_time, node_limit
+from .budget import check_time, node_limit, time_over
 from .psd import TINY, U, defect, gamma, is_psd
 from .split import values_of
 
@@ -54,8 +54,9 @@ def least_on_grid(
     pattern = _pattern(problem if budget else None, inputs[order])
     values = _distinct(values_of(problem)[inputs[order]])
     result, nodes = _search(
-        c, plan.pivot, plan.slope, plan.diagonal, values, *pattern, threshold, node_limit(budget)
+        c, plan.pivot, plan.slope, plan.diagonal, values, *pattern, threshold, node_limit(budget), time_over()
     )
+    check_time()  # a search that was stopped has shown nothing
     if nodes >= node_limit(budget):
         return -math.inf
     with np.errstate(all="ignore"):
@@ -211,7 +212,7 @@ def _ahead(m, s, d, values, by_value, distance, unit, unit_used, group, room):  
 
 
 @numba.njit(cache=True, nogil=True)
-def _search(centre, pivot, slope, diagonal, values, unit, group, keep, threshold, limit):  # type: ignore[no-untyped-def]
+def _search(centre, pivot, slope, diagonal, values, unit, group, keep, threshold, limit, over):  # type: ignore[no-untyped-def]
     """Visit all nodes below the threshold; return it, or the least sum found below it, and the number of nodes."""
     n, last = values.shape[0], values.shape[1] - 1
     by_value = np.ascontiguousarray(values.T) if last < FEW else np.zeros((0, n))
@@ -246,7 +247,7 @@ def _search(centre, pivot, slope, diagonal, values, unit, group, keep, threshold
                 pick[m] += 1 if pick[m] > start[m] else -1
             continue
         nodes += 1
-        if nodes >= limit:
+        if nodes >= limit or over[0]:
             break
         value = values[i, k]
         u = unit[i]

@@ -117,10 +117,8 @@ def _tree_bound(problem: Problem, tree: Tree, margin: float, split_bounds: Split
         check_shapes(problem, tree.splits[0])
         shift_to_psd(problem.gram, belows[0], np.zeros(problem.n, dtype=bool), margin)
     bounds: list[float] = []
-    for i, split in enumerate(tree.splits):
-        mine = states[split_of == i]
-        if len(mine):
-            bounds += split_bounds(problem, split, mine, margin)
+    for i in np.unique(split_of).tolist():  # a tree may have many more splits than it uses
+        bounds += split_bounds(problem, tree.splits[i], states[split_of == i], margin)
     return min(bounds)
 
 

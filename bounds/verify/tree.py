@@ -7,6 +7,7 @@ import numpy as np
 from ..gram import IntArray
 from ..proof import FREE, KEPT, PRUNED
 from ..sparsity import Sparsity
+from .budget import check_time
 from .refusal import NotProven
 
 MAX_STATES = 2**28
@@ -37,6 +38,7 @@ def leaves_of(code: IntArray, sparsity: Sparsity, maximal: bool) -> tuple[np.nda
     states, splits = np.empty((count, units), np.int8), np.empty(count, np.int64)
     leaves, todo = 0, [np.full(units, FREE, np.int8)]
     for number in code.tolist():
+        check_time()
         if not todo:
             raise NotProven("the tree goes on after its last leaf")
         state = todo.pop()

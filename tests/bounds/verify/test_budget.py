@@ -5,7 +5,8 @@ import pytest
 from pvq.bounds.gram import Gram
 from pvq.bounds.grid import Grid
 from pvq.bounds.problem import Problem
-from pvq.bounds.proof import Enumeration, Order
+from pvq.bounds.proof import Below, Enumeration, Order, Split, Tree
+from pvq.bounds.sparsity import Sparsity
 from pvq.bounds.verify import NotProven, lower_bound, verify_certificate
 from pvq.bounds.verify.budget import limited
 from pvq.bounds.verify.exact import exact_lower_bound
@@ -36,3 +37,28 @@ def test_nodes_end_a_search():
         with limited(None, 10), pytest.raises(NotProven, match="cannot be repeated"):
             check(problem, proof)
         assert check(problem, proof) > 0
+
+
+def test_a_search_without_end_is_stopped_and_shows_nothing():
+    """Nothing is cut before half of 40 inputs are decided: the compiled search looks at the bell."""
+    n = 40
+    grid = Grid(np.array([[-1.0, 0.0, 1.0]]), np.zeros(n, np.int64))
+    problem = Problem(np.full(n, 0.4), Gram.from_array(np.eye(n)), grid)
+    proof = Enumeration(Order(np.arange(n), np.zeros((n + 1, n))), 6.3)
+    for check in (lower_bound, exact_lower_bound):
+        with limited(0.5, 10**15), pytest.raises(NotProven, match=r"not established within 0.5 s"):
+            check(problem, proof)
+
+
+def test_a_tree_is_not_walked_to_its_end():
+    problem = Problem(np.ones(20), Gram.from_array(np.eye(20)), None, Sparsity.row(20, 10))
+    tree = Tree(np.full(2**20, -1), (Split(Below(np.zeros(20)), np.zeros(20)),))
+    with limited(0.0), pytest.raises(NotProven, match="not established within 0 s"):
+        lower_bound(problem, tree)
+
+
+def test_splits_that_no_leaf_uses_cost_nothing():
+    problem = Problem(np.ones(3), Gram.from_array(np.eye(3)), None, Sparsity.row(3, 1))
+    used = Split(Below(np.full(3, 0.5)), np.zeros(3))
+    other = Split(Below(np.full(9, 0.5)), np.zeros(3))  # of another size, which nobody notices
+    assert lower_bound(problem, Tree([-1], (used, other))) == lower_bound(problem, Tree([-1], (used,)))

@@ -134,8 +134,17 @@ def test_references_do_not_multiply_numbers(file):
 
 
 def test_headers_longer_than_what_they_describe(file, monkeypatch):
-    monkeypatch.setattr("pvq.bounds.certificate.HEADER", 1000)
+    monkeypatch.setattr("pvq.bounds.certificate.HEADER", 0)
+    load_certificate(file)
+    text = json.dumps(header_of(file) | {"more": [[]] * 50_000})
+    np.savez_compressed(file, **stored(file) | {"header": np.frombuffer(text.encode(), np.uint8)})
     rejects(file, "longer than what it describes")
+
+
+def test_files_of_the_first_schema_are_to_be_made_again(file):
+    """They had an array more, for states of leaves."""
+    write(file, header_of(file) | {"schema": "pvq.certificate/1"}, state=np.zeros(3, np.int8))
+    rejects(file, "pvq.certificate/1.*make it again")
 
 
 def test_one_claim_for_each_budget():
