@@ -27,6 +27,7 @@ N ?= 20000
 SEED ?= 0
 fuzz: $(BIN)/python
 	$(BIN)/python tests/fuzz/problems.py $(N) $(SEED)
+	PYTHONPATH=tests/helpers $(BIN)/python tests/fuzz/proofs.py --proofs $(N) --seed $(SEED)
 
 format: $(BIN)/python
 	$(BIN)/ruff format .

@@ -20,6 +20,9 @@ def verify(
     json_: Annotated[
         str | None, Option("--json", metavar="FILE|-", help="What was proven as JSON, for programs.")
     ] = None,
+    reference: Annotated[
+        bool, Option("--reference", help="Ask the second checker as well: rational arithmetic, small and slow.")
+    ] = False,
 ) -> None:
     """Check both ends of every claim of a certificate against the layer itself.
 
@@ -30,6 +33,7 @@ def verify(
     from pvq.bounds.certificate import load_certificate
     from pvq.bounds.verify import NotProven, verify_certificate
     from pvq.bounds.verify.budget import limited
+    from pvq.bounds.verify.reference import NotEstablished, check_certificate
     from pvq.layers.files import write_json
     from pvq.layers.format import load_layer
     from pvq.layers.outputs import check_outputs
@@ -44,7 +48,9 @@ def verify(
     try:
         with limited(time_limit or None, nodes):
             verified = verify_certificate(claimed, data.weight, data.grams, data.sha256)
-    except NotProven as error:
+            if reference:
+                check_certificate(claimed, data.weight, data.grams, data.sha256)
+    except (NotProven, NotEstablished) as error:
         print(f"pvq: not verified: {error}", file=sys.stderr)
         raise typer.Exit(1) from None
     if json_ != "-":
