@@ -26,6 +26,8 @@ ASYMMETRY = 1e-9
 """Largest |gram - gram'| accepted, relative to the largest entry; up to it the file is symmetrised."""
 MOST = 2**32
 """Bytes that a layer file may unpack to, beside twenty times its size: zeros shrink to nothing."""
+FLOAT32 = 2.0**-24
+"""Rounding of one float32 sum; those of N samples add up to about sqrt(N) of it, 16 where N is not known."""
 ARRAYS = ("weight", "gram", "activations", "samples", "meta")
 SHAPES = "expected weight (out, in) with gram (in, in) or (groups, in, in), or activations (samples, in)"
 
@@ -62,6 +64,8 @@ class Layer:
     samples: int | None = None
     meta: dict[str, Any] = field(default_factory=dict)
     activations: FloatArray | None = None
+    asymmetry: float = field(default=0.0, init=False)
+    """|gram - gram'| of the given array relative to its largest entry, where float32 explains it; else 0."""
 
     def __post_init__(self) -> None:
         weight = _real(self.weight, "weight")
@@ -75,11 +79,15 @@ class Layer:
         transposed = grams.transpose(0, 2, 1)
         with np.errstate(over="ignore"):
             asymmetry = float(np.abs(grams - transposed).max())
-        allowed = ASYMMETRY * float(np.abs(grams).max())
+        largest = float(np.abs(grams).max())
+        allowed = ASYMMETRY * largest
+        if asymmetry > allowed and _summed_in_float32(self.grams, grams, self.samples):
+            allowed = FLOAT32 * max(16.0, (self.samples or 1) ** 0.5) * largest
+            object.__setattr__(self, "asymmetry", asymmetry / largest)
         if asymmetry > allowed:
             raise LayerError(
                 f"gram is not symmetric: entries differ from their mirror image by up to {asymmetry:.3g}, "
-                f"expected at most {allowed:.3g} ({ASYMMETRY:g} of the largest entry)"
+                f"expected at most {allowed:.3g} ({allowed / largest:.3g} of the largest entry)"
             )
         grams = 0.5 * grams + 0.5 * transposed  # the sum alone could overflow
         activations = self.activations
@@ -308,6 +316,17 @@ def _real(array: npt.NDArray[Any], name: str) -> FloatArray:
     if not np.isfinite(real).all():
         raise LayerError(f"{name} has {int((~np.isfinite(real)).sum())} NaN or infinite entries, expected none")
     return real
+
+
+def _summed_in_float32(stored: Any, grams: FloatArray, samples: int | None) -> bool:
+    """Whether the array is float32, or is one that was divided by the number of samples afterwards."""
+    if getattr(stored, "dtype", None) == np.float32:
+        return True
+    if samples is None:
+        return False
+    sums = grams * samples
+    with np.errstate(over="ignore"):
+        return bool((np.abs(sums - sums.astype(np.float32)) <= 4 * np.finfo(np.float64).eps * np.abs(sums)).all())
 
 
 def _check_groups(name: str, array: FloatArray, weight: FloatArray) -> None:

@@ -38,6 +38,7 @@ def result_document(
             "rank": problem.rank,
             "gram_shift": problem.gram_shift,
             "dead_inputs": problem.dead_inputs,
+            **({"gram_asymmetry": layer.asymmetry} if layer.asymmetry else {}),
         },
         "problem": {
             **problem.setting.as_json(),

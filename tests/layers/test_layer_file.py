@@ -216,3 +216,20 @@ def test_a_path_that_cannot_be_written(tmp_path):
 def test_reading_layers_needs_no_torch():
     code = "import sys, pvq.layers, pvq.layers.format; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_what_float32_rounding_explains_is_symmetrised_and_said():
+    samples, weight = 3000, np.ones((2, 6))
+    x = np.random.default_rng(0).standard_normal((samples, 6)).astype(np.float32) + np.float32(1)
+    sums = x.T @ x
+    uneven = sums + np.triu(np.spacing(sums), 1)  # as another order of summation leaves it
+    assert np.abs(uneven - uneven.T).max() > 1e-9 * np.abs(uneven).max()
+    for gram in (uneven, uneven.astype(np.float64) / samples):
+        layer = Layer("f", weight, gram, samples)
+        assert np.array_equal(layer.grams[0], layer.grams[0].T)
+        assert 1e-9 < layer.asymmetry < 1e-6
+    with pytest.raises(LayerError, match="not symmetric"):  # nothing says that it was float32
+        Layer("f", weight, uneven.astype(np.float64) / samples)
+    with pytest.raises(LayerError, match="not symmetric"):  # more than float32 explains
+        Layer("f", weight, uneven + np.triu(1e-3 * sums, 1), samples)
+    assert Layer("f", weight, (sums + sums.T) / 2).asymmetry == 0
