@@ -140,7 +140,10 @@ def _state(
     left_out = stats.chi2.cdf(LEAST_RMS**2 * len(problem.inputs) / np.maximum(rms, 1e-9) ** 2, len(problem.inputs))
     log_odds = math.log(odds) - float(np.log1p(left_out).sum())
     levels = [row_levels(covered, part.rows, part.matrix, part.keep, rms, int(alive.sum())) for part in parts]
-    log_odds -= math.log(max(of.tried for of in levels)) if covered.per_row else covered.log_candidates
+    if covered.per_row:  # every H has its own choice: the joint choices multiply
+        log_odds -= sum(math.log(of.tried) for of in levels)
+    else:
+        log_odds -= covered.log_candidates
     mesh = max(float(_mesh(covered, part, of)) for part, of in zip(parts, levels, strict=True))
     model = replace(model, checks=replace(checks, mesh=mesh))
     if mesh > 1:

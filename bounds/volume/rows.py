@@ -53,7 +53,9 @@ def row_levels(
     # a row's part of what the layer pays: a quantile of a sum of exponentials
     cost = float(stats.gamma.isf(AIM, total)) / total
     middle = rows[np.argsort(rms[rows])[len(rows) // 2]]
-    pairs = _candidates(spectrum, factors.of(middle), cost)
+    # where the scale is the row's own, what is compared must not depend on it: a factor of the codebook alone
+    log_a = _codebook_factor(covered.levels[middle]) if covered.per_row else factors.of(middle)
+    pairs = _candidates(spectrum, log_a, cost)
     sample = rows[np.unique(np.linspace(0, len(rows) - 1, min(SAMPLE, len(rows))).astype(int))]
     shares = SHARES if covered.per_row else (1.0,)
     best, choice = -math.inf, (pairs[0], 1.0)
@@ -127,6 +129,13 @@ def _candidates(spectrum: Spectrum, log_a: FloatArray, cost: float) -> list[tupl
         found.append((float(level[at]), float(grid[at]), c))
     found.sort(reverse=True)
     return [(lam * stretch, c) for _, lam, c in found[:4] for stretch in STRETCH]
+
+
+def _codebook_factor(levels: FloatArray) -> FloatArray:
+    """log A of a grid of as many levels about 0, for a sigma of a quarter of its span: no weight is in it."""
+    centred = np.arange(len(levels), dtype=np.float64) - (len(levels) - 1) / 2
+    span = len(levels) / 2
+    return log_factor(centred, -span, span, span / 2, np.array(DAMPING))
 
 
 class _Factors:
