@@ -24,9 +24,17 @@ CURVE_SCHEMA = "pvq.curve/1"
 
 
 def result_document(
-    layer: Layer, problem: LayerProblem, options: Options, result: LayerResult, environment: Mapping[str, Any]
+    layer: Layer,
+    problem: LayerProblem,
+    options: Options,
+    result: LayerResult,
+    environment: Mapping[str, Any],
+    model: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Everything a run has proven, with what defines its problem; numbers are finite or null."""
+    """Everything a run has proven, with what defines its problem; numbers are finite or null.
+
+    `model` is what the volume model says beside it: a field of its own, never part of what is proven.
+    """
     return {
         "schema": SCHEMA,
         "layer": {
@@ -58,6 +66,7 @@ def result_document(
             "sqnr_min_db": sqnr_db(result.reference, result.upper),
             "sqnr_max_db": sqnr_db(result.reference, result.lower),
             "empirical": dict(result.empirical),
+            **({} if model is None else {"model": dict(model)}),
         },
         "environment": dict(environment),
     }

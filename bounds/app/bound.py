@@ -87,6 +87,14 @@ def bound(
     time_limit: Annotated[
         float, Option(metavar="SEC", help="Seconds per row, 0 for none.", rich_help_panel=SEARCH)
     ] = 10.0,
+    odds: Annotated[
+        float | None,
+        Option(
+            metavar="P",
+            help="Odds of the volume model's level (0.001; above 1024 inputs the model is stated only if asked).",
+            rich_help_panel=SEARCH,
+        ),
+    ] = None,
     gap: Annotated[
         float, Option(metavar="REL", help="Relative gap that counts as optimal.", rich_help_panel=SEARCH)
     ] = 1e-6,
@@ -140,10 +148,13 @@ def bound(
     from .output import SOLUTIONS, write_solution
     from .progress import row_progress
     from .table import print_curve, print_result
+    from .volume import layer_model, model_sentence
 
     begin = time.perf_counter()
     if time_limit < 0 or gap < 0 or jobs < 1:
         raise typer.BadParameter("--time-limit and --gap must not be negative, --jobs at least 1")
+    if odds is not None and not 0 < odds < 1:
+        raise typer.BadParameter("--odds must lie between 0 and 1, as 0.001")
     sparsities = [] if sparsity is None else sparsities_of(sparsity)
     if len(sparsities) > 1 and (solution is not None or certificate is not None):
         raise typer.BadParameter("--solution and --certificate are for one sparsity, not for a range")
@@ -212,14 +223,17 @@ def bound(
                 problem, result = solve_scales(problem, options, methods, jobs, advance)
             else:
                 result = solve_layer(problem, engine, options, methods, jobs, advance)
-    document = result_document(
-        data, problem, options, result, environment(engine.name, jobs, prepared, time.perf_counter() - begin)
-    )
+    used = environment(engine.name, jobs, prepared, time.perf_counter() - begin)
+    asked = odds is not None or len(problem.inputs) <= 1024  # beyond, it takes longer than a quick answer may
+    modelled = asked and setting.method == "quant" and not stop.is_set()
+    model = layer_model(problem, result, data.weight, odds or 1e-3) if modelled else None
+    document = result_document(data, problem, options, result, used, None if model is None else model.as_json())
     candidate = None if own is None else judge(problem, own_part, own.eps)
     if candidate is not None:
         document["score"] = score_document(result, candidate)
+    said = None if model is None else model_sentence(model, result)
     write_each(
-        lambda: print_result(data.name, problem, options, result, candidate),
+        lambda: print_result(data.name, problem, options, result, candidate, said),
         (json_, lambda path: write_json(path, document)),
         (solution, lambda path: write_solution(path, result.weights, problem)),
         (certificate, lambda path: write_certificate(path, data, problem, result)),

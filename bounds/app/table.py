@@ -21,7 +21,12 @@ ROWS_SHOWN = 16  # more rows than this are summed up, not listed
 
 
 def print_result(
-    name: str, problem: LayerProblem, options: Options, result: LayerResult, own: Candidate | None = None
+    name: str,
+    problem: LayerProblem,
+    options: Options,
+    result: LayerResult,
+    own: Candidate | None = None,
+    model: str | None = None,
 ) -> None:
     """Print the tables and the sentence on standard output."""
     console = Printer()
@@ -33,6 +38,8 @@ def print_result(
     console.say(sentence(problem, options, result))
     if own is not None:
         console.say(own_sentence(result, own))
+    if model is not None:
+        console.say(model)
 
 
 def own_sentence(result: LayerResult, own: Candidate) -> str:
