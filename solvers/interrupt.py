@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Event, current_thread, main_thread
+from typing import NoReturn
 
 
 @contextmanager
@@ -33,3 +36,10 @@ def stop_on_interrupt(*signals: signal.Signals) -> Iterator[Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def leave_work_behind() -> NoReturn:
+    """End the process with exit code 130 while a thread still works: at a usual exit Python would wait for it."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(130)

@@ -176,6 +176,33 @@ def not_solved(problem: Problem, solver: Solver) -> Result:
     return Result(x, 0.0, problem.certified(x).upper, Status.INTERRUPTED, BoundKind.NONE, solver.name)
 
 
+def unfinished(problem: LayerProblem, solver: Solver, options: Options, known: Sequence[RowResult]) -> LayerResult:
+    """What is known of a layer whose work was left behind: finished rows, a feasible point of the others.
+
+    Rows that share a budget get the magnitudes' point, since what is known of single rows need not fit together.
+    """
+    if problem.budget is not None:
+        from .empirical.layerwise import layer_point
+        from .empirical.magnitude import Magnitude
+
+        points = layer_point(Magnitude(), problem, options)
+        results = [
+            Result(x, 0.0, float(e), Status.INTERRUPTED, BoundKind.NONE, solver.name)
+            for x, e in zip(points.x, points.errors, strict=True)
+        ]
+        rows = [RowResult(problem.rows[i], problem.row(i).reference, result) for i, result in enumerate(results)]
+        return summarise(rows, options)
+    finished = {row.row: row for row in known}
+    rows = []
+    for i, number in enumerate(problem.rows):
+        if number in finished:
+            rows.append(finished[number])
+        else:
+            problem_row = problem.row(i)
+            rows.append(RowResult(number, problem_row.reference, not_solved(problem_row, solver), lower=0.0))
+    return summarise(rows, options)
+
+
 def summarise(rows: Sequence[RowResult], options: Options) -> LayerResult:
     """Add rows up; a sum claims only what all of its rows claim."""
     lower, upper = sum_down(row.result.lower for row in rows), sum_up(row.result.upper for row in rows)

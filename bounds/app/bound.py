@@ -128,7 +128,7 @@ def bound(
     Ctrl-C stops the search and prints what is proven so far (exit code 130).
     """
     from pvq.bounds.candidate import judge, selected
-    from pvq.bounds.layer_problem import Setting, at_sparsity, state_problem
+    from pvq.bounds.layer_problem import LayerProblem, Setting, at_sparsity, state_problem
     from pvq.layers.files import write_each, write_json
     from pvq.layers.format import load_layer
     from pvq.layers.outputs import check_outputs
@@ -137,16 +137,17 @@ def bound(
     from pvq.solvers.certify import write_certificate
     from pvq.solvers.curve import solve_curve
     from pvq.solvers.document import curve_document, environment, result_document, score_document
-    from pvq.solvers.interrupt import stop_on_interrupt
+    from pvq.solvers.interrupt import leave_work_behind, stop_on_interrupt
     from pvq.solvers.layer import solve_layer
     from pvq.solvers.methods import empirical_methods
     from pvq.solvers.registry import get_solver
-    from pvq.solvers.rows import prepare
+    from pvq.solvers.rows import LayerResult, RowResult, prepare, unfinished
     from pvq.solvers.scale import check_free_scale, solve_scales
+    from pvq.solvers.watch import watched
 
     from .arguments import interval, kept_of, names_of, sparsities_of
     from .output import SOLUTIONS, write_solution
-    from .progress import row_progress
+    from .progress import row_progress, stage
     from .table import print_curve, print_result
     from .volume import layer_model, model_sentence
 
@@ -179,11 +180,12 @@ def bound(
         inputs=(layer, grid) if score is None else (layer, grid, score),
         suffixes={"--solution": SOLUTIONS, "--certificate": (".npz",)},
     )
-    data = load_layer(layer)
-    own = None if score is None else read_own_weights(score, data)
-    if own is not None and len(sparsities) > 1:
-        raise typer.BadParameter("--score is for one sparsity, not for a range")
-    problem = state_problem(data.weight, data.grams, setting, free_scale=True)
+    with stage(f"reading {layer}", quiet):
+        data = load_layer(layer)
+        own = None if score is None else read_own_weights(score, data)
+        if own is not None and len(sparsities) > 1:
+            raise typer.BadParameter("--score is for one sparsity, not for a range")
+        problem = state_problem(data.weight, data.grams, setting, free_scale=True)
     free = setting.quantizes and setting.range == "optimal"
     if free and len(sparsities) > 1:
         raise typer.BadParameter("--range optimal is for one sparsity, not for a range")
@@ -193,9 +195,15 @@ def bound(
     methods = empirical_methods(names_of(compare), problem.row(0))
     if own is not None:  # what is wrong with it is said before any work
         own_part = selected(problem, own.array, data.out, data.inputs)
-    prepare(problem, (engine, *methods))
-    prepared = time.perf_counter() - begin
+
+    def prepare_all() -> bool:
+        prepare(problem, (engine, *methods))
+        return True
+
     with stop_on_interrupt() as stop:
+        with stage("preparing, and compiling once", quiet):
+            ready = watched(prepare_all, stop) is not None
+        prepared = time.perf_counter() - begin
         options = Options(
             time_limit=time_limit or None,
             gap=gap,
@@ -207,7 +215,12 @@ def bound(
         if len(sparsities) > 1:
             problems = [at_sparsity(problem, s) for s in sparsities]
             with row_progress(len(problem) * len(sparsities), quiet) as advance:
-                results = solve_curve(problems, engine, options, methods, jobs, advance)
+                curves = (
+                    watched(lambda: solve_curve(problems, engine, options, methods, jobs, advance), stop)
+                    if ready
+                    else None
+                )
+            results = curves or [unfinished(p, engine, options, ()) for p in problems]
             used = environment(engine.name, jobs, prepared, time.perf_counter() - begin)
             pairs = list(zip(problems, results, strict=True))
             curve = curve_document([result_document(data, p, options, r, used) for p, r in pairs])
@@ -215,14 +228,26 @@ def bound(
                 lambda: print_curve(data.name, problem, pairs),
                 (json_, lambda path: write_json(path, curve)),
             )
+            if curves is None:
+                leave_work_behind()
             if stop.is_set():
                 raise typer.Exit(130)
             return
         with row_progress(len(problem), quiet) as advance:
-            if free:
-                problem, result = solve_scales(problem, options, methods, jobs, advance)
-            else:
-                result = solve_layer(problem, engine, options, methods, jobs, advance)
+            known: list[RowResult] = []
+
+            def tell(row: RowResult) -> None:
+                known.append(row)
+                if advance is not None:
+                    advance(row)
+
+            def solve() -> tuple[LayerProblem, LayerResult]:
+                if free:
+                    return solve_scales(problem, options, methods, jobs, advance)
+                return problem, solve_layer(problem, engine, options, methods, jobs, tell)
+
+            found = watched(solve, stop) if ready else None
+        problem, result = found or (problem, unfinished(problem, engine, options, known))
     used = environment(engine.name, jobs, prepared, time.perf_counter() - begin)
     asked = odds is not None or len(problem.inputs) <= 1024  # beyond, it takes longer than a quick answer may
     modelled = asked and setting.method == "quant" and not stop.is_set()
@@ -238,5 +263,7 @@ def bound(
         (solution, lambda path: write_solution(path, result.weights, problem)),
         (certificate, lambda path: write_certificate(path, data, problem, result)),
     )
+    if found is None:
+        leave_work_behind()
     if stop.is_set():
         raise typer.Exit(130)

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from threading import Timer
 
 from pvq.solvers.result import Status
 from pvq.solvers.rows import RowResult
@@ -13,13 +14,44 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    SpinnerColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
 
-from .console import Printer, plain_column
+from .console import Printer, plain_column, printable
+
+PLAIN_AFTER = 1.0
+"""Seconds after which a log is told of a stage; what ends sooner, as with bad input, says one line and no more."""
 
 PLAIN_EVERY = 10.0  # seconds between lines where standard error is a file
+
+
+@contextmanager
+def stage(name: str, quiet: bool) -> Iterator[None]:
+    """Say what precedes the first row: a spinner on a terminal, in a log a line if it lasts, nothing if quiet."""
+    if quiet:
+        yield
+        return
+    console = Printer(stderr=True)
+    if not console.is_terminal:
+        later = Timer(PLAIN_AFTER, lambda: print(printable(name), file=sys.stderr, flush=True))
+        later.daemon = True
+        later.start()
+        try:
+            yield
+        finally:
+            later.cancel()
+        return
+    with Progress(
+        SpinnerColumn(),
+        plain_column("{task.description}"),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+    ) as bar:
+        bar.add_task(printable(name), total=None)
+        yield
 
 
 @contextmanager

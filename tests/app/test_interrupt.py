@@ -1,0 +1,47 @@
+"""Ctrl-C is answered while work hears no signal."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from threading import Event, Timer
+
+import numpy as np
+import pytest
+from pvq.layers.format import Layer, save_layer
+from pvq.solvers.watch import watched
+
+
+def test_work_that_hears_nothing_is_left_behind():
+    stop, never = Event(), Event()
+    Timer(0.1, stop.set).start()
+    assert watched(never.wait, stop, grace=0.1) is None
+    never.set()
+
+
+def test_a_value_and_an_error_come_back():
+    assert watched(lambda: 3, Event()) == 3
+    with pytest.raises(ZeroDivisionError):
+        watched(lambda: 1 / 0, Event())
+
+
+def test_an_interrupt_in_preparation_prints_a_trivial_interval(tmp_path):
+    rng = np.random.default_rng(0)
+    a = rng.standard_normal((40, 8))
+    file = save_layer(tmp_path / "l.npz", Layer("l", rng.standard_normal((3, 8)), a.T @ a / 40))
+    code = "import time, pvq.solvers.rows as rows; rows.prepare = lambda *_: time.sleep(600); "
+    code += "from pvq.bounds.app.main import pvq_bound; pvq_bound()"
+    words = [str(file), "--method", "quant", "--bits", "4", "--json", "-"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    while "preparing" not in process.stderr.readline():
+        assert process.poll() is None
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 130, err
+    total = json.loads(out)["total"]
+    assert (total["status"], total["bound_kind"], total["lower"]) == ("interrupted", "none", 0.0)
+    assert total["upper"] > 0
