@@ -75,6 +75,11 @@ def defect(a: FloatArray, error: FloatArray | None = None, margin: float = 1.0) 
     if worst > 0:
         with np.errstate(all="ignore"):
             eps[live] = np.nextafter(margin * worst * size**2, np.inf)
+    if error is not None:  # a row that is zero as computed need not be zero: its errors have to be dominated too
+        zero = np.setdiff1d(np.arange(len(a)), live)
+        lost = error[:, zero].sum(axis=1)
+        lost[zero] = error[zero].sum(axis=1)
+        eps = np.where(lost > 0, np.nextafter(eps + margin * lost * (1 + gamma(len(a) + 4)), np.inf), eps)
     return eps
 
 

@@ -1,6 +1,7 @@
 """The second checker: it agrees with the first, and neither proves more than is true."""
 
 from collections import Counter
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from pvq.bounds.problem import Problem
 from pvq.bounds.proof import Below, Split, Tree
 from pvq.bounds.sparsity import Sparsity
 from pvq.bounds.verify.reference import NotEstablished, reference_bound
+from pvq.bounds.verify.row import NotProven, lower_bound
 from two_checkers import count
 
 
@@ -42,3 +44,15 @@ def test_a_record_that_is_no_tree_is_refused(code):
     assert reference_bound(row, Tree(np.array([0, -1, -1]), splits)) >= 1
     with pytest.raises(NotEstablished):
         reference_bound(row, Tree(np.array(code, np.int64), splits))
+
+
+@pytest.mark.parametrize("seed", [2114, 3662, 5476])
+def test_a_direction_that_takes_all_of_h_and_a_rounding_more_is_refused(seed):
+    """H - floor pp' is 0 in float64 and below 0 in truth: the row of zeros is no proof."""
+    row = problem(rng := np.random.default_rng(seed))
+    cover = proof(rng, row)
+    exact = Fraction(float(row.hessian[0, 0])) - Fraction(cover.floor) * Fraction(float(cover.p[0])) ** 2
+    assert exact < 0
+    for check, refusal in ((reference_bound, NotEstablished), (lower_bound, NotProven)):
+        with pytest.raises(refusal, match="floor"):
+            check(row, cover)
