@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture
 def nowhere(tmp_path):
     """A copy of the package with a file wherever a cache folder would be, and no home."""
+    shutil.copytree(ROOT / "bounds/api", tmp_path / "site/pvq", ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("bounds", "layers", "solvers"):
         shutil.copytree(ROOT / name, tmp_path / "site/pvq" / name, ignore=shutil.ignore_patterns("__pycache__"))
     for folder in {file.parent for file in (tmp_path / "site").rglob("*.py")}:

@@ -10,7 +10,7 @@ import numpy as np
 from pvq.bounds.gram import FloatArray, Gram, IntArray
 from pvq.bounds.proof import Below, Block, Order
 
-from ...bnb.plan import plan_in_order
+from ...bnb.plan import plan_in_order, vblast
 from ...kernels.blas import inverse_if_positive, is_positive, vblast_order
 from ..block_diagonal import frozen, is_regular, symmetric
 from .points import decision_factors
@@ -211,7 +211,7 @@ def _plans(parts: list[FloatArray]) -> tuple[Parts, tuple[Order, ...]]:
     orders = []
     for b, part in enumerate(parts):
         m = len(part)
-        plan = plan_in_order(part, vblast_order(symmetric(np.linalg.inv(part))))
+        plan = plan_in_order(part, vblast(symmetric(np.linalg.inv(part))))
         found.order[b, :m], found.pivot[b, :m] = plan.order, plan.pivot
         found.slope[b, :m, :m], found.diagonal[b, : m + 1, :m] = plan.slope, plan.diagonal
         found.matrix[b, :m, :m] = plan.hessian

@@ -17,7 +17,6 @@ from pvq.bounds.proof import Below, Enumeration, Order, Split
 
 from ...base import Clock, Options
 from ...result import Outcome, Status
-from .beam import beam
 from .clamped import clamped
 from .layer import LongLayer, long_layer
 from .levels import Levels
@@ -80,17 +79,10 @@ class Chunk:
         self._inverses = [np.linalg.inv(part) for part in layer.parts]
 
     def points(self, starts: Sequence[FloatArray | None]) -> np.ndarray:
-        """(rows, n) int16 levels: the better of GPTQ and a beam, each after descent, or a row's start."""
-        h, (slopes, pivot) = self.layer.hessian, self.layer.factors
+        """(rows, n) int16 levels: GPTQ and descent, or a row's start where it is better."""
+        slopes, _ = self.layer.factors
         index = rounded_in_order(self.w, slopes, self.levels)
-        other = np.empty_like(index)
-        beam(self.w, slopes, pivot, self.levels, other)
-        errors = []
-        for points in (index, other):
-            descend(h, self.w, points, self.levels)
-            u = values_at(points, self.levels) - self.w
-            errors.append(np.einsum("ij,ij->i", u @ h, u))
-        index = np.where((errors[1] < errors[0])[:, None], other, index)
+        descend(self.layer.hessian, self.w, index, self.levels)
         for r, start in enumerate(starts):
             if start is None or not self.problems[r].is_feasible(start):
                 continue

@@ -9,7 +9,6 @@ from pvq.bounds.grid import Grid
 from pvq.bounds.problem import Problem
 from pvq.bounds.verify import NotProven, lower_bound
 from pvq.solvers.base import Clock, Options
-from pvq.solvers.bound.batch import beam as beam_module
 from pvq.solvers.bound.batch import layer as layer_module
 from pvq.solvers.bound.batch import quantized, search
 from pvq.solvers.bound.batch.clamped import clamped
@@ -170,22 +169,3 @@ def test_clamped_inputs_prove_their_error():
         proven = -v @ slope + 2 * np.minimum(u[0] * slope, u[1] * slope).sum()
         assert proven == pytest.approx(value, rel=1e-6, abs=1e-9)
     assert some > 40
-
-
-@pytest.mark.parametrize("together", [2, 64])
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_beam_that_keeps_everything_finds_the_optimum(kind, together, monkeypatch):
-    """As Python, where constants can change; the compiled one is never below it and no worse than 0."""
-    monkeypatch.setattr(beam_module, "WIDTH", 4**5)
-    monkeypatch.setattr(beam_module, "TRIES", 4)
-    monkeypatch.setattr(beam_module, "TOGETHER", together)
-    rng = np.random.default_rng(11)
-    problems = chunk(rng, kind, n=5, rows=2, spread=1.5)
-    rows = quantized.Chunk(problems, layer_module.long_layer(problems[0].gram))
-    whole, compiled = np.zeros((2, 5), np.int16), np.zeros((2, 5), np.int16)
-    beam_module.beam.py_func(rows.w, *rows.layer.factors, rows.levels, whole)
-    beam_module.beam(rows.w, *rows.layer.factors, rows.levels, compiled)
-    for r, problem in enumerate(problems):
-        best = Brute().solve(problem).upper
-        assert problem.error(rows.x_of(r, whole[r])) == pytest.approx(best, rel=1e-9)
-        assert best * (1 - 1e-9) <= problem.error(rows.x_of(r, compiled[r])) < problem.reference

@@ -70,7 +70,7 @@ def test_other_problems_are_refused_in_one_line(name):
     blocks = Problem(np.ones(4), Gram.from_array(np.eye(4)), sparsity=Sparsity.blocks(4, 2, 1))
     assert "block" in solver.why_unsupported(blocks)
     fixed = Problem(np.ones(4), Gram.from_array(np.eye(4)), sparsity=Sparsity.row(4, 2, update=False))
-    assert "--no-update" in solver.why_unsupported(fixed)
+    assert "`update`=False" in solver.why_unsupported(fixed)
     if solver.is_available():
         with pytest.raises(UnsupportedProblem):
             solver.solve(blocks)
