@@ -11,7 +11,7 @@ from pvq.bounds.gram import FloatArray, Gram, IntArray
 from pvq.bounds.proof import Below, Block, Order
 
 from ...bnb.plan import plan_in_order, vblast
-from ...kernels.blas import inverse_if_positive, is_positive, vblast_order
+from ...kernels.blas import inverse_if_positive, is_positive
 from ..block_diagonal import frozen, is_regular, symmetric
 from .points import decision_factors
 
@@ -109,7 +109,7 @@ def _prepare(h: FloatArray) -> LongLayer | None:
     p = inverse_if_positive(h.copy())
     if p is None:
         return None
-    order = vblast_order(p)
+    order = vblast(p)
     h, p = np.ascontiguousarray(h[np.ix_(order, order)]), np.ascontiguousarray(p[np.ix_(order, order)])
     ends = np.array_split(np.arange(len(h)), -(-len(h) // SIZE))
     slices = [slice(int(b[0]), int(b[-1]) + 1) for b in ends]

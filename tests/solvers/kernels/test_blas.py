@@ -1,8 +1,7 @@
-"""Inverses by LAPACK and the order with pending updates, against numpy and the compiled order."""
+"""Inverses by LAPACK against numpy."""
 
 import numpy as np
 import pytest
-from pvq.solvers.bnb.plan import vblast
 from pvq.solvers.kernels import blas
 
 
@@ -27,13 +26,3 @@ def test_what_has_no_inverse():
     assert not blas.is_positive(h.copy())
     assert blas.inverse_if_positive(-np.eye(5)) is None
     assert blas.is_positive(np.eye(5))
-
-
-@pytest.mark.parametrize("pending", [1, 7, 64])
-def test_order_is_that_of_the_search(monkeypatch, pending):
-    """Whenever the inverse is brought up to date; called as Python, where a constant can change."""
-    monkeypatch.setattr(blas, "PENDING", pending)
-    for seed in range(4):
-        p = np.linalg.inv(positive(np.random.default_rng(seed), 90, 1e3))
-        assert np.array_equal(blas.vblast_order.py_func(p), vblast(p))
-        assert np.array_equal(blas.vblast_order(p), vblast(p))
