@@ -13,7 +13,7 @@ from pvq.bounds.proof import Below, Block, Order
 from ...bnb.plan import plan_in_order, vblast
 from ...kernels.blas import inverse_if_positive, is_positive
 from ..block_diagonal import frozen, is_regular, symmetric
-from .points import decision_factors
+from .points import decision_slopes
 
 SIZE = 16
 """Inputs of a block. Blocks of 24 take twice the time for .01 of the upper end more at 2048 inputs and 4 bits."""
@@ -79,9 +79,9 @@ class LongLayer:
         return tuple(slice(end - len(part), end) for end, part in zip(ends, self.parts, strict=True))
 
     @cached_property
-    def factors(self) -> tuple[FloatArray, FloatArray]:
-        """Slopes and pivots of decisions in this order."""
-        return decision_factors(self.hessian)
+    def slopes(self) -> FloatArray:
+        """(n, n) what decisions in this order move."""
+        return decision_slopes(self.hessian)
 
     @cached_property
     def direction(self) -> FloatArray:

@@ -22,14 +22,13 @@ LEAST = 1e-12
 """A move gains at least this part of the row's error: less is rounding."""
 
 
-def decision_factors(h: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """slope (n, n): deciding i at a distance s from its centre moves centre j < i by slope[i, j] s; pivots."""
+def decision_slopes(h: FloatArray) -> FloatArray:
+    """(n, n) deciding position i at a distance s from its centre moves centre j < i by slope[i, j] s."""
     root, info = lapack.dpotrf(h.T, lower=0, clean=1)
     if info:
         raise np.linalg.LinAlgError("H has no Cholesky factor")
     inverse, _ = lapack.dtrtri(root, lower=0)
-    size = np.diag(root)
-    return np.ascontiguousarray(-(size[:, None] * inverse.T)), size**2
+    return np.ascontiguousarray(-(np.diag(root)[:, None] * inverse.T))
 
 
 def rounded_in_order(w: FloatArray, slopes: FloatArray, levels: Levels) -> np.ndarray:

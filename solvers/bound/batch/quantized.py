@@ -72,7 +72,6 @@ class Chunk:
         self.problems, self.layer = problems, layer
         self.w = np.array([problem.weight[layer.order] for problem in problems])
         self.levels = _levels(problems, layer)
-        self.size = np.abs(self.w) @ np.sqrt(np.diag(layer.hessian))
         own = self.levels.values[:, self.levels.group]
         self.low_end = np.broadcast_to(own[..., 0], self.w.shape)
         self.high_end = np.broadcast_to(own[..., -1], self.w.shape)
@@ -80,8 +79,7 @@ class Chunk:
 
     def points(self, starts: Sequence[FloatArray | None]) -> np.ndarray:
         """(rows, n) int16 levels: GPTQ and descent, or a row's start where it is better."""
-        slopes, _ = self.layer.factors
-        index = rounded_in_order(self.w, slopes, self.levels)
+        index = rounded_in_order(self.w, self.layer.slopes, self.levels)
         descend(self.layer.hessian, self.w, index, self.levels)
         for r, start in enumerate(starts):
             if start is None or not self.problems[r].is_feasible(start):
