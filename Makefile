@@ -6,7 +6,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint const
 # strict: type checkers see the real files; it hides new files until it runs again, so it always runs
 EDITABLE := --editable . --config-settings editable_mode=strict
 
-.PHONY: demo test fuzz format clean
+.PHONY: demo test dist fuzz format clean
 
 demo: $(BIN)/python
 	$(PIP) $(EDITABLE)
@@ -14,13 +14,19 @@ demo: $(BIN)/python
 	$(BIN)/pvq-bound benchmarks/instances/efficientnet_lite0.blocks.4.expand.npz --method prune --sparsity 0.75 --compare all
 
 test: $(BIN)/python
-	$(PIP) --editable '.[extract,scip,gurobi,sdp,plot,verify,zoo,dev]' --config-settings editable_mode=strict
+	$(PIP) --editable '.[extract,scip,gurobi,sdp,plot,zoo,docs,dev]' --config-settings editable_mode=strict
 	# numba's cache does not notice that a callee in another file changed
 	find bounds solvers build -name '*.nb[ci]' -delete
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/pytest
+
+# wheel and source archive into dist/, each installed and used under every Python of these that is there
+PYTHONS ?= python3.11 python3.12 python3.13
+dist: $(BIN)/python
+	$(PIP) 'build>=1.2'
+	$(BIN)/python tests/helpers/distributions.py $(PYTHONS)
 
 # make fuzz N=200000 [SEED=0]: made problems against their optimum in rational arithmetic
 N ?= 20000
@@ -34,7 +40,7 @@ format: $(BIN)/python
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

@@ -51,6 +51,8 @@ def test_the_version_stands_in_one_place():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert pvq.__version__ == version("pvq-bound")
     assert project["version"] == pvq.__version__
+    assert f"\nversion: {pvq.__version__}\n" in (ROOT / "CITATION.cff").read_text()
+    assert f"\n## [{pvq.__version__}]" in (ROOT / "CHANGELOG.md").read_text()
 
 
 def test_the_folder_has_one_name_and_every_folder_is_packaged():
