@@ -219,8 +219,10 @@ class _Reader:
             raise CertificateError("not a certificate: it has no header")
         if arrays["header"].nbytes > HEADER + PACKED * size:
             raise CertificateError("its header is longer than what it describes")
-        text = np.asarray(arrays["header"], dtype=np.uint8).tobytes()
-        self.header = json.loads(text, parse_constant=_no_constant)
+        if arrays["header"].dtype != np.uint8:
+            raise CertificateError("not a certificate: its header is no text")
+        text = arrays["header"].tobytes().decode()
+        self.header = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_once)
         schema = self.header.get("schema")
         if schema != SCHEMA:
             raise CertificateError(
@@ -236,17 +238,21 @@ class _Reader:
         if not np.isfinite(self.flat["real"]).all():
             raise CertificateError("holds NaN or infinite numbers")
         self.left = {kind: len(array) for kind, array in self.flat.items()}
-        self.order = [Order(self.array(o), self.array(d)) for o, d in self.header["order"]]
+        self.order = [Order(self.array(o, "index", 1), self.array(d, "real", 2)) for o, d in self.header["order"]]
         self.below = [self.described(below) for below in self.header["below"]]
         self.split = [
-            Split(self.pick(self.below, s["below"]), self.array(s["v"]), tuple(map(self.enumeration, s["blocks"])))
+            Split(
+                self.pick(self.below, s["below"]),
+                self.array(s["v"], "real", 1),
+                tuple(map(self.enumeration, s["blocks"])),
+            )
             for s in self.header["split"]
         ]
 
-    def array(self, reference: list[Any]) -> np.ndarray:
+    def array(self, reference: list[Any], expected: str, axes: int) -> np.ndarray:
         kind, start, shape = reference
-        if not shape:
-            raise CertificateError("refers to an array without a shape")
+        if kind != expected or len(shape) != axes:
+            raise CertificateError("refers to an array of another kind")
         size = math.prod(map(_whole, shape))
         if not 0 <= _whole(start) <= start + size <= len(self.flat[kind]):
             raise CertificateError("refers to numbers that it does not hold")
@@ -256,9 +262,11 @@ class _Reader:
         return self.flat[kind][start : start + size].reshape(shape)
 
     def described(self, below: dict[str, Any]) -> Below:
-        blocks = tuple(Block(self.array(i), self.array(m)) for i, m in below["blocks"])
-        pairs = {name: self.array(below[name]) for name in ("pairs", "across") if name in below}
-        return Below(self.array(below["d"]), blocks, **pairs)
+        blocks = tuple(Block(self.array(i, "index", 1), self.array(m, "real", 2)) for i, m in below["blocks"])
+        if "pairs" not in below:
+            return Below(self.array(below["d"], "real", 1), blocks)
+        pairs, across = self.array(below["pairs"], "index", 2), self.array(below["across"], "real", 1)
+        return Below(self.array(below["d"], "real", 1), blocks, pairs, across)
 
     def pick(self, things: list[Any], number: int) -> Any:
         if not 0 <= _whole(number) < len(things):
@@ -266,7 +274,7 @@ class _Reader:
         return things[number]
 
     def enumeration(self, value: dict[str, Any]) -> Enumeration:
-        return Enumeration(self.pick(self.order, value["order"]), float(value["threshold"]))
+        return Enumeration(self.pick(self.order, value["order"]), _number(value["threshold"]))
 
     def proof(self, value: dict[str, Any] | None) -> Proof | None:
         if value is None:
@@ -280,18 +288,19 @@ class _Reader:
             raise CertificateError(f"has a proof of unknown kind {kind!r}")
         splits = tuple(self.pick(self.split, number) for number in body["splits"])
         if kind == "cover":
-            return Cover(self.array(body["p"]), float(body["floor"]), self.array(body["edges"]), splits)
-        return Tree(self.array(body["code"]), splits)
+            p, edges = self.array(body["p"], "real", 1), self.array(body["edges"], "real", 1)
+            return Cover(p, _number(body["floor"]), edges, splits)
+        return Tree(self.array(body["code"], "index", 1), splits)
 
     def certificate(self) -> Certificate:
         h = self.header
         rows = [
             RowClaim(
                 _whole(row["row"]),
-                self.array(row["x"]),
-                float(row["upper"]),
+                self.array(row["x"], "real", 1),
+                _number(row["upper"]),
                 tuple(
-                    Claim(float(lower), self.proof(proof), None if keep is None else _whole(keep))
+                    Claim(_number(lower), self.proof(proof), None if keep is None else _whole(keep))
                     for lower, keep, proof in row["lower"]
                 ),
             )
@@ -299,7 +308,7 @@ class _Reader:
         ]
         setting, levels = Setting.from_json(h["problem"]), h["levels"]
         if levels is not None:
-            levels = tuple(map(float, levels))
+            levels = tuple(map(_number, levels))
             # words for a known grid with other levels would mislead the reader
             if setting.grid in GRIDS or len(levels) < 2 or not (np.diff(levels) > 0).all():
                 raise CertificateError("its levels are not those of a grid file")
@@ -307,12 +316,26 @@ class _Reader:
             str(h["layer"]["name"]),
             str(h["layer"]["sha256"]),
             setting,
-            tuple(map(float, h["gram_shift"])),
+            tuple(map(_number, h["gram_shift"])),
             levels,
-            float(h["total"]["lower"]),
-            float(h["total"]["upper"]),
+            _number(h["total"]["lower"]),
+            _number(h["total"]["upper"]),
             tuple(rows),
         )
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON, whose keys are there once: readers differ in which of two they take."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise CertificateError("has an entry twice")
+    return found
+
+
+def _number(value: Any) -> float:
+    if type(value) not in (int, float) or not math.isfinite(value):
+        raise CertificateError(f"holds {value!r} where a number is expected")
+    return float(value)
 
 
 def _whole(value: Any) -> int:

@@ -128,7 +128,9 @@ class Setting:
             for name in ("rows", "inputs"):
                 if values.get(name) is not None:
                     start, stop = values[name]
-                    values[name] = (int(start), int(stop))
+                    if (type(start), type(stop)) != (int, int):
+                        raise ProblemError(f"the setting's {name} are {values[name]!r}")
+                    values[name] = (start, stop)
             return cls(**values)
         except (TypeError, ValueError) as error:
             raise error if isinstance(error, ProblemError) else ProblemError("the setting is not one") from None

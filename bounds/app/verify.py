@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -33,7 +34,7 @@ def verify(
     from pvq.bounds.certificate import load_certificate
     from pvq.bounds.verify import NotProven, verify_certificate
     from pvq.bounds.verify.budget import limited
-    from pvq.bounds.verify.reference import NotEstablished, check_certificate
+    from pvq.bounds.verify.reference import Limits, NotEstablished, check_certificate
     from pvq.layers.files import write_json
     from pvq.layers.format import load_layer
     from pvq.layers.outputs import check_outputs
@@ -45,11 +46,14 @@ def verify(
     check_outputs({"--json": json_}, inputs=[certificate, layer])
     claimed = load_certificate(certificate)
     data = load_layer(layer)
+    begin = time.monotonic()
     try:
         with limited(time_limit or None, nodes):
             verified = verify_certificate(claimed, data.weight, data.grams, data.sha256)
             if reference:
-                check_certificate(claimed, data.weight, data.grams, data.sha256)
+                check_certificate(
+                    claimed, data.weight, data.grams, data.sha256, Limits(time_limit or None, nodes, begin)
+                )
     except (NotProven, NotEstablished) as error:
         print(f"pvq: not verified: {error}", file=sys.stderr)
         raise typer.Exit(1) from None

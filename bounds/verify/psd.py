@@ -14,6 +14,11 @@ TINY = 2.0**-1040
 """More than all underflows of one bound together."""
 
 
+FINEST, MOST = 60, 2.0**50
+"""eps is t S with t at most 2^-10, rounded up to a multiple of 2^-60: so it is at least the least such t that will
+do, which is what a certificate is defined by."""
+
+
 def gamma(k: int) -> float:
     """Relative error of k operations, k U / (1 - k U) and a little more (Higham, Accuracy and Stability, 3.1)."""
     return 1.01 * k * U
@@ -55,6 +60,7 @@ def _factorises(b, margin):  # type: ignore[no-untyped-def]
 def defect(a: FloatArray, error: FloatArray | None = None, margin: float = 1.0) -> FloatArray:
     """(n,) eps >= 0 such that A + diag(eps) is positive semidefinite: 0, or of the size of rounding, or infinite.
 
+    eps_i = t 4^k_i with k_i half the binary exponent of a_ii, rounded down: all choices of eps are ordered by t.
     Any R gives A = R'R + E, hence A + diag(eps) is positive semidefinite if E + diag(eps) is diagonally dominant.
     R is the float64 Cholesky factor of A less a small shift; E is computed almost exactly by splitting R in two
     parts whose product is exact (Dekker's idea for whole matrices; Rump, Ogita and Oishi, 2008).
@@ -70,16 +76,15 @@ def defect(a: FloatArray, error: FloatArray | None = None, margin: float = 1.0) 
     b, live, size = scaled
     scale = size[:, None] * size[None, :]
     off = np.zeros_like(b) if error is None else error[np.ix_(live, live)] / scale
-    worst = _least_defect(b, off, margin)
+    if error is not None and np.delete(error, live, axis=0).any():
+        return np.full(len(a), np.inf)  # a row that is zero as computed, and need not be
+    t = np.ceil(np.ldexp(margin * _least_defect(b, off, margin), FINEST))
+    if not t <= MOST:
+        return np.full(len(a), np.inf)
     eps = np.zeros(len(a))
-    if worst > 0:
+    if t:
         with np.errstate(all="ignore"):
-            eps[live] = np.nextafter(margin * worst * size**2, np.inf)
-    if error is not None:  # a row that is zero as computed need not be zero: its errors have to be dominated too
-        zero = np.setdiff1d(np.arange(len(a)), live)
-        lost = error[:, zero].sum(axis=1)
-        lost[zero] = error[zero].sum(axis=1)
-        eps = np.where(lost > 0, np.nextafter(eps + margin * lost * (1 + gamma(len(a) + 4)), np.inf), eps)
+            eps[live] = np.nextafter(np.ldexp(t, -FINEST) * size**2, np.inf)
     return eps
 
 

@@ -109,9 +109,9 @@ def _tree_bound(problem: Problem, tree: Tree, margin: float, split_bounds: Split
     """Least bound of the leaves, which cover every pattern."""
     if problem.sparsity is None:
         raise NotProven("the tree is not one of this row's units")
-    states, split_of = leaves_of(tree.code, problem.sparsity, maximal=not keeps_weights(problem))
-    if not len(states) or split_of.max() >= len(tree.splits):
+    if (tree.code < -len(tree.splits)).any():  # also at leaves that no pattern reaches
         raise NotProven("the tree names splits that it does not have")
+    states, split_of = leaves_of(tree.code, problem.sparsity, maximal=not keeps_weights(problem))
     belows = [split.below for split in tree.splits]
     if len(belows) > 1 and all(below is belows[0] for below in belows):  # one proof for all leaves
         check_shapes(problem, tree.splits[0])

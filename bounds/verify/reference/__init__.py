@@ -1,9 +1,10 @@
-"""A second checker of certificates, written from docs/certificates.md: rational arithmetic, small and slow.
+"""A second checker of certificates, written from docs/certificate-format.md: rational arithmetic, small.
 
 It shares the statement of the problem and the file reader with the first one, and no other code.
 """
 
 from .certificate import check_certificate
-from .row import NotEstablished, reference_bound
+from .limits import Limits, NotEstablished
+from .row import reference_bound
 
-__all__ = ["NotEstablished", "check_certificate", "reference_bound"]
+__all__ = ["Limits", "NotEstablished", "check_certificate", "reference_bound"]

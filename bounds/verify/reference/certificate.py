@@ -14,12 +14,18 @@ from ...layer_problem import state_problem
 from ...presolve import presolve
 from ...problem import Problem
 from ...proof import Below, Split
-from .matrices import dot, matrix, vector
-from .row import NODES, need, reference_bound
+from .leaf import Shared
+from .limits import Limits, need
+from .rational import dot, vector
+from .row import reference_bound
 
 
 def check_certificate(
-    certificate: Certificate, weight: FloatArray, grams: FloatArray, sha256: str, nodes: int = NODES
+    certificate: Certificate,
+    weight: FloatArray,
+    grams: FloatArray,
+    sha256: str,
+    limits: Limits | None = None,
 ) -> None:
     """Check every claim.
 
@@ -34,11 +40,12 @@ def check_certificate(
     except ProblemError as error:
         need(False, f"the problem cannot be stated for this layer: {error}")
     need([claim.row for claim in certificate.rows] == list(problem.rows), "its rows are not those of its setting")
+    shared = Shared(limits or Limits())
     upper, lower, used, curves = Fraction(0), Fraction(0), 0, []
     for i, claim in enumerate(certificate.rows):
         row = problem.row(i)
-        size, units = _error(row, claim.x)
-        need(Fraction(claim.upper) >= size, f"row {claim.row}: its x has a larger error than is claimed")
+        size, units = _error(row, claim.x, shared)
+        need(claim.upper >= size, f"row {claim.row}: its x has a larger error than is claimed")
         upper, used, curve = upper + size, used + units, {}
         if problem.budget is None:
             need(len(claim.lower) == 1 and claim.lower[0].keep is None, f"row {claim.row}: one lower bound")
@@ -48,27 +55,28 @@ def check_certificate(
                 assert row.sparsity is not None
                 need(keep is not None and keep <= row.sparsity.units and keep not in curve, "a budget of its own")
                 one = replace(row, sparsity=replace(row.sparsity, keep=np.array([keep])))
-            bound = _lower(one, at, "row" if problem.budget is None else "layer", nodes)
-            need(Fraction(at.lower) <= bound, f"row {claim.row}: proven {float(bound)!r}, claimed {at.lower!r}")
+            bound = _lower(one, at, "row" if problem.budget is None else "layer", shared)
+            need(at.lower <= bound, f"row {claim.row}: proven {float(bound)!r}, claimed {at.lower!r}")
             curve[keep or 0] = max(bound, Fraction(0))
             lower += bound if problem.budget is None else 0
         curves.append(curve)
     if problem.budget is not None:
         need(used <= problem.budget, "its weights keep more units than the setting has")
-        lower = _shared(curves, problem.budget)
-    need(Fraction(certificate.lower) <= lower, "the layer's lower end is above what the rows prove")
-    need(Fraction(certificate.upper) >= upper, "the layer's upper end is below the error of its weights")
+        lower = _shared(curves, problem.budget, shared.limits)
+    need(certificate.lower <= lower, "the layer's lower end is above what the rows prove")
+    need(certificate.upper >= upper, "the layer's upper end is below the error of its weights")
 
 
-def _lower(row: Problem, claim: Claim, scope: str, nodes: int) -> Fraction:
+def _lower(row: Problem, claim: Claim, scope: str, shared: Shared) -> Fraction:
+    """What a claim's proof proves; without one it is a split with D = 0 and v = 0."""
     reduced = presolve(row).problem
     if reduced is None:
         return Fraction(0)
     nothing = np.zeros(reduced.n)
-    return reference_bound(reduced, claim.proof or Split(Below(nothing), nothing), scope, nodes)
+    return reference_bound(reduced, claim.proof or Split(Below(nothing), nothing), scope, shared)
 
 
-def _error(row: Problem, x: FloatArray) -> tuple[Fraction, int]:
+def _error(row: Problem, x: FloatArray, shared: Shared) -> tuple[Fraction, int]:
     """e(x) of a feasible x, and the units that it keeps."""
     need(x.shape == (row.n,) and np.isfinite(x).all(), "its x is not one of this row")
     pattern, kept = row.sparsity, np.flatnonzero(x).tolist()
@@ -83,16 +91,21 @@ def _error(row: Problem, x: FloatArray) -> tuple[Fraction, int]:
         fits = all(groups.count(g) <= keep for g, keep in enumerate(pattern.keep.tolist()))
         need(fits, "its x keeps more than the pattern allows")
     u = [a - b for a, b in zip(vector(row.weight), vector(x), strict=True)]
-    return dot(u, [dot(line, u) for line in matrix(row.hessian)]), len(units)
+    return dot(u, shared.whole(row.gram).times(u)), len(units)
 
 
-def _shared(curves: list[dict[int, Fraction]], budget: int) -> Fraction:
-    """min over budgets of the rows of the sum of their bounds; a bound at k holds for every smaller budget."""
+def _shared(curves: list[dict[int, Fraction]], budget: int, limits: Limits) -> Fraction:
+    """min over budgets of the rows of the sum of their bounds; a bound at k holds for every smaller budget.
+
+    A row that keeps 0 units has the largest of its bounds, from k + 1 on the largest of those at more than k.
+    """
     best = [Fraction(0)] * (budget + 1)
     for curve in curves:
-        at = [
-            max((v for k, v in curve.items() if k >= budget_), default=Fraction(0))
-            for budget_ in range(budget + 1)
-        ]
-        best = [min(best[total - k] + at[k] for k in range(total + 1)) for total in range(budget + 1)]
+        limits.check()
+        steps = [(k, max((v for j, v in curve.items() if j >= k), default=Fraction(0))) for k in _starts(curve)]
+        best = [min(best[total - k] + v for k, v in steps if k <= total) for total in range(budget + 1)]
     return best[budget]
+
+
+def _starts(curve: dict[int, Fraction]) -> list[int]:
+    return [0, *(k + 1 for k in curve)]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from fractions import Fraction
 
 from ...problem import Problem
-from .matrices import Matrix, Vector, vector
+from ...proof import Below
+from .rational import Vector, vector
 
 KEPT = 1
 
@@ -13,35 +14,37 @@ KEPT = 1
 def least_separable(
     problem: Problem,
     alone: list[int],
-    pairs: list[tuple[int, int]],
-    d: Matrix,
-    slope: dict[int, Fraction],
+    below: Below,
+    d: Vector,
+    slope: Vector,
     state: dict[int, int],
 ) -> Fraction | None:
     """min of the sum of d_i u_i^2 + 2 g_i u_i, and of the pairs' forms; None if it is minus infinity.
 
     Parameters
     ----------
-    alone : inputs that are not pruned and in no block.   state : what a leaf has decided of units.
+    alone : inputs that are not pruned and in no block.   below : its pairs.
+    d, slope : diagonal of D, and g.   state : what a leaf has decided of units.
     """
     w, pattern = vector(problem.weight), problem.sparsity
-    paired = {i for pair in pairs for i in pair}
+    pairs = list(zip(below.pairs.tolist(), vector(below.across), strict=True))
+    paired = set(below.pairs.ravel().tolist())
     alone = [i for i in alone if i not in paired]
-    kept = {i: _kept(problem, i, d[i][i], slope[i], w[i]) for i in alone}
+    kept = {i: _kept(problem, i, d[i], slope[i], w[i]) for i in alone}
     if pattern is None:
         return sum((value for value in kept.values() if value is not None), Fraction(0))
     own = problem.grid is None and not pattern.update and pattern.units == problem.n
     total, saving, endless = Fraction(0), dict.fromkeys(range(pattern.units), Fraction(0)), set()
     for i in alone:
         unit, value = int(pattern.unit[i]), kept[i]
-        pruned = d[i][i] * w[i] ** 2 - 2 * slope[i] * w[i]
+        pruned = d[i] * w[i] ** 2 - 2 * slope[i] * w[i]
         total += pruned
         if value is None:
             endless.add(unit)
         else:
             saving[unit] += pruned - (value if own and state.get(unit) == KEPT else min(value, pruned))
-    for i, j in pairs:
-        nothing, increments = _pair(d, slope, w, i, j)
+    for (i, j), across in pairs:
+        nothing, increments = _pair(d, across, slope, w, i, j)
         total += nothing
         units = int(pattern.unit[i]), int(pattern.unit[j])
         if increments is None:
@@ -70,10 +73,10 @@ def _kept(problem: Problem, i: int, d: Fraction, g: Fraction, w: Fraction) -> Fr
 
 
 def _pair(
-    d: Matrix, slope: dict[int, Fraction], w: Vector, i: int, j: int
+    d: Vector, e: Fraction, slope: Vector, w: Vector, i: int, j: int
 ) -> tuple[Fraction, tuple[Fraction, Fraction] | None]:
     """f with none kept, and the increments of the concave hull of what one and two save."""
-    a, b, e, g, k = d[i][i], d[j][j], d[i][j], slope[i], slope[j]
+    a, b, g, k = d[i], d[j], slope[i], slope[j]
     none = a * w[i] ** 2 + 2 * e * w[i] * w[j] + b * w[j] ** 2 - 2 * g * w[i] - 2 * k * w[j]
     if a <= 0 or a * b <= e * e:
         return none, None

@@ -1,6 +1,7 @@
 """Certificate files that are damaged, of another schema, or hold junk: refused in one line."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -131,6 +132,39 @@ def test_references_do_not_multiply_numbers(file):
     header["below"] += [{"d": first, "blocks": []} for _ in range(3000)]
     write(file, header)
     rejects(file, "same numbers twice")
+
+
+def test_readers_could_not_differ_in_what_a_file_says(file):
+    """Text as a number, an array of another kind or shape, an entry twice: nothing is converted or guessed."""
+    good = file.read_bytes()
+    for path, value, match in (
+        (("rows", 0, "upper"), "1e3", "number is expected"),
+        (("rows", 0, "upper"), True, "number is expected"),
+        (("total", "lower"), "nan", "number is expected"),
+        (("rows", 0, "x", 0), "index", "another kind"),
+        (("rows", 0, "x", 2), [1, 2], "another kind"),
+        (("rows", 0, "lower", 0, 2, "tree", "code", 0), "real", "another kind"),
+        (("rows", 0, "row"), 0.0, "whole number is expected"),
+        (("problem", "rows"), [0.0, 2.0], "setting's rows"),
+    ):
+        header = header_of(file)
+        parent = header
+        for key in path[:-1]:
+            parent = parent[key]
+        parent[path[-1]] = value
+        write(file, header)
+        rejects(file, match)
+        file.write_bytes(good)
+    text = json.dumps(header_of(file))
+    for false, match in (
+        (re.sub(r'"upper": [^,}]+', '"upper": 1e9999', text, count=1), "number is expected"),
+        ('{"levels": null, ' + text[1:], "an entry twice"),
+    ):
+        np.savez(file, **stored(file) | {"header": np.frombuffer(false.encode(), np.uint8)})
+        rejects(file, match)
+        file.write_bytes(good)
+    np.savez(file, **stored(file) | {"header": np.frombuffer(text.encode(), np.uint8).astype(float)})
+    rejects(file, "no text")
 
 
 def test_headers_longer_than_what_they_describe(file, monkeypatch):
