@@ -6,7 +6,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint const
 # strict: type checkers see the real files; it hides new files until it runs again, so it always runs
 EDITABLE := --editable . --config-settings editable_mode=strict
 
-.PHONY: demo test dist fuzz format clean
+.PHONY: demo test docs dist fuzz format clean
 
 demo: $(BIN)/python
 	$(PIP) $(EDITABLE)
@@ -20,7 +20,15 @@ test: $(BIN)/python
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(SITE)
 	$(BIN)/pytest
+
+# the site, with its tutorials run; every warning is an error, nothing is fetched
+SITE = $(BIN)/sphinx-build --fail-on-warning --keep-going --quiet --fresh-env docs build/docs
+docs: $(BIN)/python
+	$(PIP) --editable '.[extract,docs]' --config-settings editable_mode=strict
+	$(SITE)
+	@echo open build/docs/index.html
 
 # wheel and source archive into dist/, each installed and used under every Python of these that is there
 PYTHONS ?= python3.11 python3.12 python3.13
@@ -40,7 +48,7 @@ format: $(BIN)/python
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) build dist docs/generated *.egg-info .mypy_cache .ruff_cache .pytest_cache
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

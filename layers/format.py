@@ -45,12 +45,18 @@ class Layer:
 
     Parameters
     ----------
-    name : what tables and results call it.
-    weight : (out, in) array; the rows of a grouped layer are stored group after group.
-    grams : (in, in) or (groups, in, in) array; symmetrised here.
-    samples : number of columns of X behind `grams`, None if unknown.
-    meta : what else is known (JSON values): kind, original shape, model, calibration, hashes.
-    activations : the first columns of X, (kept, in) or (groups, kept, in), where they were asked for.
+    name : str
+        What tables and results call it.
+    weight : array
+        W, (out, in); the rows of a grouped layer are stored group after group.
+    grams : array
+        H, (in, in) or (groups, in, in); symmetrised here.
+    samples : int, optional
+        Number of columns of X behind `grams`, None if unknown.
+    meta : dict
+        What else is known (JSON values): kind, original shape, model, calibration, hashes.
+    activations : array, optional
+        The first columns of X, (kept, in) or (groups, kept, in), where they were asked for.
 
     Raises
     ------
@@ -109,9 +115,12 @@ class Layer:
 
         Parameters
         ----------
-        weight : (out, in) array, torch tensor or list.
-        activations : (..., in); every leading axis counts samples.
-        name : what tables and results call it.
+        weight : array, torch tensor or list
+            W, (out, in).
+        activations : array, torch tensor or list
+            X', (..., in); every leading axis counts samples.
+        name : str
+            What tables and results call it.
 
         Raises
         ------
@@ -129,7 +138,18 @@ class Layer:
 
     @classmethod
     def from_gram(cls, weight: Any, gram: Any, name: str = "layer", samples: int | None = None) -> Layer:
-        """The layer of weights W, (out, in), and a Gram matrix X X' / samples, (in, in) or (groups, in, in).
+        """The layer of weights W and a Gram matrix X X' / samples.
+
+        Parameters
+        ----------
+        weight : array, torch tensor or list
+            W, (out, in).
+        gram : array, torch tensor or list
+            (in, in) or (groups, in, in).
+        name : str
+            What tables and results call it.
+        samples : int, optional
+            Number of columns of X, None if unknown.
 
         Raises
         ------
@@ -140,7 +160,16 @@ class Layer:
 
     @classmethod
     def from_linear(cls, module: Any, activations: Any, name: str = "linear") -> Layer:
-        """The layer of a torch `nn.Linear` and what reaches it, (..., in); for convolutions see `extract`.
+        """The layer of a torch `nn.Linear` and what reaches it; for convolutions see `extract`.
+
+        Parameters
+        ----------
+        module : torch.nn.Linear
+            Its bias cancels in the error and is not kept.
+        activations : array, torch tensor or list
+            (..., in); every leading axis counts samples.
+        name : str
+            What tables and results call it.
 
         Raises
         ------
@@ -174,7 +203,13 @@ class Layer:
         return self.grams.shape[0]
 
     def gram_of_row(self, row: int) -> int:
-        """Index into `grams` of the Gram matrix that belongs to a row."""
+        """Index into `grams` of the Gram matrix that belongs to a row.
+
+        Parameters
+        ----------
+        row : int
+            Its number in the layer.
+        """
         if not 0 <= row < self.out:
             raise IndexError(f"row {row} is not in 0:{self.out}")
         return row // (self.out // self.groups)
@@ -201,6 +236,11 @@ def load_layer(path: str | os.PathLike[str]) -> Layer:
     Needed are `weight` and either `gram` (already divided by the number of samples) or `activations`, of which
     the Gram matrix is then computed as A'A / samples. Nothing in the file is ever unpickled.
 
+    Parameters
+    ----------
+    path : path
+        An npz file.
+
     Raises
     ------
     LayerError
@@ -219,11 +259,15 @@ def save_layer(path: str | os.PathLike[str], layer: Layer) -> Path:
 
     Parameters
     ----------
-    path : `.npz` is appended if it is not there.
+    path : path
+        `.npz` is appended if it is not there.
+    layer : Layer
+        What to write.
 
     Returns
     -------
-    The path written.
+    path
+        The one that was written.
 
     Raises
     ------
