@@ -18,8 +18,9 @@ from torch import Tensor, nn
 
 from .calibration import open_calibration
 from .capture import capture, weight_matrix
+from .checks import FloatArray
 from .foreign import foreign
-from .format import SCHEMA, FloatArray, Layer, LayerError, array_sha256, save_layer
+from .format import SCHEMA, Layer, LayerError, array_sha256, save_layer
 from .gram import Call, GramAccumulator, columns
 from .models import Model, load_model, load_weights, shorten
 from .outputs import OutputError, check_outputs

@@ -14,11 +14,19 @@ import numpy as np
 import numpy.typing as npt
 
 from .archive import ArchiveError, read_arrays
-from .arrays import plain
+from .checks import (
+    SHAPES,
+    FloatArray,
+    array_of,
+    check_activations,
+    check_groups,
+    gram_of,
+    real_array,
+    summed_in_float32,
+)
+from .checks import LayerError as LayerError
 from .files import write_atomically
 from .outputs import OutputError
-
-FloatArray = npt.NDArray[np.float64]
 
 SCHEMA = "pvq.layer/1"
 """What this program writes and the newest version it reads."""
@@ -29,11 +37,6 @@ MOST = 2**32
 FLOAT32 = 2.0**-24
 """Rounding of one float32 sum; those of N samples add up to about sqrt(N) of it, 16 where N is not known."""
 ARRAYS = ("weight", "gram", "activations", "samples", "meta")
-SHAPES = "expected weight (out, in) with gram (in, in) or (groups, in, in), or activations (samples, in)"
-
-
-class LayerError(ValueError):
-    """A layer cannot be read, written or extracted; the message is one line: what is wrong, what is expected."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -74,12 +77,12 @@ class Layer:
     """|gram - gram'| of the given array relative to its largest entry, where float32 explains it; else 0."""
 
     def __post_init__(self) -> None:
-        weight = _real(self.weight, "weight")
-        grams = _real(self.grams, "gram")
+        weight = real_array(self.weight, "weight")
+        grams = real_array(self.grams, "gram")
         if weight.ndim != 2:
             raise LayerError(f"weight has shape {weight.shape}; {SHAPES}")
         grams = grams[None] if grams.ndim == 2 else grams
-        _check_groups("gram", grams, weight)
+        check_groups("gram", grams, weight)
         if grams.shape[1:] != (weight.shape[1],) * 2:
             raise LayerError(f"gram {self.grams.shape} does not fit weight {weight.shape}; {SHAPES}")
         transposed = grams.transpose(0, 2, 1)
@@ -87,7 +90,7 @@ class Layer:
             asymmetry = float(np.abs(grams - transposed).max())
         largest = float(np.abs(grams).max())
         allowed = ASYMMETRY * largest
-        if asymmetry > allowed and _summed_in_float32(self.grams, grams, self.samples):
+        if asymmetry > allowed and summed_in_float32(self.grams, grams, self.samples):
             allowed = FLOAT32 * max(16.0, (self.samples or 1) ** 0.5) * largest
             object.__setattr__(self, "asymmetry", asymmetry / largest)
         if asymmetry > allowed:
@@ -98,8 +101,8 @@ class Layer:
         grams = 0.5 * grams + 0.5 * transposed  # the sum alone could overflow
         activations = self.activations
         if activations is not None:
-            activations = _real(activations, "activations")
-            _check_activations(activations, weight)
+            activations = real_array(activations, "activations")
+            check_activations(activations, weight)
             activations.setflags(write=False)
         if self.samples is not None and self.samples < 1:
             raise LayerError(f"samples is {self.samples}, expected a whole number of at least 1")
@@ -127,14 +130,14 @@ class Layer:
         LayerError
             Shapes that do not match, entries that are not finite real numbers.
         """
-        rows, samples = _array(weight, "weight"), _array(activations, "activations")
+        rows, samples = array_of(weight, "weight"), array_of(activations, "activations")
         if samples.ndim < 2 or rows.ndim != 2 or samples.shape[-1] != rows.shape[1]:
             raise LayerError(
                 f"activations {samples.shape} does not fit weight {rows.shape}; "
                 "expected weight (out, in) and activations (samples, in)"
             )
         samples = samples.reshape(-1, samples.shape[-1])
-        return cls(name, rows, _gram(samples), len(samples))
+        return cls(name, rows, gram_of(samples), len(samples))
 
     @classmethod
     def from_gram(cls, weight: Any, gram: Any, name: str = "layer", samples: int | None = None) -> Layer:
@@ -156,7 +159,7 @@ class Layer:
         LayerError
             Shapes that do not match, entries that are not finite real numbers, an asymmetric Gram matrix.
         """
-        return cls(name, _array(weight, "weight"), _array(gram, "gram"), samples)
+        return cls(name, array_of(weight, "weight"), array_of(gram, "gram"), samples)
 
     @classmethod
     def from_linear(cls, module: Any, activations: Any, name: str = "linear") -> Layer:
@@ -318,73 +321,18 @@ def _layer(arrays: dict[str, npt.NDArray[Any]], stem: str) -> Layer:
     if "gram" in arrays:
         grams = arrays["gram"]
     elif activations is not None:
-        activations = _real(activations, "activations")
-        _check_activations(activations, _real(arrays["weight"], "weight"))
+        activations = real_array(activations, "activations")
+        check_activations(activations, real_array(arrays["weight"], "weight"))
         if samples not in (None, activations.shape[-2]):
             raise LayerError(f"samples is {samples}, but activations has {activations.shape[-2]} rows")
         samples = activations.shape[-2]
-        grams = _gram(activations)
+        grams = gram_of(activations)
     else:
         raise LayerError(f"has neither gram nor activations; {SHAPES}")
     name = meta.get("name")
     return Layer(
         name if isinstance(name, str) and name else stem, arrays["weight"], grams, samples, meta, activations
     )
-
-
-def _gram(activations: FloatArray) -> FloatArray:
-    """A'A / samples of (samples, in) or (groups, samples, in)."""
-    with np.errstate(over="ignore", invalid="ignore"):  # overflow is reported as a gram that is not finite
-        grams = activations.swapaxes(-1, -2) @ activations / activations.shape[-2]
-        # BLAS may round the two triangles differently
-        return 0.5 * grams + 0.5 * grams.swapaxes(-1, -2)
-
-
-def _array(values: Any, name: str) -> FloatArray:
-    """A float64 array of finite numbers, from whatever holds them."""
-    try:
-        return _real(plain(values).array, name)
-    except ValueError as error:
-        raise error if isinstance(error, LayerError) else LayerError(f"{name} is no array: {error}") from None
-
-
-def _real(array: npt.NDArray[Any], name: str) -> FloatArray:
-    """A float64 copy of an array of finite real numbers."""
-    array = np.asarray(array)
-    if array.dtype.kind not in "fiu":
-        raise LayerError(f"{name} has type {array.dtype}, expected real numbers (float64, float32 or float16)")
-    if array.size == 0:
-        raise LayerError(f"{name} of shape {array.shape} is empty; {SHAPES}")
-    with np.errstate(over="ignore"):
-        real = np.array(array, dtype=np.float64, order="C")
-    if not np.isfinite(real).all():
-        raise LayerError(f"{name} has {int((~np.isfinite(real)).sum())} NaN or infinite entries, expected none")
-    return real
-
-
-def _summed_in_float32(stored: Any, grams: FloatArray, samples: int | None) -> bool:
-    """Whether the array is float32, or is one that was divided by the number of samples afterwards."""
-    if getattr(stored, "dtype", None) == np.float32:
-        return True
-    if samples is None:
-        return False
-    sums = grams * samples
-    with np.errstate(over="ignore"):
-        return bool((np.abs(sums - sums.astype(np.float32)) <= 4 * np.finfo(np.float64).eps * np.abs(sums)).all())
-
-
-def _check_groups(name: str, array: FloatArray, weight: FloatArray) -> None:
-    """Refuse group counts that do not divide the rows."""
-    if array.ndim != 3 or len(weight) % len(array):
-        raise LayerError(f"{name} {array.shape} does not fit weight {weight.shape} (groups divide out); {SHAPES}")
-
-
-def _check_activations(activations: FloatArray, weight: FloatArray) -> None:
-    """Refuse activations that are not those of the weight."""
-    if activations.ndim == 3:
-        _check_groups("activations", activations, weight)
-    if activations.ndim not in (2, 3) or activations.shape[-1] != weight.shape[-1] or weight.ndim != 2:
-        raise LayerError(f"activations {activations.shape} does not fit weight {weight.shape}; {SHAPES}")
 
 
 def _samples(array: npt.NDArray[Any] | None) -> int | None:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from .format import FloatArray, LayerError
+from .checks import FloatArray
+from .format import LayerError
 
 CHUNK_BYTES = 128 * 2**20
 """Memory for unfolded float64 patches; at least one row of outputs of one image is unfolded at a time."""
