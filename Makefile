@@ -36,11 +36,14 @@ dist: $(BIN)/python
 	$(PIP) 'build>=1.2'
 	$(BIN)/python tests/helpers/distributions.py $(PYTHONS)
 
-# make fuzz N=200000 [SEED=0]: made problems against their optimum in rational arithmetic
+# make fuzz N=200000 [SEED=0] [JOBS=1]: made rows, layers (a twentieth as many) and proofs against their optimum in
+# rational arithmetic
 N ?= 20000
 SEED ?= 0
+JOBS ?= 1
 fuzz: $(BIN)/python
-	$(BIN)/python tests/fuzz/problems.py $(N) $(SEED)
+	$(BIN)/python tests/fuzz/problems.py $(N) $(SEED) $(JOBS)
+	$(BIN)/python tests/fuzz/layer_problems.py $$(( $(N) / 20 )) $(SEED) $(JOBS)
 	PYTHONPATH=tests/helpers $(BIN)/python tests/fuzz/proofs.py --proofs $(N) --seed $(SEED)
 
 format: $(BIN)/python

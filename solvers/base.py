@@ -283,7 +283,7 @@ class Solver(ABC):
             try:
                 with limited(allowed):
                     verified = lower_bound(reduced, outcome.proof)
-                if verified >= 0:
+                if verified > 0:
                     proof, proven_lower = outcome.proof, min(verified, error.lower)
                 # what is proven counts if it says the same: the same status, nearly the same bound
                 if upper - verified <= (width if upper - lower <= width else upper - lower * WORTH):

@@ -6,7 +6,9 @@ from pathlib import Path
 
 from pvq.bounds.certificate import Certificate, Claim, RowClaim, certify, save_certificate
 from pvq.bounds.layer_problem import LayerProblem
-from pvq.bounds.verify.row import SAFETY
+from pvq.bounds.problem import Problem
+from pvq.bounds.verify.certificate import row_lower
+from pvq.bounds.verify.row import SAFETY, NotProven
 from pvq.bounds.verify.scope import shared_lower
 from pvq.bounds.verify.split import down, fsum_above, upper_bound
 from pvq.layers.files import write_atomically
@@ -17,10 +19,12 @@ from .rows import LayerResult
 
 
 def build_certificate(layer: Layer, problem: LayerProblem, result: LayerResult) -> Certificate:
-    """What has been proven of each row, with its proof; a row without one claims 0."""
+    """What has been proven of each row, with its proof; a row without one claims 0 if that can be shown."""
     rows = []
     for i, row in enumerate(result.rows):
         claims = [Claim(row.result.proven, row.result.proof)]
+        if row.result.proof is None:
+            claims = [Claim(least_of_all(problem.row(i)), None)]
         if problem.budget is not None:
             solved = {**row.budgets, 0: nothing_kept(problem.row(i))}
             claims = [Claim(r.proven, r.proof, k) for k, r in sorted(solved.items()) if r.proof is not None]
@@ -33,6 +37,14 @@ def build_certificate(layer: Layer, problem: LayerProblem, result: LayerResult) 
     else:
         lower = down(*(row.lower[0].lower for row in rows))
     return certify(layer.name, layer.sha256, problem, rows, lower, upper)
+
+
+def least_of_all(problem: Problem) -> float:
+    """0, or a little less where H is so small that its rounding leaves it indefinite (2^-950 and below)."""
+    try:
+        return min(0.0, SAFETY * row_lower(problem, Claim(0.0, None))[0])
+    except NotProven:
+        return 0.0
 
 
 def write_certificate(path: str | Path, layer: Layer, problem: LayerProblem, result: LayerResult) -> None:

@@ -245,7 +245,8 @@ def block_bound(
 ) -> float:
     """Lower bound of min u'Au + 2 g'u over the values of a block: (u - t)'A(u - t) - t'At + 2 (g + At)'u.
 
-    g, radius : (m,) g and how far it may be from the exact one.
+    g, radius : (m,) g and how far it may be from the exact one. Where the search ends at its threshold, the bound
+        moves with t although nothing else does: a solver's margin covers the verifier's other g, and so other t.
     """
     inputs, a = block.inputs, block.matrix
     w, m = problem.weight[inputs], len(inputs)
@@ -258,5 +259,5 @@ def block_bound(
     left = (np.abs(g + at) + radius + margin * gamma(m + 4) * size) * (1 + 8 * U)
     u = np.abs(values_of(problem)[inputs] - w[:, None]).max(axis=1) * (1 + U)
     constant = float(t @ at) + margin * gamma(2 * m + 8) * float(np.abs(t) @ size)
-    slack = 2 * float(left @ u) * (1 + gamma(m + 8))
+    slack = 2 * float(left @ u + (1 - 1 / margin) * (radius @ np.abs(t))) * (1 + gamma(m + 8))
     return down(least_on_grid(problem, inputs, a, centre, proof, margin, budget=False), -constant, -slack)

@@ -127,7 +127,9 @@ def _plan(
     conditional_factors(root, pivot, slope)
     level_diagonals(h, step[order] ** 2, start[order], cholesky_margin(n), sweeps, stride, diagonal)
     residual = _residual(h.astype(kind), np.eye(n) - slope.T, pivot)
-    accurate = bool(np.linalg.norm(residual / np.sqrt(np.outer(pivot, pivot))) <= 0.5)
+    with np.errstate(divide="ignore", invalid="ignore"):  # a pivot that underflows: not accurate
+        root_pivot = np.sqrt(pivot)
+        accurate = bool(np.linalg.norm(residual / root_pivot[:, None] / root_pivot) <= 0.5)
     unit = np.abs(np.triu(root) / np.diag(root)[:, None])
     return Plan(order, h, pivot, slope, diagonal, residual, accurate, unit)
 

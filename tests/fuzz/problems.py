@@ -1,4 +1,4 @@
-"""Made problems against their optimum in rational arithmetic: `python tests/fuzz/problems.py N [SEED]`.
+"""Made problems against their optimum in rational arithmetic: `python tests/fuzz/problems.py N [SEED] [JOBS]`.
 
 Each case is one small row (at most 7 inputs): a Gram matrix of a nasty kind, a grid, a pattern or both, numbers
 from 2^-1000 to 2^300. An own solver and an empirical method in turn solve it; the exact optimum says whether
@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import functools
 import itertools
+import multiprocessing
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from fractions import Fraction
 
 import numpy as np
@@ -46,6 +48,10 @@ POINTS = 1500
 """Points of a grid problem that are tried."""
 CANDIDATES = 8
 """Points with the least float64 error whose error is then taken exactly; ties are broken there."""
+WARM = 400
+"""Cases that run before others do beside them, so that nothing is compiled twice."""
+Case = Callable[[int], tuple[str, list[str]]]
+"""From the number of a case to its kind and what is wrong with it."""
 CHECKED = {Status.OPTIMAL, Status.TIME_LIMIT, Status.NODE_LIMIT, Status.BOUND_ONLY, Status.FEASIBLE_ONLY}
 
 
@@ -272,26 +278,49 @@ def one_case(seed: int) -> tuple[str, list[str]]:
         solver = get_solver(name)
         if solver.why_unsupported(problem) is None and solver.is_available():
             result = solver.solve(problem, options)
+            if problem.is_feasible(result.x):  # where H is next to singular, points may have been ranked wrongly
+                least = min(least, exact(problem, result.x))
             bad += [f"{name}: {what}" for what in complaints(problem, result, least, options)]
     return f"{method} {kind}", bad
 
 
-def run(count: int, seed: int = 0) -> int:
+def run(count: int, seed: int = 0, name: str = "problems", case: Case = one_case, jobs: int = 1) -> int:
     """Number of wrong cases among `count`, which are named on the way."""
     begin, wrong, kinds = time.perf_counter(), 0, Counter[str]()
-    for case in range(seed, seed + count):
-        try:
-            kind, bad = one_case(case)
-        except Exception as broken:  # a crash is a finding as well
-            kind, bad = "crash", [repr(broken)]
-        kinds[kind.split()[0]] += 1
-        wrong += bool(bad)
-        for what in bad:
-            print(f"case {case} ({kind}): {what}", flush=True)
+    numbers = range(seed, seed + count)
+    first = min(count, WARM) if jobs > 1 else count
+    guarded = functools.partial(_guarded, case)
+    for found in map(guarded, numbers[:first]):  # compiles before the others start
+        wrong += _tell(found, kinds)
+    if first < count:
+        with multiprocessing.get_context("fork").Pool(jobs) as pool:
+            for found in pool.imap_unordered(guarded, numbers[first:], chunksize=50):
+                wrong += _tell(found, kinds)
     seconds = time.perf_counter() - begin
-    print(f"problems: {count} cases from seed {seed}, {wrong} wrong, {seconds:.0f} s, {dict(kinds)}", flush=True)
+    print(f"{name}: {count} cases from seed {seed}, {wrong} wrong, {seconds:.0f} s, {dict(kinds)}", flush=True)
     return wrong
 
 
+def _guarded(case: Case, number: int) -> tuple[int, str, list[str]]:
+    try:
+        return number, *case(number)
+    except Exception as broken:  # a crash is a finding as well
+        return number, "crash", [repr(broken)]
+
+
+def _tell(found: tuple[int, str, list[str]], kinds: Counter[str]) -> bool:
+    number, kind, bad = found
+    kinds[kind.split()[0]] += 1
+    for what in bad:
+        print(f"case {number} ({kind}): {what}", flush=True)
+    return bool(bad)
+
+
+def main(name: str, case: Case, words: list[str]) -> bool:
+    """Run N [SEED] [JOBS] as they stand on the command line; whether a case was wrong."""
+    count, seed, jobs = (*map(int, words), *(0, 1)[len(words) - 1 :])
+    return run(count, seed, name, case, jobs) > 0
+
+
 if __name__ == "__main__":
-    sys.exit(run(int(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0) > 0)
+    sys.exit(main("problems", one_case, sys.argv[1:]))
