@@ -15,11 +15,14 @@ extensions = [
 ]
 exclude_patterns = ["tutorials", "templates"]  # pages of tutorials are in generated/tutorials
 nitpicky = True
+default_role = "code"  # `x` in a docstring
+smartquotes = False  # X' is a transpose
 templates_path = ["templates"]
 
 html_theme = "furo"
 html_title = f"pvq-bound {release}"
 html_copy_source = False
+html_show_copyright = False
 
 # Types are in the docstrings, in words.
 autodoc_typehints = "none"

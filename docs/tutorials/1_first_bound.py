@@ -2,31 +2,37 @@
 A first bound
 =============
 
-How far are GPTQ's 4-bit weights from the best there are? We ask it for some rows of a real layer: an
-expansion of EfficientNet-Lite0, 240 rows of 40 inputs, with the Gram matrix of photographs.
+How far are GPTQ's 4-bit weights from the best there are? We ask it for some rows of a
+real layer: an expansion of EfficientNet-Lite0, 240 rows of 40 inputs, with the Gram
+matrix of photographs.
 """
 
 from importlib.resources import files
 
 import pvq
 
-layer = pvq.load_layer(files("pvq.benchmarks") / "instances" / "efficientnet_lite0.blocks.4.expand.npz")
+folder = files("pvq.benchmarks") / "instances"
+layer = pvq.load_layer(folder / "efficientnet_lite0.blocks.4.expand.npz")
 layer
 
 # %%
-# A layer is its weights W and H = X X' / N of the inputs X that reach it. From arrays, lists or torch
-# tensors: ``pvq.Layer.from_activations(W, X)`` or ``pvq.Layer.from_gram(W, H)``; from a model:
-# ``pvq.extract``.
+# A layer is its weights W and H = X X' / N of the inputs X that reach it. From
+# arrays, lists or torch tensors: ``pvq.Layer.from_activations(W, X)`` or
+# ``pvq.Layer.from_gram(W, H)``; from a model: ``pvq.extract``.
 #
-# The problem is what the weights may be. Here: 16 evenly spaced levels with one scale for the whole tensor,
-# chosen so that the weights change least. Rows of 40 inputs are solved to the optimum.
+# The problem is what the weights may be. Here: 16 evenly spaced levels with one scale
+# for the whole tensor, chosen so that the weights change least. Rows of 40 inputs are
+# solved to the optimum.
 
-result = pvq.bound(layer, pvq.Quant(bits=4), rows=(0, 16), methods=("gptq", "rtn"), certify=True)
+result = pvq.bound(
+    layer, pvq.Quant(bits=4), rows=(0, 16), methods=("gptq", "rtn"), certify=True
+)
 result
 
 # %%
-# ``lower`` and ``upper`` enclose the least error (w - x)'H(w - x) that any 4-bit weights x of these rows can
-# have, summed over the rows. ``weights`` reach the upper end.
+# ``lower`` and ``upper`` enclose the least error (w - x)'H(w - x) that any 4-bit
+# weights x of these rows can have, summed over the rows. ``weights`` reach the upper
+# end.
 
 print(result)
 print(result.lower, result.upper, result.gap, result.bound_kind)
@@ -34,12 +40,12 @@ assert result.is_optimal
 assert result.weights.shape == (16, layer.inputs)
 
 # %%
-# What GPTQ leaves on the table is the distance of its error from this interval, at least and at most, in dB.
+# What GPTQ leaves on the table is the distance of its error from this interval, at
+# least and at most, in dB.
 
 for name, score in result.methods.items():
-    print(
-        f"{name:5} error {score.error:.5f}, SQNR {score.sqnr_db:.2f} dB, from the optimum", score.from_optimum_db
-    )
+    least, most = score.from_optimum_db
+    print(f"{name:5} error {score.error:.5f}, {least:.6f} to {most:.6f} dB too much")
 
 # %%
 
@@ -51,16 +57,17 @@ axes = result.plot()
 result.to_frame().head()
 
 # %%
-# The lower ends are not to be believed but to be checked. A certificate holds a proof for each row, and the
-# verifier, which shares no code with the solvers, checks them against the layer. It raises ``pvq.NotProven``
-# where a claim does not hold.
+# The lower ends are not to be believed but to be checked. A certificate holds a proof
+# for each row, and the verifier, which shares no code with the solvers, checks them
+# against the layer. It raises ``pvq.NotProven`` where a claim does not hold.
 
 certificate = result.certificate()
 proven = pvq.verify(certificate, layer)
 print(proven)
 
 # %%
-# Proofs are about one layer. Of another they prove nothing, even if it differs in one weight by the last bit.
+# Proofs are about one layer. Of another they prove nothing, even if it differs in one
+# weight by the last bit.
 
 weight = layer.weight.copy()
 weight[0, 0] *= 1 + 2**-52

@@ -2,9 +2,10 @@
 Write a solver
 ==============
 
-A solver is a class with a name and a method ``_solve``: it takes one row and returns a point, a lower bound,
-or both. Nothing that it claims is believed. The upper end is recomputed from the point, a point that breaks a
-constraint is replaced, and a lower end that a feasible point contradicts makes the result ``failed``.
+A solver is a class with a name and a method ``_solve``: it takes one row and returns
+a point, a lower bound, or both. Nothing that it claims is believed. The upper end is
+recomputed from the point, a point that breaks a constraint is replaced, and a lower
+end that a feasible point contradicts makes the result ``failed``.
 """
 
 from importlib.resources import files
@@ -17,7 +18,7 @@ from pvq.solvers.result import Outcome, Status
 
 
 class Nearest(Solver):
-    """Rounds to the nearest level, and bounds the error by the smallest eigenvalue of H."""
+    """Rounds to the nearest level; a bound from the smallest eigenvalue of H."""
 
     name = "nearest"
     summary = "rounding, bounded by the smallest eigenvalue"
@@ -27,14 +28,16 @@ class Nearest(Solver):
     def _solve(self, problem, options, start):
         x = problem.grid.nearest(problem.weight)
         smallest = max(0.0, np.linalg.eigvalsh(problem.hessian)[0])
-        return Outcome(x, smallest * ((problem.weight - x) ** 2).sum(), Status.BOUND_ONLY)
+        lower = smallest * ((problem.weight - x) ** 2).sum()
+        return Outcome(x, lower, Status.BOUND_ONLY)
 
 
 # %%
-# A row to try it on, and the optimum to compare with. ``_solve`` gets a row without dead inputs (zero rows of
-# H), in units in which its numbers are of order 1.
+# A row to try it on, and the optimum to compare with. ``_solve`` gets a row without
+# dead inputs (zero rows of H), in units in which its numbers are of order 1.
 
-layer = pvq.load_layer(files("pvq.benchmarks") / "instances" / "efficientnet_lite0.blocks.4.expand.npz")
+folder = files("pvq.benchmarks") / "instances"
+layer = pvq.load_layer(folder / "efficientnet_lite0.blocks.4.expand.npz")
 exact = pvq.bound(layer, pvq.Quant(bits=4), rows=(0, 1), methods=())
 row = exact.problem.row(0)
 found = Nearest().solve(row, Options())
@@ -43,9 +46,10 @@ print("optimum:", exact.upper)
 assert found.lower <= exact.lower <= exact.upper <= found.upper
 
 # %%
-# The bound is ``numerical``: float64 says so. A proof makes it ``rigorous``. The simplest one is a diagonal D
-# with H - D positive semidefinite: then e(x) = u'(H - D)u + u'Du >= sum of d_i u_i^2, u = x - w, and each u_i
-# is at least the distance of w_i from its nearest level. ``Split(Below(D), v)`` says this with v = 0; the
+# The bound is ``numerical``: float64 says so. A proof makes it ``rigorous``. The
+# simplest one is a diagonal D with H - D positive semidefinite: then e(x) = u'(H -
+# D)u + u'Du >= sum of d_i u_i^2, u = x - w, and each u_i is at least the distance of
+# w_i from its nearest level. ``Split(Below(D), v)`` says this with v = 0; the
 # verifier computes the sum itself.
 
 
@@ -56,8 +60,9 @@ class Proven(Nearest):
 
     def _solve(self, problem, options, start):
         claimed = super()._solve(problem, options, start)
-        smallest = max(0.0, np.linalg.eigvalsh(problem.hessian)[0]) * (1 - 1e-6)  # room for rounding
-        proof = Split(Below(np.full(problem.n, smallest)), np.zeros(problem.n))
+        smallest = max(0.0, np.linalg.eigvalsh(problem.hessian)[0])
+        diagonal = np.full(problem.n, (1 - 1e-6) * smallest)  # room for rounding
+        proof = Split(Below(diagonal), np.zeros(problem.n))
         return Outcome(claimed.x, claimed.lower, claimed.status, proof=proof)
 
 
@@ -87,13 +92,15 @@ assert caught.status == "failed"
 # Join by entry point
 # -------------------
 #
-# With these lines in the ``pyproject.toml`` of a package of yours, once it is installed, ``--solver nearest``
-# and ``pvq.bound(..., solver="nearest")`` use it for whole layers, and ``pvq solvers`` lists it:
+# With these lines in the ``pyproject.toml`` of a package of yours, once it is
+# installed, ``--solver nearest`` and ``pvq.bound(..., solver="nearest")`` use it for
+# whole layers, and ``pvq solvers`` lists it:
 #
 # .. code-block:: toml
 #
 #     [project.entry-points."pvq.solvers"]
 #     nearest = "pvq_nearest:Nearest"
 #
-# The whole of such a package is in ``tests/solvers/plugin``. Solvers that run for long look at
-# ``options.time_limit`` and ``options.stop``, most simply through ``pvq.solvers.base.Clock``.
+# The whole of such a package is in ``tests/solvers/plugin``. Solvers that run for
+# long look at ``options.time_limit`` and ``options.stop``, most simply through
+# ``pvq.solvers.base.Clock``.

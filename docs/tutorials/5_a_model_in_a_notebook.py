@@ -2,8 +2,8 @@
 A model in a notebook
 =====================
 
-From a torch model to bounds, scores and verdicts of its layers. The model is a small one that is made here;
-with one of yours the lines are the same.
+From a torch model to bounds, scores and verdicts of its layers. The model is a small
+one that is made here; with one of yours the lines are the same.
 """
 
 import tempfile
@@ -13,12 +13,14 @@ import pvq
 import torch
 
 torch.manual_seed(0)
-model = torch.nn.Sequential(torch.nn.Linear(12, 24), torch.nn.ReLU(), torch.nn.Linear(24, 6))
+model = torch.nn.Sequential(
+    torch.nn.Linear(12, 24), torch.nn.ReLU(), torch.nn.Linear(24, 6)
+)
 batches = [torch.randn(64, 12) for _ in range(4)]
 
 # %%
-# One pass over the calibration batches collects what reaches each layer. ``modules`` is a glob over module
-# names.
+# One pass over the calibration batches collects what reaches each layer. ``modules``
+# is a glob over module names.
 
 layers = pvq.extract(model, batches, modules="*")
 layers
@@ -32,8 +34,8 @@ same = pvq.Layer.from_activations(model[2].weight, X, name="last")
 assert layer.sha256 == same.sha256
 
 # %%
-# ``Quant`` says which grid, who shares a scale and how it is chosen. All but layer and problem are named
-# arguments.
+# ``Quant`` says which grid, who shares a scale and how it is chosen. All but layer
+# and problem are named arguments.
 
 result = pvq.bound(
     layer,
