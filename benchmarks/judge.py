@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 from pvq.bounds.certified import FLOOR
 from pvq.bounds.problem import Problem
-from pvq.solvers.result import Status
+from pvq.solvers.result import Fault, Status
 
 from .runner import Run
 from .tasks import Task
@@ -44,8 +44,8 @@ def checked(run: Run, problem: Problem, task: Task) -> Run:
         return replace(run, outcome="wrong", why=why, upper=upper)
     run = replace(run, upper=upper)
     if run.outcome == Status.FAILED.value:
-        why = str((run.info or {}).get("problem", ""))
-        return replace(run, outcome="wrong" if why.startswith("lower bound") else run.outcome, why=why)
+        why = str((run.info or {}).get("why", ""))
+        return replace(run, outcome="wrong" if run.fault == Fault.BOUND.value else run.outcome, why=why)
     if run.lower > upper * (1 + WRONG) + floor:
         return replace(run, outcome="wrong", why=f"bound {run.lower:.9g} above its own e(x) {upper:.9g}")
     if run.outcome == SOLVED:

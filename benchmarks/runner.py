@@ -59,6 +59,10 @@ class Run:
     memory: float | None = None
     """GB of resident memory at the peak, of the whole process."""
     bound_kind: str = "none"
+    reason: str = ""
+    """A `Reason` of the solver: why it stopped."""
+    fault: str = ""
+    """A `Fault` of its answer, if any."""
     info: dict[str, Any] | None = None
     name: str = ""
     """Of the solver behind the label."""

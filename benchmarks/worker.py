@@ -112,6 +112,8 @@ def _solve(task: Mapping[str, Any], say: Callable[..., None]) -> None:
         lower=float(result.lower),
         upper=float(result.upper),
         status=result.status.value,
+        reason=result.reason.value,
+        fault=result.fault.value if result.fault is not None else "",
         bound_kind=result.bound_kind.value,
         nodes=int(result.nodes),
         seconds=float(result.seconds),

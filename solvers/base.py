@@ -1,36 +1,37 @@
-"""The solver interface: what a solver can do is said in class attributes, `solve` checks what it claims."""
+"""The solver interface: what a solver can do is said in class attributes, `Solver.solve` checks what it claims.
+
+Whoever writes a solver finds here all that it needs besides `result`.
+"""
 
 from __future__ import annotations
 
 import importlib.util
-import math
-import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import ClassVar
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import ClassVar, final
 
 import numpy as np
-from pvq.bounds.certified import closed, tolerance
 from pvq.bounds.gram import FloatArray, Gram
 from pvq.bounds.presolve import presolve
-from pvq.bounds.problem import Problem, optimal_on_support
-from pvq.bounds.proof import Below, Split
+from pvq.bounds.problem import Problem
 
-from .result import BoundKind, Outcome, Result, Status
+from .checked import checked
+from .options import Clock, Options
+from .points import fallback_point, trivial
+from .result import Outcome, Reason, Result, joined
 from .units import Units
 
-# A lower end may exceed the upper end by rounding only: this much of either end, or of the reference.
-ROUNDING = 1e-9
-
-
-OVERSHOOT, GRACE = 0.1, 1.0
-"""Part of its time limit, and seconds, that a row with its verification may take beyond it; a proof that does not
-fit is left out."""
-
-WORTH = 0.98
-"""A proof of this part of a numerical bound is worth more than the bound; a weaker one is only recorded."""
+__all__ = [
+    "Clock",
+    "Options",
+    "Solver",
+    "SolverUnavailable",
+    "UnsupportedProblem",
+    "fallback_point",
+    "trivial",
+]
 
 
 class SolverUnavailable(RuntimeError):
@@ -41,52 +42,11 @@ class UnsupportedProblem(ValueError):
     """The solver cannot take this problem; one line that says which can."""
 
 
-@dataclass(frozen=True)
-class Options:
-    """Limits of one solve."""
+MARGIN = 0.1
+"""Seconds that must be left for another part of a composite to be started."""
 
-    time_limit: float | None = 10.0
-    """Seconds per row, None for no limit."""
-    gap: float = 1e-6
-    """Relative gap at which the optimum counts as proven."""
-    node_limit: int | None = None
-    threads: int = 1
-    seed: int = 0
-    prove: bool = False
-    """Hand over a proof of the lower bound also where making it takes longer than the solve."""
-    stop: threading.Event = field(default_factory=threading.Event, repr=False, compare=False)
-    """Set it (Ctrl-C does) and the solver returns what it has proven."""
-    report: Callable[[float, float], None] | None = field(default=None, repr=False, compare=False)
-    """Called now and then with the lower and upper end so far, in units of error; never checked, for curves."""
-
-
-class Clock:
-    """Tells a running engine whether to stop, and why."""
-
-    def __init__(self, options: Options) -> None:
-        self._end = math.inf if options.time_limit is None else time.perf_counter() + options.time_limit
-        self._stop = options.stop
-        self._report = options.report
-
-    @property
-    def left(self) -> float:
-        """Seconds left, infinity without a limit."""
-        return self._end - time.perf_counter()
-
-    def limit(self, least: float) -> float | None:
-        """Seconds left as a time limit, `least` at least; None without a limit."""
-        return max(self.left, least) if math.isfinite(self.left) else None
-
-    def ended(self) -> Status | None:
-        """INTERRUPTED, TIME_LIMIT, or None to go on."""
-        if self._stop.is_set():
-            return Status.INTERRUPTED
-        return Status.TIME_LIMIT if self.left <= 0 else None
-
-    def tell(self, lower: float, upper: float) -> None:
-        """Pass the interval so far on to who wants to watch."""
-        if self._report is not None:
-            self._report(lower, upper)
+FINAL = ("solve", "solve_rows", "prepare", "prepare_once", "check")
+"""What no solver may write anew: whoever does would hand out bounds that nobody has checked."""
 
 
 class Solver(ABC):
@@ -94,6 +54,11 @@ class Solver(ABC):
 
     Subclasses set the class attributes and write `_solve`. Dead inputs are already removed there, trivial
     problems already answered, and whatever `_solve` claims is recomputed from its x.
+
+    Raises
+    ------
+    TypeError
+        A subclass that overrides one of `FINAL`.
     """
 
     name: ClassVar[str]
@@ -114,22 +79,41 @@ class Solver(ABC):
     licence: ClassVar[str] = "Apache-2.0"
     """Licence in words, with its size limits."""
 
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        for name in FINAL:
+            if getattr(cls, name) is not getattr(Solver, name):
+                raise TypeError(f"{cls.__name__} overrides `{name}`, which checks what it claims; write `_solve`")
+
+    def parts(self, problem: Problem) -> tuple[Solver, ...]:
+        """The solvers that a row is given to, in turn: itself, or those of a `Composite`."""
+        return (self,)
+
+    @final
     def prepare(self, *problems: Problem) -> None:
         """Do what rows of one Gram matrix share (compile, factor H), so that it is not counted as one row's time.
 
         problems : one row, or several for solvers that fit something to the layer.
         """
-        if self.is_available() and self.why_unsupported(problems[0]) is None:
-            reduced = [presolve(problem).problem for problem in problems]
-            live = [Units.of(row).problem for row in reduced if row is not None and trivial(row) is None]
-            if live:
-                self._prepare(live)
-                _prepared(problems[0].gram).add(_kind(self, problems[0]))
+        for part in _parts(self, problems[0]):
+            if part is not self:
+                part.prepare(*problems)
+                continue
+            if self.is_available() and self.why_unsupported(problems[0]) is None:
+                reduced = [presolve(problem).problem for problem in problems]
+                live = [Units.of(row).problem for row in reduced if row is not None and trivial(row) is None]
+                if live:
+                    self._prepare(live)
+                    _prepared(problems[0].gram).add(_kind(self, problems[0]))
 
+    @final
     def prepare_once(self, problem: Problem) -> None:
         """`prepare` for a row of a kind that has not been prepared on its Gram matrix."""
-        if _kind(self, problem) not in _prepared(problem.gram):
-            self.prepare(problem)
+        for part in _parts(self, problem):
+            if part is not self:
+                part.prepare_once(problem)
+            elif _kind(self, problem) not in _prepared(problem.gram):
+                self.prepare(problem)
 
     def _prepare(self, problems: Sequence[Problem]) -> None:  # noqa: B027  (most solvers have nothing to prepare)
         """Layer-wide work for rows without dead inputs; keep it in `gram.memo`."""
@@ -151,6 +135,7 @@ class Solver(ABC):
                 return f"solver '{cls.name}' cannot keep the weights fixed (`update`=False)"
         return None
 
+    @final
     def check(self, problem: Problem) -> None:
         """Raise `SolverUnavailable` or `UnsupportedProblem` if `solve` could not start."""
         if not self.is_available():
@@ -160,6 +145,7 @@ class Solver(ABC):
         if why is not None:
             raise UnsupportedProblem(why)
 
+    @final
     def solve(self, problem: Problem, options: Options | None = None, start: FloatArray | None = None) -> Result:
         """Bound the optimum of one row.
 
@@ -180,22 +166,24 @@ class Solver(ABC):
         options = Options() if options is None else options  # new each time: its stop event is one call's own
         if self.proves != "nothing":  # a method without a bound has no search that compiling could starve
             self.prepare_once(problem)
+        parts = _parts(self, problem)
+        if parts != (self,):
+            return _in_turn(parts, problem, options, start)
         begin = time.perf_counter()
-        presolved = presolve(problem)
-        reduced = presolved.problem
+        row = presolve(problem)
+        reduced = row.problem
         if reduced is None:
-            outcome = Outcome(np.zeros(0), 0.0, Status.OPTIMAL, info={"trivial": "every input is dead"})
+            outcome = Outcome(np.zeros(0), 0.0, info={"trivial": "every input is dead"})
         else:
-            outcome = trivial(reduced) or self._in_units(
-                reduced, options, None if start is None else start[presolved.live]
-            )
-        x = presolved.lift_or_none(outcome.x)
-        return self._checked(problem, reduced, options, outcome, x, time.perf_counter() - begin)
+            own = None if start is None else start[row.live]
+            outcome = trivial(reduced) or self._in_units(reduced, options, own)
+        return checked(self.name, row, options, outcome, time.perf_counter() - begin)
 
     def together(self, problem: Problem) -> int:
         """Rows like this one that it takes at once; 1: one after the other."""
         return 1
 
+    @final
     def solve_rows(
         self, problems: Sequence[Problem], options: Options, starts: Sequence[FloatArray | None]
     ) -> list[Result]:
@@ -206,11 +194,14 @@ class Solver(ABC):
         options : limits of one row; rows together have as many times the time.
         starts : a feasible point of each row, or None.
         """
+        parts = _parts(self, problems[0])
+        if len(parts) == 1 and parts[0] is not self:
+            return parts[0].solve_rows(problems, options, starts)
         begin = time.perf_counter()
         presolved = [presolve(problem) for problem in problems]
         live = [row.problem for row in presolved if row.problem is not None and trivial(row.problem) is None]
         outcomes = None
-        if len(live) == len(problems):
+        if parts == (self,) and len(live) == len(problems):
             self.check(problems[0])
             limit = None if options.time_limit is None else options.time_limit * len(problems)
             units = [Units.of(row) for row in live]
@@ -225,7 +216,7 @@ class Solver(ABC):
             return [self.solve(problem, options, x) for problem, x in zip(problems, starts, strict=True)]
         seconds = (time.perf_counter() - begin) / len(problems)
         return [
-            self._checked(row.original, row.problem, options, outcome, row.lift_or_none(outcome.x), seconds)
+            checked(self.name, row, options, outcome, seconds)
             for row, outcome in zip(presolved, outcomes, strict=True)
         ]
 
@@ -245,77 +236,32 @@ class Solver(ABC):
     def _solve(self, problem: Problem, options: Options, start: FloatArray | None) -> Outcome:
         """Solve a row that has no dead inputs and no trivial answer, in units in which it is of order 1."""
 
-    def _checked(
-        self,
-        problem: Problem,
-        reduced: Problem | None,
-        options: Options,
-        outcome: Outcome,
-        x: FloatArray | None,
-        seconds: float,
-    ) -> Result:
-        info = dict(outcome.info)
-        if x is None or not problem.is_feasible(x):
-            if outcome.x is not None:
-                info["problem"] = "the solver's point violates the constraints; a rounded one stands in"
-            x = fallback_point(problem)
-        error = problem.certified(x)
-        upper, width = error.upper, tolerance(error.upper, error.rounding, options.gap)
-        lower, status = float(outcome.lower), outcome.status
-        if lower > 0.0 and reduced is not None:
-            lower = max(0.0, lower - problem.doubt(x, error))
-        if not math.isfinite(lower) or lower > upper + ROUNDING * max(upper, 1e-3 * problem.reference):
-            # Contradiction: a bound above a feasible point is wrong, so nothing is proven.
-            info["problem"] = f"lower bound {lower:.9g} above the feasible error {upper:.9g}"
-            lower, status = 0.0, Status.FAILED
-        # e(x) rounded down: rounded up it may be above the optimum; numerical until a proof is accepted
-        lower, kind = min(max(lower, 0.0), error.lower), BoundKind.NUMERICAL
-        proof, proven_lower = None, 0.0
-        if reduced is None:
-            kind = BoundKind.RIGOROUS  # nothing reaches this row, so its error is 0
-        elif outcome.proof is not None and status is not Status.FAILED and not options.stop.is_set():
-            from pvq.bounds.verify.budget import limited
-            from pvq.bounds.verify.row import NotProven, lower_bound  # compiled kernels: not for `pvq solvers`
 
-            begin = time.perf_counter()
-            limit = options.time_limit
-            allowed = None if limit is None else max(0.0, limit * (1 + OVERSHOOT) + GRACE - seconds)
-            try:
-                with limited(allowed):
-                    verified = lower_bound(reduced, outcome.proof)
-                if verified > 0:
-                    proof, proven_lower = outcome.proof, min(verified, error.lower)
-                # what is proven counts if it says the same: the same status, nearly the same bound
-                if upper - verified <= (width if upper - lower <= width else upper - lower * WORTH):
-                    lower, kind = min(max(verified, 0.0), error.lower), BoundKind.RIGOROUS
-                elif verified > 0:
-                    info["unproven"] = f"the proof gives {verified:.9g} only"
-            except NotProven as why:
-                info["unproven"] = str(why)
-            info["verify_seconds"] = time.perf_counter() - begin
-        # every part of e is a sum of squares, so an upper end of 0 proves itself
-        proven = closed(lower, upper, error.rounding, options.gap)
-        if status is not Status.FAILED:
-            if proven:
-                status = Status.OPTIMAL
-            elif status is Status.OPTIMAL:
-                status = Status.BOUND_ONLY if lower > 0 else Status.FEASIBLE_ONLY
-        if status is Status.FAILED or (lower == 0 and not proven):
-            kind = BoundKind.NONE
-        return Result(
-            x,
-            lower,
-            upper,
-            status,
-            kind,
-            self.name,
-            outcome.nodes,
-            seconds,
-            info,
-            proof,
-            proven_lower,
-            error.rounding,
-        )
+def _parts(solver: Solver, problem: Problem) -> tuple[Solver, ...]:
+    """The parts of a solver, which check what they claim as well."""
+    parts = solver.parts(problem)
+    others = solver not in parts and all(isinstance(part, Solver) for part in parts)
+    if not parts or (parts != (solver,) and not others):
+        raise TypeError(f"the parts of '{solver.name}' must be other solvers, not {parts!r}")
+    return parts
+
+
+def _in_turn(parts: Sequence[Solver], problem: Problem, options: Options, start: FloatArray | None) -> Result:
+    """The best of both ends from several solvers, one after the other, within one time limit."""
+    begin = time.perf_counter()
+    best: Result | None = None
+    for part in parts:
+        left = None if options.time_limit is None else options.time_limit - (time.perf_counter() - begin)
+        if best is not None:
+            if best.solved or best.reason in (Reason.FAILURE, Reason.INTERRUPT):
+                break
+            if options.stop.is_set() or (left is not None and left < MARGIN):
+                return replace(best, reason=Reason.INTERRUPT if options.stop.is_set() else Reason.TIME)
+            start = best.x
+        result = part.solve(problem, replace(options, time_limit=left), start)
+        best = result if best is None else joined(best, result, options.gap)
+    assert best is not None
+    return best
 
 
 def _prepared(gram: Gram) -> set[object]:
@@ -331,32 +277,3 @@ def _kind(solver: Solver, problem: Problem) -> object:
         None if grid is None else (grid.levels.shape, grid.group.tobytes()),
         None if sparsity is None else (sparsity.update, sparsity.unit.tobytes(), sparsity.group.tobytes()),
     )
-
-
-def trivial(problem: Problem) -> Outcome | None:
-    """Answer a row that needs no search: nothing may be kept, or everything may."""
-    sparsity = problem.sparsity
-    if sparsity is None:
-        return None
-    zero = np.zeros(problem.n)
-    if not sparsity.keep.any():
-        proof = Split(Below(zero), -problem.weight)
-        info = {"trivial": "no input may be kept"}
-        return Outcome(zero, problem.certified(zero).lower, Status.OPTIMAL, info=info, proof=proof)
-    if problem.grid is None and not sparsity.binding:
-        proof = Split(Below(zero), zero)
-        info = {"trivial": "every input may be kept"}
-        return Outcome(problem.weight.copy(), 0.0, Status.OPTIMAL, info=info, proof=proof)
-    return None
-
-
-def fallback_point(problem: Problem) -> FloatArray:
-    """A feasible point for any problem: magnitude mask, then round to nearest or least squares."""
-    grid, sparsity = problem.grid, problem.sparsity
-    if sparsity is None:
-        assert grid is not None
-        return grid.nearest(problem.weight)
-    mask = sparsity.best_mask(problem.weight**2)
-    if grid is not None:
-        return np.where(mask, grid.nearest(problem.weight), 0.0)
-    return optimal_on_support(problem, mask) if sparsity.update else np.where(mask, problem.weight, 0.0)

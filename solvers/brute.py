@@ -11,7 +11,7 @@ from pvq.bounds.gram import FloatArray
 from pvq.bounds.problem import Problem, optimal_on_support
 
 from .base import Options, Solver
-from .result import Outcome, Status
+from .result import Outcome, Reason
 
 MAX_POINTS = 2_000_000
 
@@ -42,8 +42,8 @@ class Brute(Solver):
             if error < best:
                 best, best_x = error, x
             if nodes % 1024 == 0 and options.stop.is_set():
-                return Outcome(best_x, 0.0, Status.INTERRUPTED, nodes)
-        return Outcome(best_x, best, Status.OPTIMAL, nodes)
+                return Outcome(best_x, 0.0, Reason.INTERRUPT, nodes)
+        return Outcome(best_x, best, nodes=nodes)
 
 
 def _points(problem: Problem) -> Iterator[FloatArray]:

@@ -66,7 +66,7 @@ def _nested(rows: Sequence[RowResult], options: Options) -> list[RowResult]:
         if lower > results[j].lower and results[j - 1].bound_kind is not BoundKind.NONE:
             # its proof, if it has one, is about the other sparsity
             raised = replace(results[j], lower=lower, bound_kind=BoundKind.NUMERICAL, proof=None)
-            results[j] = with_point(raised, raised, options)
+            results[j] = raised.settled(options.gap)
     return [
         replace(row, result=result, lower=None if row.lower is None else result.lower)
         for row, result in zip(rows, results, strict=True)

@@ -62,6 +62,7 @@ def result_document(
             "upper": result.upper,
             "reference": result.reference,
             "status": result.status.value,
+            "reason": result.reason.value,
             "bound_kind": result.bound_kind.value,
             "sqnr_min_db": sqnr_db(result.reference, result.upper),
             "sqnr_max_db": sqnr_db(result.reference, result.lower),
@@ -100,11 +101,15 @@ def _row(problem: LayerProblem, i: int, row: RowResult) -> dict[str, Any]:
         "upper": result.upper,
         "reference": row.reference,
         "status": result.status.value,
+        "reason": result.reason.value,
         "bound_kind": result.bound_kind.value,
         "solver": result.solver,
         "nodes": result.nodes,
         "seconds": result.seconds,
+        "verify_seconds": result.verify_seconds,
     }
+    if result.fault is not None:
+        document["fault"] = result.fault.value
     grid = problem.row_grid(i)
     if grid is not None:
         document |= _grid(grid, problem.setting)

@@ -29,7 +29,6 @@ from pvq.bounds.problem import Problem
 from .base import Options, fallback_point
 from .bnb.enumeration import prepare_grid, solve_grid
 from .empirical.local_search import polish_grid
-from .result import Status
 
 EPS = float(np.finfo(np.float64).eps)
 
@@ -43,7 +42,6 @@ class Found:
     x: FloatArray
     """(n,) c of the best point of the relaxed problem."""
     nodes: int
-    status: Status
 
 
 class FreeRow:
@@ -124,7 +122,7 @@ class FreeRow:
         rounding = float(reach @ self._size @ reach)
         constant = slope * slope / (4 * self.k)
         least = outcome.lower - rounding - constant - 4 * EPS * (constant + outcome.lower)
-        return Found(least, outcome.x, outcome.nodes, outcome.status)
+        return Found(least, outcome.x, outcome.nodes)
 
 
 def interval_bound(least: float, slope: float, k: float, centre: float, half: float) -> float:

@@ -20,8 +20,8 @@ from pvq.bounds.verify.split import terms
 from .base import Options, Solver
 from .empirical.layerwise import layer_point
 from .empirical.magnitude import Magnitude
-from .result import BoundKind, Result, Status
-from .rows import LayerResult, OnRow, RowResult, prepare, run_rows, total_empirical
+from .result import BoundKind, Reason, Result
+from .rows import LayerResult, OnRow, RowResult, prepare, run_rows, total_empirical, worst
 
 FIRST_POINTS = 8  # budgets of a row solved before the first allocation: spread, so that every k has a bound
 
@@ -65,6 +65,15 @@ class Curve:
         """(n,) best feasible point with at most k units."""
         best = int(self.at[k])
         return self.solved[best].x if best else np.zeros(self.problem.n)
+
+    def reasons(self, lower: int, upper: int) -> list[Reason]:
+        """Why no more is known of the lower and the upper end at these budgets.
+
+        What the cheapest allocation asks for is solved, unless there is no time for it.
+        """
+        below, above = self.solved.get(lower), self.solved.get(int(self.at[upper]))
+        unsolved = Reason.FINISHED if lower == 0 else Reason.TIME
+        return [below.reason if below else unsolved, above.reason if above else Reason.FINISHED]
 
     def unknown_near(self, k: int) -> list[int]:
         """Budgets to solve so that the bound at k becomes its own: k, and the middle of its unsolved stretch."""
@@ -117,7 +126,7 @@ def solve_shared_budget(
         def one(j: int, todo: list[tuple[int, list[int]]] = todo) -> RowResult:
             i, budgets = todo[j]
             ask(i, budgets)
-            return _row(problem, curves[i], i, units, solver, spent[i])
+            return _row(problem, curves[i], i, units, solver)
 
         run_rows(one, len(todo), jobs, on_row)
         allocation = allocate(np.array([c.lower for c in curves]), problem.budget)
@@ -127,7 +136,10 @@ def solve_shared_budget(
             break  # out of time, or interrupted: the curves hold as they are
     lower = sum_down(c.lower[k] for c, k in zip(curves, allocation, strict=True))
     best = allocate(np.array([c.upper for c in curves]), problem.budget)
-    return _summary(problem, curves, best, lower, solver, options, compare, spent)
+    ends = zip(curves, allocation.tolist(), best.tolist(), strict=True)
+    reasons = [reason for curve, low, high in ends for reason in curve.reasons(low, high)]
+    reason = Reason.INTERRUPT if options.stop.is_set() else worst(reasons)
+    return _summary(problem, curves, best, lower, solver, options, compare, reason)
 
 
 ROUNDING = 1e-9
@@ -224,22 +236,20 @@ def _row(
     i: int,
     k: int,
     solver: Solver,
-    seconds: float,
-    status: Status | None = None,
 ) -> RowResult:
-    x = curve.point(k)
-    used = curve.solved.get(int(curve.at[k]))
-    nodes = sum(result.nodes for result in curve.solved.values())
+    """The row with the point for k units, which has no lower end of its own, and what all its budgets took."""
+    x, solved = curve.point(k), curve.solved.values()
     error = curve.problem.certified(x)
     result = Result(
         x,
         0.0,
         error.upper,
-        status or (used.status if used else Status.FEASIBLE_ONLY),
+        worst(result.reason for result in solved),
         BoundKind.NONE,
         solver.name,
-        nodes,
-        seconds,
+        nodes=sum(result.nodes for result in solved),
+        seconds=sum(result.seconds for result in solved),
+        verify_seconds=sum(result.verify_seconds for result in solved),
         rounding=error.rounding,
     )
     return RowResult(problem.rows[i], curve.problem.reference, result, budgets=dict(curve.solved))
@@ -253,7 +263,7 @@ def _summary(
     solver: Solver,
     options: Options,
     compare: Sequence[Solver],
-    spent: FloatArray,
+    reason: Reason,
 ) -> LayerResult:
     """Rows at the best allocation; empirical methods with their own layer-wide masks."""
     assert problem.budget is not None
@@ -268,17 +278,13 @@ def _summary(
     reference = sum_up(curve.problem.reference for curve in curves)
     lower = min(lower, upper)
     solved = closed(lower, upper, rounding, options.gap)
-    if solved:
-        status = Status.OPTIMAL
-    elif options.stop.is_set():
-        status = Status.INTERRUPTED
-    else:
-        status = Status.TIME_LIMIT if options.time_limit is not None else Status.BOUND_ONLY
+    if solved and reason is not Reason.FAILURE:
+        reason = Reason.FINISHED
     rows = []
     for i, (curve, k) in enumerate(zip(curves, best, strict=True)):
-        row = _row(problem, curve, i, int(k), solver, float(spent[i]), status)
-        result = replace(row.result, x=points[i], upper=float(errors[i]))
+        row = _row(problem, curve, i, int(k), solver)
+        result = replace(row.result, x=points[i], upper=float(errors[i]), reason=reason, solved=solved)
         empirical = {name: float(point.errors[i]) for name, point in scored.items()}
         rows.append(replace(row, result=result, empirical=empirical))
     kind = BoundKind.NUMERICAL if lower > 0 or solved else BoundKind.NONE
-    return LayerResult(tuple(rows), lower, upper, reference, status, kind, total_empirical(rows))
+    return LayerResult(tuple(rows), lower, upper, reference, reason, kind, total_empirical(rows), solved)

@@ -30,10 +30,15 @@ def solver_class(name: str) -> type[Solver]:
     Raises
     ------
     ProblemError
-        No solver has this name; the nearest one is suggested.
+        No solver has this name (the nearest one is suggested), or what has it is none that checks its claims.
     """
     check_names([name])
-    loaded: type[Solver] = _entry_points()[name].load()
+    try:
+        loaded = _entry_points()[name].load()
+    except (ImportError, AttributeError, TypeError) as error:
+        raise ProblemError(f"solver '{name}' cannot be loaded: {error}") from error
+    if not (isinstance(loaded, type) and issubclass(loaded, Solver)):
+        raise ProblemError(f"solver '{name}' is no subclass of pvq.solvers.base.Solver, so nothing checks it")
     return loaded
 
 

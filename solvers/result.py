@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -12,20 +12,61 @@ from pvq.bounds.gram import FloatArray
 from pvq.bounds.proof import Proof
 
 
+class Reason(StrEnum):
+    """Why a solver stopped; what is known is told by the two ends."""
+
+    FINISHED = "finished"
+    """It has done all that it does, or the interval is closed."""
+    TIME = "time"
+    NODES = "nodes"
+    MEMORY = "memory"
+    INTERRUPT = "interrupt"
+    FAILURE = "failure"
+    """It broke or contradicted itself: only the upper end holds."""
+
+
+class Fault(StrEnum):
+    """What was wrong with a solver's answer; `Result.info["why"]` has the sentence for a reader."""
+
+    POINT = "point"
+    """Its point violates the constraints; a rounded one stands in."""
+    BOUND = "bound"
+    """Its lower bound is above the error of a feasible point, or no number."""
+    SOLVER = "solver"
+    """It says itself that it broke."""
+    SINGULAR = "singular"
+    """H is singular, and its formulation does not exist there."""
+
+
 class Status(StrEnum):
-    """How a solve ended."""
+    """Reason and ends in one word: OPTIMAL where the interval is closed, else the limit, else what is known."""
 
     OPTIMAL = "optimal"
     """upper - lower <= max(gap * upper, rounding of e), upper recomputed from x; see `bounds.certified.closed`."""
     TIME_LIMIT = "time_limit"
     NODE_LIMIT = "node_limit"
     BOUND_ONLY = "bound_only"
-    """A relaxation and a heuristic: both ends hold, nothing was searched."""
+    """Finished or out of memory, with both ends."""
     FEASIBLE_ONLY = "feasible_only"
-    """An x without a lower bound (empirical methods)."""
+    """The same, with a lower end of 0 (empirical methods)."""
     INTERRUPTED = "interrupted"
     FAILED = "failed"
     """The solver broke or contradicted itself; only the upper end holds."""
+
+
+def status_of(reason: Reason, lower: float, solved: bool) -> Status:
+    """The word for an interval; `solved`: it is closed."""
+    if reason is Reason.FAILURE:
+        return Status.FAILED
+    if solved:
+        return Status.OPTIMAL
+    known = Status.BOUND_ONLY if lower > 0 else Status.FEASIBLE_ONLY
+    limits = {
+        Reason.TIME: Status.TIME_LIMIT,
+        Reason.NODES: Status.NODE_LIMIT,
+        Reason.INTERRUPT: Status.INTERRUPTED,
+    }
+    return limits.get(reason, known)
 
 
 class BoundKind(StrEnum):
@@ -47,14 +88,20 @@ class Outcome:
     """(n,) best feasible point, None if none was found."""
     lower: float
     """Lower bound on the error, 0 if none."""
-    status: Status
-    """How the search ended; OPTIMAL is a claim that `Solver.solve` checks."""
+    reason: Reason = Reason.FINISHED
+    """Why it stopped. Whether its point is optimal is told by `lower` and x alone."""
     nodes: int = 0
     info: Mapping[str, Any] = field(default_factory=dict)
     """Anything else worth reporting (for instance `eta`, the slack of the float64 arithmetic)."""
     proof: Proof | None = None
     """Of `lower`, for the verifier: it makes the bound rigorous if `verify.lower_bound` finds next to the same
     number, which then becomes the result's lower end. About the problem that `_solve` was given."""
+    fault: Fault | None = None
+    """What went wrong; `info["why"]` may say it in words."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.reason, Reason):
+            raise TypeError(f"an Outcome has a Reason why the solver stopped, not {self.reason!r}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,14 +112,20 @@ class Result:
     """(n,) feasible point."""
     lower: float
     upper: float
-    """e(x), recomputed from x and rounded up."""
-    status: Status
+    """e(x), recomputed from x and rounded up: rigorous, whatever `bound_kind` says of the lower end."""
+    reason: Reason
     bound_kind: BoundKind
+    """What the lower end is worth."""
     solver: str
+    solved: bool = False
+    """Whether the interval is closed to the gap that was asked for, see `settled`."""
     nodes: int = 0
     seconds: float = 0.0
-    """Preparation and solve of this row, without compilation and layer-wide work."""
+    """Preparation and solve of this row, without compilation, layer-wide work and verification."""
+    verify_seconds: float = 0.0
+    """Verification of what the solver handed over as a proof."""
     info: Mapping[str, Any] = field(default_factory=dict)
+    fault: Fault | None = None
     proof: Proof | None = None
     """What proves `proven`; about the row without its dead inputs."""
     proven: float = 0.0
@@ -80,6 +133,38 @@ class Result:
     rounding: float = 0.0
     """Of e(x): errors closer than that are equal, see `Certified`."""
 
-    def closed(self, gap: float) -> bool:
-        """Whether lower and upper are as good as equal."""
-        return closed(self.lower, self.upper, self.rounding, gap)
+    @property
+    def status(self) -> Status:
+        """Reason and ends in one word."""
+        return status_of(self.reason, self.lower, self.solved)
+
+    def settled(self, gap: float) -> Result:
+        """The result judged by its ends: where they meet nothing is left to do, a lower end of 0 is none."""
+        kind, solved = self.bound_kind, closed(self.lower, self.upper, self.rounding, gap)
+        if self.reason is Reason.FAILURE or not solved:
+            kind = kind if self.lower > 0 else BoundKind.NONE
+            return replace(self, solved=False, bound_kind=kind)
+        # every part of e is a sum of squares, so that an upper end of 0 proves itself
+        kind = BoundKind.NUMERICAL if kind is BoundKind.NONE else kind
+        return replace(self, solved=True, reason=Reason.FINISHED, bound_kind=kind)
+
+
+def joined(first: Result, second: Result, gap: float) -> Result:
+    """Both ends of two results of a row, in the order they came: the lower end of one, the better point."""
+    bound, point = max(first, second, key=lambda r: r.lower), min(first, second, key=lambda r: r.upper)
+    proven = max(first, second, key=lambda r: r.proven)  # for certificates, also where the bound is numerical
+    best = replace(
+        bound,
+        x=point.x,
+        upper=point.upper,
+        rounding=point.rounding,
+        lower=min(bound.lower, point.upper),
+        reason=second.reason,
+        nodes=first.nodes + second.nodes,
+        seconds=first.seconds + second.seconds,
+        verify_seconds=first.verify_seconds + second.verify_seconds,
+        fault=second.fault or first.fault,
+        proof=proven.proof,
+        proven=proven.proven,
+    )
+    return best.settled(gap)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
@@ -15,21 +15,13 @@ from pvq.bounds.layer_problem import LayerProblem
 from pvq.bounds.problem import Problem
 
 from .base import Options, Solver, fallback_point
-from .result import BoundKind, Result, Status
+from .result import BoundKind, Reason, Result, Status, status_of
 
 PREPARED = 32
 """Rows of a Gram matrix that solvers see before the first is solved."""
 
-# From the most to the least that can be said of a sum of rows.
-STATUS_ORDER = (
-    Status.OPTIMAL,
-    Status.BOUND_ONLY,
-    Status.FEASIBLE_ONLY,
-    Status.NODE_LIMIT,
-    Status.TIME_LIMIT,
-    Status.INTERRUPTED,
-    Status.FAILED,
-)
+WORST = (Reason.FINISHED, Reason.NODES, Reason.MEMORY, Reason.TIME, Reason.INTERRUPT, Reason.FAILURE)
+"""Of rows that stopped for several reasons, the last one here is that of their sum."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,9 +48,17 @@ class LayerResult:
     lower: float
     upper: float
     reference: float
-    status: Status
+    reason: Reason
+    """Why the work on the layer stopped: the worst reason of its rows."""
     bound_kind: BoundKind
     empirical: Mapping[str, float]
+    solved: bool
+    """Whether the interval is closed to the gap that was asked for."""
+
+    @property
+    def status(self) -> Status:
+        """Reason and ends in one word."""
+        return status_of(self.reason, self.lower, self.solved)
 
     @property
     def weights(self) -> FloatArray:
@@ -166,14 +166,13 @@ def with_point(result: Result, better: Result, options: Options) -> Result:
     """The result with a better feasible point as its upper end."""
     lower = min(result.lower, better.upper)
     moved = replace(result, x=better.x, lower=lower, upper=better.upper, rounding=better.rounding)
-    proven = moved.closed(options.gap) and result.bound_kind is not BoundKind.NONE
-    return replace(moved, status=Status.OPTIMAL) if proven else moved
+    return moved.settled(options.gap)
 
 
 def not_solved(problem: Problem, solver: Solver) -> Result:
     """What is known of a row that an interrupt left out: a feasible point."""
     x = fallback_point(problem)
-    return Result(x, 0.0, problem.certified(x).upper, Status.INTERRUPTED, BoundKind.NONE, solver.name)
+    return Result(x, 0.0, problem.certified(x).upper, Reason.INTERRUPT, BoundKind.NONE, solver.name)
 
 
 def unfinished(problem: LayerProblem, solver: Solver, options: Options, known: Sequence[RowResult]) -> LayerResult:
@@ -187,7 +186,7 @@ def unfinished(problem: LayerProblem, solver: Solver, options: Options, known: S
 
         points = layer_point(Magnitude(), problem, options)
         results = [
-            Result(x, 0.0, float(e), Status.INTERRUPTED, BoundKind.NONE, solver.name)
+            Result(x, 0.0, float(e), Reason.INTERRUPT, BoundKind.NONE, solver.name)
             for x, e in zip(points.x, points.errors, strict=True)
         ]
         rows = [RowResult(problem.rows[i], problem.row(i).reference, result) for i, result in enumerate(results)]
@@ -206,23 +205,23 @@ def unfinished(problem: LayerProblem, solver: Solver, options: Options, known: S
 def summarise(rows: Sequence[RowResult], options: Options) -> LayerResult:
     """Add rows up; a sum claims only what all of its rows claim."""
     lower, upper = sum_down(row.result.lower for row in rows), sum_up(row.result.upper for row in rows)
+    rounding = sum_up(row.result.rounding for row in rows)
+    solved = all(row.result.solved for row in rows) and closed(lower, upper, rounding, options.gap)
     return LayerResult(
         tuple(rows),
         lower,
         upper,
         sum_up(row.reference for row in rows),
-        total_status([row.result for row in rows], lower, upper, options),
+        worst(row.result.reason for row in rows),
         total_kind([row.result.bound_kind for row in rows]),
         total_empirical(rows),
+        solved,
     )
 
 
-def total_status(results: Sequence[Result], lower: float, upper: float, options: Options) -> Status:
-    """The weakest status of the rows, optimal only if the sums close the gap as well."""
-    worst = max((result.status for result in results), key=STATUS_ORDER.index)
-    rounding = sum_up(result.rounding for result in results)
-    solved = closed(lower, upper, rounding, options.gap)
-    return Status.BOUND_ONLY if worst is Status.OPTIMAL and not solved else worst
+def worst(reasons: Iterable[Reason]) -> Reason:
+    """The reason that weighs most; FINISHED of none."""
+    return max(reasons, key=WORST.index, default=Reason.FINISHED)
 
 
 def total_kind(kinds: Sequence[BoundKind]) -> BoundKind:

@@ -18,7 +18,7 @@ from pvq.bounds.layer_problem import LayerProblem
 
 from .base import Clock, Options, Solver, fallback_point
 from .free_scale import Found, FreeRow, best_scale, interval_bound
-from .result import BoundKind, Result, Status
+from .result import BoundKind, Reason, Result
 from .rows import LayerResult, OnRow, RowResult, score, summarise, total_empirical
 
 WIDEST = 4.0
@@ -71,15 +71,16 @@ def solve_scales(
     if together:
         kind = BoundKind.NUMERICAL if search.lower > 0 else BoundKind.NONE
         lower = min(search.lower, total.upper)
-        rounding = sum_up(row.result.rounding for row in scored)
+        solved = closed(lower, total.upper, sum_up(row.result.rounding for row in scored), options.gap)
         total = LayerResult(
             tuple(scored),
             lower,
             total.upper,
             total.reference,
-            _status(search.status, closed(lower, total.upper, rounding, options.gap)),
+            Reason.FINISHED if solved else search.reason,
             kind,
             total_empirical(scored),
+            solved,
         )
     return best, total
 
@@ -110,18 +111,11 @@ def _with_scores(
     error = stated.certified(x)
     lower = min(row.result.lower, error.lower)
     result = dataclasses.replace(row.result, x=x, upper=error.upper, lower=lower, rounding=error.rounding)
-    if result.status is not Status.FEASIBLE_ONLY:
-        result = dataclasses.replace(result, status=_status(result.status, result.closed(options.gap)))
+    if row.lower is not None:
+        result = result.settled(options.gap)
     scores = score(stated, compare, options)
     own = None if row.lower is None else result.lower
     return RowResult(row.row, row.reference, result, {n: s.upper for n, s in scores.items()}, own)
-
-
-def _status(status: Status, solved: bool) -> Status:
-    """The status of a search once the upper end is that of the weights as they are stored."""
-    if solved:
-        return Status.OPTIMAL
-    return Status.BOUND_ONLY if status is Status.OPTIMAL else status
 
 
 class ScaleSearch:
@@ -138,7 +132,7 @@ class ScaleSearch:
         self.rows = [row for row in stated if row.searched]
         self.nodes, self.searches = 0, 0
         self.lower, self.upper, self.scale = 0.0, 0.0, scale
-        self.status = Status.OPTIMAL
+        self.reason = Reason.FINISHED
         self.points: list[FloatArray] = []
         """c of each live row at the best scale."""
 
@@ -163,18 +157,16 @@ class ScaleSearch:
             self.lower = min(heap[0][0], self.upper)
             self.clock.tell(self.lower, self.upper)
             if self.upper - self.lower <= self.tolerance:
-                self.status = Status.OPTIMAL
                 return
             ended = self.clock.ended()
             if ended is not None:
-                self.status = ended
+                self.reason = ended
                 return
             bound, _, a, b = heapq.heappop(heap)
             middle = math.sqrt(a * b)
             if not a < middle < b:
                 heapq.heappush(heap, (bound, next(ticket), a, b))
-                self.status = Status.BOUND_ONLY
-                return
+                return  # no number lies between
             for part in ((a, middle), (middle, b)):
                 heapq.heappush(heap, (max(bound, self._bound(*part)), next(ticket), *part))
 
@@ -248,8 +240,18 @@ class ScaleSearch:
             upper, lower = error.upper, min(self.lower, error.lower) if alone else 0.0
             kind = BoundKind.NUMERICAL if lower > 0 or upper == 0 else BoundKind.NONE
             info = {"scale_low": self.low, "scale_high": self.high, "searches": self.searches}
-            status = self.status if alone and (row.searched or upper == 0) else Status.FEASIBLE_ONLY
-            result = Result(x, lower, upper, status, kind, "bnb", self.nodes, seconds, info)
-            result = dataclasses.replace(result, rounding=error.rounding)
+            result = Result(
+                x,
+                lower,
+                upper,
+                self.reason,
+                kind,
+                "bnb",
+                nodes=self.nodes,
+                seconds=seconds,
+                info=info,
+                rounding=error.rounding,
+            )
+            result = result.settled(self.options.gap) if alone else result
             out.append(RowResult(self.problem.rows[i], stated.reference, result, {}, lower if alone else None))
         return out

@@ -14,7 +14,7 @@ import numpy as np
 import pvq
 from pvq.bounds.proof import Below, Split
 from pvq.solvers.base import Options, Solver
-from pvq.solvers.result import Outcome, Status
+from pvq.solvers.result import Outcome
 
 
 class Nearest(Solver):
@@ -29,7 +29,7 @@ class Nearest(Solver):
         x = problem.grid.nearest(problem.weight)
         smallest = max(0.0, np.linalg.eigvalsh(problem.hessian)[0])
         lower = smallest * ((problem.weight - x) ** 2).sum()
-        return Outcome(x, lower, Status.BOUND_ONLY)
+        return Outcome(x, lower)
 
 
 # %%
@@ -63,7 +63,7 @@ class Proven(Nearest):
         smallest = max(0.0, np.linalg.eigvalsh(problem.hessian)[0])
         diagonal = np.full(problem.n, (1 - 1e-6) * smallest)  # room for rounding
         proof = Split(Below(diagonal), np.zeros(problem.n))
-        return Outcome(claimed.x, claimed.lower, claimed.status, proof=proof)
+        return Outcome(claimed.x, claimed.lower, proof=proof)
 
 
 proven = Proven().solve(row, Options())
@@ -81,11 +81,11 @@ class Wrong(Nearest):
 
     def _solve(self, problem, options, start):
         x = problem.grid.nearest(problem.weight)
-        return Outcome(x, 1.01 * problem.error(x), Status.OPTIMAL)
+        return Outcome(x, 1.01 * problem.error(x))
 
 
 caught = Wrong().solve(row, Options())
-print(caught.status, caught.lower, caught.info["problem"])
+print(caught.status, caught.lower, caught.info["why"])
 assert caught.status == "failed"
 
 # %%
@@ -103,4 +103,4 @@ assert caught.status == "failed"
 #
 # The whole of such a package is in ``tests/solvers/plugin``. Solvers that run for
 # long look at ``options.time_limit`` and ``options.stop``, most simply through
-# ``pvq.solvers.base.Clock``.
+# ``pvq.solvers.base.Clock``, and say why they stopped: ``Outcome(x, lower, Reason.TIME)``.

@@ -20,7 +20,7 @@ from pvq.bounds.gram import FloatArray
 from pvq.bounds.problem import Problem
 
 from ..base import Options, Solver
-from ..result import Outcome, Status
+from ..result import Outcome, Reason
 from ..tiny import TINY, tiny_rows
 
 
@@ -71,7 +71,7 @@ def _with_proof(problem: Problem, options: Options, outcome: Outcome) -> Outcome
 
     if (
         outcome.x is None
-        or outcome.status is not Status.OPTIMAL
+        or outcome.reason is not Reason.FINISHED
         or outcome.nodes > MAX_LEAVES
         or options.stop.is_set()
     ):

@@ -11,7 +11,7 @@ from pvq.bounds.grid import Grid
 from pvq.bounds.problem import Problem
 
 from ..base import Options
-from ..result import Status
+from ..result import Reason
 from .enumeration import prepare_grid, solve_grid
 
 
@@ -69,5 +69,5 @@ def solve_block(
         outcome = solve_grid(problem, options, None if starts is None else starts[r])
         assert outcome.x is not None
         x[r], lower[r], upper[r] = outcome.x, outcome.lower, problem.certified(outcome.x).upper
-        nodes[r], optimal[r] = outcome.nodes, outcome.status is Status.OPTIMAL
+        nodes[r], optimal[r] = outcome.nodes, outcome.reason is Reason.FINISHED
     return BlockMinima(x, np.minimum(lower, upper), upper, nodes, optimal)

@@ -18,7 +18,7 @@ from pvq.bounds.verify.row import lower_bound
 
 from ..base import Clock, Options, fallback_point
 from ..empirical.local_search import polish_grid
-from ..result import Outcome, Status
+from ..result import Outcome, Reason
 from .frontier import Frontier, grow
 from .lattice import Lattice, LatticeWalk, row_lattice
 from .plan import Plan, layer_plan, row_plan
@@ -85,19 +85,19 @@ def solve_grid(problem: Problem, options: Options, start: FloatArray | None) -> 
     limit = math.inf if options.node_limit is None else options.node_limit
     search = Search(problem, row_plan(problem), x, options, clock)
     lattice = row_lattice(search.row)
-    status = search.quick(min(QUICK if lattice is None else FIRST, limit / 2))
-    if status is Status.NODE_LIMIT and lattice is not None and search.nodes < limit:
-        status = search.race(lattice, limit)
-    if status is Status.NODE_LIMIT and search.nodes < limit:
+    reason = search.quick(min(QUICK if lattice is None else FIRST, limit / 2))
+    if reason is Reason.NODES and lattice is not None and search.nodes < limit:
+        reason = search.race(lattice, limit)
+    if reason is Reason.NODES and search.nodes < limit:
         if search.nodes >= QUICK:
             search = Search(problem, row_plan(problem, fine=True), search.x, options, clock, search.nodes)
-        status = search.passes(limit)
+        reason = search.passes(limit)
     eta = max(search.eta, search.row.slack(search.upper))
     proof = None
     # else a verifier, which knows no reduced basis, would give up, and the bound is numerical
     if search.eta == 0 and search.nodes < node_limit(problem.sparsity is not None):
         proof = Enumeration(search.row.plan.for_proofs, search.lower)
-    return Outcome(search.x, max(0.0, search.lower - eta), status, search.nodes, {"eta": eta}, proof)
+    return Outcome(search.x, max(0.0, search.lower - eta), reason, search.nodes, {"eta": eta}, proof)
 
 
 def _restated(problem: Problem, plan: Plan, upper: float, gap: float) -> Restated:
@@ -139,54 +139,54 @@ class Search:
             if self.problem.error(x) < self.problem.error(self.x):
                 self.x = x
 
-    def _below(self, walk: Walk | LatticeWalk, threshold: float, limit: float) -> Status:
+    def _below(self, walk: Walk | LatticeWalk, threshold: float, limit: float) -> Reason:
         """Search the subtree a walk stands at: OPTIMAL when done, else why not."""
         while True:
             chunk = int(min(CHUNK, limit - self.nodes))
             if chunk <= 0:
-                return Status.NODE_LIMIT
+                return Reason.NODES
             before = walk.nodes
             done = walk.run(chunk, self.upper, min(threshold, self.threshold))
             with self._lock:
                 self.nodes += walk.nodes - before
                 self._better(walk)
             if done:
-                return Status.OPTIMAL
+                return Reason.FINISHED
             self.clock.tell(self.lower, self.upper)
             ended = self.clock.ended()
             if ended is not None:
                 return ended
 
-    def quick(self, budget: float) -> Status:
+    def quick(self, budget: float) -> Reason:
         """Search everything, for a number of nodes; again to go on."""
         if self._whole is None:
             self._whole = Walk(self.row, self.shrink)
             self._whole.take_root()
-        status = self._below(self._whole, math.inf, self.nodes + budget)
-        if status is Status.OPTIMAL:
+        reason = self._below(self._whole, math.inf, self.nodes + budget)
+        if reason is Reason.FINISHED:
             self.lower = self.threshold
-        return status
+        return reason
 
-    def race(self, lattice: Lattice, limit: float) -> Status:
+    def race(self, lattice: Lattice, limit: float) -> Reason:
         """Search in the reduced basis and as before in turns, each twice as long as the one before."""
         walk = LatticeWalk(self.row, lattice, self.shrink)
         eta = walk.slack(self.upper)
         if not eta <= (1 - self.shrink) / 2 * self.upper:
-            return Status.NODE_LIMIT
+            return Reason.NODES
         budget = float(FIRST)
         while budget <= LAST and self.nodes < limit:
-            status = self._below(walk, math.inf, min(self.nodes + budget / SLOWER, limit))
-            if status is Status.OPTIMAL:
+            reason = self._below(walk, math.inf, min(self.nodes + budget / SLOWER, limit))
+            if reason is Reason.FINISHED:
                 self.eta, self.lower = eta, self.threshold
-            if status is not Status.NODE_LIMIT:
-                return status
+            if reason is not Reason.NODES:
+                return reason
             budget *= 2
-            status = self.quick(min(budget, limit - self.nodes))
-            if status is not Status.NODE_LIMIT:
-                return status
-        return Status.NODE_LIMIT
+            reason = self.quick(min(budget, limit - self.nodes))
+            if reason is not Reason.NODES:
+                return reason
+        return Reason.NODES
 
-    def passes(self, limit: float) -> Status:
+    def passes(self, limit: float) -> Reason:
         """Search the tree at rising thresholds; each pass that ends proves its threshold.
 
         Searching up to t costs about t^GROWTH nodes, so all passes before the last cost little, and what a limit
@@ -196,7 +196,7 @@ class Search:
         frontier = self._split(limit)
         if len(frontier) == 0:
             self.lower = self.threshold
-            return Status.OPTIMAL
+            return Reason.FINISHED
         cost, begin, nodes_before = 10.0 * len(frontier), time.perf_counter(), self.nodes
         while True:
             left = max(limit - self.nodes, 0.0)
@@ -212,13 +212,13 @@ class Search:
             ):  # one more pass in case the last is not done in time
                 threshold = min(threshold, SAFE * self.threshold)
             before, upper = self.nodes, self.upper
-            status = self._pass(frontier, threshold, limit)
-            if status is not Status.OPTIMAL:
-                return status
+            reason = self._pass(frontier, threshold, limit)
+            if reason is not Reason.FINISHED:
+                return reason
             cost = max(self.nodes - before, 1)
             if threshold >= self.threshold or self.upper < upper:  # a leaf below a threshold lowers it to itself
                 self.lower = self.threshold
-                return Status.OPTIMAL
+                return Reason.FINISHED
             self.lower = max(self.lower, threshold)
 
     def _split(self, limit: float) -> Frontier:
@@ -243,13 +243,13 @@ class Search:
             self.lower = max(self.lower, min(float(frontier.bound[frontier.heap[0]]), self.threshold))
         return frontier
 
-    def _pass(self, frontier: Frontier, threshold: float, limit: float) -> Status:
+    def _pass(self, frontier: Frontier, threshold: float, limit: float) -> Reason:
         """Search every open node up to the threshold, the least bound first."""
         nodes = frontier.nodes
         open_ = np.ones(len(nodes), dtype=bool)
         share = len(nodes) if self.threads == 1 else max(1, len(nodes) // (SHARES * self.threads))
         starts = iter(range(0, len(nodes), share))
-        ended: list[Status] = []
+        ended: list[Reason] = []
 
         def work() -> None:
             walk = Walk(self.row, self.shrink)
@@ -259,10 +259,10 @@ class Search:
                 if start >= len(nodes) or frontier.bound[nodes[start]] >= min(threshold, self.threshold):
                     return
                 walk.take(frontier, nodes[start : start + share])
-                status = self._below(walk, threshold, limit)
-                open_[start : start + (share if status is Status.OPTIMAL else walk.done)] = False
-                if status is not Status.OPTIMAL:
-                    ended.append(status)
+                reason = self._below(walk, threshold, limit)
+                open_[start : start + (share if reason is Reason.FINISHED else walk.done)] = False
+                if reason is not Reason.FINISHED:
+                    ended.append(reason)
 
         if self.threads == 1:
             work()
@@ -271,7 +271,7 @@ class Search:
                 for future in [pool.submit(work) for _ in range(self.threads)]:
                     future.result()
         if not ended:
-            return Status.OPTIMAL
+            return Reason.FINISHED
         least = float(frontier.bound[nodes[open_]].min()) if open_.any() else math.inf
         self.lower = max(self.lower, min(least, threshold, self.threshold))
         return ended[0]

@@ -13,7 +13,7 @@ from pvq.bounds.proof import FREE, KEPT, PRUNED, Split, Tree
 
 from ..base import Clock
 from ..empirical.local_search import polish_grid, values_of
-from ..result import Status
+from ..result import Reason
 from .intervals import bound_node, settle
 from .proof_tree import MAX_LEAVES
 from .recorded import recorded
@@ -69,7 +69,7 @@ class Search:
         """Nodes from here on hold nothing that is better by more than half the gap."""
         return self.shrink * self.upper
 
-    def run(self, clock: Clock, most: float = math.inf) -> Status:
+    def run(self, clock: Clock, most: float = math.inf) -> Reason:
         """Search until nothing is open, or a limit, `most` nodes among them; again to go on."""
         limit = MEMORY // (24 * self.problem.n + HEAD)
         while self.heap and self.heap[0].bound < self.cutoff:
@@ -78,11 +78,13 @@ class Search:
             ended = clock.ended()
             if ended is not None:
                 return ended
-            if len(self.heap) > limit or self.nodes >= most:
-                return Status.NODE_LIMIT
+            if self.nodes >= most:
+                return Reason.NODES
+            if len(self.heap) > limit:
+                return Reason.MEMORY
             self._branch(heapq.heappop(self.heap))
         self.lower = max(self.lower, self.cutoff)
-        return Status.OPTIMAL
+        return Reason.FINISHED
 
     def _branch(self, node: Node) -> None:
         for above in (False, True):

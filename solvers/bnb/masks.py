@@ -13,7 +13,7 @@ from pvq.bounds.sparsity import Sparsity
 from ..base import Clock, Options
 from ..empirical.swaps import greedy_mask, polish_mask, unit_lists
 from ..kernels.diagonal import largest_diagonal
-from ..result import Outcome, Status
+from ..result import Outcome, Reason
 from .node import Incumbent, Row
 from .pool import FREE, bytes_per_node, grown, new_pool, push
 from .tree import advance
@@ -75,7 +75,7 @@ def solve_masks(problem: Problem, options: Options, start: FloatArray | None) ->
     layer = prepared(problem.gram)
     size = float(np.abs(problem.weight).max())
     if size == 0.0:
-        return Outcome(np.zeros(problem.n), 0.0, Status.OPTIMAL)
+        return Outcome(np.zeros(problem.n), 0.0)
     unit_of_error = layer.scale * size * size
     row = row_in_scale(problem)
 
@@ -94,19 +94,22 @@ def solve_masks(problem: Problem, options: Options, start: FloatArray | None) ->
     pool.e[slot], pool.partner[slot] = 0.0, -1
     floor = known.rounding / unit_of_error
     limit = MEMORY // bytes_per_node(sparsity.units, problem.n)
-    status, budget, done = Status.OPTIMAL, 1, False
+    reason, budget, done = Reason.FINISHED, 1, False
     while not done:
         least = pool.key[pool.heap[0]] if pool.size[0] > 0 else best.value[0]
         clock.tell(min(least, *best.value) * unit_of_error, best.value[0] * unit_of_error)
         ended = clock.ended()
         if ended is not None:
-            status = ended
+            reason = ended
             break
         if options.node_limit is not None:
             budget = min(budget, options.node_limit - int(best.nodes[0]))
         full = pool.size[1] < len(pool.key) // 4
-        if budget <= 0 or (full and 2 * len(pool.key) > limit):
-            status = Status.NODE_LIMIT
+        if budget <= 0:
+            reason = Reason.NODES
+            break
+        if full and 2 * len(pool.key) > limit:
+            reason = Reason.MEMORY
             break
         if full:
             pool = grown(pool)
@@ -122,7 +125,7 @@ def solve_masks(problem: Problem, options: Options, start: FloatArray | None) ->
     lower = min(best.value[1], best.value[0])
     if pool.size[0] > 0:
         lower = min(lower, pool.key[pool.heap[0]])
-    return Outcome(best_x, max(0.0, lower) * unit_of_error, status, int(best.nodes[0]))
+    return Outcome(best_x, max(0.0, lower) * unit_of_error, reason, int(best.nodes[0]))
 
 
 def row_in_scale(problem: Problem) -> Row:

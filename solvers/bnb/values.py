@@ -13,7 +13,7 @@ from pvq.bounds.proof import Proof
 from pvq.bounds.sparsity import Sparsity
 
 from ..base import Clock, Options
-from ..result import Outcome, Status
+from ..result import Outcome, Reason
 from .enumeration import prepare_grid, solve_grid
 from .interval_search import Search
 
@@ -50,22 +50,22 @@ def solve_values(problem: Problem, options: Options, start: FloatArray | None) -
     clock = Clock(options)
     limit = math.inf if options.node_limit is None else options.node_limit
     outcome = solve_grid(problem, replace(options, node_limit=int(min(FEW, max(1, limit / 2)))), start)
-    if outcome.status is not Status.NODE_LIMIT or outcome.x is None or clock.ended() is not None:
+    if outcome.reason is not Reason.NODES or outcome.x is None or clock.ended() is not None:
         return outcome
     search, found = start_search(problem, outcome.x, outcome.lower, options.gap, clock)
     spent, turn = outcome.nodes, TURN if problem.n <= RACED else math.inf
-    status = search.run(clock, min(turn, limit - spent))
-    while status is Status.NODE_LIMIT and search.nodes + spent < limit and problem.n <= RACED:
+    reason = search.run(clock, min(turn, limit - spent))
+    while reason in (Reason.NODES, Reason.MEMORY) and search.nodes + spent < limit and problem.n <= RACED:
         most = int(min(RATE * turn, limit - spent - search.nodes))
         left = None if options.time_limit is None else max(0.0, clock.left)
         again = solve_grid(problem, replace(options, node_limit=most, time_limit=left), search.x)
         spent += again.nodes
-        if again.status is Status.OPTIMAL or again.x is None:
+        if again.reason is Reason.FINISHED or again.x is None:
             return replace(again, nodes=spent + search.nodes)
         search.take(again.x, again.lower)
         turn *= GROW
-        status = search.run(clock, min(turn, limit - spent))
-    return replace(_outcome(search, found, status, options), nodes=spent + search.nodes)
+        reason = search.run(clock, min(turn, limit - spent))
+    return replace(_outcome(search, found, reason, options), nodes=spent + search.nodes)
 
 
 def start_search(problem: Problem, x: FloatArray, lower: float, gap: float, clock: Clock) -> tuple[Search, float]:
@@ -77,9 +77,9 @@ def start_search(problem: Problem, x: FloatArray, lower: float, gap: float, cloc
     return Search(problem, split, max(lower, found), x, 1 - gap / 2), found
 
 
-def _outcome(search: Search, found: float, status: Status, options: Options) -> Outcome:
+def _outcome(search: Search, found: float, reason: Reason, options: Options) -> Outcome:
     """With a tree of few leaves as the proof, or the root's certificate where nothing is better."""
     proof: Proof | None = search.tree() if options.prove else None
     if proof is None and search.lower <= found:
         proof = search.proof
-    return Outcome(search.x, max(0.0, search.lower), status, proof=proof)
+    return Outcome(search.x, max(0.0, search.lower), reason, proof=proof)

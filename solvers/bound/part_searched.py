@@ -18,7 +18,7 @@ from ..base import Clock, Options
 from ..bnb.enumeration import prepare_grid, solve_grid
 from ..bnb.plan import layer_order
 from ..relax.ascent import positive_inverse
-from ..result import Status
+from ..result import Reason
 from .block_diagonal import SAFE, frozen, inverse_without, is_regular, on_block, symmetric
 
 SIZES = (80, 86, 92, 98, 104)
@@ -80,7 +80,7 @@ def bound_row(problem: Problem, x: FloatArray, options: Options, clock: Clock) -
         limits = replace(options, gap=GAP, node_limit=NODES, time_limit=clock.limit(0.05), report=None)
         outcome = solve_grid(on_block(problem, inputs, gram), limits, x[inputs])
         nodes += outcome.nodes
-        if outcome.status is not Status.OPTIMAL or not isinstance(outcome.proof, Enumeration):
+        if outcome.reason is not Reason.FINISHED or not isinstance(outcome.proof, Enumeration):
             break
         if outcome.lower > lower:
             lower, proof = outcome.lower, Split(below, np.zeros(problem.n), (outcome.proof,))

@@ -22,7 +22,7 @@ from pvq.bounds.proof import Enumeration, Proof, Split
 from ..base import Clock, Options
 from ..bnb.enumeration import prepare_grid, solve_grid
 from ..relax.climb import climb
-from ..result import Status
+from ..result import Reason
 from .block_diagonal import Blocks, block_diagonal, on_block
 
 SIZES = (64, 52, 42, 34, 26)
@@ -144,6 +144,6 @@ def _evaluate(
         total += found.lower - float(g[b] @ shift)
         u[b] = found.x - w[b]
         proofs.append(found.proof)
-        ended = ended and found.status is Status.OPTIMAL
+        ended = ended and found.reason is Reason.FINISHED
         visited += found.nodes
     return Value(v, total, u, tuple(proofs), visited, ended)

@@ -12,7 +12,7 @@ from ..base import Clock, Options
 from ..bnb.interval_search import Search
 from ..bnb.proof_tree import MAX_LEAVES
 from ..relax import near_null, patterned, pruning
-from ..result import Outcome, Status
+from ..result import Outcome, Reason
 from . import branching, part_searched, quantization
 from .beam import upper_point
 
@@ -46,8 +46,8 @@ def bound_of_row(problem: Problem, options: Options, start: FloatArray | None) -
     return (_pruned if problem.free_weights else _patterned)(problem, options, clock, start)
 
 
-def _status(clock: Clock) -> Status:
-    return clock.ended() or Status.BOUND_ONLY
+def _reason(clock: Clock) -> Reason:
+    return clock.ended() or Reason.FINISHED
 
 
 def _pruned(problem: Problem, options: Options, clock: Clock, start: FloatArray | None) -> Outcome:
@@ -57,7 +57,7 @@ def _pruned(problem: Problem, options: Options, clock: Clock, start: FloatArray 
     x = min(points, key=problem.error)
     upper = problem.certified(x).upper
     if upper <= 0.0:
-        return Outcome(x, 0.0, Status.OPTIMAL)
+        return Outcome(x, 0.0)
     direction = near_null.near_null(problem.gram)
     lower: float = 0.0
     proof: Proof | None = None
@@ -70,27 +70,27 @@ def _pruned(problem: Problem, options: Options, clock: Clock, start: FloatArray 
         tree = branching.branch(problem, x, upper, below, relaxed.point, options, clock)
         if tree is not None and tree[0] > lower:
             lower, proof = tree
-    return Outcome(x, lower, _status(clock), proof=proof)
+    return Outcome(x, lower, _reason(clock), proof=proof)
 
 
 def _quantized(problem: Problem, options: Options, clock: Clock, start: FloatArray | None) -> Outcome:
     x = upper_point(problem, start)
     upper = problem.certified(x).upper
     if upper <= 0.0:
-        return Outcome(x, 0.0, Status.OPTIMAL)
+        return Outcome(x, 0.0)
     value, blocks = quantization.bound_row(problem, upper, options, clock)
     lower, proof, nodes = part_searched.bound_row(problem, x, options, clock)
     nodes += value.nodes
     if proof is None or value.bound >= lower:
-        return Outcome(x, max(0.0, value.bound), _status(clock), nodes, proof=value.split(blocks))
-    return Outcome(x, lower, _status(clock), nodes, proof=proof)
+        return Outcome(x, max(0.0, value.bound), _reason(clock), nodes, proof=value.split(blocks))
+    return Outcome(x, lower, _reason(clock), nodes, proof=proof)
 
 
 def _patterned(problem: Problem, options: Options, clock: Clock, start: FloatArray | None) -> Outcome:
     x = patterned.upper_point(problem, start)
     upper = problem.certified(x).upper
     if upper <= 0.0:
-        return Outcome(x, 0.0, Status.OPTIMAL)
+        return Outcome(x, 0.0)
     lower, proof = patterned.bound_row(problem, upper, clock)
     if problem.grid is None and clock.ended() is None:
         return _grown(problem, x, lower, proof, options, clock)
@@ -99,17 +99,17 @@ def _patterned(problem: Problem, options: Options, clock: Clock, start: FloatArr
         value, blocks = quantization.bound_row(dense, upper, options, clock)
         nodes = value.nodes
         if value.bound > lower:
-            return Outcome(x, value.bound, _status(clock), nodes, proof=value.split(blocks))
-    return Outcome(x, lower, _status(clock), nodes, proof=proof)
+            return Outcome(x, value.bound, _reason(clock), nodes, proof=value.split(blocks))
+    return Outcome(x, lower, _reason(clock), nodes, proof=proof)
 
 
 def _grown(problem: Problem, x: FloatArray, lower: float, split: Split, options: Options, clock: Clock) -> Outcome:
     """Fixed weights: a tree on top, whose leaves share D, so that it is its own proof."""
     search = Search(problem, split, lower, x, 1 - options.gap / 2)
-    status = search.run(clock, min(NODES, options.node_limit or NODES))
+    reason = search.run(clock, min(NODES, options.node_limit or NODES))
     tree = search.tree()
     if tree is None or not search.lower > lower:
-        return Outcome(search.x, lower, _status(clock), search.nodes, proof=split)
-    if status is Status.NODE_LIMIT:
-        status = Status.BOUND_ONLY
-    return Outcome(search.x, search.lower, status, search.nodes, proof=tree)
+        return Outcome(search.x, lower, _reason(clock), search.nodes, proof=split)
+    if reason is Reason.NODES and options.node_limit is None:  # its own limit is all that it does
+        reason = Reason.FINISHED
+    return Outcome(search.x, search.lower, reason, search.nodes, proof=tree)

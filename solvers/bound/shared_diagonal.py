@@ -11,7 +11,7 @@ from pvq.bounds.problem import Problem
 from pvq.bounds.proof import Split
 
 from ..base import Clock, Options, Solver, fallback_point
-from ..result import Outcome, Status
+from ..result import Outcome
 
 
 class SharedDiagonal(Solver):
@@ -44,9 +44,9 @@ class SharedDiagonal(Solver):
         x = fallback_point(problem) if start is None else start
         upper = problem.certified(x).upper
         if upper <= 0.0:
-            return Outcome(x, 0.0, Status.OPTIMAL)
+            return Outcome(x, 0.0)
         at_once = Clock(replace(options, time_limit=0.0))  # the row's own ascent is left out
         below, relaxed = bound_by_diagonal(Row.of(problem, upper), at_once, self._layer([problem]))
         if not relaxed.bound > 0.0:
-            return Outcome(x, 0.0, Status.BOUND_ONLY)
-        return Outcome(x, relaxed.bound, Status.BOUND_ONLY, proof=Split(below, relaxed.point - problem.weight))
+            return Outcome(x, 0.0)
+        return Outcome(x, relaxed.bound, proof=Split(below, relaxed.point - problem.weight))

@@ -15,7 +15,7 @@ from pvq.bounds.problem import Problem, optimal_on_support
 
 from ..base import Clock, Options, Solver
 from ..layer import solve_layer
-from ..result import BoundKind, Result, Status
+from ..result import BoundKind, Reason, Result
 from ..rows import not_solved, prepare
 from .side import Side
 
@@ -64,7 +64,7 @@ def raise_lower(
         try:
             return engine.solve(problem, limited, side.x[i].copy())
         except BREAKS:
-            return replace(not_solved(problem, engine), status=Status.FAILED)
+            return replace(not_solved(problem, engine), reason=Reason.FAILURE)
 
     for first in range(0, len(rows), jobs):
         if clock.ended() or enough():
@@ -118,4 +118,4 @@ def _raise_shared(side: Side, engine: Solver, options: Options, jobs: int) -> No
     if result.bound_kind is not BoundKind.NONE and result.lower > side.shared_lower:
         side.shared_lower = result.lower
         side.kind = [result.bound_kind] * len(side.kind)
-    side.closed[:] = result.status is Status.OPTIMAL
+    side.closed[:] = result.solved

@@ -11,9 +11,9 @@ from pvq.bounds.gram import FloatArray
 from pvq.bounds.layer_problem import LayerProblem
 from pvq.bounds.sqnr import sqnr_db
 
-from ..base import ROUNDING
+from ..checked import ROUNDING
 from ..empirical.layerwise import LayerPoint, row_errors, used_units
-from ..result import BoundKind, Result, Status
+from ..result import BoundKind, Reason, Result
 from .verdict import Interval
 
 
@@ -87,7 +87,7 @@ class Side:
             # a bound above a feasible error is wrong: nothing this solver says of the row counts
             self.failed.append(self.problem.rows[i])
             return
-        if result.status is Status.FAILED:
+        if result.reason is Reason.FAILURE:
             self.failed.append(self.problem.rows[i])
         if result.lower > self.lower[i]:
             self.lower[i], self.kind[i] = min(result.lower, self.upper[i]), result.bound_kind

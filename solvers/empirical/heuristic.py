@@ -13,7 +13,7 @@ from pvq.bounds.presolve import presolve
 from pvq.bounds.problem import Problem
 
 from ..base import Options, Solver, trivial
-from ..result import Outcome, Status
+from ..result import Outcome
 
 
 class Heuristic(Solver):
@@ -29,7 +29,7 @@ class Heuristic(Solver):
         """(n,) the method's answer, a feasible point."""
 
     def _solve(self, problem: Problem, options: Options, start: FloatArray | None) -> Outcome:
-        return Outcome(self._point(problem, options), 0.0, Status.FEASIBLE_ONLY)
+        return Outcome(self._point(problem, options), 0.0)
 
     def _prepare(self, problems: Sequence[Problem]) -> None:
         self._point(problems[0], Options())  # compiles the kernels and factors H

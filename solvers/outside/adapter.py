@@ -19,7 +19,7 @@ from ..base import Options, Solver, UnsupportedProblem, fallback_point
 from ..empirical.local_search import polish_grid
 from ..empirical.swaps import greedy_mask, polish_mask
 from ..kernels.diagonal import largest_diagonal
-from ..result import Outcome, Status
+from ..result import Fault, Outcome, Reason
 from .formulate import formulate
 from .formulation import Form, Formulation
 
@@ -44,8 +44,8 @@ class Answer:
     """Feasible points y, up to tolerances."""
     bound: float
     """Dual bound, -inf if none."""
-    status: Status
-    """OPTIMAL only if the solver says that it closed the gap that was asked for."""
+    reason: Reason
+    """FAILURE where its bound is not to be trusted."""
     nodes: int = 0
     info: dict[str, Any] = field(default_factory=dict)
 
@@ -81,7 +81,7 @@ class OutsideSolver(Solver):
         x = known_point(problem, start)
         unit = problem.certified(x).upper
         if unit <= problem.gap_tolerance(x, options.gap):  # as good as 0, which is a lower bound
-            return Outcome(x, 0.0, Status.OPTIMAL)
+            return Outcome(x, 0.0)
         try:
             diagonal = _diagonal(problem) if self.form is Form.PERSPECTIVE else None
             formulation = formulate(problem, x, self.form, diagonal)
@@ -103,9 +103,11 @@ class OutsideSolver(Solver):
 
         points = [x] + [p for p in map(formulation.decode, answer.points) if problem.is_feasible(p)]
         lower = 0.0
-        if np.isfinite(answer.bound) and answer.status is not Status.FAILED:
+        if np.isfinite(answer.bound) and answer.reason is not Reason.FAILURE:
             lower = max(0.0, answer.bound * (1 - SLACK) - FEASIBILITY) * unit
-        return Outcome(min(points, key=problem.error), lower, answer.status, answer.nodes, answer.info)
+        fault = Fault.SOLVER if answer.reason is Reason.FAILURE else None
+        x = min(points, key=problem.error)
+        return Outcome(x, lower, answer.reason, answer.nodes, answer.info, fault=fault)
 
 
 def _off_main_thread(work: Callable[[], Answer], stop: threading.Event) -> Answer:

@@ -12,7 +12,7 @@ import numpy as np
 from pvq.bounds.gram import FloatArray
 
 from ..base import Options, SolverUnavailable
-from ..result import Status
+from ..result import Reason
 from .adapter import FEASIBILITY, Answer, OutsideSolver, expanded, one_sided
 from .formulation import Formulation
 
@@ -56,14 +56,16 @@ class Coptpy(OutsideSolver):
                 raise
             size = f"{formulation.size} variables and {formulation.rows.shape[0]} rows"
             raise SolverUnavailable(f"solver 'coptpy': the licence is too small for {size}") from None
-        status = {
-            COPT.OPTIMAL: Status.OPTIMAL,
-            COPT.TIMEOUT: Status.TIME_LIMIT,
-            COPT.NODELIMIT: Status.NODE_LIMIT,
-            COPT.INTERRUPTED: Status.INTERRUPTED,
-        }.get(model.status, Status.BOUND_ONLY)
+        reason = {
+            COPT.OPTIMAL: Reason.FINISHED,
+            COPT.TIMEOUT: Reason.TIME,
+            COPT.NODELIMIT: Reason.NODES,
+            COPT.INTERRUPTED: Reason.INTERRUPT,
+            COPT.IMPRECISE: Reason.FINISHED,  # its tolerances are not met: the ends are judged as they are
+        }.get(model.status, Reason.FAILURE)
+        info = {} if reason is not Reason.FAILURE else {"why": f"COPT status {model.status}"}
         points = (np.array(model.getValues()),) if model.hasmipsol else ()
-        return Answer(points, float(model.bestbnd), status, int(model.nodecnt))
+        return Answer(points, float(model.bestbnd), reason, int(model.nodecnt), info)
 
 
 def parameters(options: Options) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import numpy as np
 from pvq.bounds.gram import FloatArray
 
 from ..base import Options, SolverUnavailable
-from ..result import Status
+from ..result import Reason
 from .adapter import FEASIBILITY, Answer, OutsideSolver, expanded, one_sided
 from .formulation import Formulation
 
@@ -45,10 +45,13 @@ class Cplex(OutsideSolver):
                 size = f"{formulation.size} variables"
                 raise SolverUnavailable(f"solver 'cplex': the licence is too small for {size}") from None
             found = model.solution
-            status = _status(found.get_status_string())
+            words = str(found.get_status_string())
+            reason = _reason(words)
+            info = {} if reason is not Reason.FAILURE else {"why": f"CPLEX: {words}"}
             points = (np.array(found.get_values()),) if found.is_primal_feasible() else ()
             bound = found.MIP.get_best_objective()
-            return Answer(points, float(bound), status, int(found.progress.get_num_nodes_processed()))
+            nodes = int(found.progress.get_num_nodes_processed())
+            return Answer(points, float(bound), reason, nodes, info)
 
 
 class _Watcher:
@@ -66,14 +69,16 @@ class _Watcher:
             self.options.report(*ends)
 
 
-def _status(words: str) -> Status:
+def _reason(words: str) -> Reason:
+    if "memory" in words:
+        return Reason.MEMORY
     if "time limit" in words:
-        return Status.TIME_LIMIT
+        return Reason.TIME
     if "node limit" in words:
-        return Status.NODE_LIMIT
+        return Reason.NODES
     if "abort" in words:
-        return Status.INTERRUPTED
-    return Status.OPTIMAL if "optimal" in words else Status.BOUND_ONLY
+        return Reason.INTERRUPT
+    return Reason.FINISHED if "optimal" in words else Reason.FAILURE
 
 
 def _set(parameters: Any, options: Options) -> None:

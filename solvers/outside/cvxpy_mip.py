@@ -14,7 +14,7 @@ from pvq.bounds.gram import FloatArray
 from scipy.sparse import csr_array
 
 from ..base import Options, SolverUnavailable
-from ..result import Status
+from ..result import Reason
 from . import gurobi, scip
 from .adapter import Answer, OutsideSolver
 from .formulation import Formulation
@@ -31,7 +31,7 @@ class Backend:
     parameters: Callable[[Options], Mapping[str, Any]]
     """Limits, gap and tolerances in the solver's own words."""
     read: Callable[[Any], tuple[float, str, int]]
-    """Dual bound, status word and nodes of its model object."""
+    """Dual bound, reason word and nodes of its model object."""
 
 
 class Cvxpy(OutsideSolver):
@@ -97,11 +97,11 @@ def _solve_with(backend: Backend, formulation: Formulation, options: Options) ->
     if word == "too large":
         size = f"{formulation.size} variables"
         raise SolverUnavailable(f"solver 'cvxpy': the {backend.name} licence is too small for {size}")
-    status = STATUS.get(word, Status.FAILED)
-    if status is Status.INTERRUPTED:
+    reason = STATUS.get(word, Reason.FAILURE)
+    if reason is Reason.INTERRUPT:
         options.stop.set()  # Gurobi took the Ctrl-C for itself; the other rows must hear of it
-    elif options.stop.is_set() and status is not Status.OPTIMAL:
-        status = Status.INTERRUPTED
+    elif options.stop.is_set() and reason is not Reason.FINISHED:
+        reason = Reason.INTERRUPT
     points: tuple[FloatArray, ...] = ()
     values = chain.invert(raw, inverse).primal_vars
     if values:
@@ -109,17 +109,17 @@ def _solve_with(backend: Backend, formulation: Formulation, options: Options) ->
         for places, part in parts:
             point[places] = values[part.id]
         points = (point,)
-    info = {"backend": backend.name} | ({"problem": f"status {word}"} if status is Status.FAILED else {})
-    return Answer(points, bound + formulation.constant, status, nodes, info)
+    info = {"backend": backend.name} | ({"why": f"status {word}"} if reason is Reason.FAILURE else {})
+    return Answer(points, bound + formulation.constant, reason, nodes, info)
 
 
 STATUS = {
-    "optimal": Status.OPTIMAL,
-    "gaplimit": Status.OPTIMAL,
-    "timelimit": Status.TIME_LIMIT,
-    "nodelimit": Status.NODE_LIMIT,
-    "memlimit": Status.BOUND_ONLY,
-    "userinterrupt": Status.INTERRUPTED,
+    "optimal": Reason.FINISHED,
+    "gaplimit": Reason.FINISHED,
+    "timelimit": Reason.TIME,
+    "nodelimit": Reason.NODES,
+    "memlimit": Reason.MEMORY,
+    "userinterrupt": Reason.INTERRUPT,
 }
 """SCIP's words, which the other readers are translated to."""
 
@@ -147,7 +147,8 @@ def _read_gurobi(model: Any) -> tuple[float, str, int]:
         GRB.OPTIMAL: "optimal",
         GRB.TIME_LIMIT: "timelimit",
         GRB.NODE_LIMIT: "nodelimit",
-        GRB.SUBOPTIMAL: "memlimit",
+        GRB.SUBOPTIMAL: "gaplimit",  # its tolerances are not met: the ends are judged as they are
+        GRB.MEM_LIMIT: "memlimit",
         GRB.INTERRUPTED: "userinterrupt",
         GRB.LOADED: "too large",  # CVXPY swallows the exception that the licence raises
     }.get(model.Status, f"Gurobi {model.Status}")

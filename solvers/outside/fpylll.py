@@ -10,7 +10,7 @@ from pvq.bounds.gram import FloatArray
 from pvq.bounds.problem import Problem
 
 from ..base import Options, Solver
-from ..result import Outcome, Status
+from ..result import Outcome
 from .adapter import SLACK, known_point
 from .formulate import is_uniform
 
@@ -47,7 +47,7 @@ class Fpylll(Solver):
         assert grid is not None
         unit = problem.certified(x).upper
         if unit <= problem.gap_tolerance(x, options.gap):
-            return Outcome(x, 0.0, Status.OPTIMAL)
+            return Outcome(x, 0.0)
         levels = grid.levels[grid.group]
         origin, step = levels[:, 0], (levels[:, -1] - levels[:, 0]) / (grid.count - 1)
         values, vectors = np.linalg.eigh(problem.hessian)
@@ -65,4 +65,4 @@ class Fpylll(Solver):
         lower = max(0.0, least) ** 2 * (1 - SLACK)
         z = np.round(np.linalg.lstsq(basis, closest.astype(float) * fine, rcond=None)[0])
         found = grid.nearest(origin + step * z)
-        return Outcome(min(x, found, key=problem.error), lower, Status.BOUND_ONLY)
+        return Outcome(min(x, found, key=problem.error), lower)

@@ -14,7 +14,7 @@ import numpy as np
 from pvq.bounds.gram import FloatArray
 
 from ..base import Options, SolverUnavailable
-from ..result import Status
+from ..result import Reason
 from .adapter import FEASIBILITY, Answer, OutsideSolver
 from .formulation import Form, Formulation
 
@@ -145,14 +145,15 @@ def _optimise(model: gurobipy.Model, formulation: Formulation, options: Options,
                 options.report(*(running.cbGet(end) for end in ends))
 
         model.optimize(watch)
-    status = {
-        GRB.OPTIMAL: Status.OPTIMAL,
-        GRB.TIME_LIMIT: Status.TIME_LIMIT,
-        GRB.NODE_LIMIT: Status.NODE_LIMIT,
-        GRB.INTERRUPTED: Status.INTERRUPTED,
-        GRB.SUBOPTIMAL: Status.BOUND_ONLY,
-    }.get(model.Status, Status.FAILED)
-    info: dict[str, Any] = {} if status is not Status.FAILED else {"problem": f"Gurobi status {model.Status}"}
+    reason = {
+        GRB.OPTIMAL: Reason.FINISHED,
+        GRB.TIME_LIMIT: Reason.TIME,
+        GRB.NODE_LIMIT: Reason.NODES,
+        GRB.INTERRUPTED: Reason.INTERRUPT,
+        GRB.SUBOPTIMAL: Reason.FINISHED,  # its tolerances are not met: the ends are judged as they are
+        GRB.MEM_LIMIT: Reason.MEMORY,
+    }.get(model.Status, Reason.FAILURE)
+    info: dict[str, Any] = {} if reason is not Reason.FAILURE else {"why": f"Gurobi status {model.Status}"}
     points = (np.asarray(y.X),) if model.SolCount else ()
-    bound = float(model.ObjBound) if status is not Status.FAILED else -math.inf
-    return Answer(points, bound, status, int(model.NodeCount), info)
+    bound = float(model.ObjBound) if reason is not Reason.FAILURE else -math.inf
+    return Answer(points, bound, reason, int(model.NodeCount), info)

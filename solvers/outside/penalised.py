@@ -18,7 +18,7 @@ from pvq.bounds.problem import Problem, optimal_on_support
 
 from ..base import Options, Solver
 from ..kernels.diagonal import largest_diagonal
-from ..result import Outcome, Status
+from ..result import Fault, Outcome, Reason
 from .adapter import FEASIBILITY, SLACK, known_point
 from .formulate import radius
 
@@ -78,13 +78,13 @@ class PenalisedSolver(Solver):
         k, best = int(problem.sparsity.keep[0]), known_point(problem, start)
         unit = problem.certified(best).upper
         if unit <= problem.gap_tolerance(best, options.gap):
-            return Outcome(best, 0.0, Status.OPTIMAL)
+            return Outcome(best, 0.0)
         try:
             data = Penalised.of(problem, best)
         except np.linalg.LinAlgError:
-            return Outcome(best, 0.0, Status.FEASIBLE_ONLY, info={"problem": "H is singular to working precision"})
+            return _singular(best, "H is singular to working precision")
         if not np.isfinite(data.box):
-            return Outcome(best, 0.0, Status.FEASIBLE_ONLY, info={"problem": "no finite big-M: H is singular"})
+            return _singular(best, "no finite big-M: H is singular")
         few, many = (0, problem.reference / unit), (problem.n, 0.0)
         lower, nodes = 0.0, 0
         while not options.stop.is_set() and (left := end - time.perf_counter()) > 0:
@@ -104,7 +104,11 @@ class PenalisedSolver(Solver):
                 options.report(lower, problem.error(best))
             line = few[1] + 2 * price * few[0]
             if kept == k or error + 2 * price * kept >= line - options.gap:  # nothing below this edge of the hull
-                status = Status.OPTIMAL if kept == k else Status.BOUND_ONLY
-                return Outcome(best, lower, status, nodes, info={"hull": f"{few[0]} to {many[0]} non-zeros"})
+                return Outcome(best, lower, nodes=nodes, info={"hull": f"{few[0]} to {many[0]} non-zeros"})
             few, many = ((kept, error), many) if kept < k else (few, (kept, error))
-        return Outcome(best, lower, Status.INTERRUPTED if options.stop.is_set() else Status.TIME_LIMIT, nodes)
+        return Outcome(best, lower, Reason.INTERRUPT if options.stop.is_set() else Reason.TIME, nodes)
+
+
+def _singular(x: FloatArray, why: str) -> Outcome:
+    """No bound: the penalised problem does not exist."""
+    return Outcome(x, 0.0, info={"why": why}, fault=Fault.SINGULAR)

@@ -9,7 +9,7 @@ import numpy as np
 from pvq.bounds.gram import FloatArray
 
 from ..base import Options
-from ..result import Status
+from ..result import Reason
 from .adapter import Answer, OutsideSolver
 from .formulation import Form, Formulation
 
@@ -20,12 +20,12 @@ INFINITY = 1e20  # SCIP's own
 MAX_SEED = 2**31 - 1
 
 STATUS = {
-    "optimal": Status.OPTIMAL,
-    "gaplimit": Status.OPTIMAL,  # the gap that was asked for
-    "timelimit": Status.TIME_LIMIT,
-    "nodelimit": Status.NODE_LIMIT,
-    "userinterrupt": Status.INTERRUPTED,
-    "memlimit": Status.BOUND_ONLY,
+    "optimal": Reason.FINISHED,
+    "gaplimit": Reason.FINISHED,  # the gap that was asked for
+    "timelimit": Reason.TIME,
+    "nodelimit": Reason.NODES,
+    "userinterrupt": Reason.INTERRUPT,
+    "memlimit": Reason.MEMORY,
 }
 
 
@@ -53,15 +53,15 @@ class Scip(OutsideSolver):
         model.optimizeNogil()
 
         word = str(model.getStatus())
-        status = STATUS.get(word, Status.FAILED)
+        reason = STATUS.get(word, Reason.FAILURE)
         bound = float(model.getDualbound())
         points = tuple(
             np.array([model.getSolVal(found, v) for v in variables[: formulation.size]])
             for found in model.getSols()[:5]  # a worse one may be the best once x is exact
         )
-        info: dict[str, Any] = {"problem": f"SCIP status {word}"} if status is Status.FAILED else {}
+        info: dict[str, Any] = {"why": f"SCIP status {word}"} if reason is Reason.FAILURE else {}
         nodes = int(model.getNTotalNodes())
-        return Answer(points, bound if abs(bound) < INFINITY else -math.inf, status, nodes, info)
+        return Answer(points, bound if abs(bound) < INFINITY else -math.inf, reason, nodes, info)
 
 
 class ScipBigM(Scip):

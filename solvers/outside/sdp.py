@@ -16,7 +16,7 @@ from ..base import Options, Solver
 from ..kernels.cholesky import cholesky_margin
 from ..kernels.diagonal import is_below, largest_diagonal, proves_below
 from ..relax.separable import separable_bound
-from ..result import Outcome, Status
+from ..result import Outcome, Reason
 from .adapter import known_point
 from .formulate import is_uniform
 
@@ -59,18 +59,18 @@ class Sdp(Solver):
         begin = time.perf_counter()
         x = known_point(problem, start)
         if problem.error(x) <= problem.gap_tolerance(x, options.gap):  # as good as 0, a lower bound
-            return Outcome(x, 0.0, Status.OPTIMAL)
+            return Outcome(x, 0.0)
         scale = np.sqrt(np.diag(problem.hessian) / problem.error(x))
         # H is divided by its diagonal, errors by that of the known point: all numbers are of order 1
         correlation = problem.hessian / np.sqrt(np.outer(np.diag(problem.hessian), np.diag(problem.hessian)))
         left = None if options.time_limit is None else options.time_limit - (time.perf_counter() - begin)
-        found, status = None, Status.BOUND_ONLY
+        found, reason = None, Reason.FINISHED
         if options.stop.is_set():
-            status = Status.INTERRUPTED
+            reason = Reason.INTERRUPT
         elif left is None or left > 0:
             found = _relax(problem, correlation, scale, self.box, left)
         if found is None and options.time_limit is not None and time.perf_counter() - begin >= options.time_limit:
-            status = Status.TIME_LIMIT
+            reason = Reason.TIME
         # any D below H and any v prove something: without a relaxation, the largest D and v = 0
         largest = largest_diagonal(np.ascontiguousarray(problem.hessian)) / np.diag(problem.hessian)
         pairs, info = [(largest, np.zeros(problem.n))], {}
@@ -85,7 +85,7 @@ class Sdp(Solver):
         for d, v in pairs:
             diagonal = d * np.diag(problem.hessian)
             lower = max(lower, separable_bound(problem, diagonal, v, self.box) - _slack(problem, diagonal, x))
-        return Outcome(x, lower, status, info=info)
+        return Outcome(x, lower, reason, info=info)
 
 
 @dataclass(frozen=True, eq=False)

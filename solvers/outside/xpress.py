@@ -10,11 +10,20 @@ import numpy as np
 from pvq.bounds.gram import FloatArray
 
 from ..base import Options, SolverUnavailable
-from ..result import Status
+from ..result import Reason
 from .adapter import FEASIBILITY, Answer, OutsideSolver, expanded, one_sided
 from .formulation import Form, Formulation
 
-STOPPED = {1: Status.TIME_LIMIT, 3: Status.NODE_LIMIT, 9: Status.INTERRUPTED}
+STOPPED = {
+    0: Reason.FINISHED,
+    1: Reason.TIME,
+    2: Reason.INTERRUPT,
+    3: Reason.NODES,
+    5: Reason.FINISHED,  # the gap that was asked for
+    8: Reason.MEMORY,
+    9: Reason.INTERRUPT,
+    10: Reason.FINISHED,
+}
 """By xpress.StopType; 9 is what `interrupt` gives."""
 INFINITY = 1e20  # Xpress' own
 TOO_LARGE = "?120"
@@ -55,11 +64,12 @@ class Xpress(OutsideSolver):
             size = f"{formulation.size} variables and {problem.attributes.rows} rows"
             raise SolverUnavailable(f"solver '{self.name}': the licence is too small for {size}") from None
         found = problem.attributes
-        status = STOPPED.get(int(found.stopstatus), Status.BOUND_ONLY)
+        reason = STOPPED.get(int(found.stopstatus), Reason.FAILURE)
         if found.solvestatus == xpress.SolveStatus.COMPLETED:
-            status = Status.OPTIMAL
+            reason = Reason.FINISHED
         points = (np.array(problem.getSolution()),) if found.mipsols else ()
-        return Answer(points, float(found.bestbound), status, int(found.nodes))
+        info = {} if reason is not Reason.FAILURE else {"why": f"Xpress stop status {found.stopstatus}"}
+        return Answer(points, float(found.bestbound), reason, int(found.nodes), info)
 
 
 class XpressBigM(Xpress):

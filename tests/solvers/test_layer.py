@@ -11,7 +11,7 @@ from pvq.solvers.base import Options, Solver
 from pvq.solvers.brute import Brute
 from pvq.solvers.layer import solve_layer
 from pvq.solvers.layer_scope import allocate
-from pvq.solvers.result import BoundKind, Outcome, Status
+from pvq.solvers.result import BoundKind, Outcome, Reason, Status
 
 RNG = np.random.default_rng(0)
 WEIGHT = RNG.standard_normal((4, 6))
@@ -60,7 +60,7 @@ class Good(Solver):
     methods = frozenset({"quant", "prune"})
 
     def _solve(self, problem, options, start):
-        return Outcome(Brute().solve(problem).x, 0.0, Status.FEASIBLE_ONLY)
+        return Outcome(Brute().solve(problem).x, 0.0)
 
 
 class Poor(Good):
@@ -70,7 +70,7 @@ class Poor(Good):
     proves = "bound"
 
     def _solve(self, problem, options, start):
-        return Outcome(None, Brute().solve(problem).lower / 2, Status.BOUND_ONLY)
+        return Outcome(None, Brute().solve(problem).lower / 2)
 
 
 def test_the_upper_end_is_never_above_an_empirical_method():
@@ -116,6 +116,10 @@ def test_layer_scope_holds_when_interrupted_at_once_and_with_weak_bounds():
     assert result.status is Status.INTERRUPTED
     weak = solve_layer(problem, Poor(), Options(), compare=[Good()])
     assert weak.lower <= best <= weak.upper
+    assert (weak.reason, weak.status) == (Reason.FINISHED, Status.BOUND_ONLY)  # no limit was met
+    assert all(row.result.reason is Reason.FINISHED for row in weak.rows)
+    late = solve_layer(problem, Poor(), Options(time_limit=0.0))
+    assert (late.reason, late.status) == (Reason.TIME, Status.TIME_LIMIT)
     assert weak.bound_kind is BoundKind.NUMERICAL
     assert weak.empirical["good"] >= best * (1 - 1e-9)
 

@@ -8,7 +8,7 @@ from pvq.bounds.errors import ProblemError
 from pvq.bounds.layer_problem import Setting, state_problem
 from pvq.solvers.base import Options
 from pvq.solvers.free_scale import FreeRow, interval_bound
-from pvq.solvers.result import Status
+from pvq.solvers.result import Reason, Status
 from pvq.solvers.scale import ScaleSearch, solve_scales
 
 
@@ -102,7 +102,7 @@ def test_a_stop_leaves_a_bound():
     options.stop.set()
     search = ScaleSearch(problem, [0], float(problem.grid.scale[0, 0]), options, 1)
     search.run()
-    assert search.status is Status.INTERRUPTED
+    assert search.reason is Reason.INTERRUPT
     assert 0 <= search.lower <= search.upper < np.inf
 
 

@@ -14,7 +14,7 @@ from scipy.linalg import lapack
 
 from ...base import Clock, Options
 from ...kernels.blas import inverse_if_positive
-from ...result import Outcome, Status
+from ...result import Outcome, Reason
 from .diagonal import FITTED, fitted_diagonal
 from .patterns import Groups, groups_of
 from .relaxation import AtDiagonal, relax
@@ -81,7 +81,7 @@ def bound_rows(
         if start is not None and problem.is_feasible(start) and problem.error(start) < problem.error(x):
             x = start
         proof = Split(layer.below, point - problem.weight)
-        outcomes.append(Outcome(x, max(0.0, float(bound)), clock.ended() or Status.BOUND_ONLY, proof=proof))
+        outcomes.append(Outcome(x, max(0.0, float(bound)), clock.ended() or Reason.FINISHED, proof=proof))
     return outcomes
 
 

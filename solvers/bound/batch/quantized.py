@@ -16,7 +16,7 @@ from pvq.bounds.problem import Problem
 from pvq.bounds.proof import Below, Enumeration, Order, Split
 
 from ...base import Clock, Options
-from ...result import Outcome, Status
+from ...result import Outcome, Reason
 from .clamped import clamped
 from .layer import LongLayer, long_layer
 from .levels import Levels
@@ -216,6 +216,6 @@ def bound_rows(
         else:
             at[layer.order] = best.v[r]
             lower, proof = float(best.bound[r]), Split(layer.below, at, chunk.searches(r, target[r], best.low[r]))
-        status = clock.ended() or Status.BOUND_ONLY
-        outcomes.append(Outcome(x[r], max(0.0, lower), status, best.nodes // len(problems), proof=proof))
+        reason = clock.ended() or Reason.FINISHED
+        outcomes.append(Outcome(x[r], max(0.0, lower), reason, best.nodes // len(problems), proof=proof))
     return outcomes

@@ -18,7 +18,7 @@ from pvq.solvers.bnb.interval_search import Search
 from pvq.solvers.bnb.values import start_search
 from pvq.solvers.brute import Brute
 from pvq.solvers.relax.patterned import bound_row
-from pvq.solvers.result import BoundKind, Status
+from pvq.solvers.result import BoundKind, Reason, Status
 
 FOREVER = Clock(Options(time_limit=None))
 
@@ -63,8 +63,8 @@ def test_searches_from_nothing_against_enumeration(fixed, monkeypatch):
         truth, slack = optimum(problem)
         zero = np.zeros(problem.n)
         search = Search(problem, Split(Below(zero), zero), 0.0, zero, 1 - 1e-7)
-        status = search.run(FOREVER)
-        assert status is Status.OPTIMAL
+        reason = search.run(FOREVER)
+        assert reason is Reason.FINISHED
         assert search.upper == problem.certified(search.x).upper
         assert problem.is_feasible(search.x)
         assert search.upper <= truth * (1 + 2e-7) + slack, seed
@@ -82,11 +82,11 @@ def test_a_search_cut_short_keeps_its_interval(fixed):
         lowers = []
         for most in (1, 3, 9, 1000):
             found, _ = start_search(problem, np.zeros(problem.n), 0.0, 1e-6, FOREVER)
-            status = found.run(FOREVER, most)
+            reason = found.run(FOREVER, most)
             assert found.lower <= truth + slack <= found.upper + 2 * slack, seed
             lowers.append(found.lower)
         assert lowers == sorted(lowers)
-        assert status is Status.OPTIMAL
+        assert reason is Reason.FINISHED
         closed += lowers[1] >= truth * (1 - 1e-5)
     assert closed > 55  # three nodes are enough for half of such rows
 
@@ -108,10 +108,10 @@ def test_fixed_weights_have_a_tree_as_their_proof():
         x = rng.normal(size=(n, 2 * n))
         problem = Problem(rng.normal(size=n), Gram.from_array(x @ x.T / n), None, Sparsity.row(n, n // 3, False))
         cut, _ = start_search(problem, np.zeros(n), 0.0, 1e-6, FOREVER)
-        assert cut.run(FOREVER, 5) is Status.NODE_LIMIT
+        assert cut.run(FOREVER, 5) is Reason.NODES
         assert lower_bound(problem, cut.tree()) == pytest.approx(cut.lower, rel=1e-6)
         before = cut.lower
-        assert cut.run(FOREVER) is Status.OPTIMAL  # the same search goes on
+        assert cut.run(FOREVER) is Reason.FINISHED  # the same search goes on
         assert cut.tree().leaves > 3
         assert before < lower_bound(problem, cut.tree()) == pytest.approx(cut.lower, rel=1e-6)
 

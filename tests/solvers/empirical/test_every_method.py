@@ -34,7 +34,7 @@ def test_feasible_and_never_below_the_optimum(make: Make, gram_kind: str, constr
         assert len(solvers) >= 2
         for solver in solvers:
             result = solver.solve(problem)
-            assert "problem" not in result.info, solver.name  # its own point, not the one that stands in
+            assert result.fault is None, solver.name  # its own point, not the one that stands in
             assert problem.is_feasible(result.x), solver.name
             # 1e-9 r: rounding of two least-squares solutions on an ill-conditioned H
             assert result.upper >= optimum - 1e-9 * problem.reference, solver.name
@@ -63,7 +63,7 @@ def test_tiny_rows(size: int) -> None:
         for solver in taking(problem):
             result = solver.solve(problem)
             assert problem.is_feasible(result.x), solver.name
-            assert "problem" not in result.info, solver.name
+            assert result.fault is None, solver.name
 
 
 @pytest.mark.parametrize("scale", [1e-12, 1e12])
@@ -74,7 +74,7 @@ def test_any_scale_of_weights_and_inputs(make: Make, constraint: str, scale: flo
     scaled = Problem(problem.weight * scale, Gram.from_array(problem.hessian / scale), grid, problem.sparsity)
     for solver in taking(scaled):
         result = solver.solve(scaled)
-        assert "problem" not in result.info, solver.name
+        assert result.fault is None, solver.name
         assert result.upper == pytest.approx(scale * solver.solve(problem).upper, rel=1e-3), solver.name
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 from pvq.solvers.base import Solver
-from pvq.solvers.result import Outcome, Status
+from pvq.solvers.result import Outcome
 
 
 class Nearest(Solver):
@@ -14,4 +14,4 @@ class Nearest(Solver):
     def _solve(self, problem, options, start):
         x = problem.grid.nearest(problem.weight)
         smallest = max(0.0, np.linalg.eigvalsh(problem.hessian)[0])
-        return Outcome(x, smallest * ((problem.weight - x) ** 2).sum(), Status.BOUND_ONLY)
+        return Outcome(x, smallest * ((problem.weight - x) ** 2).sum())

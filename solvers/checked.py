@@ -1,0 +1,90 @@
+"""What a solver's answer is worth: the one way from an `Outcome` to a `Result`."""
+
+from __future__ import annotations
+
+import math
+import time
+
+from pvq.bounds.certified import tolerance
+from pvq.bounds.presolve import Presolved
+
+from .options import Options
+from .points import fallback_point
+from .result import BoundKind, Fault, Outcome, Reason, Result
+
+ROUNDING = 1e-9
+"""A lower end may exceed the upper end by rounding only: this much of either end, or of the reference."""
+
+OVERSHOOT, GRACE = 0.1, 1.0
+"""Part of its time limit, and seconds, that a row with its verification may take beyond it; a proof that does not
+fit is left out."""
+
+WORTH = 0.98
+"""A proof of this part of a numerical bound is worth more than the bound; a weaker one is only recorded."""
+
+
+def checked(solver: str, row: Presolved, options: Options, outcome: Outcome, seconds: float) -> Result:
+    """What an outcome is worth: its error from its own x, its bound as far as that and its proof bear it out."""
+    if not isinstance(outcome, Outcome):
+        raise TypeError(f"solver '{solver}' returns a {type(outcome).__name__} and not an Outcome")
+    problem, reduced, x = row.original, row.problem, row.lift_or_none(outcome.x)
+    info, fault = dict(outcome.info), outcome.fault
+    if x is None or not problem.is_feasible(x):
+        if outcome.x is not None:
+            fault = Fault.POINT
+            info["why"] = "the solver's point violates the constraints; a rounded one stands in"
+        x = fallback_point(problem)
+    error = problem.certified(x)
+    upper, width = error.upper, tolerance(error.upper, error.rounding, options.gap)
+    lower, reason = float(outcome.lower), outcome.reason
+    if lower > 0.0 and reduced is not None:
+        lower = max(0.0, lower - problem.doubt(x, error))
+    if not math.isfinite(lower) or lower > upper + ROUNDING * max(upper, 1e-3 * problem.reference):
+        # Contradiction: a bound above a feasible point is wrong, so nothing is proven.
+        fault = Fault.BOUND
+        info["why"] = f"lower bound {lower:.9g} above the feasible error {upper:.9g}"
+        reason = Reason.FAILURE
+    if reason is Reason.FAILURE:
+        lower = 0.0
+    # e(x) rounded down: rounded up it may be above the optimum; numerical until a proof is accepted
+    lower, kind = min(max(lower, 0.0), error.lower), BoundKind.NUMERICAL
+    proof, proven_lower, verify_seconds = None, 0.0, 0.0
+    if reduced is None:
+        kind = BoundKind.RIGOROUS  # nothing reaches this row, so its error is 0
+    elif outcome.proof is not None and reason is not Reason.FAILURE and not options.stop.is_set():
+        from pvq.bounds.verify.budget import limited
+        from pvq.bounds.verify.row import NotProven, lower_bound  # compiled kernels: not for `pvq solvers`
+
+        begin = time.perf_counter()
+        limit = options.time_limit
+        allowed = None if limit is None else max(0.0, limit * (1 + OVERSHOOT) + GRACE - seconds)
+        try:
+            with limited(allowed):
+                verified = lower_bound(reduced, outcome.proof)
+            if verified > 0:
+                proof, proven_lower = outcome.proof, min(verified, error.lower)
+            # what is proven counts if it says the same: the same status, nearly the same bound
+            if upper - verified <= (width if upper - lower <= width else upper - lower * WORTH):
+                lower, kind = min(max(verified, 0.0), error.lower), BoundKind.RIGOROUS
+            elif verified > 0:
+                info["unproven"] = f"the proof gives {verified:.9g} only"
+        except NotProven as why:
+            info["unproven"] = str(why)
+        verify_seconds = time.perf_counter() - begin
+    result = Result(
+        x,
+        lower,
+        upper,
+        reason,
+        kind,
+        solver,
+        nodes=outcome.nodes,
+        seconds=seconds,
+        verify_seconds=verify_seconds,
+        info=info,
+        fault=fault,
+        proof=proof,
+        proven=proven_lower,
+        rounding=error.rounding,
+    )
+    return result.settled(options.gap)

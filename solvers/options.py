@@ -1,0 +1,59 @@
+"""Limits of a solve, and the clock that a running engine asks."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from .result import Reason
+
+
+@dataclass(frozen=True)
+class Options:
+    """Limits of one solve."""
+
+    time_limit: float | None = 10.0
+    """Seconds per row, None for no limit."""
+    gap: float = 1e-6
+    """Relative gap at which the optimum counts as proven."""
+    node_limit: int | None = None
+    threads: int = 1
+    seed: int = 0
+    prove: bool = False
+    """Hand over a proof of the lower bound also where making it takes longer than the solve."""
+    stop: threading.Event = field(default_factory=threading.Event, repr=False, compare=False)
+    """Set it (Ctrl-C does) and the solver returns what it has proven."""
+    report: Callable[[float, float], None] | None = field(default=None, repr=False, compare=False)
+    """Called now and then with the lower and upper end so far, in units of error; never checked, for curves."""
+
+
+class Clock:
+    """Tells a running engine whether to stop, and why."""
+
+    def __init__(self, options: Options) -> None:
+        self._end = math.inf if options.time_limit is None else time.perf_counter() + options.time_limit
+        self._stop = options.stop
+        self._report = options.report
+
+    @property
+    def left(self) -> float:
+        """Seconds left, infinity without a limit."""
+        return self._end - time.perf_counter()
+
+    def limit(self, least: float) -> float | None:
+        """Seconds left as a time limit, `least` at least; None without a limit."""
+        return max(self.left, least) if math.isfinite(self.left) else None
+
+    def ended(self) -> Reason | None:
+        """INTERRUPT, TIME, or None to go on."""
+        if self._stop.is_set():
+            return Reason.INTERRUPT
+        return Reason.TIME if self.left <= 0 else None
+
+    def tell(self, lower: float, upper: float) -> None:
+        """Pass the interval so far on to who wants to watch."""
+        if self._report is not None:
+            self._report(lower, upper)
