@@ -1,6 +1,7 @@
 """A plug-in package with solvers that misbehave, each in its own way."""
 
 import json
+import os
 import re
 
 import pytest
@@ -116,7 +117,7 @@ def plugins(tmp_path_factory, monkeypatch):
     points = "\n".join(f"{name.lower()} = pvq_bad_solvers:{name}" for name in NAMES)
     (about / "entry_points.txt").write_text(f"[pvq.solvers]\n{points}\n")
     monkeypatch.syspath_prepend(str(folder))
-    monkeypatch.setenv("PYTHONPATH", str(folder))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")]))
     registry._entry_points.cache_clear()
     yield
     registry._entry_points.cache_clear()

@@ -12,7 +12,11 @@ def test_a_plugin_is_listed_and_used(tmp_path, expand40):
     install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation"]
     subprocess.run([*install, "--target", str(tmp_path), str(PLUGIN)], check=True, timeout=120)
     command = [sys.executable, "-c", "from pvq.bounds.app.main import pvq; pvq()"]
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "COLUMNS": "200"}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]),
+        "COLUMNS": "200",
+    }
 
     def run(*words):
         return subprocess.run([*command, *words], env=environment, capture_output=True, text=True, timeout=120)

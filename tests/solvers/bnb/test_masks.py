@@ -131,7 +131,7 @@ def test_order_scale_and_budget_change_the_answer_as_they_must():
 
 
 def test_the_pool_grows_and_a_full_memory_ends_in_a_bound(monkeypatch):
-    problem = large(48, 16, 3)
+    problem = large(64, 20, 3)
     monkeypatch.setattr(masks, "MEMORY", 0)
     result = BranchAndBound().solve(problem, NO_LIMIT)
     assert (result.reason, result.status) == (Reason.MEMORY, Status.BOUND_ONLY)
