@@ -103,4 +103,5 @@ assert caught.status == "failed"
 #
 # The whole of such a package is in ``tests/solvers/plugin``. Solvers that run for
 # long look at ``options.time_limit`` and ``options.stop``, most simply through
-# ``pvq.solvers.base.Clock``, and say why they stopped: ``Outcome(x, lower, Reason.TIME)``.
+# ``pvq.solvers.base.Clock``, and say why they stopped, as in
+# ``Outcome(x, lower, Reason.TIME)``.
