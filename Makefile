@@ -44,7 +44,7 @@ JOBS ?= 1
 fuzz: $(BIN)/python
 	$(BIN)/python tests/fuzz/problems.py $(N) $(SEED) $(JOBS)
 	$(BIN)/python tests/fuzz/layer_problems.py $$(( $(N) / 20 )) $(SEED) $(JOBS)
-	PYTHONPATH=tests/helpers $(BIN)/python tests/fuzz/proofs.py --proofs $(N) --seed $(SEED)
+	$(BIN)/python tests/fuzz/proofs.py $(N) $(SEED) $(JOBS)
 
 format: $(BIN)/python
 	$(BIN)/ruff format .

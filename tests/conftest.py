@@ -6,6 +6,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import second_opinion
+
+second_opinion.install()  # before any test imports what it replaces
 
 INSTANCES = Path(__file__).parents[1] / "benchmarks" / "instances"
 

@@ -63,10 +63,11 @@ def least_on_grid(
         delta = np.sqrt(threshold / plan.pivot) * (1 + 1e-12)
         omega = margin * gamma(m + 4) * (np.abs(c) + np.abs(plan.slope).T @ delta + delta)
         rho = float(plan.root @ omega) * (1 + 1e-12) + TINY
-    total = result * (1 - margin * 16 * gamma(m + 8))  # sums of 2 m non-negative terms
+    total = result * (1 - margin * 16 * gamma(m + 8)) - TINY  # sums of 2 m non-negative terms
     reached = min(total, (total - 2 * rho * math.sqrt(max(total, 0.0))) / (1 + kappa))
     root = math.sqrt(max(0.0, (1 - kappa) * reached)) * (1 - 4 * U) - rho * (1 + 4 * U)
-    return max(0.0, root) ** 2 * (1 - 4 * U) if math.isfinite(root) else -math.inf
+    # what is rounded may be a denormal number
+    return max(0.0, math.nextafter(max(0.0, root) ** 2 * (1 - 4 * U), -1.0)) if math.isfinite(root) else -math.inf
 
 
 @dataclass(frozen=True, eq=False)

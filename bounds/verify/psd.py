@@ -14,9 +14,9 @@ TINY = 2.0**-1040
 """More than all underflows of one bound together."""
 
 
-FINEST, MOST = 60, 2.0**50
-"""eps is t S with t at most 2^-10, rounded up to a multiple of 2^-60: so it is at least the least such t that will
-do, which is what a certificate is defined by."""
+FINEST, MOST = 60, 36
+"""eps is t S with t at most n 2^-24, rounded up to a multiple of 2^-60: so it is at least the least such t that
+will do, which is what a certificate is defined by."""
 
 
 def gamma(k: int) -> float:
@@ -79,7 +79,7 @@ def defect(a: FloatArray, error: FloatArray | None = None, margin: float = 1.0) 
     if error is not None and np.delete(error, live, axis=0).any():
         return np.full(len(a), np.inf)  # a row that is zero as computed, and need not be
     t = np.ceil(np.ldexp(margin * _least_defect(b, off, margin), FINEST))
-    if not t <= MOST:
+    if not t <= np.ldexp(len(a), MOST):
         return np.full(len(a), np.inf)
     eps = np.zeros(len(a))
     if t:

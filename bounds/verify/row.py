@@ -260,4 +260,5 @@ def block_bound(
     u = np.abs(values_of(problem)[inputs] - w[:, None]).max(axis=1) * (1 + U)
     constant = float(t @ at) + margin * gamma(2 * m + 8) * float(np.abs(t) @ size)
     slack = 2 * float(left @ u + (1 - 1 / margin) * (radius @ np.abs(t))) * (1 + gamma(m + 8))
-    return down(least_on_grid(problem, inputs, a, centre, proof, margin, budget=False), -constant, -slack)
+    least = least_on_grid(problem, inputs, a, centre, proof, margin, budget=False)
+    return down(least, -constant, -slack, -TINY)

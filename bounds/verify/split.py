@@ -74,7 +74,9 @@ def terms(
         if eps[i].any():  # D_b stays as it is, and M + diag(eps) costs eps_i (u_i - v_i)^2
             values = values_of(problem)
             u = np.abs(values[i] - w[i, None]).max(axis=1) + np.abs(v[i])
-            charge += float(eps[i] @ u**2) * (1 + gamma(len(i) + 8))
+            charge += float(eps[i] @ u**2) * (1 + gamma(len(i) + 8)) + TINY
+    if z.any():
+        charge += TINY  # products with z that underflow
     radius = margin * gamma(2 * n + 8) * total + (TINY if z.any() else 0.0)
     parts = np.where(fixed, z * hz, -v * g)
     constant = parts - np.abs(z) * radius * (1 + 8 * U) - margin * 4 * U * np.abs(parts)
@@ -87,6 +89,8 @@ def terms(
     linear = 2 * np.abs(w)
     pruned = d * w**2 - 2 * g * w
     pruned = pruned - linear * radius * (1 + below) - below * (np.abs(d) * w**2 + linear * np.abs(g))
+    something = (d != 0) | (radius > 0)  # else its term is 0, and nothing underflows
+    pruned = pruned - TINY * (something & (w != 0))
     kept = _kept(problem, d, g, radius, below, tilt is None and not z.any())
     if problem.sparsity is not None:  # a kept input may be 0 as well
         kept = np.minimum(kept, pruned)
@@ -107,7 +111,7 @@ def _kept(
         u = problem.grid.levels[problem.grid.group] - problem.weight[:, None]
         square, line = d[:, None] * u**2, 2 * g[:, None] * u
         slack = 2 * radius[:, None] * np.abs(u) * (1 + below) + below * (np.abs(square) + np.abs(line))
-        return np.asarray((square + line - slack).min(axis=1))
+        return np.asarray((square + line - slack).min(axis=1)) - TINY * ((d != 0) | (radius > 0))
     assert sparsity is not None
     if not sparsity.update:
         return np.zeros(problem.n)

@@ -10,8 +10,8 @@ from ...proof import Below
 from .limits import Limits, need
 from .rational import Matrix, Vector, Whole, eliminated, matrix, over_one_denominator, vector
 
-FINEST, MOST = 60, 10
-"""t is 0 or a multiple of 2^-60, and at most 2^-10."""
+FINEST, MOST = 60, 24
+"""t is 0 or a multiple of 2^-60, and at most n 2^-24."""
 
 
 class Shifted:
@@ -65,12 +65,12 @@ class Shifted:
                 rows[k][k] += multiple * self.m.below if self.s[i] else 0
             return eliminated(rows, self.limits.check) is not None
 
-        low, high = 0, FINEST - MOST
-        need(holds(2**high), "H - D is not positive semidefinite, by far more than rounding")
-        while low < high:  # the least power of two that will do
-            middle = (low + high) // 2
-            low, high = (low, middle) if holds(2**middle) else (middle + 1, high)
-        least, short = 2**high, 2**high // 2
+        most = len(self.s) << (FINEST - MOST)
+        need(holds(most), "H - D is not positive semidefinite, by far more than rounding")
+        least = 1
+        while least < most and not holds(least):
+            least *= 2
+        least, short = min(least, most), least // 2
         while least - short > 1:
             middle = (least + short) // 2
             least, short = (middle, short) if holds(middle) else (least, middle)

@@ -256,3 +256,13 @@ def test_denormal_numbers():
         except NotProven:
             continue
         assert found <= exact_lower_bound(problem, proof) <= exact_upper_bound(problem, Brute().solve(problem).x)
+
+
+def test_products_that_underflow_are_charged():
+    """-v'Mv is about -1e-830 here, which float64 takes for 0."""
+    h = Gram.from_array(gram(np.random.default_rng(0), 3, "regular").matrix * 1e-187)
+    problem = Problem(np.zeros(3), h, None, Sparsity.blocks(3, 3, 1, update=False))
+    proof = Split(Below(1e-3 * h.matrix.diagonal()), np.array([1.6e-322, 0, 0]))
+    assert lower_bound(problem, proof, 1.0) <= exact_lower_bound(problem, proof) < 0
+    for search in (Split(Below(np.zeros(3)), np.zeros(3)), Enumeration(order_of(h.matrix), 1e-300)):
+        assert 0 <= lower_bound(problem, search, 1.0) <= exact_lower_bound(problem, search) <= 1e-300
