@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import ProblemError
+from .stages import stage
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -20,6 +21,8 @@ T = TypeVar("T")
 
 # An eigenvalue below -NOT_PSD * (largest) cannot come from rounding a float32 or float64 accumulation of X X'.
 NOT_PSD = 1e-6
+# Inputs up to which eigenvalues take no time worth a word.
+SHORT = 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +78,8 @@ class Gram:
         live = np.asarray(matrix.any(axis=1))
         own, rank, rounding = 0.0, 0, 0.0
         if live.any():
+            if n > SHORT:
+                stage("eigenvalues of the Gram matrix")
             eigenvalues = np.linalg.eigvalsh(matrix[np.ix_(live, live)])
             smallest, largest = float(eigenvalues[0]), float(eigenvalues[-1])
             if largest <= 0 or smallest < -NOT_PSD * largest:

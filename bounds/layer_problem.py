@@ -16,6 +16,7 @@ from .grid import Grid
 from .problem import Problem
 from .ranges import GIVEN, LayerGrid, fit_grid, given_grid
 from .sparsity import Sparsity
+from .stages import stage
 
 METHODS = ("quant", "prune", "joint")
 _KINDS = {
@@ -247,6 +248,7 @@ def state_problem(
     if book is not None and scales is not None:
         grid = given_grid(weight.shape, book, setting.granularity, *scales)
     elif book is not None:
+        stage("scales of the grid")
         full: tuple[Gram, ...] = ()
         of_row = None
         if setting.range == "gram":  # scales are the layer's: from all rows and inputs

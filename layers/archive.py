@@ -6,6 +6,8 @@ import io
 import math
 import os
 import zipfile
+from collections.abc import Callable, Container, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +25,22 @@ class ArchiveError(ValueError):
     """A file is not an archive of plain arrays, or asks for more than its size justifies; one line."""
 
 
-def read_arrays(path: Path, base: int = BASE) -> dict[str, npt.NDArray[Any]]:
-    """All arrays of an npz file by name; every member is one, so that a pickle anywhere is found.
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+def read_arrays(
+    path: Path,
+    base: int = BASE,
+    only: Container[str] | None = None,
+    allowance: Callable[[Shapes], int] | None = None,
+) -> dict[str, npt.NDArray[Any]]:
+    """Arrays of an npz file by name; every member must be one, so that a pickle anywhere is found.
 
     Parameters
     ----------
-    base : bytes that it may unpack to, beside RATIO times its own size.
+    base : bytes that it may unpack to, numbers counted as float64, beside RATIO times its own size.
+    only : names that are wanted; of the others only the headers are read.
+    allowance : bytes that the shapes of what is wanted justify, asked where `base` does not.
 
     Raises
     ------
@@ -44,14 +56,19 @@ def read_arrays(path: Path, base: int = BASE) -> dict[str, npt.NDArray[Any]]:
         file.seek(0)
         try:
             with zipfile.ZipFile(file) as archive:
-                return _read(archive, most)
+                return _read(archive, most, only, allowance)
         except (ArchiveError, MemoryError):
             raise
         except Exception as error:  # zipfile, zlib, struct and numpy each raise their own for damage
             raise ArchiveError("a damaged or incomplete npz file") from error
 
 
-def _read(archive: zipfile.ZipFile, most: int) -> dict[str, npt.NDArray[Any]]:
+def _read(
+    archive: zipfile.ZipFile,
+    most: int,
+    only: Container[str] | None,
+    allowance: Callable[[Shapes], int] | None,
+) -> dict[str, npt.NDArray[Any]]:
     members = archive.infolist()
     for member in members:
         if not member.filename.endswith(".npy"):
@@ -59,13 +76,35 @@ def _read(archive: zipfile.ZipFile, most: int) -> dict[str, npt.NDArray[Any]]:
     names = [member.filename.removesuffix(".npy") for member in members]
     if len(members) > MEMBERS or len(set(names)) < len(names):
         raise ArchiveError("a damaged or incomplete npz file")
-    total = sum(member.file_size for member in members)
+    headers = {name: _header(archive, member) for name, member in zip(names, members, strict=True)}
+    wanted = [name for name in names if only is None or name in only]
+    total = sum(headers[name].unpacked for name in wanted)
+    if total > most and allowance is not None:
+        most = max(most, allowance({name: headers[name].shape for name in wanted}))
     if total > most:
         raise ArchiveError(f"unpacks to {total:.3g} bytes, more than a file of its size may: {most:.3g}")
-    return {name: _array(archive, member) for name, member in zip(names, members, strict=True)}
+    return {name: _array(archive, headers[name]) for name in wanted}
 
 
-def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> npt.NDArray[Any]:
+@dataclass(frozen=True)
+class _Header:
+    """What a member says of itself."""
+
+    member: zipfile.ZipInfo
+    shape: tuple[int, ...]
+    fortran: bool
+    dtype: np.dtype[Any]
+    start: int
+    """Where its numbers begin."""
+
+    @property
+    def unpacked(self) -> int:
+        """Bytes of the array, as float64 where it has numbers: that is what becomes of them."""
+        size = max(self.dtype.itemsize, 8) if self.dtype.kind in "fiub" else self.dtype.itemsize
+        return math.prod(self.shape) * size
+
+
+def _header(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> _Header:
     with archive.open(member) as file:
         version = npy.read_magic(file)
         read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
@@ -73,7 +112,14 @@ def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> npt.NDArray[Any
         if dtype.hasobject:
             raise ArchiveError("holds a pickled object, which is never loaded")
         left = member.file_size - file.tell()
-        if math.prod(shape) * dtype.itemsize != left:
+        if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != left:
             raise ArchiveError("a damaged or incomplete npz file")
-        data = io.BytesIO(file.read(left)).getbuffer()
-    return np.frombuffer(data, dtype=dtype).reshape(shape, order="F" if fortran else "C")
+        return _Header(member, shape, fortran, dtype, file.tell())
+
+
+def _array(archive: zipfile.ZipFile, header: _Header) -> npt.NDArray[Any]:
+    with archive.open(header.member) as file:
+        file.read(header.start)
+        data = io.BytesIO(file.read(math.prod(header.shape) * header.dtype.itemsize)).getbuffer()
+    order = "F" if header.fortran else "C"
+    return np.frombuffer(data, dtype=header.dtype).reshape(header.shape, order=order)  # type: ignore[call-overload]

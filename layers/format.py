@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .allowance import allowance, how_to_lift
 from .archive import ArchiveError, read_arrays
 from .checks import (
     SHAPES,
@@ -32,8 +33,6 @@ SCHEMA = "pvq.layer/1"
 """What this program writes and the newest version it reads."""
 ASYMMETRY = 1e-9
 """Largest |gram - gram'| accepted, relative to the largest entry; up to it the file is symmetrised."""
-MOST = 2**32
-"""Bytes that a layer file may unpack to, beside twenty times its size: zeros shrink to nothing."""
 FLOAT32 = 2.0**-24
 """Rounding of one float32 sum; those of N samples add up to about sqrt(N) of it, 16 where N is not known."""
 ARRAYS = ("weight", "gram", "activations", "samples", "meta")
@@ -301,9 +300,11 @@ def _read(path: Path) -> dict[str, npt.NDArray[Any]]:
     """All arrays of an npz file."""
     expected = "expected a layer file (.npz with weight and gram or activations)"
     try:
-        return read_arrays(path, MOST)
+        return read_arrays(path, only=ARRAYS, allowance=allowance)
     except ArchiveError as error:
-        raise LayerError(f"{error}; {expected}") from None
+        raise LayerError(f"{error}; {expected}{how_to_lift(error)}") from None
+    except MemoryError:
+        raise LayerError(f"is larger than the memory that is left; {expected}") from None
     except FileNotFoundError:
         raise LayerError(f"no such file; {expected}") from None
     except OSError as error:

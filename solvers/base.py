@@ -18,6 +18,7 @@ from pvq.bounds.presolve import presolve
 from pvq.bounds.problem import Problem
 
 from .checked import checked
+from .limits import proof_cost, with_share
 from .options import Clock, Options
 from .points import fallback_point, trivial
 from .result import Outcome, Reason, Result, joined
@@ -176,7 +177,8 @@ class Solver(ABC):
             outcome = Outcome(np.zeros(0), 0.0, info={"trivial": "every input is dead"})
         else:
             own = None if start is None else start[row.live]
-            outcome = trivial(reduced) or self._in_units(reduced, options, own)
+            within = with_share(options, proof_cost(reduced.gram, self.name))
+            outcome = trivial(reduced) or self._in_units(reduced, within, own)
         return checked(self.name, row, options, outcome, time.perf_counter() - begin)
 
     def together(self, problem: Problem) -> int:
@@ -203,7 +205,8 @@ class Solver(ABC):
         outcomes = None
         if parts == (self,) and len(live) == len(problems):
             self.check(problems[0])
-            limit = None if options.time_limit is None else options.time_limit * len(problems)
+            within = with_share(options, proof_cost(live[0].gram, self.name))
+            limit = None if within.time_limit is None else within.time_limit * len(problems)
             units = [Units.of(row) for row in live]
             own = [
                 unit.start(None if x is None else x[row.live])

@@ -8,16 +8,13 @@ import time
 from pvq.bounds.certified import tolerance
 from pvq.bounds.presolve import Presolved
 
+from .limits import GRACE, OVERSHOOT, proof_cost
 from .options import Options
 from .points import fallback_point
 from .result import BoundKind, Fault, Outcome, Reason, Result
 
 ROUNDING = 1e-9
 """A lower end may exceed the upper end by rounding only: this much of either end, or of the reference."""
-
-OVERSHOOT, GRACE = 0.1, 1.0
-"""Part of its time limit, and seconds, that a row with its verification may take beyond it; a proof that does not
-fit is left out."""
 
 WORTH = 0.98
 """A proof of this part of a numerical bound is worth more than the bound; a weaker one is only recorded."""
@@ -71,6 +68,7 @@ def checked(solver: str, row: Presolved, options: Options, outcome: Outcome, sec
         except NotProven as why:
             info["unproven"] = str(why)
         verify_seconds = time.perf_counter() - begin
+        proof_cost(reduced.gram, solver).seconds = verify_seconds
     result = Result(
         x,
         lower,

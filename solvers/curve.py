@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from pvq.bounds.layer_problem import LayerProblem
+from pvq.bounds.stages import part
 
 from .base import Options, Solver
-from .layer_scope import pruned_further, row_curves, solve_shared_budget
+from .layer_scope import Curve, pruned_further, row_curves, solve_shared_budget
 from .result import BoundKind
-from .rows import LayerResult, OnRow, RowResult, prepare, run_rows, solve_row, summarise, with_point
+from .rows import LayerResult, OnRow, RowResult, prepare, row_words, run_rows, solve_row, summarise, with_point
 
 
 def solve_curve(
@@ -20,6 +21,8 @@ def solve_curve(
     compare: Sequence[Solver] = (),
     jobs: int = 1,
     on_row: OnRow | None = None,
+    so_far: Sequence[list[RowResult]] = (),
+    curves: Sequence[Curve] | None = None,
 ) -> list[LayerResult]:
     """Bound a layer at several sparsities.
 
@@ -30,21 +33,31 @@ def solve_curve(
     Parameters
     ----------
     problems : the same rows, inputs, pattern and grid, sparsities rising.
-    solver, options, compare, jobs, on_row : as in `solve_layer`; limits are for a row at one sparsity.
+    solver, options, compare, jobs, on_row, curves : as in `solve_layer`; limits are for a row at one sparsity.
+    so_far : a list for each sparsity, to which finished rows are added: of one row the later says more.
     """
     first = problems[0]
     if first.budget is not None:
-        curves = row_curves(first)
+        curves = row_curves(first) if curves is None else curves
         return [solve_shared_budget(p, solver, options, compare, jobs, on_row, curves) for p in problems]
     prepare(first, (solver, *compare))
 
     def one(i: int) -> list[RowResult]:
         rows: list[RowResult] = []
-        for problem in problems:
+        for j, problem in enumerate(problems):
+            part(f"{row_words(range(i, i + 1), len(problem))}, sparsity {j + 1} of {len(problems)}")
             row = problem.row(i)
             start = pruned_further(row, rows[-1].result.x) if rows else None
             rows.append(solve_row(problem.rows[i], row, solver, options, compare, start))
-        return _nested(rows, options)
+            keep(j, rows[-1])
+        rows = _nested(rows, options)
+        for j, found in enumerate(rows):
+            keep(j, found)
+        return rows
+
+    def keep(j: int, row: RowResult) -> None:
+        if so_far:
+            so_far[j].append(row)
 
     def report(rows: list[RowResult]) -> None:
         for row in rows:

@@ -19,16 +19,22 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from pvq.bounds.gram import FloatArray, Gram
 from pvq.bounds.grid import Grid
 from pvq.bounds.presolve import presolve
 from pvq.bounds.problem import Problem
+from pvq.bounds.sparsity import Sparsity
 
-from .base import Options, fallback_point
+from .base import Clock, Options, fallback_point
 from .bnb.enumeration import prepare_grid, solve_grid
+from .bnb.plan import layer_plan
 from .empirical.local_search import polish_grid
+
+TINY = 5
+"""Inputs of the row that compiles."""
 
 EPS = float(np.finfo(np.float64).eps)
 
@@ -115,14 +121,23 @@ class FreeRow:
         assert self.grid is not None
         target = self.unit.weight * (centre + slope / (2 * self.k))
         problem = Problem(target, self.gram, self.grid, self.unit.sparsity)
-        prepare_grid(problem)
-        outcome = solve_grid(problem, options, start)
+        clock = Clock(options)
+        layer_plan(problem, clock)
+        outcome = solve_grid(problem, dataclasses.replace(options, time_limit=clock.limit(1e-3)), start)
         assert outcome.x is not None
         reach = np.abs(target) + np.abs(self.grid.levels).max(axis=1)[self.grid.group]
         rounding = float(reach @ self._size @ reach)
         constant = slope * slope / (4 * self.k)
         least = outcome.lower - rounding - constant - 4 * EPS * (constant + outcome.lower)
         return Found(least, outcome.x, outcome.nodes)
+
+
+@cache
+def compile_search(pattern: bool) -> None:
+    """Compile what `FreeRow.least` calls, before a clock starts."""
+    grid = Grid(np.array([[-0.7, 0.0, 0.7]]), np.zeros(TINY, np.int64))
+    sparsity = Sparsity.row(TINY, 2, True) if pattern else None
+    prepare_grid(Problem(np.arange(1.0, 1 + TINY), Gram.from_array(np.eye(TINY) + 0.5), grid, sparsity))
 
 
 def interval_bound(least: float, slope: float, k: float, centre: float, half: float) -> float:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pvq.bounds.layer_problem import LayerProblem
+from pvq.bounds.stages import part
 
 from .base import Options, Solver
-from .layer_scope import solve_shared_budget
-from .rows import LayerResult, OnRow, RowResult, chunks, prepare, run_rows, solve_rows, summarise
+from .layer_scope import Curve, solve_shared_budget
+from .rows import LayerResult, OnRow, RowResult, chunks, prepare, row_words, run_rows, solve_rows, summarise
 
 
 def solve_layer(
@@ -18,6 +19,7 @@ def solve_layer(
     compare: Sequence[Solver] = (),
     jobs: int = 1,
     on_row: OnRow | None = None,
+    curves: Sequence[Curve] | None = None,
 ) -> LayerResult:
     """Bound every row of a layer and add the rows up.
 
@@ -30,6 +32,7 @@ def solve_layer(
     compare : empirical methods to score; the best of them is the solver's start.
     jobs : rows solved at the same time, in threads (kernels release the interpreter lock).
     on_row : called with each finished row, in the calling thread.
+    curves : scope layer: where what is known of the rows is kept.
 
     Raises
     ------
@@ -38,12 +41,13 @@ def solve_layer(
     """
     options = Options() if options is None else options
     if problem.budget is not None:
-        return solve_shared_budget(problem, solver, options, compare, jobs, on_row)
+        return solve_shared_budget(problem, solver, options, compare, jobs, on_row, curves)
     prepare(problem, (solver, *compare))
 
     pieces = chunks(problem, solver.together(problem.row(0)))
 
     def some(k: int) -> list[RowResult]:
+        part(row_words(pieces[k], len(problem)))
         rows = [problem.row(i) for i in pieces[k]]
         return solve_rows([problem.rows[i] for i in pieces[k]], rows, solver, options, compare)
 

@@ -14,6 +14,7 @@ from pvq.bounds.layer_problem import LayerProblem
 from pvq.bounds.presolve import presolve
 from pvq.bounds.problem import Problem, optimal_on_support
 from pvq.bounds.proof import Split
+from pvq.bounds.stages import part
 from pvq.bounds.verify.row import SAFETY, shift_to_psd
 from pvq.bounds.verify.split import terms
 
@@ -21,9 +22,12 @@ from .base import Options, Solver
 from .empirical.layerwise import layer_point
 from .empirical.magnitude import Magnitude
 from .result import BoundKind, Reason, Result
-from .rows import LayerResult, OnRow, RowResult, prepare, run_rows, total_empirical, worst
+from .rows import LayerResult, OnRow, RowResult, prepare, run_rows, summarise, total_empirical, worst
+from .rows import unfinished as unfinished_rows
 
 FIRST_POINTS = 8  # budgets of a row solved before the first allocation: spread, so that every k has a bound
+LEAST = 4
+"""No budget is begun with less time than this part of what the last one took."""
 
 
 class Curve:
@@ -105,18 +109,21 @@ def solve_shared_budget(
     count, units = len(problem), problem.sparsity.units
     if curves is None:
         curves = row_curves(problem)
-    spent = np.zeros(count)
+    spent, last = np.zeros(count), np.zeros(count)
 
     def ask(i: int, budgets: Sequence[int]) -> None:
         for k in budgets:
             left = None if options.time_limit is None else options.time_limit - spent[i]
-            if options.stop.is_set() or (left is not None and left <= 0):
+            if options.stop.is_set() or (left is not None and left <= last[i] / LEAST):
                 return
             begin = time.perf_counter()
             curves[i].solve(k, solver, replace(options, time_limit=left))
-            spent[i] += time.perf_counter() - begin
+            last[i] = time.perf_counter() - begin
+            spent[i] += last[i]
 
+    mean = problem.budget / count
     first = sorted({round(j * units / FIRST_POINTS) for j in range(1, FIRST_POINTS + 1)} - {0})
+    first.sort(key=lambda k: abs(k - mean))  # where time ends with the first of them, that one says most
     wanted = {i: list(first) for i in range(count)}
     allocation = np.zeros(count, np.int64)
     while wanted:
@@ -125,6 +132,7 @@ def solve_shared_budget(
 
         def one(j: int, todo: list[tuple[int, list[int]]] = todo) -> RowResult:
             i, budgets = todo[j]
+            part(f"row {i + 1} of {count}, {len(budgets)} budgets")
             ask(i, budgets)
             return _row(problem, curves[i], i, units, solver)
 
@@ -140,6 +148,54 @@ def solve_shared_budget(
     reasons = [reason for curve, low, high in ends for reason in curve.reasons(low, high)]
     reason = Reason.INTERRUPT if options.stop.is_set() else worst(reasons)
     return _summary(problem, curves, best, lower, solver, options, compare, reason)
+
+
+def unfinished(
+    problem: LayerProblem,
+    solver: Solver,
+    options: Options,
+    known: Sequence[RowResult],
+    curves: Sequence[Curve] | None = None,
+) -> LayerResult:
+    """What is known of a layer whose work was left behind, in a moment.
+
+    Parameters
+    ----------
+    known : rows with bounds of their own.
+    curves : of rows that share a budget. Their bound here is the best Lagrangian one, max over prices p of
+        sum_i min_k [lower_i(k) + p k] - p budget, which is below that of the best allocation, and quick.
+    """
+    if problem.budget is None or curves is None:
+        return unfinished_rows(problem, solver, options, known)
+    points = layer_point(Magnitude(), problem, options)
+    assert problem.sparsity is not None
+    rows = []
+    for i, curve in enumerate(curves):
+        used = len(np.unique(problem.sparsity.unit[points.x[i] != 0]))
+        x = min((points.x[i], curve.point(used)), key=curve.problem.error)
+        error = curve.problem.certified(x)
+        result = Result(
+            x, 0.0, error.upper, Reason.INTERRUPT, BoundKind.NONE, solver.name, rounding=error.rounding
+        )
+        rows.append(RowResult(problem.rows[i], curve.problem.reference, result, budgets=dict(curve.solved)))
+    total = summarise(rows, options)
+    lower = min(lagrangian(np.array([curve.lower for curve in curves]), problem.budget), total.upper)
+    return replace(total, lower=lower, bound_kind=BoundKind.NUMERICAL if lower > 0 else BoundKind.NONE)
+
+
+PRICES = 60
+"""Prices of a unit that are tried."""
+
+
+def lagrangian(lower: FloatArray, budget: int) -> float:
+    """A lower bound of the sum of rows that share a budget, at least 0; lower: (rows, units + 1)."""
+    k = np.arange(lower.shape[1])
+    best = 0.0
+    for price in float(lower.max(initial=0.0)) * np.geomspace(1e-9, 1.0, PRICES):
+        least = (lower + price * k).min(axis=1)
+        rounding = 1e-12 * (price * budget + float(least.sum()))  # of sums of fewer than a million terms
+        best = max(best, float(least.sum()) - price * budget - rounding)
+    return best
 
 
 ROUNDING = 1e-9

@@ -5,10 +5,17 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+import numpy as np
+from pvq.bounds.gram import BoolArray
+
 from .result import Reason
+
+LOOK = 0.05
+"""Seconds between two looks at a clock for a compiled loop."""
 
 
 @dataclass(frozen=True)
@@ -57,3 +64,19 @@ class Clock:
         """Pass the interval so far on to who wants to watch."""
         if self._report is not None:
             self._report(lower, upper)
+
+    @contextmanager
+    def bell(self) -> Iterator[BoolArray]:
+        """(1,) becomes true inside when it is time to end: compiled loops, which see no clock, look at it."""
+        over, done = np.array([self.ended() is not None]), threading.Event()
+
+        def wait() -> None:
+            while not done.wait(min(LOOK, max(self.left, 0.0))) and not over[0]:
+                over[0] = self.ended() is not None
+
+        if not over[0]:
+            threading.Thread(target=wait, daemon=True, name="bell").start()
+        try:
+            yield over
+        finally:
+            done.set()

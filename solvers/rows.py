@@ -13,12 +13,16 @@ from pvq.bounds.certified import closed, sum_down, sum_up
 from pvq.bounds.gram import FloatArray
 from pvq.bounds.layer_problem import LayerProblem
 from pvq.bounds.problem import Problem
+from pvq.bounds.stages import part
 
 from .base import Options, Solver, fallback_point
 from .result import BoundKind, Reason, Result, Status, status_of
 
 PREPARED = 32
 """Rows of a Gram matrix that solvers see before the first is solved."""
+
+AT_ONCE = 256
+"""Inputs up to which kept weights are re-optimised also where an interrupt waits for an answer."""
 
 WORST = (Reason.FINISHED, Reason.NODES, Reason.MEMORY, Reason.TIME, Reason.INTERRUPT, Reason.FAILURE)
 """Of rows that stopped for several reasons, the last one here is that of their sum."""
@@ -72,11 +76,15 @@ OnRow = Callable[[RowResult], None]
 
 def prepare(problem: LayerProblem, solvers: Sequence[Solver]) -> None:
     """Compile and do layer-wide work once for every Gram matrix, before any row's clock starts."""
+    if problem.budget is not None and problem.sparsity is not None:  # rows whose pattern says something
+        keep = np.clip(problem.budget // len(problem), 1, max(1, problem.sparsity.units - 1))
+        problem = replace(problem, sparsity=replace(problem.sparsity, keep=np.array([keep])))
     for group in np.unique(problem.gram_of_row):
         of_group = np.flatnonzero(problem.gram_of_row == group)
         spread = of_group[np.unique(np.linspace(0, len(of_group) - 1, PREPARED).astype(int))]
         rows = [problem.row(int(i)) for i in spread]
         for solver in solvers:
+            part(f"preparing {solver.name}")
             solver.prepare(*rows)
 
 
@@ -110,6 +118,13 @@ def chunks(problem: LayerProblem, size: int) -> list[range]:
         for start, stop in itertools.pairwise(edges)
         for first in range(start, stop, size)
     ]
+
+
+def row_words(piece: range, total: int) -> str:
+    """What is worked on: row 3 of 64, counted among the selected rows."""
+    if len(piece) == 1:
+        return f"row {piece.start + 1} of {total}"
+    return f"rows {piece.start + 1} to {piece.stop} of {total}"
 
 
 def solve_row(
@@ -170,27 +185,17 @@ def with_point(result: Result, better: Result, options: Options) -> Result:
 
 
 def not_solved(problem: Problem, solver: Solver) -> Result:
-    """What is known of a row that an interrupt left out: a feasible point."""
-    x = fallback_point(problem)
+    """What is known of a row that an interrupt left out: a feasible point, and at once."""
+    sparsity = problem.sparsity
+    if problem.free_weights and sparsity is not None and problem.n > AT_ONCE:
+        x = np.where(sparsity.best_mask(problem.weight**2), problem.weight, 0.0)
+    else:
+        x = fallback_point(problem)
     return Result(x, 0.0, problem.certified(x).upper, Reason.INTERRUPT, BoundKind.NONE, solver.name)
 
 
 def unfinished(problem: LayerProblem, solver: Solver, options: Options, known: Sequence[RowResult]) -> LayerResult:
-    """What is known of a layer whose work was left behind: finished rows, a feasible point of the others.
-
-    Rows that share a budget get the magnitudes' point, since what is known of single rows need not fit together.
-    """
-    if problem.budget is not None:
-        from .empirical.layerwise import layer_point
-        from .empirical.magnitude import Magnitude
-
-        points = layer_point(Magnitude(), problem, options)
-        results = [
-            Result(x, 0.0, float(e), Reason.INTERRUPT, BoundKind.NONE, solver.name)
-            for x, e in zip(points.x, points.errors, strict=True)
-        ]
-        rows = [RowResult(problem.rows[i], problem.row(i).reference, result) for i, result in enumerate(results)]
-        return summarise(rows, options)
+    """What is known of rows whose work was left behind: the finished ones, a feasible point of the others."""
     finished = {row.row: row for row in known}
     rows = []
     for i, number in enumerate(problem.rows):

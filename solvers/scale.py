@@ -15,11 +15,12 @@ from pvq.bounds.certified import FLOOR, closed, sum_up
 from pvq.bounds.errors import ProblemError
 from pvq.bounds.gram import FloatArray
 from pvq.bounds.layer_problem import LayerProblem
+from pvq.bounds.stages import part
 
 from .base import Clock, Options, Solver, fallback_point
-from .free_scale import Found, FreeRow, best_scale, interval_bound
+from .free_scale import Found, FreeRow, best_scale, compile_search, interval_bound
 from .result import BoundKind, Reason, Result
-from .rows import LayerResult, OnRow, RowResult, score, summarise, total_empirical
+from .rows import LayerResult, OnRow, RowResult, row_words, score, summarise, total_empirical
 
 WIDEST = 4.0
 """Scales from 1 / WIDEST to WIDEST times the one of least squared rounding error are searched."""
@@ -52,12 +53,14 @@ def solve_scales(
     """
     check_free_scale(problem)
     assert problem.grid is not None
+    compile_search(problem.sparsity is not None)
     together = len(problem.grid.scale) == 1
     groups = [list(range(len(problem)))] if together else [[i] for i in range(len(problem))]
     scales = problem.grid.scale.copy()
     results: list[RowResult] = []
     for rows in groups:
         at = 0 if together else problem.rows[rows[0]]
+        part(f"scale of {row_words(range(rows[0], rows[-1] + 1), len(problem))}")
         search = ScaleSearch(problem, rows, float(problem.grid.scale[at, 0]), options, jobs)
         search.run()
         scales[at, 0] = search.scale
@@ -113,7 +116,7 @@ def _with_scores(
     result = dataclasses.replace(row.result, x=x, upper=error.upper, lower=lower, rounding=error.rounding)
     if row.lower is not None:
         result = result.settled(options.gap)
-    scores = score(stated, compare, options)
+    scores = {} if options.stop.is_set() else score(stated, compare, options)
     own = None if row.lower is None else result.lower
     return RowResult(row.row, row.reference, result, {n: s.upper for n, s in scores.items()}, own)
 
@@ -146,6 +149,9 @@ class ScaleSearch:
         """Halve the interval of least bound until the gap is closed or a limit is met."""
         if not self.rows:
             return
+        if self.clock.ended() is Reason.INTERRUPT:
+            self.reason = Reason.INTERRUPT
+            return
         self._start()
         self.unit = [max(row.share, 1e-9 * self.upper, 1e-14 * row.reference) for row in self.rows]
         ticket = itertools.count()
@@ -167,8 +173,8 @@ class ScaleSearch:
             if not a < middle < b:
                 heapq.heappush(heap, (bound, next(ticket), a, b))
                 return  # no number lies between
-            for part in ((a, middle), (middle, b)):
-                heapq.heappush(heap, (max(bound, self._bound(*part)), next(ticket), *part))
+            for ends in ((a, middle), (middle, b)):
+                heapq.heappush(heap, (max(bound, self._bound(*ends)), next(ticket), *ends))
 
     def _start(self) -> None:
         """Heuristic points at many scales, each then at the scale that is best for them."""
@@ -193,7 +199,7 @@ class ScaleSearch:
                 row.share = row.error(scale, c)
 
     def _bound(self, a: float, b: float) -> float:
-        """Lower bound of the total error for u = 1 / scale in [a, b]."""
+        """Lower bound of the total error for u = 1 / scale in [a, b]; 0 where the time ends before it is there."""
         centre, half = (a + b) / 2, (b - a) / 2 * (1 + 1e-12)
         limit = self.clock.limit(1e-3)
         left = None if limit is None else limit / len(self.rows)
@@ -203,7 +209,9 @@ class ScaleSearch:
         # interval. A single row slides only to worse errors, if its slope is that of the best one known.
         stiffness = STIFFNESS if single else max(STIFFNESS, SHARED * centre / half)
 
-        def one(i: int) -> tuple[float, Found]:
+        def one(i: int) -> tuple[float, Found] | None:
+            if self.clock.ended() is not None:
+                return None
             row, start = self.rows[i], self.points[i]
             if single:
                 slope = 2 * row.share * centre
@@ -213,10 +221,13 @@ class ScaleSearch:
             return slope, row.least(centre, slope, stiffness * self.unit[i], inner, start)
 
         if self.jobs == 1 or single:
-            pairs = [one(i) for i in range(len(self.rows))]
+            found_of = [one(i) for i in range(len(self.rows))]
         else:
             with ThreadPoolExecutor(self.jobs) as pool:
-                pairs = list(pool.map(one, range(len(self.rows))))
+                found_of = list(pool.map(one, range(len(self.rows))))
+        pairs = [pair for pair in found_of if pair is not None]
+        if len(pairs) < len(found_of):
+            return 0.0
         slopes, found = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
         self.nodes += sum(each.nodes for each in found)
         self.searches += len(found)
@@ -232,7 +243,7 @@ class ScaleSearch:
         out = []
         for i, row in zip(self.numbers, self.all_rows, strict=True):
             stated = self.problem.row(i)
-            if row.searched:
+            if row.searched and self.points:
                 x = row.presolved.lift(self.scale * next(points))
             else:
                 x = row.presolved.lift(np.zeros(0)) if row.dead else fallback_point(stated)

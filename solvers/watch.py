@@ -9,11 +9,19 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
-GRACE = 1.0
+GRACE = 0.7
 """Seconds that work has to end by itself, with what it has proven, once it is asked to."""
 
 POLL = 0.05
 """Seconds between two looks at the event; a signal is heard between them."""
+
+
+_left: list[Thread] = []
+
+
+def is_work_left() -> bool:
+    """Whether work that was left behind still goes on: then a process ends only by `os._exit`."""
+    return any(thread.is_alive() for thread in _left)
 
 
 @dataclass
@@ -41,9 +49,11 @@ def watched(work: Callable[[], T], stop: Event, grace: float = GRACE) -> T | Non
         finally:
             done.ended.set()
 
-    Thread(target=run, daemon=True, name="watched").start()
+    thread = Thread(target=run, daemon=True, name="watched")
+    thread.start()
     while not done.ended.wait(POLL):
         if stop.is_set() and not done.ended.wait(grace):
+            _left.append(thread)
             return None
     if done.error is not None:
         raise done.error

@@ -85,7 +85,13 @@ def bound(
         Option(metavar="NAMES|all", help="Published methods to score, as rtn,gptq.", rich_help_panel=SEARCH),
     ] = None,
     time_limit: Annotated[
-        float, Option(metavar="SEC", help="Seconds per row, 0 for none.", rich_help_panel=SEARCH)
+        float,
+        Option(
+            metavar="SEC",
+            help="Seconds per row with its proof, which may overrun them by a tenth and a second; 0 for none. "
+            "What all rows share is prepared before, and if that took longer than the rows may, it is said.",
+            rich_help_panel=SEARCH,
+        ),
     ] = 10.0,
     odds: Annotated[
         float | None,
@@ -137,17 +143,18 @@ def bound(
     from pvq.solvers.certify import write_certificate
     from pvq.solvers.curve import solve_curve
     from pvq.solvers.document import curve_document, environment, result_document, score_document
-    from pvq.solvers.interrupt import leave_work_behind, stop_on_interrupt
+    from pvq.solvers.interrupt import stop_on_interrupt
     from pvq.solvers.layer import solve_layer
+    from pvq.solvers.layer_scope import row_curves, unfinished
     from pvq.solvers.methods import empirical_methods
     from pvq.solvers.registry import get_solver
-    from pvq.solvers.rows import LayerResult, RowResult, prepare, unfinished
+    from pvq.solvers.rows import LayerResult, RowResult, prepare
     from pvq.solvers.scale import check_free_scale, solve_scales
     from pvq.solvers.watch import watched
 
     from .arguments import interval, kept_of, names_of, sparsities_of
     from .output import SOLUTIONS, write_solution
-    from .progress import row_progress, stage
+    from .progress import row_progress, said_if_long, stages
     from .table import print_curve, print_result
     from .volume import layer_model, model_sentence
 
@@ -180,7 +187,7 @@ def bound(
         inputs=(layer, grid) if score is None else (layer, grid, score),
         suffixes={"--solution": SOLUTIONS, "--certificate": (".npz",)},
     )
-    with stage(f"reading {layer}", quiet):
+    with stages(f"reading {layer}", quiet):
         data = load_layer(layer)
         own = None if score is None else read_own_weights(score, data)
         if own is not None and len(sparsities) > 1:
@@ -201,9 +208,12 @@ def bound(
         return True
 
     with stop_on_interrupt() as stop:
-        with stage("preparing, and compiling once", quiet):
+        with stages("preparing", quiet) as compiling:
             ready = watched(prepare_all, stop) is not None
         prepared = time.perf_counter() - begin
+        if ready and not quiet:
+            said_if_long(prepared, compiling.seconds, time_limit * len(problem) / jobs)
+        curves = None if problem.budget is None else row_curves(problem)
         options = Options(
             time_limit=time_limit or None,
             gap=gap,
@@ -215,12 +225,15 @@ def bound(
         if len(sparsities) > 1:
             problems = [at_sparsity(problem, s) for s in sparsities]
             with row_progress(len(problem) * len(sparsities), quiet) as advance:
-                curves = (
-                    watched(lambda: solve_curve(problems, engine, options, methods, jobs, advance), stop)
-                    if ready
-                    else None
-                )
-            results = curves or [unfinished(p, engine, options, ()) for p in problems]
+                so_far: list[list[RowResult]] = [[] for _ in problems]
+
+                def solve_all() -> list[LayerResult]:
+                    return solve_curve(problems, engine, options, methods, jobs, advance, so_far, curves)
+
+                solved = watched(solve_all, stop) if ready else None
+            results = solved or [
+                unfinished(p, engine, options, rows, curves) for p, rows in zip(problems, so_far, strict=True)
+            ]
             used = environment(engine.name, jobs, prepared, time.perf_counter() - begin)
             pairs = list(zip(problems, results, strict=True))
             curve = curve_document([result_document(data, p, options, r, used) for p, r in pairs])
@@ -228,8 +241,6 @@ def bound(
                 lambda: print_curve(data.name, problem, pairs),
                 (json_, lambda path: write_json(path, curve)),
             )
-            if curves is None:
-                leave_work_behind()
             if stop.is_set():
                 raise typer.Exit(130)
             return
@@ -244,14 +255,16 @@ def bound(
             def solve() -> tuple[LayerProblem, LayerResult]:
                 if free:
                     return solve_scales(problem, options, methods, jobs, advance)
-                return problem, solve_layer(problem, engine, options, methods, jobs, tell)
+                return problem, solve_layer(problem, engine, options, methods, jobs, tell, curves)
 
             found = watched(solve, stop) if ready else None
-        problem, result = found or (problem, unfinished(problem, engine, options, known))
+        problem, result = found or (problem, unfinished(problem, engine, options, known, curves))
+        asked = odds is not None or len(problem.inputs) <= 1024  # beyond, it takes longer than a quick answer may
+        model = None
+        if asked and setting.method == "quant" and not stop.is_set():
+            with stages("volume model", quiet):
+                model = watched(lambda: layer_model(problem, result, data.weight, odds or 1e-3), stop)
     used = environment(engine.name, jobs, prepared, time.perf_counter() - begin)
-    asked = odds is not None or len(problem.inputs) <= 1024  # beyond, it takes longer than a quick answer may
-    modelled = asked and setting.method == "quant" and not stop.is_set()
-    model = layer_model(problem, result, data.weight, odds or 1e-3) if modelled else None
     document = result_document(data, problem, options, result, used, None if model is None else model.as_json())
     candidate = None if own is None else judge(problem, own_part, own.eps)
     if candidate is not None:
@@ -263,7 +276,5 @@ def bound(
         (solution, lambda path: write_solution(path, result.weights, problem)),
         (certificate, lambda path: write_certificate(path, data, problem, result)),
     )
-    if found is None:
-        leave_work_behind()
     if stop.is_set():
         raise typer.Exit(130)

@@ -6,22 +6,17 @@ import errno
 import os
 import re
 import sys
+from collections.abc import Callable
 from contextlib import suppress
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
-import typer
+from pvq.solvers.interrupt import ended_by_interrupt
+
+if TYPE_CHECKING:  # commands load once Ctrl-C is heard
+    import typer
 
 # Rows are small: one BLAS thread each is fastest, and --jobs runs rows side by side. Must precede numpy.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-
-from .bench.command import bench
-from .bound import bound
-from .compare.command import compare
-from .extract import extract
-from .solvers import solvers
-from .theory.command import theory
-from .verify import verify
-from .weights.command import weights
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 """What the system says of a disk that takes nothing more."""
@@ -31,6 +26,17 @@ HELP = "Exact and certified bounds on the layer-wise error of quantization and p
 
 
 def _commands() -> typer.Typer:
+    import typer
+
+    from .bench.command import bench
+    from .bound import bound
+    from .compare.command import compare
+    from .extract import extract
+    from .solvers import solvers
+    from .theory.command import theory
+    from .verify import verify
+    from .weights.command import weights
+
     app = typer.Typer(name="pvq", help=HELP, no_args_is_help=True, add_completion=False)
     app.command("bound")(bound)
     app.command("bench")(bench)
@@ -44,6 +50,10 @@ def _commands() -> typer.Typer:
 
 
 def _bound_only() -> typer.Typer:
+    import typer
+
+    from .bound import bound
+
     app = typer.Typer(name="pvq-bound", add_completion=False)
     app.command()(bound)
     return app
@@ -51,34 +61,49 @@ def _bound_only() -> typer.Typer:
 
 def pvq() -> NoReturn:
     """Entry point of `pvq`."""
-    run(_commands(), "pvq")
+    run(_commands, "pvq")
 
 
 def pvq_bound() -> NoReturn:
     """Entry point of `pvq-bound`, which is `pvq bound`."""
-    run(_bound_only(), "pvq-bound")
+    run(_bound_only, "pvq-bound")
 
 
-def run(app: typer.Typer, name: str) -> NoReturn:
+def run(commands: Callable[[], typer.Typer], name: str) -> NoReturn:
     """Run a command and leave with its exit code; what the user can mend is said in one line."""
     for stream in (sys.stdout, sys.stderr):
         with suppress(AttributeError):  # closed, or a test's
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-    try:
-        code = app(standalone_mode=False, prog_name=name)
-        if sys.stdout is not None:
-            sys.stdout.flush()
-    except KeyboardInterrupt:
-        fail(name, "interrupted", 130)
-    except BrokenPipeError:
-        _drop_output()  # the reader has gone (`| head`): nothing is left to say
-        sys.exit(0)
-    except Exception as error:
-        code = exit_code(error)
-        if code is None:
-            raise
-        fail(name, message(error), code)
-    sys.exit(code if isinstance(code, int) else 0)
+    with ended_by_interrupt(name) as guard:
+        try:
+            code = commands()(standalone_mode=False, prog_name=name)
+            if sys.stdout is not None:
+                sys.stdout.flush()
+        except KeyboardInterrupt:
+            fail(name, "interrupted", 130)
+        except BrokenPipeError:
+            _drop_output()  # the reader has gone (`| head`): nothing is left to say
+            _leave(0)
+        except Exception as error:
+            if guard.unheard:  # an import that was cut off says anything
+                fail(name, "interrupted", 130)
+            code = exit_code(error)
+            if code is None:
+                raise
+            fail(name, message(error), code)
+        _leave(code if isinstance(code, int) else 0)
+
+
+def _leave(code: int) -> NoReturn:
+    """End the process; at a usual exit Python would wait for work that was left behind."""
+    from pvq.solvers.watch import is_work_left
+
+    if is_work_left():
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError, AttributeError):
+                stream.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def message(error: Exception) -> str:
@@ -125,7 +150,7 @@ def fail(name: str, text: str, code: int) -> NoReturn:
             sys.stdout.flush()
     except (OSError, ValueError):
         _drop_output()
-    sys.exit(code)
+    _leave(code)
 
 
 def _drop_output() -> None:

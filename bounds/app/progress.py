@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from threading import Timer
+from contextlib import contextmanager, suppress
+from threading import Event, Thread
 
 from pvq.solvers.result import Status
 from pvq.solvers.rows import RowResult
@@ -19,39 +20,121 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from ..stages import Show, watched_stages
 from .console import Printer, plain_column, printable
 
 PLAIN_AFTER = 1.0
 """Seconds after which a log is told of a stage; what ends sooner, as with bad input, says one line and no more."""
 
-PLAIN_EVERY = 10.0  # seconds between lines where standard error is a file
+PLAIN_EVERY = 10.0
+"""Seconds between lines on rows where standard error is a file."""
+
+
+class Log:
+    """Tells a log what is being done: each stage that lasts, or `every` so many seconds the one at hand."""
+
+    def __init__(self, every: float, name: str = "") -> None:
+        self._every, self._name, self._began, self._said = every, name, time.monotonic(), ""
+        self._last = self._began - every + PLAIN_AFTER if every else -math.inf
+        self._over = Event()
+
+    def __call__(self, name: str) -> None:
+        """Another stage begins."""
+        self._name, self._began = name, time.monotonic()
+
+    def __enter__(self) -> Log:
+        Thread(target=self._tick, daemon=True, name="progress").start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._over.set()
+
+    def _tick(self) -> None:
+        while not self._over.wait(PLAIN_AFTER / 4):
+            name, lasted, now = self._name, time.monotonic() - self._began, time.monotonic()
+            new = name != self._said and now - self._last >= self._every
+            due = new and (self._every > 0 or lasted >= PLAIN_AFTER)  # rows may be many and quick
+            if name and (due or (lasted >= AGAIN and now - self._last >= AGAIN)):
+                self._said, self._last = name, now
+                for_so_long = "" if new else f" ({lasted:.0f} s)"
+                with suppress(OSError, ValueError):
+                    print(f"{printable(name)}{for_so_long}", file=sys.stderr, flush=True)
+
+
+AGAIN = 60.0
+"""Seconds after which a log is told the same stage again."""
+
+
+class Compiling:
+    """numba's word that it compiles, as a stage: what it interrupts is named again afterwards."""
+
+    def __init__(self, show: Show) -> None:
+        self._show, self._name, self._depth, self._began = show, "", 0, 0.0
+        self.seconds = 0.0
+
+    def __call__(self, name: str) -> None:
+        """A stage of a computation."""
+        self._name = name
+        if not self._depth:
+            self._show(name)
+
+    @contextmanager
+    def heard(self) -> Iterator[None]:
+        """Listen to numba, and to the computation."""
+        from numba.core import event
+
+        outer = self
+
+        class Listener(event.Listener):
+            def on_start(self, event: object) -> None:
+                outer._depth += 1
+                if outer._depth == 1:
+                    outer._began = time.monotonic()
+                    outer._show(COMPILING)
+
+            def on_end(self, event: object) -> None:
+                outer._depth -= 1
+                if outer._depth == 0:
+                    outer.seconds += time.monotonic() - outer._began
+                    outer._show(outer._name)
+
+        with event.install_listener("numba:compile", Listener()), watched_stages(self):
+            yield
+
+
+COMPILING = "compiling, once for this machine"
 
 
 @contextmanager
-def stage(name: str, quiet: bool) -> Iterator[None]:
-    """Say what precedes the first row: a spinner on a terminal, in a log a line if it lasts, nothing if quiet."""
-    if quiet:
-        yield
-        return
+def stages(name: str, quiet: bool) -> Iterator[Compiling]:
+    """Name what precedes the first row: beside a spinner on a terminal, in a log if it lasts, nowhere if quiet."""
     console = Printer(stderr=True)
-    if not console.is_terminal:
-        later = Timer(PLAIN_AFTER, lambda: print(printable(name), file=sys.stderr, flush=True))
-        later.daemon = True
-        later.start()
-        try:
-            yield
-        finally:
-            later.cancel()
-        return
-    with Progress(
-        SpinnerColumn(),
-        plain_column("{task.description}"),
-        TimeElapsedColumn(),
-        console=console,
-        transient=True,
-    ) as bar:
-        bar.add_task(printable(name), total=None)
-        yield
+    if quiet:
+        compiling = Compiling(lambda name: None)
+        with compiling.heard():
+            yield compiling
+    elif not console.is_terminal:
+        with Log(0.0, name) as log:
+            compiling = Compiling(log)
+            with compiling.heard():
+                yield compiling
+    else:
+        columns = SpinnerColumn(), plain_column("{task.description}"), TimeElapsedColumn()
+        with Progress(*columns, console=console, transient=True) as bar:
+            task = bar.add_task(printable(name), total=None)
+            compiling = Compiling(lambda name: bar.update(task, description=printable(name)))
+            with compiling.heard():
+                yield compiling
+
+
+def said_if_long(prepared: float, compiling: float, rows: float) -> None:
+    """Say that what all rows share took longer than the `rows` seconds that all of them may take; 0: no limit."""
+    if 0 < rows < prepared - compiling:
+        print(
+            f"preparing what all rows share took {prepared:.0f} s, {compiling:.0f} s of it compiling once, longer "
+            f"than the rows may take ({rows:.0f} s)",
+            file=sys.stderr,
+        )
 
 
 @contextmanager
@@ -62,9 +145,11 @@ def row_progress(total: int, quiet: bool) -> Iterator[Callable[[RowResult], None
         return
     console = Printer(stderr=True)
     if not console.is_terminal:
-        yield plain_counter(total, "rows")
+        with Log(PLAIN_EVERY) as log, Compiling(log).heard():
+            yield lambda row: None
         return
     columns = (
+        plain_column("{task.description}"),
         plain_column("{task.fields[proven]} optimal"),
         BarColumn(),
         MofNCompleteColumn(),
@@ -73,7 +158,7 @@ def row_progress(total: int, quiet: bool) -> Iterator[Callable[[RowResult], None
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("rows", total=total, proven=0)
+        task = bar.add_task("", total=total, proven=0)
         proven = 0
 
         def advance(row: RowResult) -> None:
@@ -81,7 +166,8 @@ def row_progress(total: int, quiet: bool) -> Iterator[Callable[[RowResult], None
             proven += row.result.status is Status.OPTIMAL
             bar.update(task, advance=1, proven=proven)
 
-        yield advance
+        with Compiling(lambda name: bar.update(task, description=printable(name))).heard():
+            yield advance
 
 
 def plain_counter(total: int, things: str) -> Callable[[object], None]:

@@ -30,6 +30,7 @@ CHUNK = 200_000  # nodes between two looks at the clock: a few milliseconds
 FIRST, LAST = 10_000, 100_000_000  # nodes of the first and last turn of a race with the search in a reduced basis
 SLOWER = 20  # a node in a reduced basis takes as long as so many others, so that it gets fewer in the same time
 QUICK = 2_000_000  # nodes of the plain search before the tree is split: rows that need fewer never pay for it
+FINE = 40.0  # times as long as the quick plan of a row: what its fine plan, and a search worth it, take
 OPEN = 4_000  # subtrees: enough to share among threads, the most promising first
 SAFE = 0.92  # of the threshold: proven first, for an eighth of the nodes of the last pass
 SHARES = 32  # parts of the list for each thread: the first parts hold the largest trees
@@ -83,19 +84,21 @@ def solve_grid(problem: Problem, options: Options, start: FloatArray | None) -> 
     points = [fallback_point(problem)] + ([start] if start is not None and problem.is_feasible(start) else [])
     x = min((polish_grid(problem, point) for point in points), key=problem.error)
     limit = math.inf if options.node_limit is None else options.node_limit
-    search = Search(problem, row_plan(problem), x, options, clock)
+    begin = time.perf_counter()
+    search = Search(problem, row_plan(problem, clock), x, options, clock)
+    planned = time.perf_counter() - begin
     lattice = row_lattice(search.row)
     reason = search.quick(min(QUICK if lattice is None else FIRST, limit / 2))
     if reason is Reason.NODES and lattice is not None and search.nodes < limit:
         reason = search.race(lattice, limit)
     if reason is Reason.NODES and search.nodes < limit:
-        if search.nodes >= QUICK:
-            search = Search(problem, row_plan(problem, fine=True), search.x, options, clock, search.nodes)
+        if search.nodes >= QUICK and clock.left > FINE * planned:
+            search = Search(problem, row_plan(problem, clock, fine=True), search.x, options, clock, search.nodes)
         reason = search.passes(limit)
     eta = max(search.eta, search.row.slack(search.upper))
     proof = None
     # else a verifier, which knows no reduced basis, would give up, and the bound is numerical
-    if search.eta == 0 and search.nodes < node_limit(problem.sparsity is not None):
+    if search.eta == 0 and search.lower > 0 and search.nodes < node_limit(problem.sparsity is not None):
         proof = Enumeration(search.row.plan.for_proofs, search.lower)
     return Outcome(search.x, max(0.0, search.lower - eta), reason, search.nodes, {"eta": eta}, proof)
 

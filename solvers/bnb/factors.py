@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numba import njit
-from pvq.bounds.gram import FloatArray, IntArray
+from pvq.bounds.gram import BoolArray, FloatArray, IntArray
 
 from ..kernels.cholesky import factor, invert, invert_factor, subtract, subtract_outer
 from ..kernels.diagonal import ascend, inverse_of_difference, is_below
@@ -130,6 +130,7 @@ def level_diagonals(
     margin: float,
     sweeps: int,
     stride: int,
+    over: BoolArray,
     diagonal: FloatArray,
 ) -> None:
     """diagonal[m, :m] = d >= 0 with H_m - diag(d) positive semidefinite and weights'd nearly largest, m = n ... 1.
@@ -146,6 +147,7 @@ def level_diagonals(
     start : (n,) d >= 0 with H - diag(d) positive semidefinite to start from; zeros start from scratch.
     sweeps : at each level. 12 instead of 3 raise the sum by 1%, which saves 5% of the nodes at 80 inputs.
     stride : levels that share a diagonal.
+    over : (1,) looked at before every level: once it is true, the rows that are left stay 0.
     diagonal : (n + 1, n) zeros, written.
     """
     n = len(h)
@@ -168,6 +170,8 @@ def level_diagonals(
     p = np.empty((n, n))
     started = start.max() > 0.0 and inverse_of_difference(scaled, d, p)
     for m in range(n, 1, -1):
+        if over[0]:
+            break
         if m < n:
             plain = _drop_last(plain)
             if started:

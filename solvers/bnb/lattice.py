@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 from pvq.bounds.gram import FloatArray, IntArray
+from pvq.bounds.stages import stage
 
 from .factors import cholesky
 from .factors import inverse as invert
@@ -20,6 +21,9 @@ from .restated import EPS, Restated, carry
 
 DELTA = 0.99
 """How nearly a reduced basis cannot be improved by a swap."""
+LONGEST = 256
+"""Inputs beyond which a basis is not reduced: minutes, for rows whose search does not end in any basis."""
+
 UNEVEN = 6.0
 """Ratio of the largest to the least pivot from which reduction is tried. With 30 two of 144 rows of 25 inputs took
 more than 6e7 nodes; regular layers are at 1.4 to 3.6."""
@@ -91,6 +95,7 @@ class Lattice:
 
 def reduced(hessian: FloatArray, step: FloatArray) -> Lattice | None:
     """Reduce H in units of `step` (n,); None where float64 cannot."""
+    stage("reduced basis")
     n = len(hessian)
     # in the longest numbers there are, so that one rounding is left
     long = hessian.astype(np.longdouble) * np.outer(step, step)
@@ -124,7 +129,7 @@ def row_lattice(row: Restated) -> Lattice | None:
 
     It pays where the variances of the decisions, 1 / pivot, differ much: with reduction all are nearly equal.
     """
-    if row.top == 0 or row.plan.pivot.max() < UNEVEN * row.plan.pivot.min():
+    if row.top == 0 or len(row.step) > LONGEST or row.plan.pivot.max() < UNEVEN * row.plan.pivot.min():
         return None
     step = np.empty(len(row.step))
     step[row.plan.order] = row.step / row.step.max()

@@ -9,6 +9,7 @@ import numpy as np
 from pvq.bounds.gram import BoolArray, FloatArray, Gram
 from pvq.bounds.problem import Problem, optimal_on_support
 from pvq.bounds.sparsity import Sparsity
+from pvq.bounds.stages import stage
 
 from ..base import Clock, Options
 from ..empirical.swaps import greedy_mask, polish_mask, unit_lists
@@ -46,6 +47,7 @@ def prepared(gram: Gram) -> Prepared:
     def compute() -> Prepared:
         scale = float(np.trace(gram.matrix)) / len(gram) or 1.0
         h = np.ascontiguousarray(gram.matrix / scale)
+        stage("diagonal of all rows")
         return Prepared(h, scale, largest_diagonal(h))
 
     return gram.memo("masks.prepared", compute)

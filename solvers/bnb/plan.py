@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -11,7 +12,9 @@ from numpy.typing import NDArray
 from pvq.bounds.gram import FloatArray, Gram, IntArray
 from pvq.bounds.problem import Problem
 from pvq.bounds.proof import Order
+from pvq.bounds.stages import stage
 
+from ..base import Clock, Options
 from ..empirical.local_search import values_of
 from ..kernels.cholesky import cholesky_margin
 from .factors import cholesky, conditional_factors, decision_order, inverse, level_diagonals
@@ -20,6 +23,10 @@ LAYER_SWEEPS = 12
 """Sweeps for diagonals that all rows share: see `level_diagonals`."""
 ROW_SWEEPS, ROW_STRIDE = 1, 2
 """The same for one row, and levels that share a diagonal: 1.1 instead of 4 ms at 64 inputs, 10% more nodes."""
+LAYER_SECONDS = 60.0
+"""Limit of the diagonals that all rows share: 1 s at 480 inputs, a minute at 1300; levels beyond it have none."""
+QUICK = 200
+"""Inputs up to which a plan takes a few milliseconds, so that nobody looks at a clock."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,11 +62,17 @@ class Plan:
         return Order(self.order, self.diagonal)
 
 
-def layer_plan(problem: Problem) -> Plan:
-    """The plan all rows of a Gram matrix share."""
+def layer_plan(problem: Problem, clock: Clock | None = None) -> Plan:
+    """The plan all rows of a Gram matrix share; where the matrix is one row's own, its clock ends it."""
 
     gram = problem.gram
-    return gram.memo("enumeration plan", lambda: plan_in_order(gram.matrix, layer_order(gram)))
+
+    def plan() -> Plan:
+        order = layer_order(gram)
+        stage("diagonals below H")
+        return plan_in_order(gram.matrix, order, clock=clock)
+
+    return gram.memo("enumeration plan", plan)
 
 
 def _inverse_of(gram: Gram) -> FloatArray:
@@ -68,7 +81,12 @@ def _inverse_of(gram: Gram) -> FloatArray:
 
 def layer_order(gram: Gram) -> IntArray:
     """(n,) the order of a Gram matrix without regard to a row: V-BLAST."""
-    return gram.memo("enumeration order", lambda: vblast(_inverse_of(gram)))
+
+    def order() -> IntArray:
+        stage("order of the inputs")
+        return vblast(_inverse_of(gram))
+
+    return gram.memo("enumeration order", order)
 
 
 def vblast(inverse: FloatArray) -> IntArray:
@@ -86,16 +104,23 @@ def row_order(problem: Problem) -> tuple[IntArray, FloatArray]:
     return decision_order(_inverse_of(problem.gram), problem.weight, values, count, group, step), step
 
 
-def plan_in_order(hessian: FloatArray, order: IntArray, kind: type[np.floating[Any]] = np.float64) -> Plan:
-    """The plan of an order, with diagonals as large as they get and the residual computed in numbers of a kind."""
+def plan_in_order(
+    hessian: FloatArray, order: IntArray, kind: type[np.floating[Any]] = np.float64, clock: Clock | None = None
+) -> Plan:
+    """The plan of an order, with diagonals as large as they get and the residual computed in numbers of a kind.
+
+    clock : ends the diagonals early; LAYER_SECONDS where there is none.
+    """
     n = len(hessian)
-    return _plan(hessian, order, np.ones(n), np.zeros(n), LAYER_SWEEPS, 1, kind)
+    clock = Clock(Options(time_limit=LAYER_SECONDS)) if clock is None else clock
+    return _plan(hessian, order, np.ones(n), np.zeros(n), LAYER_SWEEPS, 1, clock, kind)
 
 
-def row_plan(problem: Problem, fine: bool = False) -> Plan:
+def row_plan(problem: Problem, clock: Clock, fine: bool = False) -> Plan:
     """The best plan for one row: the layer's if the row wants the same order.
 
-    Diagonals are quick to compute, or if `fine` as large as the layer's, for rows that take seconds.
+    Diagonals are quick to compute, or if `fine` as large as the layer's, for rows that take seconds; levels that
+    the clock cuts off have none.
     """
     shared = layer_plan(problem)
     order, step = row_order(problem)
@@ -104,7 +129,7 @@ def row_plan(problem: Problem, fine: bool = False) -> Plan:
     start = np.empty(problem.n)
     start[shared.order] = shared.diagonal[-1]
     sweeps, stride = (LAYER_SWEEPS, 1) if fine else (ROW_SWEEPS, ROW_STRIDE)
-    return _plan(problem.hessian, order, step, start, sweeps, stride)
+    return _plan(problem.hessian, order, step, start, sweeps, stride, clock)
 
 
 def _plan(
@@ -114,6 +139,7 @@ def _plan(
     start: FloatArray,
     sweeps: int,
     stride: int,
+    clock: Clock,
     kind: type[np.floating[Any]] = np.float64,
 ) -> Plan:
     """Factor H in an order, and find a diagonal below each leading block; see `level_diagonals`.
@@ -125,7 +151,9 @@ def _plan(
     root = cholesky(h)
     pivot, slope, diagonal = np.zeros(n), np.zeros((n, n)), np.zeros((n + 1, n))
     conditional_factors(root, pivot, slope)
-    level_diagonals(h, step[order] ** 2, start[order], cholesky_margin(n), sweeps, stride, diagonal)
+    weights, margin = step[order] ** 2, cholesky_margin(n)
+    with clock.bell() if n > QUICK else nullcontext(np.zeros(1, dtype=bool)) as over:
+        level_diagonals(h, weights, start[order], margin, sweeps, stride, over, diagonal)
     residual = _residual(h.astype(kind), np.eye(n) - slope.T, pivot)
     with np.errstate(divide="ignore", invalid="ignore"):  # a pivot that underflows: not accurate
         root_pivot = np.sqrt(pivot)

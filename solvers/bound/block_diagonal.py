@@ -8,6 +8,7 @@ import numpy as np
 from pvq.bounds.gram import FloatArray, Gram, IntArray
 from pvq.bounds.problem import Problem
 from pvq.bounds.proof import Below, Block
+from pvq.bounds.stages import stage
 
 from ..bnb.plan import layer_order
 from ..relax.ascent import positive_inverse, starting_diagonal
@@ -65,6 +66,7 @@ def _ascend(gram: Gram, size: int) -> Blocks:
     h, n = gram.matrix, len(gram)
     count = -(-n // size)
     order = layer_order(gram)
+    stage(f"blocks of {size} inputs below H")
     blocks = [np.sort(block) for block in np.array_split(order, count)]
     shrink = SAFE
     parts = _passes(h, blocks)

@@ -21,6 +21,7 @@ from pvq.bounds.proof import Enumeration, Proof, Split
 
 from ..base import Clock, Options
 from ..bnb.enumeration import prepare_grid, solve_grid
+from ..limits import Pace
 from ..relax.climb import climb
 from ..result import Reason
 from .block_diagonal import Blocks, block_diagonal, on_block
@@ -93,12 +94,13 @@ def bound_row(problem: Problem, upper: float, options: Options, clock: Clock) ->
         spent += found.nodes
         return found
 
+    pace = Pace(clock)
     best = climb(
         at(np.zeros(problem.n), None),
         at,
         lambda _, r: blocks.direction @ r,
         STEPS - 1,
-        lambda best: clock.ended() is not None or spent >= WORK or best.bound >= upper * (1 - options.gap),
+        lambda best: pace.ended() or spent >= WORK or best.bound >= upper * (1 - options.gap),
     )
     if clock.ended() is None:
         exact = evaluate(problem, blocks, best.v, best.minimiser, options.gap, options, clock)

@@ -12,6 +12,7 @@ from numpy.linalg import LinAlgError
 from pvq.bounds.gram import FloatArray
 from pvq.bounds.presolve import presolve
 from pvq.bounds.problem import Problem, optimal_on_support
+from pvq.bounds.stages import part
 
 from ..base import Clock, Options, Solver
 from ..layer import solve_layer
@@ -67,6 +68,7 @@ def raise_lower(
             return replace(not_solved(problem, engine), reason=Reason.FAILURE)
 
     for first in range(0, len(rows), jobs):
+        part(f"{side.words}, {engine.name}: row {first + 1} of {len(rows)} that are open")
         if clock.ended() or enough():
             return
         chunk = rows[first : first + jobs]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -13,6 +13,7 @@ import numpy as np
 from pvq.bounds.errors import ProblemError
 from pvq.bounds.gram import FloatArray, Gram
 from pvq.bounds.layer_problem import Setting, state_problem
+from pvq.bounds.stages import part
 from pvq.bounds.storage import CostModel, Pair, equal_cost_pair
 from pvq.layers.format import Layer
 
@@ -64,6 +65,8 @@ class Comparison:
     full: bool = False
     """Bound every row of both sides, also where the verdict is proven without."""
     options: Options = field(default_factory=Options)
+    running: dict[str, Callable[[], dict[str, Any]]] = field(default_factory=dict)
+    """By layer, what is known of the pair at hand: for who has to leave the comparison where it is."""
 
 
 def compare_layer(
@@ -93,7 +96,10 @@ def compare_layer(
             continue
         if grams is None:
             grams = tuple(Gram.from_array(gram) for gram in layer.grams)
-        document, sparser = _compare_pair(layer, grams, pair, what, jobs, old, sparser)
+        try:
+            document, sparser = _compare_pair(layer, grams, pair, what, jobs, old, sparser)
+        finally:
+            what.running.pop(layer.name, None)
         yield document
 
 
@@ -121,6 +127,7 @@ def _compare_pair(
 ) -> tuple[dict[str, Any], FloatArray]:
     """A pair, and its pruned weights (rows, n): the next pair, with more bits, may keep as many and more."""
     begin = time.perf_counter()
+    part(f"{layer.name}, {pair.bits} bits: feasible weights")
     quant = Side(state_problem(layer.weight, layer.grams, pair.quant, levels=what.levels, checked=grams))
     prune = Side(state_problem(layer.weight, layer.grams, pair.prune, checked=grams))
     for side in (quant, prune):
@@ -130,17 +137,29 @@ def _compare_pair(
     if abs(_ratio_db(quant, prune)) < CLOSE_DB:
         for side in (quant, prune):
             _score(side, what.close, what)
+
+    def known() -> dict[str, Any]:
+        return _document(pair, quant, prune, what, old, time.perf_counter() - begin)
+
+    what.running[layer.name] = known
     documents = [quant.as_json(pair.quant_bits, 1.0), prune.as_json(pair.prune_bits, pair.macs)]
     if old is None or verdict(*_merged(old, documents)) == OPEN:
         _decide(quant, prune, what, jobs)
     if what.full:
         for side in (prune, quant):
             _complete(side, what, jobs)
+    return known(), prune.x
+
+
+def _document(
+    pair: Pair, quant: Side, prune: Side, what: Comparison, old: Mapping[str, Any] | None, seconds: float
+) -> dict[str, Any]:
+    """What is known of a pair, with what an earlier run knew."""
     documents = [quant.as_json(pair.quant_bits, 1.0), prune.as_json(pair.prune_bits, pair.macs)]
     if old is not None:
         documents = [merge(old[name], new) for name, new in zip(("quant", "prune"), documents, strict=True)]
     intervals = [Interval(side["lower"], side["upper"]) for side in documents]
-    document = {
+    return {
         "bits": pair.bits,
         "sparsity": pair.sparsity,
         "verdict": verdict(*intervals),
@@ -149,11 +168,10 @@ def _compare_pair(
         "status": "interrupted" if what.options.stop.is_set() else "done",
         "full": what.full,
         "time_limit": what.time_limit,
-        "seconds": time.perf_counter() - begin,
+        "seconds": seconds,
         "quant": documents[0],
         "prune": {"pattern": pair.prune.as_json(), **documents[1]},
     }
-    return document, prune.x
 
 
 def _merged(old: Mapping[str, Any], documents: Sequence[dict[str, Any]]) -> list[Interval]:

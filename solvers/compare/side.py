@@ -40,6 +40,12 @@ class Side:
         """Rows on which a solver broke, or claimed a lower bound above a feasible error: it does not count."""
 
     @property
+    def words(self) -> str:
+        """What it is, for progress: 4 bits, or sparsity 0.75."""
+        setting = self.problem.setting
+        return f"{setting.bits} bits" if setting.quantizes else f"sparsity {setting.sparsity or setting.nm}"
+
+    @property
     def reference(self) -> float:
         """w'Hw summed over the rows."""
         return sum_up(self.references)

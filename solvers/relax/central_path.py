@@ -21,6 +21,7 @@ from pvq.bounds.sparsity import Sparsity
 
 from ..base import Clock
 from ..kernels.cholesky import factor, inverse, solve
+from ..limits import Pace
 from .row_perspective import IDLE, relax
 
 EVEN = 0.1
@@ -80,8 +81,9 @@ def ascend(
     mean = relax_all(h, d, *row, *pattern, x, z)
     best, best_d, best_x, mu = mean, d.copy(), x.copy(), FIRST
     history = [mean, mean, mean]
+    pace = None if clock is None else Pace(clock)
     for _ in range(ROUNDS if len(h) <= LONG else FEW):
-        if clock is not None and clock.ended() is not None:
+        if pace is not None and pace.ended():
             return best_d, best_x, False
         mean, length = newton_step(h, d, *row, *pattern, x, z, mean, mu, max(best, LEAST))
         history.append(max(best, mean))

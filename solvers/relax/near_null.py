@@ -21,6 +21,7 @@ import numpy as np
 from pvq.bounds.gram import FloatArray, Gram
 from pvq.bounds.problem import Problem
 from pvq.bounds.proof import Below, Cover, Split
+from pvq.bounds.stages import stage
 
 from ..base import Clock
 from . import paired, pruning
@@ -80,6 +81,7 @@ def near_null(gram: Gram) -> Direction | None:
         n = len(gram)
         if n < 3:
             return None
+        stage("near-null direction")
         values, vectors = np.linalg.eigh(gram.matrix)
         resolved = n * np.finfo(np.float64).eps * values[-1] / RESOLVED
         if values[0] < resolved or values[1] < APART * values[0]:

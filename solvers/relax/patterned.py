@@ -23,6 +23,7 @@ from ..base import Clock
 from ..empirical.local_search import polish_grid
 from ..kernels.cholesky import cholesky_margin
 from ..kernels.diagonal import largest_diagonal, proves_below
+from ..limits import Pace
 from . import pruning
 from .climb import climb
 from .separable import separable_bound
@@ -142,12 +143,13 @@ def _aim(
 
 def _climb(problem: Problem, d: FloatArray, v: FloatArray, upper: float, clock: Clock) -> FloatArray:
     """(n,) v moved along Newton's direction for the present mask."""
+    pace = Pace(clock)
     return climb(
         _value(problem, d, v),
         lambda v, _: _value(problem, d, v),
         lambda best, r: _newton(problem, d, best.kept, r),
         STEPS if problem.n <= SHORT else STEPS // 2,
-        lambda best: clock.ended() is not None or best.bound >= upper,
+        lambda best: pace.ended() or best.bound >= upper,
     ).v
 
 

@@ -10,6 +10,7 @@ from pvq.bounds.gram import FloatArray, Gram
 from pvq.bounds.problem import Problem, optimal_on_support
 from pvq.bounds.proof import Below
 from pvq.bounds.sparsity import Sparsity
+from pvq.bounds.stages import stage
 
 from ..base import Clock
 from ..empirical.swaps import greedy_mask, polish_mask
@@ -64,11 +65,17 @@ def shared(problems: Sequence[Problem]) -> Below:
 
 def start_of(gram: Gram) -> FloatArray:
     """(n,) where every ascent in D starts; computed once per Gram matrix."""
-    return gram.memo("bound: starting diagonal", lambda: starting_diagonal(gram.matrix))
+
+    def start() -> FloatArray:
+        stage("starting diagonal")
+        return starting_diagonal(gram.matrix)
+
+    return gram.memo("bound: starting diagonal", start)
 
 
 def _fit(gram: Gram, sparsity: Sparsity, problems: Sequence[Problem]) -> FloatArray:
     chosen = [problems[i] for i in np.unique(np.linspace(0, len(problems) - 1, SAMPLE).astype(int))]
+    stage("diagonal of all rows")
     uppers = [problem.error(upper_point(problem)) for problem in chosen]
     rows = [(problem.weight, upper) for problem, upper in zip(chosen, uppers, strict=True) if upper > 0]
     if not rows:

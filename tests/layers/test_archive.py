@@ -6,8 +6,9 @@ import zipfile
 
 import numpy as np
 import pytest
-from pvq.layers import archive
+from pvq.layers import allowance, archive
 from pvq.layers.archive import ArchiveError, read_arrays
+from pvq.layers.format import LayerError, load_layer
 
 
 def saved(path, **arrays):
@@ -101,3 +102,65 @@ def test_a_cut_or_foreign_file(tmp_path):
         path.write_bytes(data)
         with pytest.raises(ArchiveError, match=words):
             read_arrays(path)
+
+
+def layer_bomb(path, **arrays):
+    """A file of a few kB."""
+    return saved(path, **{"weight": np.ones((2, 600)), "gram": np.zeros((600, 600)), **arrays})
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """Limits as if these files were of gigabytes."""
+    monkeypatch.setattr(archive, "BASE", 2**16)
+    monkeypatch.setattr(archive.read_arrays, "__defaults__", (2**16, None, None))
+    monkeypatch.setattr(allowance, "MOST", 2**23)
+
+
+def test_a_layer_may_unpack_to_what_its_shapes_justify(small, tmp_path):
+    path = layer_bomb(tmp_path / "good.npz")
+    assert path.stat().st_size < 2**14
+    assert load_layer(path).inputs == 600
+    groups = layer_bomb(tmp_path / "groups.npz", gram=np.zeros((2, 600, 600)))
+    assert load_layer(groups).groups == 2
+    assert load_layer(layer_bomb(tmp_path / "one.npz", samples=np.array([3]))).samples == 3
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {"gram": np.zeros((601, 601))},
+        {"gram": np.zeros((601, 600))},
+        {"gram": np.zeros((3, 600, 600))},
+        {"gram": np.zeros((1, 2, 600, 600))},
+        {"gram": np.zeros((600 * 600,))},
+        {"weight": np.zeros((1, 2, 600))},
+        {"activations": np.zeros((600, 599))},
+        {"activations": np.zeros(600 * 600)},
+        {"samples": np.zeros(10**5)},
+        {"meta": np.array("x" * 10**5)[None].repeat(2)},
+        {"gram": np.zeros((2, 600, 600)), "activations": np.zeros((700, 600))},
+        {"gram": np.zeros((2, 600, 600), np.int8), "weight": np.zeros((2**10, 600), np.int8)},
+    ],
+    ids=lambda arrays: " ".join(f"{name}{array.shape}{array.dtype}" for name, array in arrays.items()),
+)
+def test_a_small_layer_file_that_unpacks_to_more_is_refused_before_that(small, tmp_path, monkeypatch, arrays):
+    path = layer_bomb(tmp_path / "bomb.npz", **arrays)
+    monkeypatch.setattr(archive, "_array", lambda *_: pytest.fail("unpacked"))
+    with pytest.raises(LayerError, match=r"unpacks to .* PVQ_LAYER_BYTES"):
+        load_layer(path)
+
+
+def test_more_is_allowed_by_the_environment(small, tmp_path, monkeypatch):
+    path = layer_bomb(tmp_path / "large.npz", gram=np.zeros((2, 600, 600)), weight=np.zeros((2**10, 600)))
+    with pytest.raises(LayerError):
+        load_layer(path)
+    monkeypatch.setenv(allowance.LIFTED, "1e8")
+    assert load_layer(path).out == 2**10
+    monkeypatch.setenv(allowance.LIFTED, "much")
+    with pytest.raises(LayerError):
+        load_layer(path)
+
+
+def test_what_is_no_part_of_a_layer_is_not_unpacked(small, tmp_path):
+    assert load_layer(layer_bomb(tmp_path / "more.npz", notes=np.zeros((9, 600, 600)))).inputs == 600

@@ -17,8 +17,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from ..console import Printer, plain_column
-from ..progress import PLAIN_EVERY
+from ..console import Printer, plain_column, printable
+from ..progress import PLAIN_EVERY, Compiling, Log
 
 OnPair = Callable[[str, Mapping[str, Any]], None]
 
@@ -47,7 +47,8 @@ def pair_progress(total: int, quiet: bool) -> Iterator[OnPair]:
                 last = time.monotonic()
                 print(f"{done} of {total} pairs, {decided} decided", file=sys.stderr, flush=True)
 
-        yield plain
+        with Log(PLAIN_EVERY) as log, Compiling(log).heard():
+            yield plain
         return
     columns = (
         plain_column("{task.fields[decided]} decided"),
@@ -62,6 +63,7 @@ def pair_progress(total: int, quiet: bool) -> Iterator[OnPair]:
 
         def advance(name: str, pair: Mapping[str, Any]) -> None:
             count(pair)
-            bar.update(task, advance=1, decided=decided, description=f"{name} {pair['bits']} bits")
+            bar.update(task, advance=1, decided=decided)
 
-        yield advance
+        with Compiling(lambda name: bar.update(task, description=printable(name))).heard():
+            yield advance

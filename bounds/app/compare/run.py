@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -25,9 +26,11 @@ from pvq.solvers.compare.layer import Comparison
 from pvq.solvers.compare.network import Task, compare_all, find_tasks
 from pvq.solvers.document import environment
 from pvq.solvers.interrupt import stop_on_interrupt
+from pvq.solvers.watch import watched
 
 from ...errors import ProblemError
 from ..figures import FORMATS, check_matplotlib
+from ..progress import stages
 from .figure import PANELS, comparison_figure
 from .gap_table import SUFFIXES, write_gap_table
 from .progress import pair_progress
@@ -74,7 +77,8 @@ def run_comparison(paths: Sequence[Path], what: Comparison, solver: str, jobs: i
 
 def _run(paths: Sequence[Path], what: Comparison, solver: str, jobs: int, output: Output) -> bool:
     begin = time.perf_counter()
-    tasks = find_tasks(paths)
+    with stages("reading layers", output.quiet):
+        tasks = find_tasks(paths)
     chosen = settings(what, solver)
     earlier = read_document(Path(output.json), tasks, chosen) if output.resume and output.json else None
     document = new_document(tasks, chosen, what.bits, earlier)
@@ -94,16 +98,31 @@ def _run(paths: Sequence[Path], what: Comparison, solver: str, jobs: int, output
     ):
         what = replace(what, options=replace(what.options, stop=stop))
 
+        lock, left = threading.Lock(), False  # what is left behind must not touch the document any more
+
         def on_pair(task: Task, pair: dict[str, Any]) -> None:
-            add_pair(document, task.name, pair)
-            advance(task.name, pair)
-            kept.update(current)
+            with lock:
+                if not left:
+                    add_pair(document, task.name, pair)
+                    advance(task.name, pair)
+                    kept.update(current)
 
         def on_failed(task: Task, why: str) -> None:
-            failures.append(why)
-            add_failure(document, task.name, why)
+            with lock:
+                if not left:
+                    failures.append(why)
+                    add_failure(document, task.name, why)
 
-        compare_all(tasks, what, jobs, known_pairs(earlier), on_pair, on_failed)
+        def work() -> bool:
+            compare_all(tasks, what, jobs, known_pairs(earlier), on_pair, on_failed)
+            return True
+
+        ended = watched(work, stop)
+        with lock:
+            left = True
+        if ended is None:
+            for name, known in list(what.running.items()):
+                add_pair(document, name, known())
     summarise(document)
     interrupted = stop.is_set()
     document["environment"] = {

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from pvq.bounds.gram import FloatArray, Gram, IntArray
 from pvq.bounds.proof import Below, Block, Order
+from pvq.bounds.stages import stage
 
 from ...bnb.plan import plan_in_order, vblast
 from ...kernels.blas import inverse_if_positive, is_positive
@@ -106,16 +107,19 @@ def long_layer(gram: Gram) -> LongLayer | None:
 
 
 def _prepare(h: FloatArray) -> LongLayer | None:
+    stage("order of the inputs")
     p = inverse_if_positive(h.copy())
     if p is None:
         return None
     order = vblast(p)
+    stage("blocks of inputs below H")
     h, p = np.ascontiguousarray(h[np.ix_(order, order)]), np.ascontiguousarray(p[np.ix_(order, order)])
     ends = np.array_split(np.arange(len(h)), -(-len(h) // SIZE))
     slices = [slice(int(b[0]), int(b[-1]) + 1) for b in ends]
     parts = largest_blocks(h, p, slices)
     if parts is None:
         return None
+    stage("plans of the blocks")
     searches, orders = _plans(parts)
     return LongLayer(order, h, p, tuple(map(frozen, parts)), searches, orders)
 

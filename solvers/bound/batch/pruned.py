@@ -10,6 +10,7 @@ from pvq.bounds.gram import FloatArray, Gram
 from pvq.bounds.problem import Problem, optimal_on_support
 from pvq.bounds.proof import Below, Split
 from pvq.bounds.sparsity import Sparsity
+from pvq.bounds.stages import stage
 from scipy.linalg import lapack
 
 from ...base import Clock, Options
@@ -49,6 +50,7 @@ def pruned_layer(problems: Sequence[Problem], clock: Clock) -> PrunedLayer | Non
 
 
 def _fit(gram: Gram, sparsity: Sparsity, problems: Sequence[Problem], clock: Clock) -> PrunedLayer | None:
+    stage("diagonal of all rows")
     inverse = inverse_if_positive(gram.matrix.copy())
     if inverse is None:
         return None

@@ -1,0 +1,104 @@
+"""Clocks: what compiled loops and loops of long steps hear, and the time that is kept for a proof."""
+
+import threading
+import time
+
+import numpy as np
+import pytest
+from pvq.bounds.gram import Gram
+from pvq.bounds.grid import Grid
+from pvq.bounds.problem import Problem
+from pvq.bounds.verify.row import lower_bound
+from pvq.solvers import limits
+from pvq.solvers.bnb import plan
+from pvq.solvers.bnb.enumeration import solve_grid
+from pvq.solvers.limits import Cost, Pace, proof_cost, with_share
+from pvq.solvers.options import Clock, Options
+from pvq.solvers.result import Reason
+
+
+def heard(over):
+    """Whether the bell rings within a minute."""
+    end = time.monotonic() + 60
+    while not over[0] and time.monotonic() < end:
+        time.sleep(0.01)
+    return bool(over[0])
+
+
+def test_a_bell_rings_when_the_time_is_up_and_when_all_stops():
+    with Clock(Options(time_limit=0.05)).bell() as over:
+        assert heard(over)
+    options = Options(time_limit=None)
+    with Clock(options).bell() as over:
+        assert not over[0]
+        options.stop.set()
+        assert heard(over)
+    with Clock(Options(time_limit=0.0)).bell() as over:
+        assert over[0]
+
+
+def test_a_bell_leaves_no_thread():
+    with Clock(Options(time_limit=600)).bell() as over:
+        assert not over[0]
+        assert any(thread.name == "bell" for thread in threading.enumerate())
+    end = time.monotonic() + 60
+    while any(thread.name == "bell" for thread in threading.enumerate()) and time.monotonic() < end:
+        time.sleep(0.01)
+    assert not any(thread.name == "bell" for thread in threading.enumerate())
+
+
+def test_a_step_that_would_overrun_is_not_begun(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(limits.time, "perf_counter", lambda: now[0])
+    clock = Clock(Options(time_limit=10.0))
+    pace = Pace(clock)
+    for second in (4.0, 8.0):  # steps of four seconds; two are left, half a step
+        now[0] = second
+        assert not pace.ended()
+    now[0] = 8.5
+    assert not pace.ended()
+    now[0] = 9.5  # a step of one second, half a second left
+    assert not pace.ended()
+    now[0] = 9.9
+    assert pace.ended()
+
+
+def test_a_proof_gets_its_time_from_the_search():
+    ten = Options(time_limit=10.0)
+    assert with_share(ten, Cost(0.0)).time_limit == 10.0
+    assert with_share(ten, Cost(1.0)).time_limit == 10.0  # half of what may be overrun
+    assert with_share(ten, Cost(4.0)).time_limit == pytest.approx(7.0)
+    assert with_share(ten, Cost(1e9)).time_limit == pytest.approx(5.0)  # never more than half
+    assert with_share(Options(time_limit=None), Cost(1e9)).time_limit is None
+
+
+def test_the_cost_of_a_proof_is_known_for_each_gram_matrix():
+    short, long = Gram.from_array(np.eye(8)), Gram.from_array(np.eye(300))
+    assert proof_cost(short, "a").seconds == 0.0
+    assert proof_cost(long, "a").seconds > 0.0
+    proof_cost(long, "a").seconds = 3.0
+    assert proof_cost(long, "a").seconds == 3.0
+    assert proof_cost(long, "b").seconds != 3.0
+
+
+def row(n):
+    rng = np.random.default_rng(n)
+    a = rng.standard_normal((2 * n, n))
+    grid = Grid(np.array([[-1.0, 0.0, 1.0]]), np.zeros(n, np.int64))
+    return Problem(rng.standard_normal(n), Gram.from_array(a.T @ a / len(a)), grid)
+
+
+def test_a_plan_that_is_cut_off_is_a_plan(monkeypatch):
+    """Levels without a diagonal have zeros, which are below H: weaker, and still proven."""
+    monkeypatch.setattr(plan, "QUICK", 4)
+    problem = row(10)
+    whole = solve_grid(problem, Options(), None)
+    cut = row(10)
+    no_time = plan.layer_plan(cut, Clock(Options(time_limit=0.0)))
+    assert not no_time.diagonal[2:].any()
+    assert plan.layer_plan(problem).diagonal[2:].any()
+    found = solve_grid(cut, Options(), None)
+    assert found.reason is whole.reason is Reason.FINISHED
+    assert found.nodes >= whole.nodes
+    assert found.lower == pytest.approx(whole.lower, rel=1e-6)
+    assert lower_bound(cut, found.proof) <= problem.certified(whole.x).upper

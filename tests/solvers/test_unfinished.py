@@ -1,0 +1,100 @@
+"""What is left of work that Ctrl-C leaves behind holds: every interval contains the optimum."""
+
+import itertools
+
+import numpy as np
+import pytest
+from pvq.bounds.layer_problem import Setting, at_sparsity, state_problem
+from pvq.solvers.base import Options
+from pvq.solvers.curve import solve_curve
+from pvq.solvers.layer import solve_layer
+from pvq.solvers.layer_scope import lagrangian, row_curves, unfinished
+from pvq.solvers.registry import get_solver
+from pvq.solvers.result import BoundKind, Status
+
+N = 6
+
+
+def layer(scope):
+    rng = np.random.default_rng(0)
+    a = rng.standard_normal((20, N))
+    setting = Setting("prune", sparsity=0.5, scope=scope)
+    return state_problem(rng.standard_normal((3, N)), a.T @ a / 20, setting)
+
+
+class Stops(Exception):
+    """Stands for the moment at which work is left behind."""
+
+
+def stopped_after(solver, count):
+    """A solver that breaks off after so many rows."""
+
+    class Breaks(type(solver)):
+        done = 0
+
+        def _solve(self, problem, options, start):
+            if problem.n == N:  # not what only compiles
+                if Breaks.done == count:
+                    raise Stops
+                Breaks.done += 1
+            return super()._solve(problem, options, start)
+
+    return Breaks()
+
+
+def test_finished_rows_of_a_range_of_sparsities_are_kept():
+    problems = [at_sparsity(layer("row"), s) for s in (0.3, 0.5, 0.7)]
+    so_far = [[] for _ in problems]
+    engine, options = get_solver("bnb"), Options()
+    whole = solve_curve(problems, engine, options)
+    with pytest.raises(Stops):
+        solve_curve(problems, stopped_after(engine, 4), options, so_far=so_far)
+    results = [unfinished(problem, engine, options, rows) for problem, rows in zip(problems, so_far, strict=True)]
+    assert [row.result.status for row in results[0].rows] == [Status.OPTIMAL, Status.OPTIMAL, Status.INTERRUPTED]
+    assert [row.result.status for row in results[2].rows] == [Status.OPTIMAL] + [Status.INTERRUPTED] * 2
+    for known, full in zip(results, whole, strict=True):
+        assert known.status is Status.INTERRUPTED
+        assert 0 < known.lower <= full.upper <= known.upper * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("done", range(0, 12, 3))
+def test_rows_that_share_a_budget_keep_what_their_curves_know(done):
+    problem = layer("layer")
+    engine, options = get_solver("bnb"), Options()
+    optimum = solve_layer(problem, engine, options)
+    assert optimum.status is Status.OPTIMAL
+    curves = row_curves(problem)
+    if done:
+        with pytest.raises(Stops):
+            solve_layer(problem, stopped_after(engine, done), options, curves=curves)
+    known = unfinished(problem, engine, options, [], curves)
+    assert known.status is Status.INTERRUPTED
+    assert sum((row.result.x != 0).sum() for row in known.rows) <= problem.budget
+    assert known.lower <= optimum.upper <= known.upper * (1 + 1e-9)
+    assert (known.lower > 0) == (known.bound_kind is not BoundKind.NONE)
+    assert done < 9 or known.lower > 0.05 * optimum.lower
+
+
+def test_the_lagrangian_bound_is_below_the_best_allocation():
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        lower = -np.sort(-rng.exponential(size=(3, 5)) * 10.0 ** rng.uniform(-3, 3, (3, 1)), axis=1)
+        for budget in range(13):
+            best = min(
+                sum(lower[i, k] for i, k in enumerate(ks))
+                for ks in itertools.product(range(5), repeat=3)
+                if sum(ks) <= budget
+            )
+            assert 0 <= lagrangian(lower, budget) <= best
+    convex = np.array([[4.0, 2.0, 1.0, 0.5]] * 2)
+    assert lagrangian(convex, 2) > 0.9 * 4.0
+
+
+def test_a_row_left_out_has_a_feasible_point(monkeypatch):
+    monkeypatch.setattr("pvq.solvers.rows.AT_ONCE", 2)
+    problem = layer("row")
+    known = unfinished(problem, get_solver("bnb"), Options(), [])
+    for i, row in enumerate(known.rows):
+        assert problem.row(i).is_feasible(row.result.x)
+        assert row.result.upper >= problem.row(i).error(row.result.x)
+    assert known.lower == 0.0
