@@ -32,7 +32,7 @@ FLOORS["bounds.app"] = FLOORS["benchmarks"] | {"benchmarks", "bounds.theory", "b
 ASKS_THE_VERIFIER = {"solvers.base", "solvers.bnb", "benchmarks"}
 """Floors below `solvers` that hand proofs to the verifier."""
 
-BASE = ("base", "checked", "composite", "options", "points", "result", "tiny", "units", "watch")
+BASE = ("base", "checked", "composite", "limits", "options", "points", "result", "tiny", "units", "watch")
 """Files of `solvers` that all solvers stand on."""
 
 
