@@ -14,7 +14,7 @@ from ..gram import FloatArray
 from ..problem import Problem
 from ..proof import Enumeration, Order
 from .budget import check_time, node_limit, time_over
-from .psd import TINY, U, defect, gamma, is_psd
+from .psd import TINY, U, defect, gamma, leading_psd
 from .split import values_of
 
 FEW = 20
@@ -53,8 +53,9 @@ def least_on_grid(
     c = np.ascontiguousarray(centre[order])
     pattern = _pattern(problem if budget else None, inputs[order])
     values = _distinct(values_of(problem)[inputs[order]])
+    tables = values, _even(values), np.ascontiguousarray(values.T) if values.shape[1] <= FEW else values[:0].T
     result, nodes = _search(
-        c, plan.pivot, plan.slope, plan.diagonal, values, *pattern, threshold, node_limit(budget), time_over()
+        c, plan.pivot, plan.slope, plan.diagonal, tables, *pattern, threshold, node_limit(budget), time_over()
     )
     check_time()  # a search that was stopped has shown nothing
     if nodes >= node_limit(budget):
@@ -133,17 +134,39 @@ def _factors(a: FloatArray) -> tuple[FloatArray, FloatArray, float] | None:
     return (slope, pivot, kappa) if (pivot > 0).all() and math.isfinite(kappa) else None
 
 
+def _even(values: FloatArray) -> FloatArray:
+    """(4, m) first value, step, 1 / step and slack of rows of equal steps, (4, 0) where some row has others.
+
+    Rounding (s - first) / step gives a k whose first + k step is as near to s as the nearest value is, but for
+    twice the distance of the values from such numbers, and some 20 roundings of the numbers in between, which are
+    below |s|, |first| and the row's length. slack + 64 U |s| is more than that.
+    """
+    m, count = values.shape
+    if count <= 4 or not np.isfinite(values).all():  # of 4 values it is quicker to try all
+        return np.zeros((4, 0))
+    first = values[:, 0]
+    step = (values[:, -1] - first) / (count - 1)
+    apart = np.abs(values - (first[:, None] + np.arange(count) * step[:, None])).max(axis=1)
+    if not ((step > 0) & (apart <= 1e-9 * step)).all():
+        return np.zeros((4, 0))
+    slack = 4 * apart + 64 * U * (np.abs(first) + count * step) + TINY
+    return np.stack([first, step, 1 / step, slack])
+
+
 def proven_diagonals(permuted: FloatArray, order: Order) -> FloatArray:
     """The diagonals of an order with those rows set to 0 that are not proven below their block."""
     n = len(permuted)
-    proven = np.zeros((n + 1, n))
-    for m in range(1, n + 1):
+    proven, quick = np.zeros((n + 1, n)), leading_psd(permuted, order.diagonal)
+    for m in range(n, 0, -1):
         d = order.diagonal[m, :m]
         if (d >= 0).all() and d.any():
-            below = permuted[:m, :m].copy()
-            below[np.diag_indices(m)] -= d
-            if is_psd(below) or not defect(below, U * np.abs(below)).any():
-                proven[m, :m] = d
+            # also where it is a block of what has been proven, and no more is taken off
+            if not quick[m] and not (m < n and (d <= proven[m + 1, :m]).all()):
+                below = permuted[:m, :m].copy()
+                below[np.diag_indices(m)] -= d
+                if defect(below, U * np.abs(below)).any():
+                    continue
+            proven[m, :m] = d
     return proven
 
 
@@ -169,29 +192,36 @@ def _nearest(values, s):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
-def _ahead(m, s, d, values, by_value, distance, unit, unit_used, group, room):  # type: ignore[no-untyped-def]
-    """sum_j d_j dist(s_j, values_j)^2, where units not yet used compete for the room of their group.
-
-    `gamma` bounds the rounding of a sum in any order. Few values are tried one by one, for all inputs at once.
-    """
+def _ahead(s, d, values, even, by_value, distance):  # type: ignore[no-untyped-def]
+    """sum_j d_j dist(s_j, values_j)^2 over all inputs of s; `gamma` bounds the rounding of a sum in any order."""
     total = 0.0
-    tight = False
-    for g in range(len(room)):
-        tight = tight or room[g] < m
-    if not tight:
-        if len(by_value) == 0:
-            for j in range(m):
-                distance[j] = s[j] - values[j, _nearest(values[j], s[j])]
-        else:
-            for j in range(m):
-                distance[j] = abs(s[j] - by_value[0, j])
-            for k in range(1, len(by_value)):
-                for j in range(m):
-                    far = abs(s[j] - by_value[k, j])
-                    distance[j] = far if far < distance[j] else distance[j]
-        for j in range(m):
-            total += d[j] * distance[j] * distance[j]
+    if even.shape[1] > 0:
+        most = values.shape[1] - 1.0
+        first, step, inverse, slack = even[0], even[1], even[2], even[3]
+        for j in range(len(s)):
+            k = min(max(np.floor((s[j] - first[j]) * inverse[j] + 0.5), 0.0), most)
+            far = max(abs(s[j] - (first[j] + k * step[j])) - (slack[j] + 64 * U * abs(s[j])), 0.0)
+            total += d[j] * far * far
         return total
+    if len(by_value) == 0:
+        for j in range(len(s)):
+            distance[j] = s[j] - values[j, _nearest(values[j], s[j])]
+    else:
+        for j in range(len(s)):
+            distance[j] = abs(s[j] - by_value[0, j])
+        for k in range(1, len(by_value)):
+            for j in range(len(s)):
+                far = abs(s[j] - by_value[k, j])
+                distance[j] = far if far < distance[j] else distance[j]
+    for j in range(len(s)):
+        total += d[j] * distance[j] * distance[j]
+    return total
+
+
+@numba.njit(cache=True, nogil=True)
+def _competing(m, s, d, values, unit, unit_used, group, room):  # type: ignore[no-untyped-def]
+    """The same where units not yet used compete for the room of their group."""
+    total = 0.0
     units = len(group)
     free, zero = np.zeros(units), np.zeros(units)
     for j in range(m):
@@ -213,10 +243,10 @@ def _ahead(m, s, d, values, by_value, distance, unit, unit_used, group, room):  
 
 
 @numba.njit(cache=True, nogil=True)
-def _search(centre, pivot, slope, diagonal, values, unit, group, keep, threshold, limit, over):  # type: ignore[no-untyped-def]
+def _search(centre, pivot, slope, diagonal, tables, unit, group, keep, threshold, limit, over):  # type: ignore[no-untyped-def]
     """Visit all nodes below the threshold; return it, or the least sum found below it, and the number of nodes."""
+    values, even, by_value = tables
     n, last = values.shape[0], values.shape[1] - 1
-    by_value = np.ascontiguousarray(values.T) if last < FEW else np.zeros((0, n))
     s, distance = np.zeros((n + 1, n)), np.zeros(n)
     s[n] = centre
     partial = np.zeros(n + 1)
@@ -260,9 +290,15 @@ def _search(centre, pivot, slope, diagonal, values, unit, group, keep, threshold
         if fits and m == 1:
             threshold = cost
         elif fits:
+            tight = False
+            for g in range(len(room)):
+                tight = tight or room[g] < i
             for j in range(i):
                 s[i, j] = s[m, j] + slope[i, j] * difference
-            ahead = _ahead(i, s[i], diagonal[i], values, by_value, distance, unit, unit_used, group, room)
+            if tight:
+                ahead = _competing(i, s[i], diagonal[i], values, unit, unit_used, group, room)
+            else:
+                ahead = _ahead(s[i, :i], diagonal[i], values, even, by_value, distance)
             if cost + ahead < threshold:
                 partial[i] = cost
                 m = i

@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit
 from scipy.linalg import lapack
 
-from ..gram import FloatArray
+from ..gram import BoolArray, FloatArray
 
 U = 2.0**-53
 """Unit roundoff: a float64 operation is exact up to a factor 1 + e, |e| <= U, and TINY."""
@@ -55,6 +55,40 @@ def _factorises(b, margin):  # type: ignore[no-untyped-def]
             for j in range(k, n):
                 b[k, j] -= f * b[i, j]
     return True
+
+
+def leading_psd(a: FloatArray, diagonals: FloatArray) -> BoolArray:
+    """(n + 1,) for which m the leading m x m block of A less diag(diagonals[m, :m]) is proven as by `is_psd`.
+
+    A block that is a part of one with more taken off needs no factorisation. A is scaled once and not each block:
+    the diagonal of a block must stay so large that nothing matters that underflows.
+    """
+    scaled = _scaled(a)
+    if scaled is None or len(scaled[1]) < len(a):
+        return np.zeros(len(a) + 1, dtype=bool)
+    with np.errstate(all="ignore"):
+        return np.asarray(_leading(scaled[0], diagonals / scaled[2] ** 2, 2.0**-500))
+
+
+@njit(cache=True, nogil=True)
+def _leading(b, d, least):  # type: ignore[no-untyped-def]
+    n = len(b)
+    proven = np.zeros(n + 1, np.bool_)
+    for m in range(n, 0, -1):
+        if m < n and proven[m + 1]:
+            inside = True
+            for i in range(m):
+                inside = inside and d[m, i] <= d[m + 1, i]
+            if inside:
+                proven[m] = True
+                continue
+        below = b[:m, :m].copy()
+        fits = True
+        for i in range(m):
+            below[i, i] -= d[m, i]
+            fits = fits and below[i, i] >= least
+        proven[m] = fits and _factorises(below, 2.0 * m * (m + 1) * U)
+    return proven
 
 
 def defect(a: FloatArray, error: FloatArray | None = None, margin: float = 1.0) -> FloatArray:

@@ -14,6 +14,9 @@ from ..base import Options
 from ..result import Reason
 from .enumeration import prepare_grid, solve_grid
 
+NODES = 200_000
+"""Nodes of a row where nobody says: chosen, not measured."""
+
 
 @dataclass(frozen=True, eq=False)
 class BlockMinima:
@@ -36,7 +39,7 @@ def solve_block(
     targets: FloatArray,
     grid: Grid | Sequence[Grid],
     starts: FloatArray | None = None,
-    options: Options = Options(time_limit=None, node_limit=200_000),  # noqa: B008  (frozen)
+    options: Options | None = None,
 ) -> BlockMinima:
     """Minimise (t - x)' H (t - x) over a grid for every row t of `targets`.
 
@@ -50,13 +53,14 @@ def solve_block(
     targets : (rows, m) real numbers, anywhere.
     grid : for all rows, or one for each row.
     starts : (rows, m) grid points to start from, optional.
-    options : limits of each row; on a limit the row's lower bound still holds.
+    options : limits of each row, NODES nodes if None; on a limit the row's lower bound still holds.
 
     Raises
     ------
     ProblemError
         Shapes that do not fit.
     """
+    options = Options(time_limit=None, node_limit=NODES) if options is None else options
     targets = np.asarray(targets, dtype=np.float64)
     rows, m = targets.shape
     grids = [grid] * rows if isinstance(grid, Grid) else list(grid)

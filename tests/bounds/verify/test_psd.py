@@ -7,7 +7,7 @@ import pytest
 from pvq.bounds.problem import Problem
 from pvq.bounds.proof import Below, Split
 from pvq.bounds.verify.exact import exact_lower_bound, is_psd
-from pvq.bounds.verify.psd import defect
+from pvq.bounds.verify.psd import defect, leading_psd
 from pvq.bounds.verify.row import lower_bound
 from pvq.solvers.brute import Brute
 
@@ -65,3 +65,31 @@ def test_matrices_that_are_indefinite_by_rounding():
         assert not is_psd(
             [[Fraction(float(h.matrix[i, j] - (i == j) * d[i])) for j in range(n)] for i in range(n)]
         )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_leading_blocks_with_something_taken_off(kind):
+    """What is said to be proven is, in rational arithmetic; a diagonal that is a little too large is not."""
+    rng = np.random.default_rng(KINDS.index(kind))
+    said = 0
+    for _ in range(60):
+        h = gram(rng, int(rng.integers(2, 8)), kind).matrix
+        n, d = len(h), np.zeros((len(h) + 1, len(h)))
+        for m in range(1, n + 1):
+            least = max(0.0, np.linalg.eigvalsh(h[:m, :m])[0])
+            d[m, :m] = least * rng.choice([0.0, 0.5, 1 - 1e-9, 1.0, 1 + 1e-9, 2.0])
+            d[m, rng.integers(m)] += rng.choice([0.0, 0.0, 0.0, 1e-3 * h.max(), np.inf, np.nan])
+        proven = leading_psd(h, d)
+        assert not proven[0]
+        for m in np.flatnonzero(proven):
+            said += 1
+            block = [[Fraction(float(h[i, j])) for j in range(m)] for i in range(m)]
+            for i in range(m):
+                block[i][i] -= Fraction(float(d[m, i]))
+            assert is_psd(block), (kind, m)
+    assert said > 20 or kind == "dead"  # whose zero rows are left to `defect`
+    h, n = gram(rng, 6, "regular").matrix, 6
+    small = [0.9 * np.linalg.eigvalsh(h[: max(m, 1), : max(m, 1)])[0] * (np.arange(n) < m) for m in range(n + 1)]
+    assert leading_psd(h, np.array(small))[1:].all()
+    for scale in (2.0**-900, 2.0**900):
+        assert leading_psd(scale * h, scale * np.array(small))[1:].all()
