@@ -17,6 +17,8 @@ from .budget import check_time, node_limit, time_over
 from .psd import TINY, U, defect, gamma, leading_psd
 from .split import values_of
 
+LEAST_STEP = 2.0**-900
+"""Equal steps below are not used: the inverse of a subnormal one is infinite, and what follows no number."""
 FEW = 20
 """Values up to which trying all is quicker than a binary search."""
 
@@ -147,7 +149,7 @@ def _even(values: FloatArray) -> FloatArray:
     first = values[:, 0]
     step = (values[:, -1] - first) / (count - 1)
     apart = np.abs(values - (first[:, None] + np.arange(count) * step[:, None])).max(axis=1)
-    if not ((step > 0) & (apart <= 1e-9 * step)).all():
+    if not ((step > LEAST_STEP) & (apart <= 1e-9 * step)).all():
         return np.zeros((4, 0))
     slack = 4 * apart + 64 * U * (np.abs(first) + count * step) + TINY
     return np.stack([first, step, 1 / step, slack])

@@ -67,7 +67,7 @@ def leading_psd(a: FloatArray, diagonals: FloatArray) -> BoolArray:
     if scaled is None or len(scaled[1]) < len(a):
         return np.zeros(len(a) + 1, dtype=bool)
     with np.errstate(all="ignore"):
-        return np.asarray(_leading(scaled[0], diagonals / scaled[2] ** 2, 2.0**-500))
+        return np.asarray(_leading(scaled[0], diagonals / scaled[2] / scaled[2], 2.0**-500))
 
 
 @njit(cache=True, nogil=True)

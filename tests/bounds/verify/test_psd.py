@@ -91,5 +91,7 @@ def test_leading_blocks_with_something_taken_off(kind):
     h, n = gram(rng, 6, "regular").matrix, 6
     small = [0.9 * np.linalg.eigvalsh(h[: max(m, 1), : max(m, 1)])[0] * (np.arange(n) < m) for m in range(n + 1)]
     assert leading_psd(h, np.array(small))[1:].all()
+    beyond = np.ldexp(h / np.abs(h).max(), 1023) * 1.5  # scales whose square is infinite
+    assert not leading_psd(beyond, np.diag(beyond) * 1.01 * np.tri(n + 1, n, -1)).any()
     for scale in (2.0**-900, 2.0**900):
         assert leading_psd(scale * h, scale * np.array(small))[1:].all()

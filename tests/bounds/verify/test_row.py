@@ -288,3 +288,4 @@ def test_distances_from_even_values_are_never_too_large():
     uneven = np.array([[0.0, 1.0, 2.0, 3.0, 4.0 + 1e-7], [0.0, 1.0, 2.0, 3.0, np.inf]])
     assert enumeration._even(uneven[:1]).shape == (4, 0)
     assert enumeration._even(uneven[1:]).shape == (4, 0)
+    assert enumeration._even(np.arange(9.0)[None] * 2.0**-1060).shape == (4, 0)  # 1 / step is infinite
