@@ -29,6 +29,8 @@ class Options:
     node_limit: int | None = None
     threads: int = 1
     seed: int = 0
+    device: str = "cpu"
+    """cpu | gpu | auto: where long searches of quantized rows run; auto takes a GPU where there is one."""
     prove: bool = False
     """Hand over a proof of the lower bound also where making it takes longer than the solve."""
     stop: threading.Event = field(default_factory=threading.Event, repr=False, compare=False)

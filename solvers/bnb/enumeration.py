@@ -6,10 +6,10 @@ import math
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pvq.bounds.gram import FloatArray, Gram
+from pvq.bounds.gram import FloatArray, Gram, IntArray
 from pvq.bounds.grid import Grid
 from pvq.bounds.problem import Problem
 from pvq.bounds.proof import Enumeration
@@ -25,12 +25,18 @@ from .plan import Plan, layer_plan, row_plan
 from .restated import Restated, restate
 from .walk import Walk, root_bound
 
+if TYPE_CHECKING:
+    from .gpu.engine import Engine
+    from .gpu.rows import RowOnGpu
+
 TINY = 2  # inputs of the row whose proof is verified to compile the verifier
 CHUNK = 200_000  # nodes between two looks at the clock: a few milliseconds
 FIRST, LAST = 10_000, 100_000_000  # nodes of the first and last turn of a race with the search in a reduced basis
 SLOWER = 20  # a node in a reduced basis takes as long as so many others, so that it gets fewer in the same time
 QUICK = 2_000_000  # nodes of the plain search before the tree is split: rows that need fewer never pay for it
 FINE = 40.0  # times as long as the quick plan of a row: what its fine plan, and a search worth it, take
+BRIEF = 50_000  # the same where a GPU takes over: a launch costs a millisecond
+PLENTY = 1e10  # nodes that a GPU visits in a second or two: the aim of a pass without a limit
 OPEN = 4_000  # subtrees: enough to share among threads, the most promising first
 SAFE = 0.92  # of the threshold: proven first, for an eighth of the nodes of the last pass
 SHARES = 32  # parts of the list for each thread: the first parts hold the largest trees
@@ -80,6 +86,7 @@ def solve_grid(problem: Problem, options: Options, start: FloatArray | None) -> 
     Nodes are cut at (1 - gap / 2) upper, and the result is lowered by `eta`, the rounding slack; see
     `Restated.slack`. So no grid point of the stored H is better than x by more than gap / 2 of its error plus eta.
     """
+    gpu = _gpu(problem, options)  # compiles, before the clock starts
     clock = Clock(options)
     points = [fallback_point(problem)] + ([start] if start is not None and problem.is_feasible(start) else [])
     x = min((polish_grid(problem, point) for point in points), key=problem.error)
@@ -88,19 +95,32 @@ def solve_grid(problem: Problem, options: Options, start: FloatArray | None) -> 
     search = Search(problem, row_plan(problem, clock), x, options, clock)
     planned = time.perf_counter() - begin
     lattice = row_lattice(search.row)
-    reason = search.quick(min(QUICK if lattice is None else FIRST, limit / 2))
+    quick = QUICK if gpu is None else BRIEF
+    reason = search.quick(min(quick if lattice is None else FIRST, limit / 2))
     if reason is Reason.NODES and lattice is not None and search.nodes < limit:
         reason = search.race(lattice, limit)
     if reason is Reason.NODES and search.nodes < limit:
-        if search.nodes >= QUICK and clock.left > FINE * planned:
-            search = Search(problem, row_plan(problem, clock, fine=True), search.x, options, clock, search.nodes)
+        fine = search.nodes >= quick and clock.left > FINE * planned
+        if fine or gpu is not None:
+            plan = row_plan(problem, clock, fine=True) if fine else search.row.plan
+            search = Search(problem, plan, search.x, options, clock, search.nodes, gpu)
         reason = search.passes(limit)
     eta = max(search.eta, search.row.slack(search.upper))
     proof = None
     # else a verifier, which knows no reduced basis, would give up, and the bound is numerical
     if search.eta == 0 and search.lower > 0 and search.nodes < node_limit(problem.sparsity is not None):
         proof = Enumeration(search.row.plan.for_proofs, search.lower)
-    return Outcome(search.x, max(0.0, search.lower - eta), reason, search.nodes, {"eta": eta}, proof)
+    info = {"eta": eta, **({} if options.device == "cpu" else {"device": search.place})}
+    return Outcome(search.x, max(0.0, search.lower - eta), reason, search.nodes, info, proof)
+
+
+def _gpu(problem: Problem, options: Options) -> Engine | None:
+    """The GPU for a row, ready for its length; None where the options or the row leave it to the CPU."""
+    if options.device == "cpu":
+        return None
+    from .gpu.engine import wanted
+
+    return wanted(problem, options)
 
 
 def _restated(problem: Problem, plan: Plan, upper: float, gap: float) -> Restated:
@@ -113,7 +133,14 @@ class Search:
     """The search of one row in the order of one plan; `lower` holds whenever it stops."""
 
     def __init__(
-        self, problem: Problem, plan: Plan, x: FloatArray, options: Options, clock: Clock, nodes: int = 0
+        self,
+        problem: Problem,
+        plan: Plan,
+        x: FloatArray,
+        options: Options,
+        clock: Clock,
+        nodes: int = 0,
+        gpu: Engine | None = None,
     ) -> None:
         self.problem, self.clock, self.shrink = problem, clock, 1 - options.gap / 2
         self.threads = max(1, options.threads)
@@ -127,6 +154,13 @@ class Search:
         """Rounding slack of a search in a reduced basis."""
         self._whole: Walk | None = None
         self._lock = threading.Lock()
+        self.place = "cpu"
+        """Where long searches run, and why not on a GPU that was asked for."""
+        self._gpu: RowOnGpu | None = None
+        if gpu is not None:
+            from .gpu.rows import on_gpu
+
+            self._gpu, self.place = on_gpu(gpu, self.row)
 
     @property
     def threshold(self) -> float:
@@ -207,6 +241,8 @@ class Search:
                 spent = time.perf_counter() - begin
                 speed = max(self.nodes - nodes_before, cost) / max(spent, 1e-3)
                 left = min(left, speed * max(self.clock.left, 0.0))
+            if self._gpu is not None:
+                left = min(left, PLENTY)
             reach = (0.5 * left / cost) ** (1 / GROWTH) if math.isfinite(left) else STEP
             threshold = self.lower * max(LEAST_STEP, reach) if self.lower > 0 else math.inf
             threshold = math.inf if threshold * LEAST_STEP >= self.threshold else threshold
@@ -214,12 +250,12 @@ class Search:
                 0 < self.lower < (SAFE - 0.05) * self.threshold
             ):  # one more pass in case the last is not done in time
                 threshold = min(threshold, SAFE * self.threshold)
-            before, upper = self.nodes, self.upper
+            before = self.nodes
             reason = self._pass(frontier, threshold, limit)
             if reason is not Reason.FINISHED:
                 return reason
             cost = max(self.nodes - before, 1)
-            if threshold >= self.threshold or self.upper < upper:  # a leaf below a threshold lowers it to itself
+            if threshold >= self.threshold:  # also by a leaf below it
                 self.lower = self.threshold
                 return Reason.FINISHED
             self.lower = max(self.lower, threshold)
@@ -249,6 +285,10 @@ class Search:
     def _pass(self, frontier: Frontier, threshold: float, limit: float) -> Reason:
         """Search every open node up to the threshold, the least bound first."""
         nodes = frontier.nodes
+        if self._gpu is not None:
+            reason = self._sweep(self._gpu, frontier, nodes, min(threshold, self.threshold))
+            if reason is not None:
+                return reason
         open_ = np.ones(len(nodes), dtype=bool)
         share = len(nodes) if self.threads == 1 else max(1, len(nodes) // (SHARES * self.threads))
         starts = iter(range(0, len(nodes), share))
@@ -275,6 +315,26 @@ class Search:
                     future.result()
         if not ended:
             return Reason.FINISHED
-        least = float(frontier.bound[nodes[open_]].min()) if open_.any() else math.inf
-        self.lower = max(self.lower, min(least, threshold, self.threshold))
+        self._stopped(frontier, nodes[open_], threshold)
         return ended[0]
+
+    def _stopped(self, frontier: Frontier, left: IntArray, threshold: float) -> None:
+        """What a pass that did not end has proven: the least bound of the nodes that are left."""
+        least = float(frontier.bound[left].min()) if len(left) else math.inf
+        self.lower = max(self.lower, min(least, threshold, self.threshold))
+
+    def _sweep(self, gpu: RowOnGpu, frontier: Frontier, nodes: IntArray, threshold: float) -> Reason | None:
+        """A pass on the GPU; None where it has to be done on the CPU."""
+        below = nodes[frontier.bound[nodes] < threshold]
+        swept = gpu.sweep(frontier, below, threshold, self.clock) if len(below) else None
+        if swept is None:
+            return None
+        self.nodes += swept.nodes
+        for x in swept.points:
+            if self.problem.error(x) < self.problem.error(self.x):
+                self.x, self.upper = x, min(self.upper, self.problem.certified(x).upper)
+        self.clock.tell(self.lower, self.upper)
+        ended = self.clock.ended()
+        if ended is not None and not swept.complete:
+            self._stopped(frontier, below[~swept.finished], threshold)
+        return Reason.FINISHED if swept.complete else ended

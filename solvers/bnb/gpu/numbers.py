@@ -1,0 +1,134 @@
+"""A plan in float32, as the device holds it, and the float64 numbers that bound what that costs."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from pvq.bounds.gram import FloatArray
+
+from ..plan import layer_plan
+from ..restated import Restated
+from .arithmetic import row_start
+
+LONGEST = 192
+"""Inputs whose plan fits the shared memory of a multiprocessor next to a few groups of lanes."""
+
+NARROWEST = 2.0**-40
+"""Ratio of pivots below which they are not worth float32."""
+
+LEVELS = 256
+"""Values of a grid that fit a byte."""
+
+
+@dataclass(frozen=True, eq=False)
+class Numbers:
+    """What rows share that have a plan and steps in common, errors times 2^power, in units of the largest step."""
+
+    n: int
+    top: float
+    slope: NDArray[np.float32]
+    """(size,) float32: row i of the slopes begins at `row_start(i)`."""
+    diagonal: NDArray[np.float32]
+    """(size,) float32, rounded down: row i bounds positions 0 ... i - 1."""
+    pivot: NDArray[np.float32]
+    """(width,) float32, rounded down."""
+    pivot_down: FloatArray
+    """(n,) the same in float64."""
+    slope_error: FloatArray
+    """(n, n) |slope in float32 - slope|."""
+    spread: FloatArray
+    """(n,) v of `precision`, of the float32 numbers."""
+    hessian: FloatArray
+    """(n, n) H in these units."""
+    residual: float
+    """q of `Precision.radius`."""
+    eigenvalue: float
+    """lambda of `Precision.radius`."""
+    unit: float
+    """What one unit of error here is in units of the row."""
+
+    @property
+    def width(self) -> int:
+        """Length of a row of centres."""
+        return len(self.pivot)
+
+    @property
+    def quads(self) -> int:
+        """Fours of positions for each lane."""
+        return -(-self.n // 32)
+
+
+def why_not(row: Restated) -> str | None:
+    """One line on why a row cannot be searched in float32; None where it can."""
+    if row.top <= 0:
+        return "the grid is not evenly spaced"
+    if row.top >= LEVELS:
+        return f"the grid has more than {LEVELS} values"
+    if row.problem.n > LONGEST:
+        return f"a row of more than {LONGEST} inputs does not fit"
+    if not row.plan.accurate or row.factors[0].min() < NARROWEST * row.factors[0].max():
+        return "the matrix is nearly singular"
+    return None
+
+
+def numbers_of(row: Restated) -> Numbers:
+    """The numbers of a row's plan; once for all rows that share the layer's plan, and steps up to a factor."""
+    if row.plan is not layer_plan(row.problem):
+        return _numbers(row)
+    key = ("float32 plan", row.top, (row.step / row.step.max()).tobytes())
+    return row.problem.gram.memo(key, lambda: _numbers(row))
+
+
+def error_unit(row: Restated, numbers: Numbers) -> float:
+    """One unit of the numbers' errors in units of the row's own."""
+    return numbers.unit * float(row.step.max()) ** 2
+
+
+def _numbers(row: Restated) -> Numbers:
+    plan, n, step = row.plan, row.problem.n, row.step / row.step.max()
+    power = -math.frexp(float((plan.pivot * step**2).max()))[1]
+    scale = math.ldexp(1.0, power)
+    pivot, slope = plan.pivot * step**2 * scale, np.tril(row.factors[1][:, :n], -1)
+    hessian = plan.hessian * np.outer(step, step) * scale
+    places = np.zeros(row_start(n) if n > 1 else 4, np.float32)
+    diagonal = places.copy()
+    for i in range(1, n):
+        at = row_start(i)
+        places[at : at + i] = slope[i, :i]
+        diagonal[at : at + i] = _down(plan.diagonal[i, :i] * step[:i] ** 2 * scale)
+    width = -(-n // 4) * 4
+    padded = np.zeros(width, np.float32)
+    padded[:n] = _down(pivot)
+    down = padded[:n].astype(np.float64)
+    rounded = slope.astype(np.float32).astype(np.float64)
+    eigenvalue = row.problem.gram.memo("largest scaled eigenvalue", lambda: _largest(row.problem.gram.matrix))
+    residual = float(np.linalg.norm(plan.residual / np.sqrt(np.outer(plan.pivot, plan.pivot)))) * (1 + 1e-9)
+    return Numbers(
+        n,
+        row.top,
+        places,
+        diagonal,
+        padded,
+        down,
+        np.abs(rounded - slope),
+        np.array([float(np.sum(rounded[j + 1 :, j] ** 2 / down[j + 1 :])) for j in range(n)]) * (1 + 1e-9),
+        hessian,
+        residual,
+        eigenvalue,
+        math.ldexp(1.0, -power),
+    )
+
+
+def _largest(h: FloatArray) -> float:
+    """The largest eigenvalue of H scaled to unit diagonal, with far more than its rounding added."""
+    size = np.sqrt(np.diag(h))
+    return float(np.linalg.eigvalsh(h / np.outer(size, size))[-1]) * (1 + 1e-9) + 1e-9
+
+
+def _down(values: FloatArray) -> NDArray[np.float32]:
+    """float32 numbers that are not larger; none is negative."""
+    near = values.astype(np.float32)
+    return np.where(near.astype(np.float64) > values, np.nextafter(near, np.float32(0)), near).astype(np.float32)

@@ -1,0 +1,122 @@
+"""Rows through the product with one warp of Python in place of the GPU."""
+
+from types import SimpleNamespace
+
+import lanes
+import numpy as np
+import pytest
+from pvq.bounds.gram import Gram
+from pvq.bounds.grid import Grid
+from pvq.bounds.problem import Problem
+from pvq.solvers.base import SolverUnavailable, fallback_point
+from pvq.solvers.bnb import BranchAndBound, enumeration
+from pvq.solvers.bnb.gpu import engine
+from pvq.solvers.bnb.gpu.rows import search_rows
+from pvq.solvers.bnb.plan import layer_plan, row_plan
+from pvq.solvers.bnb.restated import restate
+from pvq.solvers.empirical.local_search import polish_grid
+from pvq.solvers.options import Clock, Options
+from pvq.solvers.result import Reason, Status
+
+
+class Warp:
+    """An engine of one warp."""
+
+    device = SimpleNamespace(name="one warp")
+
+    def __init__(self, stop_after=None):
+        self.launches, self.stop_after = [], stop_after
+
+    def fits(self, work):
+        return True
+
+    def search(self, work, ended, least=4, give=3):
+        found = lanes.run(work, least=2, give=give, stop_after=self.stop_after)
+        self.launches.append(found)
+        return found
+
+
+@pytest.fixture
+def warp(monkeypatch):
+    """The product with a warp for a GPU, to which everything below a few nodes is left."""
+    one = Warp()
+    monkeypatch.setattr(engine, "wanted", lambda problem, options: one)
+    monkeypatch.setattr(enumeration, "BRIEF", 0)
+    monkeypatch.setattr(enumeration, "row_lattice", lambda row: None)
+    monkeypatch.setattr(enumeration.Search, "quick", lambda search, budget: Reason.NODES)
+    monkeypatch.setattr(enumeration, "OPEN", 5)
+    return one
+
+
+def row(seed, n, levels=4, spread=1.0):
+    rng = np.random.default_rng(seed)
+    a = rng.standard_normal((n + 6, n))
+    values = (np.arange(levels) - levels // 2) * 2.8 / levels
+    grid = Grid(values[None], np.zeros(n, int))
+    return Problem(spread * rng.standard_normal(n), Gram.from_array(a.T @ a / n), grid)
+
+
+@pytest.mark.parametrize(("n", "levels", "spread"), [(14, 4, 1.0), (16, 2, 1.0), (9, 16, 2.0), (9, 255, 1.0)])
+def test_rows_have_the_optimum_of_the_cpu(warp, n, levels, spread):
+    for seed in range(1):
+        problem = row(seed, n, levels, spread)
+        found = BranchAndBound().solve(problem, Options(time_limit=None, device="gpu"))
+        expected = BranchAndBound().solve(problem, Options(time_limit=None))
+        assert found.status is expected.status is Status.OPTIMAL
+        assert found.upper == pytest.approx(expected.upper, rel=1e-6)
+        assert found.lower <= expected.upper
+        assert expected.lower <= found.upper
+        assert found.bound_kind is expected.bound_kind
+
+
+def test_the_gpu_is_used_and_named(warp):
+    found = BranchAndBound().solve(row(1, 18), Options(time_limit=None, device="gpu"))
+    assert found.info["device"] == "gpu: one warp"
+    assert warp.launches
+    assert all(launch.complete for launch in warp.launches)
+
+
+def test_a_launch_that_is_stopped_leaves_a_bound(warp):
+    problem = row(2, 18)
+    optimum = BranchAndBound().solve(problem, Options(time_limit=None)).upper
+    warp.stop_after = 3
+    options = Options(time_limit=None, device="gpu")
+    search = warp.search
+
+    def stopped(work, ended, least=4, give=3):
+        found = search(work, ended, least, give)
+        options.stop.set()
+        return found
+
+    warp.search = stopped
+    found = BranchAndBound().solve(problem, options)
+    assert not warp.launches[-1].complete
+    assert found.status is Status.INTERRUPTED
+    assert 0 < found.lower <= optimum <= found.upper
+
+
+def test_many_rows_in_one_launch(warp):
+    """Some with the plan of the layer, some with their own, one that float32 cannot hold."""
+    gram = row(0, 6).gram
+    problems = [Problem(row(seed, 6).weight * (1 + seed % 3), gram, row(0, 6).grid) for seed in range(4)]
+    rows = [restate(problem, (layer_plan, row_plan)[i % 2](problem)) for i, problem in enumerate(problems)]
+    starts = [polish_grid(problem, fallback_point(problem)) for problem in problems]
+    thresholds = [problem.error(x) for problem, x in zip(problems, starts, strict=True)]
+    rows.append(restate(problems[0], layer_plan(problems[0]), even=False))
+    results = search_rows(warp, rows, [*thresholds, thresholds[0]], Clock(Options(time_limit=None)))
+    assert len(warp.launches) == 1
+    assert results.pop() is None
+    for problem, start, (finished, points, _) in zip(problems, starts, results, strict=True):
+        assert finished
+        best = min(problem.error(x) for x in [start, *points])
+        assert best == pytest.approx(BranchAndBound().solve(problem).upper, rel=1e-6)
+
+
+def test_without_a_gpu_there_is_one_line(monkeypatch):
+    def none():
+        raise engine.GpuError("no NVIDIA driver is installed")
+
+    monkeypatch.setattr(engine, "engine", none)
+    with pytest.raises(SolverUnavailable, match="no GPU can be used: no NVIDIA driver is installed"):
+        BranchAndBound().solve(row(0, 6), Options(device="gpu"))
+    assert BranchAndBound().solve(row(0, 6), Options(device="auto")).status is Status.OPTIMAL
