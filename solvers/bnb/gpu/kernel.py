@@ -1,3 +1,4 @@
+# mypy: disable-error-code="no-untyped-def"
 """The search of many trees by all multiprocessors at once, in one launch.
 
 Eight lanes are a *group* and walk one subtree, depth first, Schnorr-Euchner; four groups are a warp. Lane l keeps
@@ -61,7 +62,7 @@ def build(gpu: Any, quads: int) -> Any:
         box_centre, box_partial, box_value, box_level, box_root, box_full, box_pick,
         root_row, root_left, threshold, doubled, stop,
         leaf_count, leaf_row, leaf_cost, leaf_pick, stats,
-    ):  # type: ignore[no-untyped-def]  # fmt: skip
+    ):  # fmt: skip
         shared = cuda.shared.array(0, float32)
         bytes_ = cuda.shared.array(0, uint8)
         words = cuda.shared.array(0, int32)
@@ -161,15 +162,9 @@ def build(gpu: Any, quads: int) -> Any:
                 if cuda.all_sync(FULL, done):
                     break
                 steps += int32(1)
-                one = float32(ZERO)
-                two = float32(ZERO)
-                cost1 = float32(ZERO)
-                cost2 = float32(ZERO)
-                v1 = float32(ZERO)
-                v2 = float32(ZERO)
-                i = int32(0)
-                ok = False
-                both = False
+                one, cost1, v1 = float32(ZERO), float32(ZERO), float32(ZERO)
+                two, cost2, v2 = float32(ZERO), float32(ZERO), float32(ZERO)
+                i, ok, both = int32(0), False, False
                 if m > int32(0) and (steps & int32(LOOK)) == int32(0):
                     bits = int32(0)
                     asked = int32(0)

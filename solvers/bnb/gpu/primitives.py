@@ -1,3 +1,4 @@
+# mypy: disable-error-code="no-untyped-call,call-arg"
 """What the kernel asks of a GPU, as numba.cuda compiles it; importing this takes numba-cuda, but no GPU."""
 
 from __future__ import annotations
@@ -5,7 +6,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from llvmlite import ir
+from llvmlite import ir  # type: ignore[import-untyped]
 from numba import boolean, cuda, float32, int32, int64, types, uint8, uint32, uint64
 from numba.core import cgutils
 from numba.cuda import libdevice

@@ -99,11 +99,13 @@ def test_many_rows_in_one_launch(warp):
     """Some with the plan of the layer, some with their own, one that float32 cannot hold."""
     gram = row(0, 6).gram
     problems = [Problem(row(seed, 6).weight * (1 + seed % 3), gram, row(0, 6).grid) for seed in range(4)]
-    rows = [restate(problem, (layer_plan, row_plan)[i % 2](problem)) for i, problem in enumerate(problems)]
+    clock = Clock(Options(time_limit=None))
+    plans = [layer_plan(problem) if i % 2 else row_plan(problem, clock) for i, problem in enumerate(problems)]
+    rows = [restate(problem, plan) for problem, plan in zip(problems, plans, strict=True)]
     starts = [polish_grid(problem, fallback_point(problem)) for problem in problems]
     thresholds = [problem.error(x) for problem, x in zip(problems, starts, strict=True)]
     rows.append(restate(problems[0], layer_plan(problems[0]), even=False))
-    results = search_rows(warp, rows, [*thresholds, thresholds[0]], Clock(Options(time_limit=None)))
+    results = search_rows(warp, rows, [*thresholds, thresholds[0]], clock)
     assert len(warp.launches) == 1
     assert results.pop() is None
     for problem, start, (finished, points, _) in zip(problems, starts, results, strict=True):
