@@ -73,11 +73,12 @@ def _temporary() -> Path:
         root = Path(tempfile.gettempdir())
     except FileNotFoundError:
         root = Path("/dev/shm")
-    folder = root / f"pvq-numba-{os.geteuid()}"
+    user = os.geteuid() if hasattr(os, "geteuid") else 0
+    folder = root / f"pvq-numba-{user}"
     with suppress(FileExistsError):
         folder.mkdir(mode=0o700)
     found = os.lstat(folder)
-    if stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o022:
+    if stat.S_ISDIR(found.st_mode) and found.st_uid == user and not found.st_mode & 0o022:
         return folder
     alone = Path(tempfile.mkdtemp(prefix="pvq-numba-", dir=root))
     atexit.register(shutil.rmtree, alone, ignore_errors=True)

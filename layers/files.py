@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import io
 import json
 import os
@@ -17,10 +16,12 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any, BinaryIO
 
+from .lock import CLOSED_ON_EXEC, NO_LINK, OPEN_FILES_CAN_GO, hold
 from .outputs import Named, OutputError, Place, place_of
 
 TEMPORARY = re.compile(r"\.pvq-\d+-[0-9a-f]{16}\.tmp")
 """Names of files that are being written, with the process that writes them."""
+BINARY = getattr(os, "O_BINARY", 0)
 PARTIAL = 1 << 16
 """Bytes handed to a device at once."""
 
@@ -51,14 +52,17 @@ def _replace(place: Place, write: Callable[[BinaryIO], object]) -> None:
     temporary, file = _new_file(place.path.parent)
     try:
         with file:
-            if place.found is not None:
+            if place.found is not None and hasattr(os, "fchown"):
                 with suppress(PermissionError):  # another's file that the group may write
                     os.fchown(file.fileno(), place.found.st_uid, place.found.st_gid)
                 os.fchmod(file.fileno(), stat.S_IMODE(place.found.st_mode))
             write(file)
             file.flush()
             os.fsync(file.fileno())  # network file systems say only here that a quota is used up
-            os.replace(temporary, place.path)  # while the lock is held: nobody takes the file for a dead run's
+            if OPEN_FILES_CAN_GO:
+                os.replace(temporary, place.path)  # while the lock is held: nobody takes the file for a dead run's
+        if not OPEN_FILES_CAN_GO:
+            os.replace(temporary, place.path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
@@ -68,9 +72,9 @@ def _new_file(folder: Path) -> tuple[Path, BinaryIO]:
     """A new file that is locked as long as its process lives."""
     while True:
         path = folder / f".pvq-{os.getpid()}-{token_hex(8)}.tmp"
-        number = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o666)
+        number = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | CLOSED_ON_EXEC | BINARY, 0o666)
         with suppress(OSError):  # a file system without locks: then nobody can take it for dead either
-            fcntl.flock(number, fcntl.LOCK_EX)
+            hold(number)
         if os.fstat(number).st_nlink:  # else another run took it for dead before it was locked
             return path, os.fdopen(number, "w+b")
         os.close(number)
@@ -82,9 +86,9 @@ def remove_dead(folder: Path) -> None:
         names = [entry.name for entry in os.scandir(folder) if TEMPORARY.fullmatch(entry.name)]
         for name in names:
             with suppress(OSError):
-                number = os.open(folder / name, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+                number = os.open(folder / name, os.O_RDWR | CLOSED_ON_EXEC | NO_LINK)
                 try:
-                    fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    hold(number)
                     os.unlink(folder / name)
                 finally:
                     os.close(number)
@@ -94,7 +98,7 @@ def _write_through(place: Place, write: Callable[[BinaryIO], object]) -> None:
     whole = io.BytesIO()  # archives seek, pipes cannot
     write(whole)
     if place.descriptor is None:
-        number = os.open(place.path, os.O_WRONLY | os.O_CLOEXEC)
+        number = os.open(place.path, os.O_WRONLY | CLOSED_ON_EXEC | BINARY)
     else:
         if sys.stdout is not None:  # what was printed before comes before
             sys.stdout.flush()

@@ -1,15 +1,51 @@
-"""One writer for a file that a long run keeps up to date."""
+"""One writer for a file that a long run keeps up to date.
+
+The lock is the system's, on an open file: flock where there is fcntl, else that of msvcrt. It ends with its
+process, also by kill -9. `filelock`, the usual library, is built on the same two calls, but leaves its file behind
+for ever: it cannot tell who still waits for it. Here a waiter looks whether the file that it has locked is still the
+one of that name. Windows cannot remove an open file, so there the holder removes it after it has let go, and the
+name stays where another looks at it in that moment.
+"""
 
 from __future__ import annotations
 
-import fcntl
 import os
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .outputs import Named, OutputError, place_of
+
+if sys.platform == "win32":
+    import msvcrt
+
+    BEYOND = 2**30
+    """Where the locked byte is: locks of Windows also keep others from reading, and nobody reads there."""
+
+    def hold(number: int) -> None:
+        """Lock an open file, or raise BlockingIOError where another has it."""
+        os.lseek(number, BEYOND, os.SEEK_SET)
+        try:
+            msvcrt.locking(number, msvcrt.LK_NBLCK, 1)
+        except OSError as error:
+            raise BlockingIOError from error
+        finally:
+            os.lseek(number, 0, os.SEEK_SET)
+
+else:
+    import fcntl
+
+    def hold(number: int) -> None:
+        """Lock an open file, or raise BlockingIOError where another has it, OSError where none can be."""
+        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+CLOSED_ON_EXEC = getattr(os, "O_CLOEXEC", 0)
+NO_LINK = getattr(os, "O_NOFOLLOW", 0)
+OPEN_FILES_CAN_GO = sys.platform != "win32"
+"""Whether an open file can be removed or replaced."""
 
 
 @contextmanager
@@ -40,17 +76,20 @@ def only_writer(path: Named | None) -> Iterator[None]:
         os.write(number, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
         yield
     finally:
+        if not OPEN_FILES_CAN_GO:
+            os.close(number)
         with suppress(OSError):
             os.unlink(lock)  # while it is held: who opened it before sees that it is gone, and makes a new one
-        os.close(number)
+        if OPEN_FILES_CAN_GO:
+            os.close(number)
 
 
 def _locked(lock: Path) -> int:
     """An open file behind `lock` that is ours alone; raises BlockingIOError where it is another's."""
     while True:
-        number = os.open(lock, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+        number = os.open(lock, os.O_CREAT | os.O_RDWR | CLOSED_ON_EXEC | NO_LINK, 0o666)
         try:
-            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            hold(number)
             with suppress(FileNotFoundError):
                 if os.path.samestat(os.stat(lock), os.fstat(number)):
                     return number

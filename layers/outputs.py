@@ -157,7 +157,7 @@ def check_output(path: Named, suffixes: tuple[str, ...] = ()) -> Place:
     if stat.S_ISBLK(mode) or (stat.S_ISSOCK(mode) and place.descriptor is None):
         raise OutputError(f"cannot write {path}: it is a {'disk' if stat.S_ISBLK(mode) else 'socket'}")
     if place.descriptor is not None:
-        import fcntl
+        import fcntl  # descriptors have names where there is fcntl
 
         if fcntl.fcntl(place.descriptor, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
             raise OutputError(f"cannot write {path}: it is open for reading only")

@@ -73,7 +73,8 @@ def ended_by_interrupt(name: str) -> Iterator[Guard]:
         yield guard
         return
     read, write = os.pipe()
-    os.set_blocking(write, False)
+    with suppress(AttributeError, OSError):  # pipes of Windows
+        os.set_blocking(write, False)
     over = Event()
 
     def watch() -> None:
