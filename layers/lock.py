@@ -2,9 +2,9 @@
 
 The lock is the system's, on an open file: flock where there is fcntl, else that of msvcrt. It ends with its
 process, also by kill -9. `filelock`, the usual library, is built on the same two calls, but leaves its file behind
-for ever: it cannot tell who still waits for it. Here a waiter looks whether the file that it has locked is still the
-one of that name. Windows cannot remove an open file, so there the holder removes it after it has let go, and the
-name stays where another looks at it in that moment.
+for ever: it cannot tell who still waits for it. Here a waiter looks whether the file that it has locked is still
+the one of that name. Windows cannot remove an open file, so there the holder removes it after it has let go, and
+the name stays where another looks at it in that moment.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
-GRACE = 0.7
+GRACE = 0.5
 """Seconds that work has to end by itself, with what it has proven, once it is asked to."""
 
 POLL = 0.05

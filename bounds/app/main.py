@@ -109,7 +109,22 @@ def _leave(code: int) -> NoReturn:
 def message(error: Exception) -> str:
     """The error as one line, in the words of the command line."""
     text = error.format_message() if hasattr(error, "format_message") else _with_dashes(str(error))
+    if isinstance(error, OSError) and _is_of_cache(error):
+        text = (
+            f"cannot write numba's cache of compiled code: {error.strerror or error}; "
+            "NUMBA_CACHE_DIR names a folder with room for it"
+        )
     return " ".join(text.split())
+
+
+def _is_of_cache(error: OSError) -> bool:
+    """Whether numba was writing what it had compiled."""
+    frame = error.__traceback__
+    while frame is not None:
+        if frame.tb_frame.f_globals.get("__name__") == "numba.core.caching":
+            return True
+        frame = frame.tb_next
+    return False
 
 
 def _with_dashes(text: str) -> str:

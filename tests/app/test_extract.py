@@ -1,6 +1,11 @@
 """`pvq extract` from the command line; what it computes is tested in tests/layers."""
 
+import os
+
+import numpy as np
 import pytest
+
+from faults import files_of_at_most, hidden
 
 
 def test_all_matching_layers_are_written_in_one_pass(cli, tmp_path):
@@ -28,3 +33,56 @@ def test_bad_input_is_one_line_and_exit_2(cli, tmp_path, words, says):
     assert len(ended.err.strip().splitlines()) == 1
     assert says in ended.err
     assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
+
+
+@pytest.fixture
+def extract_small(cli, tmp_path, monkeypatch):
+    """Extract a linear layer of a model made here into a folder, or whatever a name is."""
+    (tmp_path / "made_here.py").write_text("import torch\ndef model():\n    return torch.nn.Linear(6, 4)\n")
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).standard_normal((9, 6)).astype(np.float32))
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def call(out):
+        words = ("made_here:model", "--layer", "*", "--calibration", tmp_path / "x.npy", "-o", out, "--quiet")
+        return cli("extract", *words)
+
+    return call
+
+
+def test_a_quota_leaves_no_half_of_a_layer(extract_small, tmp_path):
+    assert extract_small(tmp_path / "out").code == 0
+    (whole,) = (tmp_path / "out").iterdir()
+    before = whole.read_bytes()
+    with files_of_at_most(200):
+        for out in (tmp_path / "out", tmp_path / "new"):
+            ended = extract_small(out)
+            assert (ended.code, ended.out) == (2, "")
+            assert ended.err == f"pvq: cannot write {out / whole.name}: File too large\n"
+            assert hidden(out) == []
+    assert whole.read_bytes() == before
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_a_folder_behind_a_link_and_what_is_no_folder(extract_small, tmp_path):
+    (tmp_path / "there").mkdir()
+    (tmp_path / "link").symlink_to("there")
+    assert extract_small(tmp_path / "link").code == 0
+    assert len(list((tmp_path / "there").iterdir())) == 1
+    (tmp_path / "file").write_text("precious")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "loop").symlink_to("loop")
+    for name in ("file", "pipe", "loop", "file/below"):
+        ended = extract_small(tmp_path / name)
+        assert (ended.code, ended.out) == (2, "")
+        assert len(ended.err.splitlines()) == 1
+    assert (tmp_path / "file").read_text() == "precious"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_without_rights(extract_small, tmp_path):
+    (tmp_path / "closed").mkdir(mode=0o555)
+    for name in ("closed", "closed/below"):
+        ended = extract_small(tmp_path / name)
+        assert ended.code == 2
+        assert "ermission denied" in ended.err
+        assert len(ended.err.splitlines()) == 1

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import os
 import stat
 import subprocess
@@ -20,6 +21,10 @@ CURVE = ("bound", "LAYER", "--method", "prune", "--sparsity", "0.2:0.6:0.2")
 COMPARE = ("compare", "LAYER", "--bits", "8:8")
 WEIGHTS = ("weights", "MODEL", "--bits", "4:4")
 THEORY = ("theory", "--dist", "normal", "--bits", "4:4")
+VERIFY = ("verify", "PROOF", "LAYER")
+BENCH = ("bench", "LIST")
+SAYS = {BENCH: "unknown", VERIFY: "verified"}
+"""What a command prints besides its files, else dB."""
 OUTPUTS = [
     (BOUND, "--json", ".json"),
     (BOUND, "--solution", ".npz"),
@@ -34,10 +39,30 @@ OUTPUTS = [
     (WEIGHTS, "--figure", ".png"),
     (THEORY, "--json", ".json"),
     (THEORY, "--figure", ".svg"),
+    (VERIFY, "--json", ".json"),
+    (BENCH, "--json", ".json"),
+    (BENCH, "--csv", ".csv"),
 ]
 every_output = pytest.mark.parametrize(
     ("command", "option", "suffix"), OUTPUTS, ids=lambda value: value[0] if isinstance(value, tuple) else value
 )
+
+
+CASES = {
+    "schema": "pvq.cases/1",
+    "about": "a solver that there is not, so that nothing runs",
+    "cases": [
+        {
+            "name": "none",
+            "layer": "efficientnet_lite0.blocks.4.expand",
+            "rows": "0:1",
+            "inputs": "0:6",
+            "method": "prune",
+            "sparsity": 0.5,
+            "solvers": ["no-such-solver"],
+        }
+    ],
+}
 
 
 @pytest.fixture
@@ -48,9 +73,13 @@ def run(cli, tmp_path):
     save_layer(tmp_path / "l.npz", Layer("l", rng.standard_normal((2, 6)), a.T @ a / 30))
     save_file({"a": rng.standard_normal((9, 9)).astype(np.float32)}, tmp_path / "m.safetensors")
     files = {"LAYER": tmp_path / "l.npz", "MODEL": tmp_path / "m.safetensors"}
+    files |= {"PROOF": tmp_path / "p.npz", "LIST": tmp_path / "list.json"}
+    files["LIST"].write_text(json.dumps(CASES))
 
     def call(command, *more):
-        quiet = () if command[0] == "theory" else ("--quiet",)
+        if command is VERIFY and not files["PROOF"].exists():
+            assert call(BOUND, "--certificate", files["PROOF"]).code == 0
+        quiet = () if command[0] in ("theory", "verify") else ("--quiet",)
         return cli(*(files.get(word, word) for word in command), *more, *quiet)
 
     return call
@@ -64,7 +93,7 @@ def test_a_quota_costs_the_file_and_not_the_result(run, tmp_path, command, optio
     with files_of_at_most(20):
         done = run(command, option, out)
     assert done.code == 2
-    assert "dB" in done.out
+    assert SAYS.get(command, "dB") in done.out
     assert done.err == f"pvq: cannot write {out}: File too large\n"
     assert out.read_bytes() == whole
     assert hidden(tmp_path) == []
@@ -97,7 +126,7 @@ def test_through_a_pipe(run, tmp_path, command, option, suffix):
 def test_onto_the_input_is_refused_before_the_search(run, tmp_path, command, option, suffix):
     if command is THEORY:
         command = ("theory", "--layer", "LAYER")
-    source = tmp_path / ("m.safetensors" if command is WEIGHTS else "l.npz")
+    source = tmp_path / {WEIGHTS: "m.safetensors", BENCH: "list.json"}.get(command, "l.npz")
     before = source.read_bytes()
     link = tmp_path / f"link{suffix}"
     os.link(source, link)
@@ -105,6 +134,27 @@ def test_onto_the_input_is_refused_before_the_search(run, tmp_path, command, opt
     assert (done.code, done.out) == (2, "")
     assert "which is read" in done.err
     assert source.read_bytes() == link.read_bytes() == before
+
+
+@every_output
+@pytest.mark.parametrize("where", ["missing", "file", "folder", "closed"])
+def test_a_place_that_cannot_be_written_is_refused_before_the_search(
+    run, tmp_path, command, option, suffix, where
+):
+    if where == "closed" and os.geteuid() == 0:
+        pytest.skip("root may write everywhere")
+    out = tmp_path / where / f"x{suffix}"
+    if where == "file":
+        out.parent.write_text("precious")
+    elif where == "folder":
+        out.mkdir(parents=True)
+    elif where == "closed":
+        out.parent.mkdir(mode=0o555)
+    done = run(command, option, out)
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith(f"pvq: cannot write {out}: ")
+    assert len(done.err.splitlines()) == 1
+    assert where != "file" or out.parent.read_text() == "precious"
 
 
 def test_two_outputs_of_one_name_are_refused(run, tmp_path):

@@ -6,8 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from pvq.bounds.cache import can_hold, ensure_cache
+from pvq.layers.format import Layer, save_layer
 
 ROOT = Path(__file__).parents[2]
 
@@ -112,3 +114,29 @@ def test_a_folder_is_judged_by_writing_and_nothing_is_left(tmp_path):
     assert not can_hold(tmp_path / "file" / "a")
     assert not can_hold(Path("/proc/self/a"))
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+FULL = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+from pvq.bounds.app.main import pvq_bound
+pvq_bound()
+"""
+
+
+def test_a_disk_without_room_for_compiled_code_is_one_line(tmp_path):
+    """The cache is written at the first compilation: nothing has been computed that could be lost."""
+    layer = save_layer(tmp_path / "l.npz", Layer("l", np.ones((2, 3)), np.eye(3)))
+    words = [str(layer), "--method", "quant", "--bits", "2", "--json", str(tmp_path / "out.json"), "--quiet"]
+    done = subprocess.run(
+        [sys.executable, "-c", FULL, *words],
+        env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache")},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 2, done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert "File too large" in done.stderr
+    assert "cache" in done.stderr
+    assert not (tmp_path / "out.json").exists()
