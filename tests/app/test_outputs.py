@@ -230,7 +230,7 @@ def test_names_beyond_ascii_on_ascii_output(run, tmp_path):
     rng = np.random.default_rng(0)
     save_layer(tmp_path / "n.npz", Layer("Schicht-ä-層", rng.standard_normal((2, 3)), np.eye(3)))
     environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
-    done = outside(*BOUND[:1], tmp_path / "n.npz", *BOUND[2:], stdout=subprocess.PIPE, env=environment)
+    done = outside(*BOUND[:1], tmp_path / "n.npz", *BOUND[2:], "--quiet", stdout=subprocess.PIPE, env=environment)
     assert (done.returncode, done.stderr) == (0, "")
     assert "Schicht-\\xe4-\\u5c64" in done.stdout
 
