@@ -24,11 +24,11 @@ from .layer_problem import LayerProblem, Setting
 from .proof import Below, Block, Cover, Enumeration, Order, Proof, Split, Tree
 
 SCHEMA = "pvq.certificate/2"
-BASE = 2**26
-"""Bytes that a certificate may unpack to, beside twenty times its size."""
-HEADER, PACKED = 2**22, 3
-"""Bytes of JSON, beside so many times the file's size: parsed, they take twenty times as much memory, whereas the
-numbers that they describe hardly shrink in the file."""
+BASE, RATIO = 2**26, 8
+"""Bytes that a certificate may unpack to, and times its own size on top."""
+HEADER, PACKED = 2**23, 1
+"""Bytes of JSON, and times the file's size on top: parsed, they take up to thirty times as much memory, whereas
+the numbers that they describe hardly shrink in the file."""
 TYPES = {"real": np.float64, "index": np.int64}
 
 
@@ -192,7 +192,7 @@ def load_certificate(path: Path) -> Certificate:
         No such file, damaged, of a newer schema, with NaN, with a pickle, or not a certificate; one line.
     """
     try:
-        return _Reader(read_arrays(path, BASE), path.stat().st_size).certificate()
+        return _Reader(read_arrays(path, BASE, ratio=RATIO), path.stat().st_size).certificate()
     except CertificateError as error:
         raise CertificateError(f"{path}: {error}") from None
     except ArchiveError as error:

@@ -33,12 +33,14 @@ def read_arrays(
     base: int = BASE,
     only: Container[str] | None = None,
     allowance: Callable[[Shapes], int] | None = None,
+    *,
+    ratio: int = RATIO,
 ) -> dict[str, npt.NDArray[Any]]:
     """Arrays of an npz file by name; every member must be one, so that a pickle anywhere is found.
 
     Parameters
     ----------
-    base : bytes that it may unpack to, numbers counted as float64, beside RATIO times its own size.
+    base : bytes that it may unpack to, numbers counted as float64, beside `ratio` times its own size.
     only : names that are wanted; of the others only the headers are read.
     allowance : bytes that the shapes of what is wanted justify, asked where `base` does not.
 
@@ -52,7 +54,7 @@ def read_arrays(
     with path.open("rb") as file:
         if file.read(4) != b"PK\x03\x04":
             raise ArchiveError("not an npz file")
-        most = base + RATIO * os.fstat(file.fileno()).st_size
+        most = base + ratio * os.fstat(file.fileno()).st_size
         file.seek(0)
         try:
             with zipfile.ZipFile(file) as archive:

@@ -10,7 +10,7 @@ import numpy as np
 from ...problem import Problem
 from ...proof import Cover, Enumeration, Proof, Split, Tree
 from .leaf import KEPT, PRUNED, Shared, Tilt, check_search, leaf_bound, values
-from .limits import INPUTS, Limits, need
+from .limits import INPUTS, LEAVES, Limits, need
 from .rational import eliminated, matrix, over_one_denominator, vector
 from .search import least_form
 
@@ -68,13 +68,14 @@ def _tree(problem: Problem, tree: Tree, shared: Shared) -> Fraction:
     assert pattern is not None
     units_of = [np.flatnonzero(pattern.group == g).tolist() for g in range(len(pattern.keep))]
     own = problem.grid is None and not pattern.update and pattern.units == problem.n
-    code, at, bounds = tree.code.tolist(), 0, []
     need(tree.code.ndim == 1, "the record of a tree is no list")
+    need(tree.leaves <= LEAVES, f"not established: a tree has at most {LEAVES} leaves")
+    code, at, bounds = tree.code, 0, []
     todo: list[dict[int, int]] = [{}]
     while todo:
         shared.limits.check()
         need(at < len(code), "the tree ends before its last leaf")
-        state, number = todo.pop(), code[at]
+        state, number = todo.pop(), int(code[at])
         at += 1
         if number >= 0:
             need(number < pattern.units and number not in state, "a unit that is none, or is decided twice")

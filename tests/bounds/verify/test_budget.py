@@ -10,6 +10,8 @@ from pvq.bounds.sparsity import Sparsity
 from pvq.bounds.verify import NotProven, lower_bound, verify_certificate
 from pvq.bounds.verify.budget import limited
 from pvq.bounds.verify.exact import exact_lower_bound
+from pvq.bounds.verify.reference import NotEstablished, reference_bound
+from pvq.bounds.verify.tree import MAX_LEAVES
 
 from certificate_cases import EXAMPLES
 
@@ -52,9 +54,13 @@ def test_a_search_without_end_is_stopped_and_shows_nothing():
 
 def test_a_tree_is_not_walked_to_its_end():
     problem = Problem(np.ones(20), Gram.from_array(np.eye(20)), None, Sparsity.row(20, 10))
-    tree = Tree(np.full(2**20, -1), (Split(Below(np.zeros(20)), np.zeros(20)),))
+    split = Split(Below(np.zeros(20)), np.zeros(20))
     with limited(0.0), pytest.raises(NotProven, match="not established within 0 s"):
-        lower_bound(problem, tree)
+        lower_bound(problem, Tree(np.full(2**10, -1), (split,)))
+    with pytest.raises(NotProven, match="not established: a tree of 16385 leaves"):
+        lower_bound(problem, Tree(np.full(MAX_LEAVES + 1, -1), (split,)))
+    with pytest.raises(NotEstablished, match="not established: a tree has at most 16384 leaves"):
+        reference_bound(problem, Tree(np.full(MAX_LEAVES + 1, -1), (split,)))
 
 
 def test_splits_that_no_leaf_uses_cost_nothing():

@@ -2,10 +2,22 @@
 
 import json
 import re
+import tracemalloc
 
 import numpy as np
 import pytest
-from pvq.bounds.certificate import CertificateError, Claim, RowClaim, certify, load_certificate, save_certificate
+from pvq.bounds.certificate import (
+    BASE,
+    HEADER,
+    PACKED,
+    RATIO,
+    CertificateError,
+    Claim,
+    RowClaim,
+    certify,
+    load_certificate,
+    save_certificate,
+)
 from pvq.bounds.layer_problem import Setting, state_problem
 from pvq.bounds.verify import NotProven
 from pvq.bounds.verify.certificate import verify_certificate
@@ -168,11 +180,34 @@ def test_readers_could_not_differ_in_what_a_file_says(file):
 
 
 def test_headers_longer_than_what_they_describe(file, monkeypatch):
-    monkeypatch.setattr("pvq.bounds.certificate.HEADER", 0)
+    monkeypatch.setattr("pvq.bounds.certificate.HEADER", 20_000)
     load_certificate(file)
     text = json.dumps(header_of(file) | {"more": [[]] * 50_000})
     np.savez_compressed(file, **stored(file) | {"header": np.frombuffer(text.encode(), np.uint8)})
     rejects(file, "longer than what it describes")
+
+
+@pytest.mark.parametrize(
+    ("key", "thing"),
+    [
+        ("junk", {"a": 1}),
+        ("below", {"d": ["real", 0, [0]], "blocks": []}),
+        ("split", {"below": 0, "v": ["real", 0, [0]], "blocks": []}),
+        ("order", [["index", 0, [0]], ["real", 0, [0, 0]]]),
+    ],
+)
+def test_what_a_header_becomes_in_memory_is_bounded(file, key, thing):
+    """Forty times its text at most, so that a file of 10 MB, whose header has 18 MB at most, stays below 1 GB."""
+    header = header_of(file)
+    header[key] = header.get(key, []) + [thing] * 5000
+    write(file, header)
+    length = len(json.dumps(header))
+    tracemalloc.start()
+    load_certificate(file)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 40 * length
+    assert 40 * (HEADER + PACKED * 10**7) + BASE + RATIO * 10**7 < 10**9
 
 
 def test_files_of_the_first_schema_are_to_be_made_again(file):
