@@ -151,7 +151,7 @@ def exact_error(gram: Gram, w: FloatArray, x: FloatArray) -> Fraction:
     for first in range(0, len(h), ROWS):
         part = h[first : first + ROWS]
         if len(h) <= KEPT:
-            whole, own = gram.memo(("integers", first), lambda part=part: as_integers(part))  # type: ignore[misc]
+            whole, own = gram.memo(as_integers, lambda part=part: as_integers(part), first)  # type: ignore[misc]
         else:
             whole, own = as_integers(part)
         total += scaled(int(u[first : first + ROWS] @ (whole @ u)), 2 * exponent + own)

@@ -112,17 +112,23 @@ class Gram:
         def build() -> Gram:
             return Gram(np.ascontiguousarray(self.matrix[np.ix_(inputs, inputs)]), self.shift, self.rank)
 
-        return self.memo(("take", inputs.tobytes()), build)
+        return self.memo(Gram.take, build, inputs.tobytes())
 
     def error(self, difference: FloatArray) -> float:
         """u' H u for u = w - x, (n,); never negative."""
         return max(0.0, float(difference @ self.matrix @ difference))
 
-    def memo(self, key: Hashable, compute: Callable[[], T]) -> T:
+    def memo(self, owner: Callable[..., object], compute: Callable[[], T], *arguments: Hashable) -> T:
         """Return `compute()`, computed once per Gram matrix and key: the place for layer-wide work.
 
-        Threads that ask for a key while it is computed wait. `compute` must not ask for its own key.
+        Threads that ask for a key while it is computed wait. `compute` must not ask for its own key, and its value
+        must follow from the matrix and the key alone: else results would depend on which row asks first.
+
+        Parameters
+        ----------
+        owner : the function that keeps the value, and the only one: with `arguments` it is the key.
         """
+        key = (owner, *arguments)
         if key not in self._memo:
             with self._locks.setdefault(key, threading.Lock()):  # setdefault is atomic
                 if key not in self._memo:

@@ -54,6 +54,20 @@ class Problem:
         return self.gram.matrix
 
     @property
+    def pattern(self) -> Sparsity:
+        """The sparsity pattern, of a problem that has one."""
+        if self.sparsity is None:
+            raise ValueError("a problem without a sparsity pattern was asked for it")
+        return self.sparsity
+
+    @property
+    def levels(self) -> FloatArray:
+        """(groups, levels) the grid's levels, of a problem that has a grid."""
+        if self.grid is None:
+            raise ValueError("a problem without a grid was asked for its levels")
+        return self.grid.levels
+
+    @property
     def method(self) -> str:
         """quant | prune | joint."""
         if self.sparsity is None:

@@ -269,7 +269,7 @@ def _in_turn(parts: Sequence[Solver], problem: Problem, options: Options, start:
 
 def _prepared(gram: Gram) -> set[object]:
     """Kinds of rows that have been prepared on a Gram matrix."""
-    return gram.memo("prepared kinds", set[object])
+    return gram.memo(_prepared, set[object])
 
 
 def _kind(solver: Solver, problem: Problem) -> object:

@@ -52,7 +52,7 @@ def proof_cost(gram: Gram, kind: object) -> Cost:
         gram.matrix[:SOME] @ gram.matrix
         return Cost(PRODUCTS * len(gram) / SOME * (time.perf_counter() - begin))
 
-    return gram.memo(("proof cost", kind), first)
+    return gram.memo(proof_cost, first, kind)
 
 
 def with_share(options: Options, cost: Cost) -> Options:

@@ -62,7 +62,7 @@ class Units:
     @classmethod
     def of(cls, problem: Problem) -> Units:
         """The units of a row without dead inputs; those of H are shared by its rows."""
-        a, gram = problem.gram.memo("units", lambda: _gram_in_units(problem.gram))
+        a, gram = problem.gram.memo(_gram_in_units, lambda: _gram_in_units(problem.gram))
         values = [np.abs(problem.weight).max()]
         if problem.grid is not None:
             values.append(np.abs(problem.grid.levels).max())
@@ -139,14 +139,14 @@ class Units:
 
     def _below(self, below: Below) -> Below:
         """One object for all rows that share it."""
-        known: WeakKeyDictionary[Below, Below] = self.problem.gram.memo("units: below", WeakKeyDictionary)
+        known: WeakKeyDictionary[Below, Below] = self.problem.gram.memo(Units._below, WeakKeyDictionary)
         if below not in known:
             blocks = tuple(Block(block.inputs, times(block.matrix, -self.of_h)) for block in below.blocks)
             known[below] = Below(times(below.d, -self.of_h), blocks, below.pairs, times(below.across, -self.of_h))
         return known[below]
 
     def _order(self, order: Order) -> Order:
-        known: WeakKeyDictionary[Order, Order] = self.problem.gram.memo("units: order", WeakKeyDictionary)
+        known: WeakKeyDictionary[Order, Order] = self.problem.gram.memo(Units._order, WeakKeyDictionary)
         if order not in known:
             known[order] = Order(order.order, times(order.diagonal, -self.of_h))
         return known[order]

@@ -137,7 +137,7 @@ def row_lower(problem: Problem, claim: Claim, scope: str = "row") -> tuple[float
     proof = claim.proof
     if proof is None:  # 0, which needs H positive semidefinite
         n = reduced.n
-        proof = reduced.gram.memo("verify: nothing", lambda: Split(Below(np.zeros(n)), np.zeros(n)))
+        proof = reduced.gram.memo(row_lower, lambda: Split(Below(np.zeros(n)), np.zeros(n)))
     if is_exact(reduced, proof):
         return exact_lower_bound(reduced, proof, scope), True
     return lower_bound(reduced, proof, 1.0, scope=scope), False

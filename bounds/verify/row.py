@@ -130,8 +130,9 @@ def _cover_bound(problem: Problem, cover: Cover, margin: float) -> float:
     if not (edges[0] < 0 < edges[-1] and (np.diff(edges) > 0).all() and 0 <= cover.floor < math.inf):
         raise NotProven("the intervals do not cover what they should")
     outer = np.outer(p, p)
-    direction = ("verify: floor", p.tobytes(), cover.floor, margin)  # the same for all rows of a layer
-    if problem.gram.memo(direction, lambda: defect(*_sum(problem, -cover.floor * outer), margin)).any():
+    direction = p.tobytes(), cover.floor, margin  # the same for all rows of a layer
+    lacks = problem.gram.memo(Cover, lambda: defect(*_sum(problem, -cover.floor * outer), margin), *direction)
+    if lacks.any():
         raise NotProven("H - floor pp' is not positive semidefinite")
     state = np.full(0 if problem.sparsity is None else problem.sparsity.units, FREE, np.int8)
     nothing = np.zeros(n, dtype=bool)

@@ -48,7 +48,7 @@ def terms(
 ) -> Terms:
     """Evaluate the terms at a leaf whose `fixed` inputs are pruned; with a tilt, no input may be."""
     h, w, n = problem.hessian, problem.weight, problem.n
-    size = problem.gram.memo("verify: |H|", lambda: np.abs(h))
+    size = problem.gram.memo(np.abs, lambda: np.abs(h))
     in_block = np.zeros(n, dtype=bool)
     for block in split.below.blocks:
         in_block[block.inputs] = True
@@ -196,7 +196,7 @@ def fsum_above(numbers: list[float]) -> float:
 def upper_bound(problem: Problem, x: FloatArray, margin: float) -> float:
     """e(x), rounded up."""
     h = problem.hessian
-    size = problem.gram.memo("verify: |H|", lambda: np.abs(h))
+    size = problem.gram.memo(np.abs, lambda: np.abs(h))
     u = problem.weight - x  # exact up to U |u_i|
     if not u.any():
         return 0.0

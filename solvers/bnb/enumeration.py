@@ -49,7 +49,7 @@ STEP = 1.09  # of the threshold where there is no limit to fit: all passes befor
 def prepare_grid(problem: Problem) -> None:
     """Compile, and do the work that all rows of the Gram matrix share."""
     layer_plan(problem)
-    problem.gram.memo(("enumeration compiled", problem.sparsity is None), lambda: _compile(problem))
+    problem.gram.memo(prepare_grid, lambda: _compile(problem), problem.sparsity is None)
 
 
 def _compile(problem: Problem) -> bool:

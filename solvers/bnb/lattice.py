@@ -134,7 +134,7 @@ def row_lattice(row: Restated) -> Lattice | None:
     step = np.empty(len(row.step))
     step[row.plan.order] = row.step / row.step.max()
     gram = row.problem.gram
-    return gram.memo(("reduced basis", step.tobytes()), lambda: reduced(gram.matrix, step))
+    return gram.memo(reduced, lambda: reduced(gram.matrix, step), step.tobytes())
 
 
 class LatticeWalk:

@@ -50,7 +50,7 @@ def prepared(gram: Gram) -> Prepared:
         stage("diagonal of all rows")
         return Prepared(h, scale, largest_diagonal(h))
 
-    return gram.memo("masks.prepared", compute)
+    return gram.memo(prepared, compute)
 
 
 def prepare_masks(problem: Problem) -> None:

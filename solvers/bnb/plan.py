@@ -72,11 +72,11 @@ def layer_plan(problem: Problem, clock: Clock | None = None) -> Plan:
         stage("diagonals below H")
         return plan_in_order(gram.matrix, order, clock=clock)
 
-    return gram.memo("enumeration plan", plan)
+    return gram.memo(layer_plan, plan)
 
 
 def _inverse_of(gram: Gram) -> FloatArray:
-    return gram.memo("enumeration inverse", lambda: inverse(gram.matrix))
+    return gram.memo(_inverse_of, lambda: inverse(gram.matrix))
 
 
 def layer_order(gram: Gram) -> IntArray:
@@ -86,7 +86,7 @@ def layer_order(gram: Gram) -> IntArray:
         stage("order of the inputs")
         return vblast(_inverse_of(gram))
 
-    return gram.memo("enumeration order", order)
+    return gram.memo(layer_order, order)
 
 
 def vblast(inverse: FloatArray) -> IntArray:

@@ -62,7 +62,7 @@ class Decoder:
 
 
 def _layer_decoder(gram: Gram) -> Decoder:
-    return gram.memo("bound: decoder", lambda: Decoder.of(gram.matrix, layer_order(gram)))
+    return gram.memo(_layer_decoder, lambda: Decoder.of(gram.matrix, layer_order(gram)))
 
 
 def _row_decoder(problem: Problem) -> Decoder:

@@ -59,7 +59,7 @@ def block_diagonal(gram: Gram, size: int) -> Blocks:
     mu log det(C - D_b) is stationary where (C - D_b)^-1 mu = det(D_b)^(1/m) D_b^-1: at D_b = C (1 - mu /
     det(C)^(1/m)). Passes over the blocks with a falling barrier take this exact step for each.
     """
-    return gram.memo(("bound: block diagonal", size), lambda: _ascend(gram, size))
+    return gram.memo(block_diagonal, lambda: _ascend(gram, size), size)
 
 
 def _ascend(gram: Gram, size: int) -> Blocks:

@@ -50,7 +50,7 @@ def searched_block(gram: Gram, size: int) -> tuple[Below, Gram] | None:
             return None
         return Below(np.zeros(n), (Block(inputs, part),)), Gram(frozen(part), rank=size)
 
-    return gram.memo(("bound: the rest relaxed", size), make)
+    return gram.memo(searched_block, make, size)
 
 
 def _sizes(problem: Problem) -> list[int]:

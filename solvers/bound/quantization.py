@@ -11,11 +11,11 @@ H^-1 D (u* - v); the minimisers change on the way, so steps are parts of it, fro
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from pvq.bounds.gram import FloatArray
+from pvq.bounds.gram import FloatArray, Gram
+from pvq.bounds.grid import Grid
 from pvq.bounds.problem import Problem
 from pvq.bounds.proof import Enumeration, Proof, Split
 
@@ -42,6 +42,13 @@ ROUGH = 0.04
 """Relative gap of the blocks while v moves; a search that stops there needs a third of the nodes."""
 
 
+TRIED = 2
+"""Made rows that a size of blocks is tried on."""
+
+EVEN = 1e-9
+"""Levels are evenly spaced if they are but for this part of the largest."""
+
+
 @dataclass(frozen=True, eq=False)
 class Value:
     """f at some v."""
@@ -61,31 +68,44 @@ class Value:
         return Split(blocks.below, self.v, tuple(proofs)) if len(proofs) == len(self.proofs) else None
 
 
-def layer_blocks(problems: Sequence[Problem]) -> Blocks:
-    """The layer's D in blocks of the largest size whose searches end, judged by some rows on this grid."""
-    first = problems[0]
-    assert first.grid is not None
-    key = ("bound: blocks", SIZES, first.grid.levels.shape, first.grid.group.tobytes())
-    return first.gram.memo(key, lambda: _choose(problems[:2]))
+def layer_blocks(problem: Problem) -> Blocks:
+    """The layer's D in blocks of the largest size whose searches end.
+
+    That is judged by made rows on a grid with as many levels, evenly spaced or not as those of the row: so it is
+    the same whichever row of the layer asks first.
+    """
+    gram, levels = problem.gram, problem.levels
+    count = levels.shape[1]
+    line = levels[:, :1] + (levels[:, -1:] - levels[:, :1]) * np.linspace(0.0, 1.0, count)
+    even = bool((np.abs(levels - line) <= EVEN * np.abs(levels).max(axis=1, keepdims=True)).all())
+    return gram.memo(layer_blocks, lambda: _choose(gram, count, even), SIZES, count, even)
 
 
-def _choose(problems: Sequence[Problem]) -> Blocks:
-    first = problems[0]
+def _choose(gram: Gram, count: int, even: bool) -> Blocks:
+    tries = _made_rows(gram, count, even)
     for size in SIZES:
-        blocks = block_diagonal(first.gram, size)
+        blocks = block_diagonal(gram, size)
         if size == SIZES[0]:  # compiles what tries that end soon do not reach
-            prepare_grid(on_block(first, blocks.inputs[0], blocks.grams[0]))
-        tries = [
-            _evaluate(p, blocks, np.zeros(p.n), None, ROUGH, Options(time_limit=None), EASY) for p in problems
-        ]
-        if all(value.ended for value in tries):
+            prepare_grid(on_block(tries[0], blocks.inputs[0], blocks.grams[0]))
+        found = [_evaluate(p, blocks, np.zeros(p.n), None, ROUGH, Options(time_limit=None), EASY) for p in tries]
+        if all(value.ended for value in found):
             break
     return blocks
 
 
+def _made_rows(gram: Gram, count: int, even: bool) -> list[Problem]:
+    """Rows of weights that are anywhere between the first and the last level, and half a step beyond."""
+    line = np.linspace(-1.0, 1.0, count)
+    levels = line if even else np.sign(line) * line**2  # as floating-point formats and quantiles, dense at 0
+    grid = Grid(levels[None].copy(), np.zeros(len(gram), np.int64))
+    rng = np.random.default_rng(0)
+    end = 1.0 + 1.0 / max(count - 1, 1)
+    return [Problem(rng.uniform(-end, end, len(gram)), gram, grid) for _ in range(TRIED)]
+
+
 def bound_row(problem: Problem, upper: float, options: Options, clock: Clock) -> tuple[Value, Blocks]:
     """The best value of f found within STEPS evaluations, WORK nodes and the time."""
-    blocks = layer_blocks([problem])
+    blocks = layer_blocks(problem)
     spent = 0
 
     def at(v: FloatArray, best: Value | None) -> Value:

@@ -23,7 +23,7 @@ NODES = 2 * MAX_LEAVES - 2
 def prepare_rows(problems: Sequence[Problem]) -> None:
     """Layer-wide work for rows that share a Gram matrix and have no dead inputs."""
     if problems[0].method == "quant":
-        quantization.layer_blocks(problems)
+        quantization.layer_blocks(problems[0])
         part_searched.prepare(problems[0])
         return
     pruning.start_of(problems[0].gram)
@@ -35,7 +35,7 @@ def prepare_rows(problems: Sequence[Problem]) -> None:
     else:
         dense = [row for row in map(patterned.dense, problems) if row is not None]
         if dense:
-            quantization.layer_blocks(dense)
+            quantization.layer_blocks(dense[0])
 
 
 def bound_of_row(problem: Problem, options: Options, start: FloatArray | None) -> Outcome:

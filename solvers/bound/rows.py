@@ -37,7 +37,7 @@ def prepare_together(problems: Sequence[Problem]) -> bool:
         return False
     if problems[0].sparsity is None:
         return long_layer(problems[0].gram) is not None
-    return pruned.pruned_layer(problems, Clock(Options(time_limit=FIT_SECONDS))) is not None
+    return pruned.prepare_layer(problems, Clock(Options(time_limit=FIT_SECONDS)))
 
 
 def bound_together(
@@ -48,5 +48,5 @@ def bound_together(
         return None
     if problems[0].sparsity is None:
         return quantized.bound_rows(problems, options, starts, Clock(options))
-    layer = pruned.pruned_layer(problems, Clock(options))
+    layer = pruned.layer_of(problems, Clock(options))
     return None if layer is None else pruned.bound_rows(problems, layer, options, starts)

@@ -35,8 +35,8 @@ class SharedDiagonal(Solver):
 
         sparsity = problems[0].sparsity
         assert sparsity is not None
-        key = ("shared diagonal", sparsity.unit.tobytes(), sparsity.group.tobytes())
-        return problems[0].gram.memo(key, lambda: shared(problems))
+        pattern = sparsity.unit.tobytes(), sparsity.group.tobytes()
+        return problems[0].gram.memo(SharedDiagonal._layer, lambda: shared(problems), *pattern)
 
     def _solve(self, problem: Problem, options: Options, start: FloatArray | None) -> Outcome:
         from ..relax.pruning import Row, bound_by_diagonal

@@ -71,7 +71,7 @@ def _masks(problems: Sequence[Problem], unit: IntArray, group: IntArray, keep: I
     from .alps_steps import admm
 
     gram = problems[0].gram
-    norms, values, vectors = gram.memo("alps", lambda: scaled_eigen(gram))
+    norms, values, vectors = gram.memo(scaled_eigen, lambda: scaled_eigen(gram))
     b = np.concatenate([problem.weight * norms for problem in problems])
     mask: BoolArray = admm(values, vectors, b, unit, group, keep)
     return mask.reshape(len(problems), -1)

@@ -24,13 +24,13 @@ def inverse_factor(gram: Gram, damping: float = DAMPING, order: IntArray | None 
     H is not inverted: with P the reversal of the inputs, P H P = L L' gives H = R R' with R = P L P upper
     triangular, and U = R^-1.
     """
-    key = ("inverse factor", damping, None if order is None else order.tobytes())
-    return gram.memo(key, lambda: _inverse_factor(_ordered(damped(gram, damping), order)))
+    key = damping, None if order is None else order.tobytes()
+    return gram.memo(inverse_factor, lambda: _inverse_factor(_ordered(damped(gram, damping), order)), *key)
 
 
 def undamped_inverse_factor(gram: Gram) -> FloatArray:
     """`inverse_factor` of H itself, lifted as little as `regularised` says."""
-    return gram.memo("undamped inverse factor", lambda: _inverse_factor(regularised(gram)))
+    return gram.memo(undamped_inverse_factor, lambda: _inverse_factor(regularised(gram)))
 
 
 def regularised(gram: Gram) -> FloatArray:
@@ -41,7 +41,7 @@ def regularised(gram: Gram) -> FloatArray:
         tau = max(0.0, float(eigenvalues[-1]) / CONDITION - float(eigenvalues[0]))
         return gram.matrix + tau * np.eye(len(gram))
 
-    return gram.memo("regularised", lift)
+    return gram.memo(regularised, lift)
 
 
 def inverse_of(gram: Gram) -> FloatArray:
@@ -52,7 +52,7 @@ def inverse_of(gram: Gram) -> FloatArray:
         product = u.T @ u
         return (product + product.T) / 2
 
-    return gram.memo("inverse", invert)
+    return gram.memo(inverse_of, invert)
 
 
 def _ordered(matrix: FloatArray, order: IntArray | None) -> FloatArray:

@@ -83,8 +83,8 @@ def removal_mask(problem: Problem) -> BoolArray:
     assert sparsity is not None
     if len(sparsity.keep) > 1:
         return exact_removal(problem)[0]
-    key = ("removal order", problem.weight.tobytes(), sparsity.unit.tobytes())
-    order = problem.gram.memo(key, lambda: removal_trace(problem)[0])
+    row = problem.weight.tobytes(), sparsity.unit.tobytes()
+    order = problem.gram.memo(removal_mask, lambda: removal_trace(problem)[0], *row)
     kept = np.zeros(sparsity.units, dtype=bool)
     kept[order[max(0, sparsity.units - int(sparsity.keep[0])) :]] = True
     return kept[sparsity.unit]

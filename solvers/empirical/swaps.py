@@ -221,7 +221,7 @@ def unit_lists(problem: Problem) -> tuple[IntArray, IntArray]:
         inputs = np.argsort(unit, kind="stable").astype(np.int64)
         return np.searchsorted(unit[inputs], np.arange(units + 1)).astype(np.int64), inputs
 
-    return problem.gram.memo(("units", unit.tobytes()), make)  # asked for three times a row
+    return problem.gram.memo(unit_lists, make, unit.tobytes())  # asked for three times a row
 
 
 def greedy_mask(problem: Problem) -> BoolArray:

@@ -133,7 +133,7 @@ def known_point(problem: Problem, start: FloatArray | None) -> FloatArray:
 def _diagonal(problem: Problem) -> FloatArray:
     """D of the perspective form, once per Gram matrix."""
     gram = problem.gram
-    return gram.memo("outside.diagonal", lambda: largest_diagonal(np.ascontiguousarray(gram.matrix)))
+    return gram.memo(_diagonal, lambda: largest_diagonal(np.ascontiguousarray(gram.matrix)))
 
 
 def expanded(formulation: Formulation) -> tuple[FloatArray, float]:

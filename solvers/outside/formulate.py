@@ -68,7 +68,7 @@ def radius(gram: Gram, upper: float) -> FloatArray:
         return np.asarray((vectors**2 @ (1 / safe)) * scale**2)
 
     # 1 + 1e-6: the known point itself must stay inside after every rounding
-    return (1 + 1e-6) * np.sqrt(upper * gram.memo("formulation.inverse_diagonal", inverse_diagonal))
+    return (1 + 1e-6) * np.sqrt(upper * gram.memo(radius, inverse_diagonal))
 
 
 def is_uniform(problem: Problem) -> bool:

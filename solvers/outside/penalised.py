@@ -47,7 +47,7 @@ class Penalised:
         unit, w = problem.error(known), problem.weight
         h = problem.hessian / unit
         gram = problem.gram
-        d = gram.memo("penalised.diagonal", lambda: largest_diagonal(np.ascontiguousarray(gram.matrix)))
+        d = gram.memo(Penalised.of, lambda: largest_diagonal(np.ascontiguousarray(gram.matrix)))
         d = SHRINK * np.maximum(d / unit, 1e-9 * np.diag(h))
         step = 1 / np.sqrt(d)
         factor = np.linalg.cholesky(h - np.diag(d)).T

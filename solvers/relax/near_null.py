@@ -95,7 +95,7 @@ def near_null(gram: Gram) -> Direction | None:
             p, eigenvalue / rho, eigenvalue + rho, Gram(matrix, rank=n), float(values[1]) / eigenvalue
         )
 
-    return gram.memo("bound: near-null direction", find)
+    return gram.memo(near_null, find)
 
 
 @dataclass(frozen=True, eq=False)

@@ -55,12 +55,11 @@ class Row:
 
 
 def shared(problems: Sequence[Problem]) -> Below:
-    """The layer's diagonal, fitted to some of its rows; computed once per Gram matrix and pattern."""
+    """The layer's diagonal, fitted to some of its rows."""
     sparsity = problems[0].sparsity
     assert sparsity is not None
     gram = problems[0].gram
-    key = ("bound: pruning", sparsity.unit.tobytes(), sparsity.group.tobytes(), sparsity.keep.tobytes())
-    return gram.memo(key, lambda: Below(_fit(gram, sparsity, problems)))
+    return Below(_fit(gram, sparsity, problems))
 
 
 def start_of(gram: Gram) -> FloatArray:
@@ -70,7 +69,7 @@ def start_of(gram: Gram) -> FloatArray:
         stage("starting diagonal")
         return starting_diagonal(gram.matrix)
 
-    return gram.memo("bound: starting diagonal", start)
+    return gram.memo(start_of, start)
 
 
 def _fit(gram: Gram, sparsity: Sparsity, problems: Sequence[Problem]) -> FloatArray:

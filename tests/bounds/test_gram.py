@@ -56,7 +56,7 @@ def test_submatrix_is_shared_and_memo_computes_once():
     assert gram.take(np.array([0, 2])) is gram.take(np.array([0, 2]))
     calls = []
     for _ in range(2):
-        gram.memo("x", lambda: calls.append(1))
+        gram.memo(len, lambda: calls.append(1))
     assert len(calls) == 1
 
 
@@ -71,11 +71,11 @@ def test_a_memo_computes_once_whichever_threads_ask():
     def outer():
         calls.append("outer")
         time.sleep(0.05)  # long enough for the others to arrive
-        return gram.memo("inner", inner) + 1
+        return gram.memo(min, inner) + 1
 
     def ask(i):
         gate.wait()
-        return gram.memo("outer", outer) if i % 2 else gram.memo("inner", inner)
+        return gram.memo(max, outer) if i % 2 else gram.memo(min, inner)
 
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(ask, range(4))) == [2, 3, 2, 3]
@@ -84,9 +84,9 @@ def test_a_memo_computes_once_whichever_threads_ask():
 
 def test_a_pickled_matrix_is_the_same_and_forgets_its_memo():
     gram = Gram.from_array(np.diag([1.0, 0.0, 3.0]))
-    gram.memo("x", lambda: threading.Lock())
+    gram.memo(len, lambda: threading.Lock())
     copy = pickle.loads(pickle.dumps(gram))
     assert np.array_equal(copy.matrix, gram.matrix)
     assert (copy.shift, copy.rank) == (gram.shift, gram.rank)
     assert not copy.matrix.flags.writeable
-    assert copy.memo("x", lambda: 1) == 1
+    assert copy.memo(len, lambda: 1) == 1

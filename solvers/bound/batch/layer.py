@@ -103,7 +103,7 @@ class LongLayer:
 
 def long_layer(gram: Gram) -> LongLayer | None:
     """The layer's preparation, made once; None where H is singular to working precision."""
-    return gram.memo("batch: layer", lambda: _prepare(gram.matrix))
+    return gram.memo(long_layer, lambda: _prepare(gram.matrix))
 
 
 def _prepare(h: FloatArray) -> LongLayer | None:

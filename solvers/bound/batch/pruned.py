@@ -42,11 +42,40 @@ class PrunedLayer:
 
 
 def pruned_layer(problems: Sequence[Problem], clock: Clock) -> PrunedLayer | None:
-    """Fitted once to some of the rows; None where H is singular to working precision, or the clock ended it."""
-    gram, sparsity = problems[0].gram, problems[0].sparsity
-    assert sparsity is not None
-    key = ("batch: pruned layer", sparsity.unit.tobytes(), sparsity.group.tobytes(), sparsity.keep.tobytes())
-    return gram.memo(key, lambda: _fit(gram, sparsity, problems, clock))
+    """Fitted to some of the rows; None where H is singular to working precision, or the clock ended it."""
+    gram, pattern = problems[0].gram, problems[0].pattern
+    rows = tuple(problem.weight.tobytes() for problem in _spread(problems))
+    return gram.memo(pruned_layer, lambda: _fit(gram, pattern, problems, clock), *_key(pattern), *rows)
+
+
+def prepare_layer(problems: Sequence[Problem], clock: Clock) -> bool:
+    """Fit to the rows of a layer, and take that for any of them; False where H is singular.
+
+    A row that comes alone is fitted to itself: nobody's result depends on which row came first.
+    """
+    layer = pruned_layer(problems, clock)
+    if layer is not None and len(problems) > 1:
+        _layers(problems[0].gram)[_key(problems[0].pattern)] = layer
+    return layer is not None
+
+
+def layer_of(problems: Sequence[Problem], clock: Clock) -> PrunedLayer | None:
+    """What has been prepared for their layer, else what is fitted to these rows."""
+    known = _layers(problems[0].gram).get(_key(problems[0].pattern))
+    return pruned_layer(problems, clock) if known is None else known
+
+
+def _layers(gram: Gram) -> dict[tuple[bytes, ...], PrunedLayer]:
+    return gram.memo(_layers, dict[tuple[bytes, ...], PrunedLayer])
+
+
+def _key(pattern: Sparsity) -> tuple[bytes, ...]:
+    return pattern.unit.tobytes(), pattern.group.tobytes(), pattern.keep.tobytes()
+
+
+def _spread(problems: Sequence[Problem]) -> list[Problem]:
+    """The rows that a diagonal is fitted to."""
+    return [problems[i] for i in np.unique(np.linspace(0, len(problems) - 1, FITTED).astype(int))]
 
 
 def _fit(gram: Gram, sparsity: Sparsity, problems: Sequence[Problem], clock: Clock) -> PrunedLayer | None:
@@ -54,8 +83,7 @@ def _fit(gram: Gram, sparsity: Sparsity, problems: Sequence[Problem], clock: Clo
     inverse = inverse_if_positive(gram.matrix.copy())
     if inverse is None:
         return None
-    chosen = np.unique(np.linspace(0, len(problems) - 1, FITTED).astype(int))
-    w = np.array([problems[i].weight for i in chosen])
+    w = np.array([problem.weight for problem in _spread(problems)])
     groups = groups_of(sparsity)
     d = fitted_diagonal(gram.matrix, inverse, w, groups, lambda: clock.ended() is not None)
     at = None if d is None else AtDiagonal.of(gram.matrix, d)
