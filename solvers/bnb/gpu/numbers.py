@@ -78,8 +78,8 @@ def numbers_of(row: Restated) -> Numbers:
     """The numbers of a row's plan; once for all rows that share the layer's plan, and steps up to a factor."""
     if row.plan is not layer_plan(row.problem):
         return _numbers(row)
-    key = ("float32 plan", row.top, (row.step / row.step.max()).tobytes())
-    return row.problem.gram.memo(key, lambda: _numbers(row))
+    key = row.top, (row.step / row.step.max()).tobytes()
+    return row.problem.gram.memo(numbers_of, lambda: _numbers(row), *key)
 
 
 def error_unit(row: Restated, numbers: Numbers) -> float:
@@ -104,7 +104,7 @@ def _numbers(row: Restated) -> Numbers:
     padded[:n] = _down(pivot)
     down = padded[:n].astype(np.float64)
     rounded = slope.astype(np.float32).astype(np.float64)
-    eigenvalue = row.problem.gram.memo("largest scaled eigenvalue", lambda: _largest(row.problem.gram.matrix))
+    eigenvalue = row.problem.gram.memo(_largest, lambda: _largest(row.problem.gram.matrix))
     residual = float(np.linalg.norm(plan.residual / np.sqrt(np.outer(plan.pivot, plan.pivot)))) * (1 + 1e-9)
     return Numbers(
         n,
