@@ -60,6 +60,14 @@ class Guard:
     """Whether it came while no `stop_on_interrupt` was open, or for the second time: whatever is raised then is
     its doing."""
 
+    def __init__(self) -> None:
+        self._before = _taken
+
+    @property
+    def taken(self) -> int:
+        """Signals that a `stop_on_interrupt` has heard since."""
+        return _taken - self._before
+
 
 @contextmanager
 def ended_by_interrupt(name: str) -> Iterator[Guard]:
@@ -78,13 +86,13 @@ def ended_by_interrupt(name: str) -> Iterator[Guard]:
     over = Event()
 
     def watch() -> None:
-        seen, before = 0, _taken
+        seen = 0
         while (heard := os.read(read, 1)) and not over.is_set():
             if heard[0] != signal.SIGINT:
                 continue
             seen += 1
             time.sleep(SOON)
-            if any(not stop.is_set() for stop in _listening) or seen <= _taken - before:
+            if any(not stop.is_set() for stop in _listening) or seen <= guard.taken:
                 continue
             guard.unheard = True
             if not over.wait(LATEST):

@@ -77,6 +77,8 @@ def run(commands: Callable[[], typer.Typer], name: str) -> NoReturn:
     with ended_by_interrupt(name) as guard:
         try:
             code = commands()(standalone_mode=False, prog_name=name)
+            if code == 130 and not guard.taken:  # typer's word for a KeyboardInterrupt, which says nothing
+                fail(name, "interrupted", 130)
             if sys.stdout is not None:
                 sys.stdout.flush()
         except KeyboardInterrupt:
