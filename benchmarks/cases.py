@@ -122,7 +122,7 @@ def parse(
             try:
                 instances = instances_by_name(case["library"], folders, library)
             except UnknownInstance as error:  # the others go on, the table says so
-                name = str(case["library"])
+                name = str(case.get("name", case["library"]))
                 instances = [Instance(name, name, Path(), Setting("quant"), -1, unknown=str(error))]
         else:
             instances = _instances(full, where, folders)

@@ -133,7 +133,7 @@ def pair(key: str, text: str | list[int]) -> tuple[int, int]:
 
 
 def find_layer(name: str, folders: Iterable[Path]) -> Path:
-    """The layer file of a name in the first folder that has it; where none has, its place in the first."""
+    """The layer file of a name in the first folder that has it; where none has, its place in the last."""
     file = name if name.endswith(".npz") else f"{name}.npz"
     paths = [Path(folder) / file for folder in folders]
     return next((path for path in paths if path.is_file()), paths[-1])

@@ -30,19 +30,19 @@ class Candidate:
         return self.violation is None
 
 
-def selected(problem: LayerProblem, weights: FloatArray, out: int, n: int) -> FloatArray:
-    """The rows and inputs of a problem, of weights of the whole layer (out, n) or of just these.
+def selected(weights: FloatArray, out: int, n: int, rows: range, inputs: range) -> FloatArray:
+    """Some rows and inputs, of weights of the whole layer (out, n) or of just these.
 
     Raises
     ------
     ProblemError
         Neither shape, or entries that are not finite.
     """
-    part = (len(problem.rows), len(problem.inputs))
+    part = (len(rows), len(inputs))
     if weights.ndim > 2:  # a convolution: one row per output channel, in the order of its patches
         weights = weights.reshape(len(weights), -1)
     if weights.shape == (out, n):
-        weights = weights[problem.rows.start : problem.rows.stop, problem.inputs.start : problem.inputs.stop]
+        weights = weights[rows.start : rows.stop, inputs.start : inputs.stop]
     elif weights.shape != part:
         also = f" or {part} of its selected rows and inputs" if part != (out, n) else ""
         raise ProblemError(f"weights of shape {weights.shape} are not those of a layer of {(out, n)}{also}")

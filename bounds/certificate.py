@@ -22,6 +22,7 @@ from .errors import ProblemError
 from .gram import FloatArray
 from .layer_problem import LayerProblem, Setting
 from .proof import Below, Block, Cover, Enumeration, Order, Proof, Split, Tree
+from .ranges import GIVEN
 
 SCHEMA = "pvq.certificate/2"
 BASE, RATIO = 2**26, 8
@@ -74,9 +75,22 @@ class Certificate:
     lower: float
     upper: float
     rows: tuple[RowClaim, ...]
+    scales: tuple[FloatArray, FloatArray] | None = None
+    """Scales and zero points of the whole layer, (out or 1, groups), where the setting's range is `given`."""
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write it as .npz, whole or not at all."""
+        """Write it, whole or not at all.
+
+        Parameters
+        ----------
+        path : path
+            Ends in .npz; a file that is there is replaced.
+
+        Raises
+        ------
+        CertificateError
+            Another ending.
+        """
         if Path(path).suffix != ".npz":  # numpy would add it
             raise CertificateError(f"cannot write {path}: a certificate's name must end in .npz")
         write_atomically(Path(path), lambda temporary: save_certificate(temporary, self))
@@ -94,7 +108,8 @@ def certify(
     own = grid is not None and setting.grid not in GRIDS
     levels = tuple(map(float, grid.codebook.levels)) if grid is not None and own else None
     shifts = tuple(gram.shift for gram in problem.grams)
-    return Certificate(name, sha256, setting, shifts, levels, lower, upper, tuple(rows))
+    scales = (grid.scale, grid.zero) if grid is not None and setting.range == GIVEN else None
+    return Certificate(name, sha256, setting, shifts, levels, lower, upper, tuple(rows), scales)
 
 
 class _Writer:
@@ -171,6 +186,7 @@ def save_certificate(file: BinaryIO, certificate: Certificate) -> None:
         "layer": {"name": certificate.name, "sha256": certificate.sha256},
         "problem": certificate.setting.as_json(),
         "levels": certificate.levels,
+        "scales": None if certificate.scales is None else [writer.array("real", a) for a in certificate.scales],
         "gram_shift": certificate.shifts,
         "total": {"lower": certificate.lower, "upper": certificate.upper},
         "rows": rows,
@@ -183,14 +199,20 @@ def save_certificate(file: BinaryIO, certificate: Certificate) -> None:
     np.savez_compressed(file, header=np.frombuffer(text.encode(), dtype=np.uint8), **arrays)
 
 
-def load_certificate(path: Path) -> Certificate:
+def load_certificate(path: str | os.PathLike[str]) -> Certificate:
     """Read a certificate.
+
+    Parameters
+    ----------
+    path : path
+        Of a file that `Certificate.save` or `pvq-bound --certificate` wrote.
 
     Raises
     ------
     CertificateError
         No such file, damaged, of a newer schema, with NaN, with a pickle, or not a certificate; one line.
     """
+    path = Path(path)
     try:
         return _Reader(read_arrays(path, BASE, ratio=RATIO), path.stat().st_size).certificate()
     except CertificateError as error:
@@ -312,6 +334,10 @@ class _Reader:
             # words for a known grid with other levels would mislead the reader
             if setting.grid in GRIDS or len(levels) < 2 or not (np.diff(levels) > 0).all():
                 raise CertificateError("its levels are not those of a grid file")
+        scales = h.get("scales")
+        if scales is not None:
+            scale, zero = scales
+            scales = self.array(scale, "real", 2), self.array(zero, "real", 2)
         return Certificate(
             str(h["layer"]["name"]),
             str(h["layer"]["sha256"]),
@@ -321,6 +347,7 @@ class _Reader:
             _number(h["total"]["lower"]),
             _number(h["total"]["upper"]),
             tuple(rows),
+            scales,
         )
 
 

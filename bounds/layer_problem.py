@@ -227,8 +227,7 @@ def state_problem(
         raise ProblemError("`range` optimal is for pvq-bound; here take mse, minmax or gram")
     out, n = weight.shape
     grams = grams if grams.ndim == 3 else grams[None]
-    rows = _range("rows", setting.rows, out)
-    inputs = _range("inputs", setting.inputs, n)
+    rows, inputs = selection(setting.rows, setting.inputs, out, n)
     cut = slice(inputs.start, inputs.stop)
     used, gram_of_row = np.unique(np.asarray(rows) // (out // len(grams)), return_inverse=True)
     sparsity, budget = _pattern(setting, len(rows), len(inputs)) if setting.prunes else (None, None)
@@ -300,6 +299,19 @@ def with_ridge(gram: FloatArray, ridge: float) -> FloatArray:
 def kept(n: int, sparsity: float) -> int:
     """Units kept of n: floor(n (1 - s) + 1e-9), so that 0.9 of 10 keeps 1 in spite of 1 - 0.9 < 0.1."""
     return int(np.floor(n * (1 - sparsity) + 1e-9))
+
+
+def selection(
+    rows: tuple[int, int] | None, inputs: tuple[int, int] | None, out: int, n: int
+) -> tuple[range, range]:
+    """Half-open ranges of rows and inputs of a layer (out, n), None for all.
+
+    Raises
+    ------
+    ProblemError
+        Empty or beyond the layer.
+    """
+    return _range("rows", rows, out), _range("inputs", inputs, n)
 
 
 def _range(name: str, bounds: tuple[int, int] | None, size: int) -> range:

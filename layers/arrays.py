@@ -23,8 +23,10 @@ def plain(values: Any) -> Plain:
     Raises
     ------
     ValueError
-        A ragged list.
+        A ragged list, or what is no real number.
     """
+    if isinstance(values, Plain):
+        return values
     if hasattr(values, "detach") and hasattr(values, "cpu"):
         values = values.detach().cpu()
         dtype = values.dtype
@@ -32,6 +34,8 @@ def plain(values: Any) -> Plain:
         small = dtype.is_floating_point and dtype.itemsize < 4  # bfloat16 and float8, which numpy does not have
         return Plain((values.float() if small else values).numpy(), eps)
     array = np.asarray(values)
+    if array.dtype.kind not in "fiub":
+        raise ValueError(f"holds {array.dtype} where numbers are expected")
     return Plain(array, _eps(array.dtype))
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import os
 import platform
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from pvq.bounds.candidate import Candidate
 from pvq.bounds.codebooks import INT_GRIDS
 from pvq.bounds.grid import Grid
 from pvq.bounds.layer_problem import LayerProblem, Setting
@@ -70,21 +68,6 @@ def result_document(
             **({} if model is None else {"model": dict(model)}),
         },
         "environment": dict(environment),
-    }
-
-
-def score_document(result: LayerResult, candidate: Candidate) -> dict[str, Any]:
-    """Somebody's weights against the interval; dB at least and at most above the optimum, null without a limit."""
-    error = float(candidate.errors.sum())
-    ends = (result.upper, result.lower) if candidate.feasible else (0.0, 0.0)
-    least, most = (None if end <= 0 or error <= 0 else max(0.0, 10 * math.log10(error / end)) for end in ends)
-    return {
-        "feasible": candidate.feasible,
-        "reason": candidate.violation,
-        "error": error,
-        "sqnr_db": sqnr_db(result.reference, error),
-        "above_optimum_min_db": least,
-        "above_optimum_max_db": most,
     }
 
 

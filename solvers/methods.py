@@ -15,7 +15,7 @@ USUAL = ("gptq", "sparsegpt", "wanda")
 
 
 def empirical_methods(names: Sequence[str] | str | None, problem: Problem) -> list[Solver]:
-    """Empirical methods by name.
+    """Empirical methods by name; of several names, those that can take the problem.
 
     Parameters
     ----------
@@ -26,7 +26,7 @@ def empirical_methods(names: Sequence[str] | str | None, problem: Problem) -> li
     ProblemError
         An unknown name.
     UnsupportedProblem
-        A method that cannot take the problem, or a solver that bounds, named explicitly.
+        None of the methods that are named can take the problem, or one is a solver that bounds.
     """
     if names is None:
         return applicable([get_solver(name) for name in USUAL], problem)[:1]
@@ -34,11 +34,21 @@ def empirical_methods(names: Sequence[str] | str | None, problem: Problem) -> li
         return applicable([get_solver(name) for name in solver_names() if _empirical(name)], problem)
     methods = [get_solver(name) for name in ([names] if isinstance(names, str) else names)]
     for method in methods:
-        method.check(problem)
         if method.proves != "nothing":
             raise UnsupportedProblem(f"`methods` are empirical methods; '{method.name}' bounds: use `solver`")
-    return methods
+    fitting = applicable(methods, problem)
+    for method in fitting or methods:
+        method.check(problem)
+    return fitting
 
 
 def _empirical(name: str) -> bool:
     return solver_class(name).proves == "nothing"
+
+
+def left_out(names: Sequence[str] | str | None, problem: Problem) -> list[str]:
+    """Why methods that were named cannot take the problem, a line each."""
+    if names is None or names == "all":
+        return []
+    methods = [get_solver(name) for name in ([names] if isinstance(names, str) else names)]
+    return [why for method in methods if (why := method.why_unsupported(problem)) is not None]

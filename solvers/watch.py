@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
 from threading import Event, Thread
 from typing import Generic, TypeVar
 
@@ -32,29 +34,88 @@ class Done(Generic[T]):
     error: BaseException | None = None
     ended: Event = field(default_factory=Event)
 
+    def fill(self, work: Callable[[], T]) -> None:
+        """Do it, and keep its value or its error."""
+        try:
+            self.value = work()
+        except BaseException as error:
+            self.error = error
+        finally:
+            self.ended.set()
 
-def watched(work: Callable[[], T], stop: Event, grace: float = GRACE) -> T | None:
+    def get(self) -> T | None:
+        """The value; raises the error."""
+        if self.error is not None:
+            raise self.error
+        return self.value
+
+
+class Calls:
+    """Calls that watched work has made in the thread that waits for it: a user's callback stays in its thread."""
+
+    def __init__(self) -> None:
+        self._asked: SimpleQueue[tuple[Callable[[], object], Done[object]]] = SimpleQueue()
+        self._left = Event()
+
+    def make(self, call: Callable[[], object]) -> None:
+        """Have the call made, and wait for it; its error is raised here. Work that was left behind makes none."""
+        done: Done[object] = Done()
+        self._asked.put((call, done))
+        while not done.ended.wait(POLL):
+            if self._left.is_set():
+                return
+        done.get()
+
+    def serve(self, seconds: float) -> None:
+        """Make calls for so long, at least until the first."""
+        try:
+            call, done = self._asked.get(timeout=seconds)
+        except Empty:
+            return
+        done.fill(call)
+
+    def leave(self) -> None:
+        """Make no more."""
+        self._left.set()
+
+
+def watched(work: Callable[[], T], stop: Event, grace: float = GRACE, calls: Calls | None = None) -> T | None:
     """The value of `work()`, or None where it goes on `grace` seconds after `stop` was set.
 
     A compiled kernel, LAPACK and the compiler hear no signal until they return. So the work runs in a thread of
-    its own, which is left behind: the caller ends the process.
+    its own, which is left behind: the caller ends the process, or lets the thread end when it hears the event.
+
+    Parameters
+    ----------
+    calls : what the work has called in this thread meanwhile.
     """
     done: Done[T] = Done()
+    calls = Calls() if calls is None else calls
 
     def run() -> None:
-        try:
-            done.value = work()
-        except BaseException as error:
-            done.error = error
-        finally:
-            done.ended.set()
+        done.fill(work)
+        calls.make(lambda: None)  # wakes the waiting thread
 
     thread = Thread(target=run, daemon=True, name="watched")
     thread.start()
-    while not done.ended.wait(POLL):
-        if stop.is_set() and not done.ended.wait(grace):
-            _left.append(thread)
-            return None
-    if done.error is not None:
-        raise done.error
-    return done.value
+    try:
+        while not done.ended.is_set():
+            calls.serve(POLL)
+            if stop.is_set() and not _ends(done, calls, grace):
+                _left.append(thread)
+                return None
+    except BaseException:
+        stop.set()
+        _left.append(thread)
+        raise
+    finally:
+        calls.leave()
+    return done.get()
+
+
+def _ends(done: Done[T], calls: Calls, grace: float) -> bool:
+    """Whether the work ends within its grace."""
+    end = time.monotonic() + grace
+    while not done.ended.is_set() and time.monotonic() < end:
+        calls.serve(POLL)
+    return done.ended.is_set()

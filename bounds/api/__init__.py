@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pvq.bounds.certificate import Certificate as Certificate
     from pvq.bounds.certificate import CertificateError as CertificateError
+    from pvq.bounds.certificate import load_certificate as load_certificate
     from pvq.bounds.errors import ProblemError as ProblemError
     from pvq.bounds.verify.row import NotProven as NotProven
     from pvq.layers.format import Layer as Layer
@@ -24,11 +25,13 @@ if TYPE_CHECKING:
     from pvq.solvers.base import UnsupportedProblem as UnsupportedProblem
 
     from .bounding import bound as bound
-    from .bounding import extract as extract
-    from .bounding import installed_solvers as installed_solvers
-    from .bounding import verify as verify
+    from .bounding import curve as curve
+    from .checking import verify as verify
     from .comparing import Comparison as Comparison
     from .comparing import compare as compare
+    from .listing import extract as extract
+    from .listing import installed_solvers as installed_solvers
+    from .listing import solver_cards as solver_cards
     from .problems import Joint as Joint
     from .problems import Prune as Prune
     from .problems import Quant as Quant
@@ -58,11 +61,14 @@ _HOME = {
     "UnsupportedProblem": "pvq.solvers.base",
     "bound": "pvq.bounding",
     "compare": "pvq.comparing",
-    "extract": "pvq.bounding",
-    "installed_solvers": "pvq.bounding",
+    "curve": "pvq.bounding",
+    "extract": "pvq.listing",
+    "installed_solvers": "pvq.listing",
+    "load_certificate": "pvq.bounds.certificate",
     "load_layer": "pvq.layers.format",
     "save_layer": "pvq.layers.format",
-    "verify": "pvq.bounding",
+    "solver_cards": "pvq.listing",
+    "verify": "pvq.checking",
 }
 """Where each name lives."""
 

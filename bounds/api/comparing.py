@@ -3,36 +3,48 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
-from signal import SIGINT
 from typing import TYPE_CHECKING, Any
 
+from pvq.bounds.codebooks import INT_GRIDS, file_levels
 from pvq.bounds.errors import ProblemError
 from pvq.bounds.layer_problem import Setting
+from pvq.bounds.stages import part
 from pvq.bounds.storage import CostModel
+from pvq.bounds.theory.analytic import bit_widths
 from pvq.layers.files import write_json
 from pvq.layers.format import Layer
 from pvq.solvers.base import Options
 from pvq.solvers.compare import layer as engine
-from pvq.solvers.compare.document import add_pair, new_document, settings, summarise
+from pvq.solvers.compare.document import (
+    add_failure,
+    add_pair,
+    known_pairs,
+    new_document,
+    read_document,
+    settings,
+    summarise,
+)
 from pvq.solvers.compare.engines import engines_by_name, methods_by_name
-from pvq.solvers.compare.network import Task, task_of
+from pvq.solvers.compare.network import Task, compare_all, distinct, found_in, task_of
 from pvq.solvers.compare.verdict import SKIPPED
 from pvq.solvers.document import environment
-from pvq.solvers.interrupt import stop_on_interrupt
 from pvq.solvers.registry import get_solver
+from pvq.solvers.watch import Calls, watched
 
-from .bounding import check_limits
 from .problems import Prune, Quant
 from .results import frame_of, html_table, new_axes
-from .threads import one_blas_thread
+from .running import check_limits, quiet_machine
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+Layers = Layer | str | os.PathLike[str] | Iterable[Layer | str | os.PathLike[str]] | Mapping[str, Layer]
 
 SIDES = {"quant": "quantization", "prune": "pruning"}
 STYLES: dict[str, dict[str, Any]] = {
@@ -47,6 +59,15 @@ class Comparison:
 
     document: dict[str, Any]
     """`pvq.compare/1`, as the command line writes it."""
+    bits: tuple[int, ...] = ()
+    """The widths that were asked for."""
+    failures: tuple[str, ...] = ()
+    """Why layers could not be read again when it was their turn; their pairs are missing."""
+
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether Ctrl-C ended it: pairs are missing or were left open."""
+        return bool(self.document["environment"].get("interrupted", False))
 
     @property
     def verdicts(self) -> dict[str, dict[int, str]]:
@@ -57,7 +78,13 @@ class Comparison:
         }
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the document `pvq.compare/1`, whole or not at all."""
+        """Write the document `pvq.compare/1`, whole or not at all.
+
+        Parameters
+        ----------
+        path : path
+            Where to; a file that is there is replaced.
+        """
         write_json(os.fspath(path), self.document)
 
     def to_frame(self) -> Any:
@@ -137,8 +164,8 @@ class Comparison:
 
 
 def compare(
-    layers: Layer | Iterable[Layer] | Mapping[str, Layer],
-    bits: Iterable[int] = range(2, 9),
+    layers: Layers,
+    bits: Iterable[int] | None = None,
     *,
     grid: str = "int",
     granularity: str = "tensor",
@@ -153,11 +180,14 @@ def compare(
     solver: str = "auto",
     methods: Sequence[str] | str = (),
     time_limit: float | None = 60.0,
-    full: bool = False,
+    full: bool | int = False,
     gap: float = 1e-6,
     jobs: int = 1,
     seed: int = 0,
+    earlier: str | os.PathLike[str] | None = None,
     progress: Callable[[str, Mapping[str, Any]], object] | None = None,
+    keep: Callable[[Comparison], object] | None = None,
+    stop: threading.Event | None = None,
 ) -> Comparison:
     """Which is better at equal cost, b-bit quantization or sparsity 1 - b/16, with proof.
 
@@ -165,15 +195,24 @@ def compare(
 
     Parameters
     ----------
-    layers : Layer, or several, or a mapping of them
-        A mapping's keys name them.
-    bits : iterable of int
-        Bits of the quantized side.
-    grid, granularity, range : str
+    layers : Layer, path, or several of them
+        A mapping's keys name its layers. A folder stands for its layer files; files are read again when it is
+        their turn.
+    bits : iterable of int, optional
+        Bits of the quantized side; 2 to 8, or those of the grid, where None.
+    grid : str
+        As in `Quant`, by name or file.
+    granularity : str
         As in `Quant`.
+    range : str
+        mse, minmax or gram, as in `Quant`.
     nm : int, optional
         M of N:M sparsity, N the most that the bits pay for.
-    block, update, scope : optional
+    block : int, optional
+        As in `Prune`.
+    update : bool
+        As in `Prune`.
+    scope : str
         As in `Prune`.
     base : int
         Bits of a weight that is not quantized, 16 or 32.
@@ -181,16 +220,28 @@ def compare(
         What the sparsity pays for its mask: none, bitmask or index.
     scale_bits : int
         Bits of each scale, 0 to leave them out of the cost.
-    solver, methods, gap, seed
+    solver : str
         As in `bound`.
+    methods : sequence of str or str
+        Empirical methods to score on the side that each is for.
     time_limit : float, optional
         Seconds for the bounds of one pair, 0 or None for no limit.
-    full : bool
-        Bound both sides on all rows, also where a verdict needs less.
+    full : bool or int
+        Bound both sides on all rows, also where a verdict needs less; a number: if no more layers are compared.
+    gap : float
+        As in `bound`.
     jobs : int
-        Rows solved at the same time.
+        Layers at the same time, and rows of them where there are fewer layers.
+    seed : int
+        As in `bound`.
+    earlier : path, optional
+        File of an earlier comparison to go on from; what it has is not computed again.
     progress : callable, optional
         Called with the layer's name and each finished pair of `pvq.compare/1`.
+    keep : callable, optional
+        Called with the comparison as it stands, at the start and after each pair, as to save it.
+    stop : threading.Event, optional
+        Ends the run, as Ctrl-C does where none is given.
 
     Returns
     -------
@@ -200,18 +251,20 @@ def compare(
     Raises
     ------
     ProblemError
-        A parameter is impossible, or two layers have one name.
-    SolverUnavailable, UnsupportedProblem
-        The solver is not installed or proves nothing; a method cannot do what it should.
+        A parameter is impossible, two layers have one name, or `earlier` is of something else.
+    LayerError
+        A file is not a layer.
+    SolverUnavailable
+        The solver is not installed.
+    UnsupportedProblem
+        The solver proves nothing, or a method cannot do what it should.
     """
     begin = time.perf_counter()
     check_limits(time_limit, gap, jobs)
     if nm is not None and (nm < 2 or scope == "layer" or block is not None):
-        raise ProblemError("`nm` must be at least 2, and goes neither with `block` nor with `scope` layer")
-    named = _named(layers)
-    wanted = sorted(set(bits))
-    for width in wanted:
-        Quant(width, grid, granularity, range)
+        raise ProblemError("`nm` M must be at least 2, and goes neither with `block` nor with `scope` layer")
+    wanted = widths(grid, bits)
+    Quant(wanted[0] if grid in INT_GRIDS else None, grid, granularity, range)  # checks it
     Prune(0.5, block=block, update=update, scope=scope)
     what = engine.Comparison(
         bits=wanted,
@@ -222,52 +275,94 @@ def compare(
         quick=[get_solver(name) for name in engine.QUICK],
         close=[get_solver(name) for name in engine.CLOSE],
         methods=methods_by_name(methods, update),
+        levels=file_levels(grid),
         nm=nm,
         time_limit=time_limit or None,
-        full=full,
+        options=Options(time_limit=None, gap=gap, seed=seed),
     )
-    tasks = [(layer, task_of(layer, Path(name))) for name, layer in named.items()]
-    document = new_document([task for _, task in tasks], settings(what, solver), wanted, None)
-    with one_blas_thread(), stop_on_interrupt(SIGINT) as stop:
-        what = replace(what, options=Options(time_limit=None, gap=gap, seed=seed, stop=stop))
-        for layer, task in tasks:
-            if task.skipped is None:
-                _compare(layer, task, what, jobs, document, progress)
+    chosen = settings(what, solver)
+    failures: list[str] = []
+    calls = Calls()
+    with quiet_machine(stop) as event:
+        part("reading layers")
+        tasks = watched(lambda: tasks_of(layers), event)
+        if tasks is None:
+            raise KeyboardInterrupt
+        before = None if earlier is None else read_document(Path(earlier), tasks, chosen)
+        document = new_document(tasks, chosen, wanted, before)
+        compared = sum(task.skipped is None for task in tasks)
+        what = replace(
+            what,
+            full=full if isinstance(full, bool) else compared <= full,
+            options=replace(what.options, stop=event),
+        )
+
+        def tell() -> None:
+            if keep is not None:
+                summarise(document)
+                keep(Comparison(document, tuple(wanted), tuple(failures)))
+
+        def take(task: Task, pair: dict[str, Any]) -> None:
+            add_pair(document, task.name, pair)
+            try:
+                if progress is not None:
+                    progress(task.name, pair)
+                tell()
+            except KeyboardInterrupt:
+                event.set()
+
+        def fail(task: Task, why: str) -> None:
+            failures.append(why)
+            add_failure(document, task.name, why)
+
+        def work() -> bool:
+            def on_pair(task: Task, pair: dict[str, Any]) -> None:
+                calls.make(lambda: take(task, pair))
+
+            def on_failed(task: Task, why: str) -> None:
+                calls.make(lambda: fail(task, why))
+
+            compare_all(tasks, what, jobs, known_pairs(before), on_pair, on_failed)
+            return True
+
+        tell()
+        if watched(work, event, calls=calls) is None:
+            for name, known in list(what.running.items()):
+                add_pair(document, name, known())
     summarise(document)
     used = environment(solver, jobs, 0.0, time.perf_counter() - begin)
-    document["environment"] = {**used, "interrupted": stop.is_set()}
-    return Comparison(document)
+    document["environment"] = {**used, "interrupted": event.is_set()}
+    return Comparison(document, tuple(wanted), tuple(failures))
 
 
-def _compare(
-    layer: Layer,
-    task: Task,
-    what: engine.Comparison,
-    jobs: int,
-    document: dict[str, Any],
-    progress: Callable[[str, Mapping[str, Any]], object] | None,
-) -> None:
-    """Add the pairs of one layer to the document."""
-    for pair in engine.compare_layer(layer, what, jobs):
-        add_pair(document, task.name, pair)
-        if progress is not None:
-            try:
-                progress(task.name, pair)
-            except KeyboardInterrupt:
-                what.options.stop.set()
+def widths(grid: str, bits: Iterable[int] | None) -> list[int]:
+    """Bit widths in order, all of which the grid has."""
+    if bits is None:
+        return bit_widths(grid, None)
+    wanted = sorted(set(bits))
+    if not wanted:
+        raise ProblemError("`bits` must be one width or more, as range(2, 9)")
+    for width in reversed(wanted):
+        bit_widths(grid, (width, width))
+    return wanted
 
 
-def _named(layers: Layer | Iterable[Layer] | Mapping[str, Layer]) -> dict[str, Layer]:
-    """Layers by name, which is theirs or a mapping's key."""
-    if isinstance(layers, Layer):
-        return {layers.name: layers}
+def tasks_of(layers: Layers) -> list[Task]:
+    """What is to be compared: layers, by name, and files."""
     if isinstance(layers, Mapping):
-        return {name: replace(layer, name=name) for name, layer in layers.items()}
-    named: dict[str, Layer] = {}
-    for layer in layers:
-        if not isinstance(layer, Layer):
-            raise ProblemError(f"`layers` must be of pvq.Layer, not {type(layer).__name__}")
-        if layer.name in named:
-            raise ProblemError(f"two layers are called '{layer.name}'; give a mapping of names")
-        named[layer.name] = layer
-    return named
+        named = [(name, replace(layer, name=name)) for name, layer in layers.items()]
+        return distinct([_task(layer, Path(name)) for name, layer in named])
+    one = isinstance(layers, Layer | str | os.PathLike)
+    tasks: list[Task] = []
+    for given in [layers] if one else layers:  # type: ignore[union-attr]
+        if isinstance(given, Layer):
+            tasks.append(_task(given, Path(given.name)))
+        elif isinstance(given, str | os.PathLike):
+            tasks += found_in(Path(given))
+        else:
+            raise ProblemError(f"`layers` must be of pvq.Layer or paths, not {type(given).__name__}")
+    return distinct(tasks)
+
+
+def _task(layer: Layer, path: Path) -> Task:
+    return replace(task_of(layer, path), layer=layer)

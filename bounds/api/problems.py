@@ -98,11 +98,7 @@ class Prune:
     scope: str = "row"
 
     def __post_init__(self) -> None:
-        if isinstance(self.nm, str):
-            parts = self.nm.split(":")
-            if len(parts) != 2 or not all(part.isdecimal() for part in parts):
-                raise ProblemError(f"`nm` must be N:M as 2:4, not '{self.nm}'")
-            object.__setattr__(self, "nm", (int(parts[0]), int(parts[1])))
+        object.__setattr__(self, "nm", _kept_of(self.nm))
         Setting("prune", **self.words)  # checks them
 
     @property
@@ -125,6 +121,34 @@ class Joint:
 
 
 Problem = Quant | Prune | Joint
+
+
+def problem_of(
+    method: str,
+    *,
+    bits: int | None = None,
+    grid: str | Sequence[float] = "int",
+    granularity: str = "tensor",
+    range: str = "mse",
+    sparsity: float | None = None,
+    nm: str | tuple[int, int] | None = None,
+    block: int | None = None,
+    update: bool = True,
+    scope: str = "row",
+) -> Problem:
+    """The problem that a method's name (quant, prune or joint) and the words of `Quant` and `Prune` describe.
+
+    Raises
+    ------
+    ProblemError
+        No such method, or words that are for another one.
+    """
+    kept_of = _kept_of(nm)
+    Setting(method, bits=bits, sparsity=sparsity, nm=kept_of, block=block, update=update, scope=scope)  # checks
+    if method == "prune":
+        return Prune(sparsity, kept_of, block, update, scope)
+    quant = Quant(bits, grid, granularity, range)
+    return quant if method == "quant" else Joint(quant, Prune(sparsity, kept_of, block, update, scope))
 
 
 def setting_of(
@@ -152,3 +176,13 @@ def _interval(name: str, given: Any) -> tuple[int, int] | None:
         return int(start), int(stop)
     except (TypeError, ValueError):
         raise ProblemError(f"`{name}` must be (start, stop), half-open, not {given!r}") from None
+
+
+def _kept_of(nm: str | tuple[int, int] | None) -> tuple[int, int] | None:
+    """N and M, from N:M."""
+    if not isinstance(nm, str):
+        return nm
+    parts = nm.split(":")
+    if len(parts) != 2 or not all(part.isdecimal() for part in parts):
+        raise ProblemError(f"`nm` must be N:M as 2:4, not '{nm}'")
+    return int(parts[0]), int(parts[1])

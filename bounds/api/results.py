@@ -15,16 +15,17 @@ from pvq.bounds.certificate import Certificate
 from pvq.bounds.errors import ProblemError
 from pvq.bounds.gram import FloatArray
 from pvq.bounds.layer_problem import LayerProblem
-from pvq.bounds.ranges import GIVEN
 from pvq.bounds.sqnr import format_db, sqnr_db
-from pvq.layers.arrays import plain
+from pvq.layers.arrays import Plain, plain
 from pvq.layers.files import write_json
 from pvq.layers.format import Layer
 from pvq.solvers.certify import build_certificate
+from pvq.solvers.result import Status
 from pvq.solvers.rows import LayerResult, RowResult
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from pvq.bounds.volume import Model
 
 
 class Interval(NamedTuple):
@@ -59,6 +60,19 @@ class Score:
     feasible: bool = True
     reason: str | None = None
 
+    def as_json(self) -> dict[str, Any]:
+        """For the document `pvq.result/1`; null where there is no number, as dB above an optimum of 0."""
+        numbers = (self.sqnr_db, *self.from_optimum_db)
+        sqnr, least, most = (x if math.isfinite(x) and self.error > 0 else None for x in numbers)
+        return {
+            "feasible": self.feasible,
+            "reason": self.reason,
+            "error": self.error,
+            "sqnr_db": sqnr,
+            "above_optimum_min_db": least,
+            "above_optimum_max_db": most,
+        }
+
 
 @dataclass(frozen=True)
 class Row:
@@ -68,12 +82,18 @@ class Row:
     ----------
     row : int
         Its number in the layer.
-    lower, upper : float
-        Ends of the interval; lower is None where rows share a budget (scope layer).
+    lower : float or None
+        Lower end of the interval; None where rows share a budget (scope layer).
+    upper : float
+        Upper end, the error of weights that were found.
     reference : float
         r = w'Hw.
-    status, bound_kind, solver : str
-        As in the JSON document.
+    status : str
+        How it ended: optimal, time_limit, node_limit, bound_only, feasible_only, interrupted or failed.
+    bound_kind : str
+        What lower is worth: rigorous, numerical or none.
+    solver : str
+        Who found it.
     nodes : int
         Nodes of the search.
     seconds : float
@@ -95,7 +115,13 @@ class Row:
 
     @classmethod
     def of(cls, row: RowResult) -> Row:
-        """From the row of an engine."""
+        """From the row of an engine.
+
+        Parameters
+        ----------
+        row : RowResult
+            As solvers give it.
+        """
         found = row.result
         kind = found.bound_kind.value
         empirical = dict(row.empirical)
@@ -115,6 +141,10 @@ class Result:
     solved: LayerResult
     document: dict[str, Any]
     """`pvq.result/1`, as the command line writes it."""
+    model: Model | None = None
+    """What the volume model says beside it: an estimate, no bound; None where it is not asked for."""
+    notes: tuple[str, ...] = ()
+    """What the reader should know, a line each: methods that were asked for and cannot take the problem."""
 
     @property
     def lower(self) -> float:
@@ -190,9 +220,10 @@ class Result:
         ProblemError
             Another shape, or entries that are not finite.
         """
-        given = plain(weights)
-        part = selected(self.problem, given.array, self.layer.out, self.layer.inputs)
-        candidate = judge(self.problem, part, given.eps)
+        given = numbers("weights", weights)
+        problem = self.problem
+        part = selected(given.array, self.layer.out, self.layer.inputs, problem.rows, problem.inputs)
+        candidate = judge(problem, part, given.eps)
         return self._score(float(candidate.errors.sum()), candidate.violation)
 
     def certificate(self) -> Certificate:
@@ -201,15 +232,21 @@ class Result:
         Raises
         ------
         ProblemError
-            The scale was searched, or is your own: there are no certificates of these yet.
+            The scale was searched: there are no certificates of that yet.
         """
         setting = self.problem.setting
-        if setting.quantizes and setting.range in (GIVEN, "optimal"):
-            raise ProblemError(f"`range` {setting.range} has no certificates")
+        if setting.quantizes and setting.range == "optimal":
+            raise ProblemError("`range` optimal has no certificates")
         return build_certificate(self.layer, self.problem, self.solved)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the document `pvq.result/1`, whole or not at all."""
+        """Write the document `pvq.result/1`, whole or not at all.
+
+        Parameters
+        ----------
+        path : path
+            Where to; a file that is there is replaced.
+        """
         write_json(os.fspath(path), self.document)
 
     def to_frame(self) -> Any:
@@ -266,7 +303,7 @@ class Result:
 
     def _repr_html_(self) -> str:
         lines = [("lower bound", self.lower, "")] if self.bound_kind != "none" else []
-        lines += [("optimum" if self.is_optimal else "best found", self.upper, "")]
+        lines += [(best_name(self.solved.status), self.upper, "")]
         lines += [
             (name, score.error, "{:.2f} to {:.2f}".format(*score.from_optimum_db))
             for name, score in sorted(self.methods.items(), key=lambda item: item[1].error)
@@ -286,6 +323,19 @@ class Result:
         if reason is None:
             far = Interval(_above(error, self.upper), _above(error, self.lower))
         return Score(error, self._db(error), far, reason is None, reason)
+
+
+def best_name(status: Status) -> str:
+    """What the upper end is called in tables; weights of a method that proves nothing are its score."""
+    return {Status.OPTIMAL: "optimum", Status.FEASIBLE_ONLY: "score"}.get(status, "best found")
+
+
+def numbers(name: str, values: Any) -> Plain:
+    """A parameter as an array; `ProblemError` for what holds no numbers."""
+    try:
+        return plain(values)
+    except (ValueError, TypeError) as error:
+        raise ProblemError(f"`{name}` {' '.join(str(error).split())}") from None
 
 
 def decibels(reference: float, error: float) -> float:

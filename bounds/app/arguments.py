@@ -37,14 +37,6 @@ def sparsities_of(text: str) -> list[float]:
     return [round(first + j * step, 12) for j in range(count)]
 
 
-def kept_of(text: str) -> tuple[int, int]:
-    """N:M."""
-    match = re.fullmatch(r"(\d+):(\d+)", text)
-    if not match:
-        raise ProblemError(f"--nm must be N:M as 2:4, not '{text}'")
-    return int(match[1]), int(match[2])
-
-
 def names_of(text: str | None) -> list[str] | str:
     """Names with commas between them, or `all`."""
     if text == "all":

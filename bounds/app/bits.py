@@ -5,6 +5,14 @@ from __future__ import annotations
 import re
 
 
+def bit_list(text: str | None) -> list[int] | None:
+    """Each width of B or A:B, None for None."""
+    if text is None:
+        return None
+    first, last = bit_range(text)
+    return list(range(first, last + 1))
+
+
 def bit_range(text: str) -> tuple[int, int]:
     """B, or A:B with both included."""
     from pvq.bounds.errors import ProblemError

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer import Argument, Option
 
+from . import options
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -31,7 +33,7 @@ def extract(
     batch_size: Annotated[int, Option(help="Samples per batch.")] = 8,
     limit: Annotated[int | None, Option(metavar="N", help="Use at most N samples.")] = None,
     device: Annotated[str, Option(help="torch device.")] = "cpu",
-    quiet: Annotated[bool, Option("--quiet", help="No progress.")] = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Write one layer file (weights, Gram matrix) for every chosen layer, in one pass over the data.
 

@@ -6,11 +6,11 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from threading import Event, Thread
 
-from pvq.solvers.result import Status
-from pvq.solvers.rows import RowResult
+from pvq.results import Row
+from pvq.running import ROWS
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -137,11 +137,51 @@ def said_if_long(prepared: float, compiling: float, rows: float) -> None:
         )
 
 
+class RunProgress:
+    """What a run tells of: its stages, and in the stage of the rows each finished row."""
+
+    def __init__(self, rows: int, seconds: float, quiet: bool) -> None:
+        """For so many rows, which may take so many seconds together, 0 for no limit."""
+        self._rows, self._seconds, self._quiet = rows, seconds, quiet
+        self._began = time.monotonic()
+        self._shown = ExitStack()
+        self._preparing: Compiling | None = None
+        self._advance: Callable[[Row], None] = lambda row: None
+
+    def stage(self, name: str) -> None:
+        """A stage begins."""
+        self.close()
+        if name != ROWS:
+            self._preparing = self._shown.enter_context(stages(name, self._quiet))
+            return
+        if self._preparing is not None and not self._quiet:
+            said_if_long(time.monotonic() - self._began, self._preparing.seconds, self._seconds)
+        self._advance = self._shown.enter_context(_row_progress(self._rows, self._quiet))
+
+    def row(self, row: Row) -> None:
+        """A row is finished."""
+        self._advance(row)
+
+    def close(self) -> None:
+        """Show nothing more of the last stage."""
+        self._shown.close()
+
+
 @contextmanager
-def row_progress(total: int, quiet: bool) -> Iterator[Callable[[RowResult], None] | None]:
+def run_progress(rows: int, seconds: float, quiet: bool) -> Iterator[RunProgress]:
+    """Shows the stages of a run and its rows, which may take so many seconds."""
+    shown = RunProgress(rows, seconds, quiet)
+    try:
+        yield shown
+    finally:
+        shown.close()
+
+
+@contextmanager
+def _row_progress(total: int, quiet: bool) -> Iterator[Callable[[Row], None]]:
     """A callback for each finished row: a bar on a terminal, now and then a line in a log, nothing if quiet."""
     if quiet:
-        yield None
+        yield lambda row: None
         return
     console = Printer(stderr=True)
     if not console.is_terminal:
@@ -161,9 +201,9 @@ def row_progress(total: int, quiet: bool) -> Iterator[Callable[[RowResult], None
         task = bar.add_task("", total=total, proven=0)
         proven = 0
 
-        def advance(row: RowResult) -> None:
+        def advance(row: Row) -> None:
             nonlocal proven
-            proven += row.result.status is Status.OPTIMAL
+            proven += row.status == "optimal"
             bar.update(task, advance=1, proven=proven)
 
         with Compiling(lambda name: bar.update(task, description=printable(name))).heard():

@@ -8,7 +8,7 @@ def solvers() -> None:
 
     Example: pvq solvers
     """
-    from pvq.solvers.registry import solver_class, solver_names
+    import pvq
     from rich import box
     from rich.table import Table
 
@@ -17,15 +17,14 @@ def solvers() -> None:
     table = Table(box=box.SIMPLE, title="Solvers (entry-point group pvq.solvers)", title_justify="left")
     for title in ("name", "proves", "methods", "patterns", "installed", "licence", "what it is"):
         table.add_column(title)
-    classes = [solver_class(name) for name in solver_names()]
+    cards = pvq.solver_cards().values()
     for kind in ("optimum", "bound", "nothing"):
-        for cls in (c for c in classes if c.proves == kind):
-            patterns = ", ".join(sorted(cls.patterns)) if cls.methods & {"prune", "joint"} else "-"
-            install = "yes" if cls.is_available() else "no"
-            if install == "no" and cls.extra:
-                install = f"no: pip install 'pvq-bound[{cls.extra}]'"
-            methods = ", ".join(m for m in ("quant", "prune", "joint") if m in cls.methods)
-            table.add_row(cls.name, kind, methods, patterns, install, cls.licence, cls.summary)
+        for card in (card for card in cards if card.proves == kind):
+            install = "yes" if card.is_installed else "no"
+            if not card.is_installed and card.extra:
+                install = f"no: pip install 'pvq-bound[{card.extra}]'"
+            methods, patterns = ", ".join(card.methods), ", ".join(card.patterns) or "-"
+            table.add_row(card.name, kind, methods, patterns, install, card.licence, card.summary)
     console = Printer()
     console.table(table)
     console.say(

@@ -6,62 +6,64 @@ import math
 import statistics
 from collections.abc import Sequence
 
-from pvq.bounds.candidate import Candidate
 from pvq.bounds.layer_problem import LayerProblem, Setting
+from pvq.bounds.ranges import GIVEN
 from pvq.bounds.sqnr import format_db
-from pvq.solvers.base import Options
+from pvq.results import Result, Score, best_name
 from pvq.solvers.result import BoundKind, Status
 from pvq.solvers.rows import LayerResult
 from rich import box
 from rich.table import Table
 
 from .console import Printer, printable
+from .hints import outlier_hint
+from .volume import model_sentence
 
 ROWS_SHOWN = 16  # more rows than this are summed up, not listed
 
 
-def print_result(
-    name: str,
-    problem: LayerProblem,
-    options: Options,
-    result: LayerResult,
-    own: Candidate | None = None,
-    model: str | None = None,
-) -> None:
+def print_result(result: Result, own: Score | None = None) -> None:
     """Print the tables and the sentence on standard output."""
     console = Printer()
-    console.say(f": {describe(problem)}", name=name)
-    if len(result.rows) <= ROWS_SHOWN:
-        console.table(_row_table(problem, result))
-    console.table(_layer_table(result))
-    console.say(_effort(result))
-    console.say(sentence(problem, options, result))
+    problem, solved = result.problem, result.solved
+    console.say(f": {describe(problem)}", name=result.layer.name)
+    if len(solved.rows) <= ROWS_SHOWN:
+        console.table(_row_table(problem, solved))
+    console.table(_layer_table(solved))
+    console.say(_effort(solved))
+    console.say(sentence(problem, result.document["problem"]["gap"], solved))
     if own is not None:
-        console.say(own_sentence(result, own))
-    if model is not None:
-        console.say(model)
+        console.say(own_sentence(solved, own))
+    if result.model is not None:
+        console.say(model_sentence(result.model, solved))
+    for note in result.notes:
+        console.say(note[:1].upper(), note[1:], ".")
+    hint = outlier_hint(problem, result.layer.weight)
+    if hint is not None:
+        console.say(hint)
 
 
-def own_sentence(result: LayerResult, own: Candidate) -> str:
+def own_sentence(result: LayerResult, own: Score) -> str:
     """One sentence on the user's weights."""
-    error = float(own.errors.sum())
-    said = f"Your weights: {format_db(result.reference, error)} dB"
-    if own.violation is not None:
-        return f"{said}, but they are not feasible ({own.violation}): the bound says nothing of them."
-    distance = _distance(result, error)
+    said = f"Your weights: {format_db(result.reference, own.error)} dB"
+    if not own.feasible:
+        return f"{said}, but they are not feasible ({own.reason}): the bound says nothing of them."
+    distance = _distance(result, own.error)
     return f"{said}, feasible{f', {distance} dB from the optimum' if distance else ''}."
 
 
-def print_curve(name: str, problem: LayerProblem, curve: Sequence[tuple[LayerProblem, LayerResult]]) -> None:
+def print_curve(results: Sequence[Result]) -> None:
     """Print one line for each sparsity on standard output."""
     console = Printer()
-    console.say(f": {describe(problem, sparsities=len(curve))}", name=name)
+    problem = results[0].problem
+    console.say(f": {describe(problem, sparsities=len(results))}", name=results[0].layer.name)
     table = Table(box=box.SIMPLE)
-    compared = list(curve[0][1].empirical)
+    compared = list(results[0].solved.empirical)
     for title in ("sparsity", "kept", "lower / reference", "upper / reference", "SQNR (dB)", *compared):
         table.add_column(title, justify="right")
     table.add_column("status")
-    for at, result in curve:
+    for each in results:
+        at, result = each.problem, each.solved
         sparsity = at.sparsity
         assert sparsity is not None
         kept = at.budget if at.budget is not None else len(at) * int(sparsity.keep.sum())
@@ -102,7 +104,8 @@ def setting_words(setting: Setting) -> str:
     parts = []
     if setting.quantizes:
         bits = f"{setting.bits}-bit " if setting.bits is not None and setting.grid.startswith("int") else ""
-        parts.append(f"{bits}{printable(setting.grid)} grid, {setting.range} range per {setting.granularity}")
+        scales = "your own scales" if setting.range == GIVEN else f"{setting.range} range"
+        parts.append(f"{bits}{printable(setting.grid)} grid, {scales} per {setting.granularity}")
     if setting.prunes:
         if setting.nm is not None:
             pattern = f"{setting.nm[0]}:{setting.nm[1]} sparsity"
@@ -141,9 +144,10 @@ def _layer_table(result: LayerResult) -> Table:
     reference = result.reference
     if result.bound_kind is not BoundKind.NONE:
         table.add_row("lower bound", _relative(result.lower, reference), format_db(reference, result.lower), "")
-    best = "optimum" if result.status is Status.OPTIMAL else "best found"
-    shown = [(best, result.upper), *sorted(result.empirical.items(), key=lambda item: item[1])]
-    for name, error in shown:
+    reached = _relative(result.upper, reference), format_db(reference, result.upper)
+    far = _distance(result, result.upper) if result.lower > 0 else ""  # its own distance says nothing then
+    table.add_row(best_name(result.status), *reached, far)
+    for name, error in sorted(result.empirical.items(), key=lambda item: item[1]):
         table.add_row(name, _relative(error, reference), format_db(reference, error), _distance(result, error))
     return table
 
@@ -178,7 +182,7 @@ def _effort(result: LayerResult) -> str:
     )
 
 
-def sentence(problem: LayerProblem, options: Options, result: LayerResult) -> str:
+def sentence(problem: LayerProblem, gap: float, result: LayerResult) -> str:
     """One sentence on what is proven."""
     where = "this sub-problem" if problem.setting.inputs is not None else "this layer"
     if problem.setting.rows is not None:
@@ -195,6 +199,6 @@ def sentence(problem: LayerProblem, options: Options, result: LayerResult) -> st
     how = "exact arithmetic" if result.bound_kind is BoundKind.RIGOROUS else "float64 arithmetic"
     limit = f"no choice of weights within these constraints exceeds {format_db(reference, lower)} dB on {where}"
     if result.status is Status.OPTIMAL:
-        return f"{start}Proven ({how}): {limit}, and {reached}: the optimum, within a gap of {options.gap:g}."
-    gap = 10 * math.log10(upper / lower) if lower > 0 else math.inf
-    return f"{start}Proven ({how}): {limit}; {reached}, at most {gap:.2f} dB from the optimum."
+        return f"{start}Proven ({how}): {limit}, and {reached}: the optimum, within a gap of {gap:g}."
+    far = 10 * math.log10(upper / lower) if lower > 0 else math.inf
+    return f"{start}Proven ({how}): {limit}; {reached}, at most {far:.2f} dB from the optimum."

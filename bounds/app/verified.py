@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
 from pvq.bounds.layer_problem import LayerProblem
+from pvq.bounds.ranges import GIVEN
 from pvq.bounds.sqnr import sqnr_db
 from pvq.bounds.verify.certificate import Verified
 from pvq.bounds.verify.split import down, fsum_above
@@ -54,6 +56,8 @@ def as_json(layer: Layer, verified: Verified) -> dict[str, Any]:
         setting |= {"units": problem.sparsity.units * (len(problem) if shared else 1)}
     if problem.grid is not None:
         setting |= {"levels": problem.grid.codebook.levels.tolist()}
+        if problem.setting.range == GIVEN:
+            setting |= {"scale": problem.grid.scale.tolist(), "zero": problem.grid.zero.tolist()}
     return {
         "schema": SCHEMA,
         "layer": {
@@ -109,12 +113,27 @@ def constraint(verified: Verified) -> str:
     setting, problem = verified.problem.setting, verified.problem
     words = []
     if setting.quantizes:
-        words.append(f"{_levels(verified)} (scale per {setting.granularity}, range {setting.range})")
+        of = _given(problem) if setting.range == GIVEN else f"range {setting.range}"
+        words.append(f"{_levels(verified)} (scale per {setting.granularity}, {of})")
     if setting.prunes:
         words.append(_pattern(problem))
         if not (setting.update or setting.quantizes):
             words[-1] += ", the others unchanged"
     return " and ".join(words)
+
+
+def _given(problem: LayerProblem) -> str:
+    """Scales that the certificate has: all of them, or their ends and what tells them from others."""
+    assert problem.grid is not None
+    numbers = []
+    for name, values in (("scales", problem.grid.scale), ("zero points", problem.grid.zero)):
+        if name != "scales" and not values.any():
+            continue
+        few = values.size <= SHOWN
+        shown = ", ".join(map(repr, values.ravel().tolist())) if few else f"{values.min()!s} to {values.max()!s}"
+        digest = "" if few else f" with sha256 {sha256(np.ascontiguousarray(values, '<f8').tobytes()).hexdigest()}"
+        numbers.append(f"{values.size} {name} of the certificate: {shown}{digest}")
+    return ", ".join(numbers)
 
 
 def _levels(verified: Verified) -> str:

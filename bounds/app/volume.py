@@ -4,19 +4,9 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-from pvq.bounds.gram import FloatArray
-from pvq.bounds.layer_problem import LayerProblem
 from pvq.bounds.sqnr import format_db
-from pvq.bounds.volume import Model, volume_model
+from pvq.bounds.volume import Model
 from pvq.solvers.rows import LayerResult
-
-
-def layer_model(problem: LayerProblem, result: LayerResult, whole: FloatArray, odds: float) -> Model:
-    """The model of a layer, with its proven ends for the rows that the model leaves out."""
-    lower = np.array([row.lower or 0.0 for row in result.rows])
-    upper = np.array([row.result.upper for row in result.rows])
-    return volume_model(problem, odds, whole, lower, upper)
 
 
 def model_sentence(model: Model, result: LayerResult) -> str:

@@ -57,7 +57,8 @@ def verify_certificate(certificate: Certificate, weight: FloatArray, grams: Floa
             f"{certificate.sha256[:16]}..., not {sha256[:16]}..."
         )
     try:
-        problem = state_problem(weight, grams, certificate.setting, certificate.shifts, certificate.levels)
+        setting, shifts, levels = certificate.setting, certificate.shifts, certificate.levels
+        problem = state_problem(weight, grams, setting, shifts, levels, scales=certificate.scales)
     except ProblemError as error:
         raise NotProven(f"the certificate's problem cannot be stated for this layer: {error}") from None
     if [row.row for row in certificate.rows] != list(problem.rows):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -27,6 +27,8 @@ class Task:
     out: int = 0
     inputs: int = 0
     skipped: str | None = None
+    layer: Layer | None = field(default=None, repr=False, compare=False)
+    """Where it is no file's."""
 
     @property
     def work(self) -> int:
@@ -39,34 +41,36 @@ class Task:
         return {**document, "out": self.out, "in": self.inputs, "skipped": self.skipped, "pairs": []}
 
 
-def find_tasks(paths: Sequence[Path]) -> list[Task]:
-    """Read every layer once, so that what is wrong with one is said before hours of work.
+def found_in(path: Path) -> list[Task]:
+    """The layer of a file; of a folder those of its .npz files, what is not a layer is skipped with the reason.
 
-    A folder stands for its .npz files; of those, what is not a layer is skipped with the reason.
+    Every layer is read once, so that what is wrong with one is said before hours of work.
 
     Raises
     ------
     ProblemError
-        A folder without layers, or two layers of one name.
+        A folder without layers.
     LayerError
         A file that was named is not a layer.
     """
-    tasks: list[Task] = []
-    for path in paths:
-        if path.is_dir():
-            files = layer_files([path])
-            if not files:
-                raise ProblemError(f"{path} has no layer files (.npz); make some with `pvq extract`")
-            tasks += [_task(file, named=False) for file in files]
-        else:
-            tasks.append(_task(path, named=True))
+    if not path.is_dir():
+        return [_task(path, named=True)]
+    files = layer_files([path])
+    if not files:
+        raise ProblemError(f"{path} has no layer files (.npz); make some with `pvq extract`")
+    return [_task(file, named=False) for file in files]
+
+
+def distinct(tasks: list[Task]) -> list[Task]:
+    """The tasks; raises `ProblemError` where two have one name, or nothing can be compared."""
     by_name: dict[str, Task] = {}
     for task in tasks:
         other = by_name.setdefault(task.name, task)
         if other is not task:
             raise ProblemError(f"two layers are called '{task.name}': {other.path} and {task.path}; leave one out")
     if all(task.skipped for task in tasks):
-        raise ProblemError(f"there is nothing to compare: {tasks[0].name}: {tasks[0].skipped}")
+        why = f"{tasks[0].name}: {tasks[0].skipped}" if tasks else "no layer"
+        raise ProblemError(f"there is nothing to compare: {why}")
     return tasks
 
 
@@ -113,13 +117,15 @@ OnFailed = Callable[[Task, str], None]
 
 
 def reload(task: Task) -> Layer:
-    """The layer that was read when the run began.
+    """The layer that was there when the run began.
 
     Raises
     ------
     LayerError
         The file is gone, damaged, or has other numbers by now.
     """
+    if task.layer is not None:
+        return task.layer
     layer = load_layer(task.path)
     if layer.sha256 != task.sha256:
         raise LayerError(f"{task.path}: has changed since this run began")

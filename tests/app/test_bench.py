@@ -83,15 +83,17 @@ def test_layer_or_row_that_is_not_there_is_an_outcome(cli, case_list):
     assert "no such file" in ended.out
     assert re.search(r"beyond +brute +1 of 2", ended.out)
     assert "no row 240; the layer has rows 0:240" in ended.out
-    assert re.search(r"beyond +scup +0 of 2 +1 unknown, 1 instance|1 instance, 1 unknown", ended.out)
+    assert re.search(r"beyond +scup +0 of 2 +(1 unknown, 1 instance|1 instance, 1 unknown)\b", ended.out)
     assert "unknown solver 'scup'; did you mean 'scip'?" in ended.out
 
 
 def test_an_unknown_library_instance_is_said_and_the_others_go_on(cli, case_list):
     words = {"solvers": ["brute"]}
-    ended = cli("bench", case_list({"library": "b9-16-q5-r0", **words}, {**CASE, **words}), "--quiet")
+    named = {"library": "b9-16-q6-r*", "name": "six bits", **words}
+    ended = cli("bench", case_list({"library": "b9-16-q5-r0", **words}, named, {**CASE, **words}), "--quiet")
     assert ended.code == 0, ended.err
     assert re.search(r"b9-16-q5-r0 +brute +0 of 1 +1 instance", ended.out)
+    assert re.search(r"six bits +brute +0 of 1 +1 instance", ended.out)
     assert "did you mean 'b9-16-q" in ended.out
     assert re.search(r"small +brute +2 of 2", ended.out)
 

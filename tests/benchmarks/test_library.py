@@ -9,7 +9,7 @@ import pytest
 from pvq.benchmarks.library import build, decode, encode, instances_by_name, load, plan, updated, verified_lower
 from pvq.benchmarks.problems import problem_of_instance, problem_sha256
 from pvq.benchmarks.runner import Run
-from pvq.benchmarks.tasks import INSTANCES
+from pvq.benchmarks.tasks import INSTANCES, find_layer
 from pvq.bounds.errors import ProblemError
 from pvq.solvers.base import fallback_point
 
@@ -162,3 +162,14 @@ def test_hash_depends_on_every_number_of_the_problem(instances):
     hashes.add(problem_sha256(replace(problem, weight=weight)))
     hashes.add(problem_sha256(replace(problem, grid=Grid(levels, problem.grid.group))))
     assert len(hashes) == 4
+
+
+def test_a_layer_file_is_taken_from_the_first_folder_that_has_it(tmp_path):
+    first, own = tmp_path / "first", tmp_path / "own"
+    for folder in (first, own):
+        folder.mkdir()
+        (folder / "both.npz").touch()
+    (own / "one.npz").touch()
+    assert find_layer("both", (first, own)) == first / "both.npz"
+    assert find_layer("one.npz", (first, own)) == own / "one.npz"
+    assert find_layer("none", (first, own)) == own / "none.npz"  # what the message then names

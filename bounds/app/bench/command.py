@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer import Argument, Option
 
+from .. import options
+from ..options import OUTPUT
+
 if TYPE_CHECKING:  # numpy and numba load only when there is something to run, so that --help is quick
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
@@ -15,7 +18,7 @@ if TYPE_CHECKING:  # numpy and numba load only when there is something to run, s
     from pvq.benchmarks.runner import Run
     from pvq.benchmarks.session import Session
 
-WHAT, HOW, OUTPUT = "What to run", "How to run it", "Output"
+WHAT, HOW = "What to run", "How to run it"
 QUICK, REGRESSION = "quick", "regression"
 
 
@@ -93,7 +96,7 @@ def bench(
         Path | None,
         Option(metavar="FILE", help="Proven gap over time (.png or .svg).", rich_help_panel=OUTPUT),
     ] = None,
-    quiet: Annotated[bool, Option("--quiet", help="No progress.", rich_help_panel=OUTPUT)] = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Run solvers side by side on the same rows and print who solved what, how fast.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,35 +20,65 @@ from rich.progress import (
 from ..console import Printer, plain_column, printable
 from ..progress import PLAIN_EVERY, Compiling, Log
 
-OnPair = Callable[[str, Mapping[str, Any]], None]
+
+class PairProgress:
+    """Counts the pairs of this run and shows nothing."""
+
+    def __init__(self) -> None:
+        self.done = self.decided = self.total = 0
+
+    def of(self, document: Mapping[str, Any], pairs: int) -> None:
+        """Learn from a `pvq.compare/1` document how many pairs there will be, `pairs` of each layer."""
+        self.total = pairs * sum(layer["skipped"] is None for layer in document["layers"])
+
+    def pair(self, name: str, pair: Mapping[str, Any]) -> None:
+        """A pair of a layer is finished."""
+        self.done += 1
+        self.decided += pair["verdict"] not in (OPEN, SKIPPED)
+        self.show()
+
+    def show(self) -> None:
+        """Show how far the run is."""
+
+
+class PlainProgress(PairProgress):
+    """Now and then a line in a log."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said = time.monotonic()
+
+    def show(self) -> None:
+        if time.monotonic() - self._said > PLAIN_EVERY:
+            self._said = time.monotonic()
+            print(f"{self.done} of {self.total} pairs, {self.decided} decided", file=sys.stderr, flush=True)
+
+
+class BarProgress(PairProgress):
+    """A bar on a terminal."""
+
+    def __init__(self, bar: Progress) -> None:
+        super().__init__()
+        self._bar, self._task = bar, bar.add_task("", total=None, decided=0)
+
+    def show(self) -> None:
+        self._bar.update(self._task, completed=self.done, total=self.total, decided=self.decided)
+
+    def name(self, stage: str) -> None:
+        """Say what is being done."""
+        self._bar.update(self._task, description=printable(stage))
 
 
 @contextmanager
-def pair_progress(total: int, quiet: bool) -> Iterator[OnPair]:
-    """A callback for each finished pair: a bar on a terminal, now and then a line in a log, nothing if quiet."""
-    if quiet:
-        yield lambda name, pair: None
-        return
-    decided = done = 0
-
-    def count(pair: Mapping[str, Any]) -> None:
-        nonlocal decided, done
-        done += 1
-        decided += pair["verdict"] not in (OPEN, SKIPPED)
-
+def pair_progress(quiet: bool) -> Iterator[PairProgress]:
+    """What shows each finished pair: a bar on a terminal, now and then a line in a log, nothing if quiet."""
     console = Printer(stderr=True)
+    if quiet:
+        yield PairProgress()
+        return
     if not console.is_terminal:
-        last = time.monotonic()
-
-        def plain(name: str, pair: Mapping[str, Any]) -> None:
-            nonlocal last
-            count(pair)
-            if time.monotonic() - last > PLAIN_EVERY:
-                last = time.monotonic()
-                print(f"{done} of {total} pairs, {decided} decided", file=sys.stderr, flush=True)
-
         with Log(PLAIN_EVERY) as log, Compiling(log).heard():
-            yield plain
+            yield PlainProgress()
         return
     columns = (
         plain_column("{task.fields[decided]} decided"),
@@ -59,11 +89,6 @@ def pair_progress(total: int, quiet: bool) -> Iterator[OnPair]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("", total=total, decided=0)
-
-        def advance(name: str, pair: Mapping[str, Any]) -> None:
-            count(pair)
-            bar.update(task, advance=1, decided=decided)
-
-        with Compiling(lambda name: bar.update(task, description=printable(name))).heard():
-            yield advance
+        shown = BarProgress(bar)
+        with Compiling(shown.name).heard():
+            yield shown

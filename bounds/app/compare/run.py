@@ -2,36 +2,21 @@
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pvq
+from pvq.bounds.errors import ProblemError
 from pvq.layers.files import Record, write_each, write_json
 from pvq.layers.format import LayerError
 from pvq.layers.lock import only_writer
 from pvq.layers.outputs import check_outputs
-from pvq.solvers.compare.document import (
-    add_failure,
-    add_pair,
-    known_pairs,
-    new_document,
-    read_document,
-    settings,
-    summarise,
-)
-from pvq.solvers.compare.layer import Comparison
-from pvq.solvers.compare.network import Task, compare_all, find_tasks
-from pvq.solvers.document import environment
 from pvq.solvers.interrupt import stop_on_interrupt
-from pvq.solvers.watch import watched
 
-from ...errors import ProblemError
 from ..figures import FORMATS, check_matplotlib
-from ..progress import stages
-from .figure import PANELS, comparison_figure
+from .figure import comparison_figure
 from .gap_table import SUFFIXES, write_gap_table
 from .progress import pair_progress
 from .text import print_comparison
@@ -63,8 +48,12 @@ class Output:
             check_matplotlib()
 
 
-def run_comparison(paths: Sequence[Path], what: Comparison, solver: str, jobs: int, output: Output) -> bool:
+def run_comparison(paths: Sequence[Path], asked: Mapping[str, Any], output: Output) -> bool:
     """Compare, write and print; whether it was interrupted.
+
+    Parameters
+    ----------
+    asked : parameters of `pvq.compare`.
 
     Raises
     ------
@@ -72,69 +61,28 @@ def run_comparison(paths: Sequence[Path], what: Comparison, solver: str, jobs: i
         Layers could not be read again when it was their turn; everything else is compared, printed and written.
     """
     with only_writer(output.json):
-        return _run(paths, what, solver, jobs, output)
+        kept = Record(output.json, WRITE_EVERY)
+        with stop_on_interrupt() as stop, pair_progress(output.quiet) as shown:
 
+            def keep(comparison: pvq.Comparison) -> None:
+                shown.of(comparison.document, len(comparison.bits))
+                kept.update(lambda: comparison.document)
 
-def _run(paths: Sequence[Path], what: Comparison, solver: str, jobs: int, output: Output) -> bool:
-    begin = time.perf_counter()
-    with stages("reading layers", output.quiet):
-        tasks = find_tasks(paths)
-    chosen = settings(what, solver)
-    earlier = read_document(Path(output.json), tasks, chosen) if output.resume and output.json else None
-    document = new_document(tasks, chosen, what.bits, earlier)
-    compared = sum(task.skipped is None for task in tasks)
-    if output.figure is not None and compared <= PANELS:  # bands need both ends of both sides, verdicts do not
-        what = replace(what, full=True)
-    kept = Record(output.json, WRITE_EVERY)
-    failures: list[str] = []
-
-    def current() -> dict[str, Any]:
-        summarise(document)
-        return document
-
-    with (
-        stop_on_interrupt() as stop,
-        pair_progress(compared * len(what.bits), output.quiet) as advance,
-    ):
-        what = replace(what, options=replace(what.options, stop=stop))
-
-        lock, left = threading.Lock(), False  # what is left behind must not touch the document any more
-
-        def on_pair(task: Task, pair: dict[str, Any]) -> None:
-            with lock:
-                if not left:
-                    add_pair(document, task.name, pair)
-                    advance(task.name, pair)
-                    kept.update(current)
-
-        def on_failed(task: Task, why: str) -> None:
-            with lock:
-                if not left:
-                    failures.append(why)
-                    add_failure(document, task.name, why)
-
-        def work() -> bool:
-            compare_all(tasks, what, jobs, known_pairs(earlier), on_pair, on_failed)
-            return True
-
-        ended = watched(work, stop)
-        with lock:
-            left = True
-        if ended is None:
-            for name, known in list(what.running.items()):
-                add_pair(document, name, known())
-    summarise(document)
-    interrupted = stop.is_set()
-    document["environment"] = {
-        **environment(solver, jobs, 0.0, time.perf_counter() - begin),
-        "interrupted": interrupted,
-    }
-    write_each(
-        lambda: print_comparison(document),
-        (output.json, lambda path: write_json(path, document)),
-        (output.table, lambda path: write_gap_table(Path(path), document)),
-        (output.figure, lambda path: comparison_figure(Path(path), document)),
-    )
-    if failures and not interrupted:
-        raise LayerError("; ".join(failures))
-    return interrupted
+            found = pvq.compare(
+                paths,
+                **asked,
+                earlier=output.json if output.resume else None,
+                progress=shown.pair,
+                keep=keep,
+                stop=stop,
+            )
+        document = found.document
+        write_each(
+            lambda: print_comparison(document),
+            (output.json, lambda path: write_json(path, document)),
+            (output.table, lambda path: write_gap_table(Path(path), document)),
+            (output.figure, lambda path: comparison_figure(Path(path), document)),
+        )
+    if found.failures and not found.is_interrupted:
+        raise LayerError("; ".join(found.failures))
+    return found.is_interrupted

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Option
 
+from .. import options
+from ..options import OUTPUT, PROBLEM
+
 if TYPE_CHECKING:  # numpy and scipy load only when there is something to compute, so that --help is quick
     from collections.abc import Sequence
 
@@ -33,30 +36,33 @@ def theory(
             metavar="NAME|FILE",
             help="normal, laplace, uniform, student-t:DF, truncated-student-t:DF,RANGE or a file of samples "
             "(.npy or text). With --layer the default is the layer's weights.",
+            rich_help_panel=PROBLEM,
         ),
     ] = None,
-    bits: Annotated[
-        str | None, Option(metavar="A:B", help="A to B bits, both included. Default 2:8 for int grids.")
-    ] = None,
-    grid: Annotated[
-        str,
-        Option(
-            metavar="NAME|FILE",
-            help="int, int-sym, int-asym, ternary, fp4-e2m1, fp8-e4m3, nf4, or a file of levels.",
-        ),
-    ] = "int",
+    bits: options.BitRange = None,
+    grid: options.Grid = "int",
     layer: Annotated[
         Path | None,
-        Option(metavar="LAYER.npz", help="Also the output error of a layer, beside its average-case limit."),
+        Option(
+            metavar="LAYER.npz",
+            help="Also the output error of a layer, beside its average-case limit.",
+            rich_help_panel=PROBLEM,
+        ),
     ] = None,
-    json_: Annotated[str | None, Option("--json", metavar="FILE|-", help="Write everything as JSON.")] = None,
+    json_: options.Json = None,
     figure: Annotated[
         Path | None,
-        Option(metavar="FILE", help="Distributions, error densities and SQNR (.png or .svg)."),
+        Option(
+            metavar="FILE", help="Distributions, error densities and SQNR (.png or .svg).", rich_help_panel=OUTPUT
+        ),
     ] = None,
     figure_kurtosis: Annotated[
         Path | None,
-        Option(metavar="FILE", help="Error against kurtosis of a truncated Student t with growing range."),
+        Option(
+            metavar="FILE",
+            help="Error against kurtosis of a truncated Student t with growing range.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = None,
 ) -> None:
     """Expected error of quantization (best range) and magnitude pruning at equal compression.

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option
 
+from .. import options
+from ..options import OUTPUT, PROBLEM
 from ..theory.command import KURTOSIS
 
 if TYPE_CHECKING:  # numpy, scipy and numba load only when there is something to compute, so that --help is quick
@@ -28,34 +30,44 @@ def weights(
     model: Annotated[str, Argument(metavar="MODEL", help=SOURCES_HELP)],
     weights_: Annotated[
         Path | None,
-        Option("--weights", metavar="FILE", help="State dict or safetensors file to load into the model."),
+        Option(
+            "--weights",
+            metavar="FILE",
+            help="State dict or safetensors file to load into the model.",
+            rich_help_panel=PROBLEM,
+        ),
     ] = None,
     tensors: Annotated[
         list[str] | None,
-        Option("--tensors", metavar="GLOB", help="Only tensors of such names, as '*.dense.*'; repeatable."),
-    ] = None,
-    grid: Annotated[
-        str,
         Option(
-            metavar="NAME|FILE",
-            help="int, int-sym, int-asym, ternary, fp4-e2m1, fp8-e4m3, nf4, or a file of levels.",
+            "--tensors",
+            metavar="GLOB",
+            help="Only tensors of such names, as '*.dense.*'; repeatable.",
+            rich_help_panel=PROBLEM,
         ),
-    ] = "int",
+    ] = None,
+    grid: options.Grid = "int",
     granularity: Annotated[
         str,
-        Option(metavar="tensor|channel", help="Weights that share a scale; a channel is a slice of dimension 0."),
+        Option(
+            metavar="tensor|channel",
+            help="Weights that share a scale; a channel is a slice of dimension 0.",
+            rich_help_panel=PROBLEM,
+        ),
     ] = "tensor",
-    bits: Annotated[
-        str | None, Option(metavar="A:B", help="A to B bits, both included. Default 2:8 for int grids.")
-    ] = None,
-    json_: Annotated[str | None, Option("--json", metavar="FILE|-", help="Write everything as JSON.")] = None,
+    bits: options.BitRange = None,
+    json_: options.Json = None,
     csv: Annotated[
-        Path | None, Option(metavar="FILE", help="One line for each tensor and bit width (.csv).")
+        Path | None,
+        Option(metavar="FILE", help="One line for each tensor and bit width (.csv).", rich_help_panel=OUTPUT),
     ] = None,
     figure: Annotated[
-        Path | None, Option(metavar="FILE", help="Scatter of the two SQNR of every tensor (.png or .svg).")
+        Path | None,
+        Option(
+            metavar="FILE", help="Scatter of the two SQNR of every tensor (.png or .svg).", rich_help_panel=OUTPUT
+        ),
     ] = None,
-    quiet: Annotated[bool, Option("--quiet", help="No progress.")] = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Kurtosis and SQNR of quantization (range of least squared error) and magnitude pruning, tensor by tensor.
 

@@ -36,7 +36,8 @@ def check_certificate(
     """
     need(certificate.sha256 == sha256, "the certificate is for another layer")
     try:
-        problem = state_problem(weight, grams, certificate.setting, certificate.shifts, certificate.levels)
+        setting, shifts, levels = certificate.setting, certificate.shifts, certificate.levels
+        problem = state_problem(weight, grams, setting, shifts, levels, scales=certificate.scales)
     except ProblemError as error:
         need(False, f"the problem cannot be stated for this layer: {error}")
     need([claim.row for claim in certificate.rows] == list(problem.rows), "its rows are not those of its setting")

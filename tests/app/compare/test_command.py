@@ -124,13 +124,13 @@ def test_an_interrupted_run_keeps_what_is_proven_and_goes_on(cli, tmp_path, expa
 
 TELLS_WHEN_IT_COMPARES = """
 import sys
-import pvq.bounds.app.compare.run as run
+import pvq.comparing as comparing
 from pvq.bounds.app.main import pvq
-compare_all = run.compare_all
+compare_all = comparing.compare_all
 def told(*arguments):
     print("comparing", file=sys.stderr, flush=True)
     compare_all(*arguments)
-run.compare_all = told
+comparing.compare_all = told
 pvq()
 """
 

@@ -305,13 +305,14 @@ def test_a_lock_that_is_a_link_is_refused(tmp_path):
 WRITES_ALWAYS = """
 import sys
 import pvq.bounds.app.compare.run as run
+import pvq.comparing as comparing
 from pvq.bounds.app.main import pvq
 run.WRITE_EVERY = 0.0
-compare_all = run.compare_all
+compare_all = comparing.compare_all
 def told(*arguments):
     print("comparing", flush=True)
     compare_all(*arguments)
-run.compare_all = told
+comparing.compare_all = told
 pvq()
 """
 

@@ -10,7 +10,7 @@ from pvq.bounds.gram import Gram
 from pvq.bounds.grid import Grid
 from pvq.bounds.problem import Problem
 from pvq.bounds.sparsity import Sparsity
-from pvq.solvers.base import Options, Solver
+from pvq.solvers.base import Options, Solver, UnsupportedProblem
 from pvq.solvers.brute import Brute
 from pvq.solvers.registry import get_solver, solver_class, solver_names
 from pvq.solvers.result import Status
@@ -78,12 +78,21 @@ def test_any_scale_of_weights_and_inputs(make: Make, constraint: str, scale: flo
         assert result.upper == pytest.approx(scale * solver.solve(problem).upper, rel=1e-3), solver.name
 
 
-def test_wrong_problems_are_refused(make: Make) -> None:
-    for name in METHODS:
-        solver = get_solver(name)
-        fixed = make("regular", "row-fixed")
-        if name in ("magnitude-ls", "sparsegpt", "obc"):
-            assert solver.why_unsupported(fixed)
-        if name in ("rtn", "gptq", "gptq-order", "obq"):
-            assert solver.why_unsupported(make("regular", "row"))
-            assert solver.why_unsupported(make("regular", "joint"))
+REFUSED = {
+    "row-fixed": ("magnitude-ls", "sparsegpt", "obc"),
+    "row": ("rtn", "gptq", "gptq-order", "obq"),
+    "joint": ("rtn", "gptq", "gptq-order", "obq"),
+    "int": ("magnitude", "magnitude-ls", "wanda", "sparsegpt", "obc", "alps"),
+}
+
+
+@pytest.mark.parametrize("constraint", REFUSED)
+def test_wrong_problems_are_refused(make: Make, constraint: str) -> None:
+    problem = make("regular", constraint)
+    for name in REFUSED[constraint]:
+        solver = get_solver(name)  # raises where no method has this name any more
+        assert solver.proves == "nothing"
+        says = "cannot keep the weights fixed" if constraint == "row-fixed" else f"not {problem.method}"
+        assert says in (solver.why_unsupported(problem) or ""), name
+        with pytest.raises(UnsupportedProblem):
+            solver.solve(problem)

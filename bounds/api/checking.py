@@ -1,0 +1,90 @@
+"""Check a certificate."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from pvq.bounds.certificate import Certificate, load_certificate
+from pvq.bounds.errors import ProblemError
+from pvq.bounds.verify.budget import NODES, limited
+from pvq.bounds.verify.certificate import Verified, verify_certificate
+from pvq.bounds.verify.reference import Limits, NotEstablished, check_certificate
+from pvq.bounds.verify.row import NotProven
+from pvq.layers.format import Layer, load_layer
+
+from .results import Interval
+
+
+class Proven(Interval):
+    """What a certificate proves: no weights have an error below `min`, and those in it have at most `max`."""
+
+    verified: Verified
+    """All that was proven, row by row."""
+
+    @classmethod
+    def of(cls, verified: Verified) -> Proven:
+        """From what the checker says."""
+        interval = cls(verified.lower, verified.upper)
+        interval.verified = verified
+        return interval
+
+    def __repr__(self) -> str:
+        return repr(Interval(*self))
+
+
+def verify(
+    certificate: Certificate | str | os.PathLike[str],
+    layer: Layer | str | os.PathLike[str],
+    *,
+    time_limit: float | None = None,
+    nodes: int = NODES,
+    reference: bool = False,
+) -> Proven:
+    """Prove again what a certificate claims; nothing in it is believed.
+
+    Parameters
+    ----------
+    certificate : Certificate or path
+        Of `Result.certificate`, or a file.
+    layer : Layer or path
+        The layer that it is about.
+    time_limit : float, optional
+        Seconds after which nothing counts as established, 0 or None for no limit.
+    nodes : int
+        Nodes after which a search is given up.
+    reference : bool
+        Ask the second checker as well: rational arithmetic, small and slow.
+
+    Returns
+    -------
+    Interval
+        What was proven: no weights have an error below min, and those in the certificate have at most max.
+
+    Raises
+    ------
+    NotProven
+        A claim is not established, or the certificate is another layer's.
+    CertificateError
+        The certificate's file cannot be read.
+    LayerError
+        The layer's file cannot be read.
+    ProblemError
+        A limit that is none.
+    """
+    if not (time_limit is None or time_limit >= 0):
+        raise ProblemError(f"`time_limit` must not be negative (0: none) and is {time_limit}")
+    if nodes < 1:
+        raise ProblemError(f"`nodes` must be at least 1, not {nodes}")
+    claimed = certificate if isinstance(certificate, Certificate) else load_certificate(certificate)
+    data = layer if isinstance(layer, Layer) else load_layer(layer)
+    begin = time.monotonic()
+    with limited(time_limit or None, nodes):
+        verified = verify_certificate(claimed, data.weight, data.grams, data.sha256)
+        if reference:
+            try:
+                limits = Limits(time_limit or None, nodes, begin)
+                check_certificate(claimed, data.weight, data.grams, data.sha256, limits)
+            except NotEstablished as error:
+                raise NotProven(str(error)) from None
+    return Proven.of(verified)

@@ -1,0 +1,244 @@
+"""One run of `bound` or `curve`: stated and checked, prepared, solved, modelled; Ctrl-C keeps what is proven."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from signal import SIGINT
+from typing import Any, NamedTuple
+
+import numpy as np
+from pvq.bounds.errors import ProblemError
+from pvq.bounds.gram import FloatArray
+from pvq.bounds.layer_problem import LayerProblem, at_sparsity, state_problem
+from pvq.bounds.volume import Model, volume_model
+from pvq.layers.format import Layer
+from pvq.solvers.base import Options
+from pvq.solvers.curve import solve_curve
+from pvq.solvers.document import environment, result_document
+from pvq.solvers.interrupt import stop_on_interrupt
+from pvq.solvers.layer import solve_layer
+from pvq.solvers.layer_scope import row_curves, unfinished
+from pvq.solvers.methods import empirical_methods, left_out
+from pvq.solvers.registry import get_solver
+from pvq.solvers.rows import LayerResult, RowResult, prepare
+from pvq.solvers.scale import check_free_scale, solve_scales
+from pvq.solvers.watch import Calls, watched
+
+from .problems import Problem, setting_of
+from .results import Result, Row
+from .scales import AmbiguousScales, given_scales
+from .threads import one_blas_thread
+
+PREPARING, ROWS, MODEL = "preparing", "rows", "volume model"
+"""Stages of a run, as `stage` is told of them."""
+ODDS = 1e-3
+MODELLED = 1024
+"""Inputs up to which the volume model is stated unasked: beyond, it takes longer than a quick answer may."""
+
+
+class Part(NamedTuple):
+    """What of the layer is bounded, as in `bound`."""
+
+    rows: Any = None
+    inputs: Any = None
+    ridge: float = 0.0
+    scales: Any = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """How the optimum is looked for; the parameters of `bound`.
+
+    Raises
+    ------
+    ProblemError
+        A limit that is none; NaN is none.
+    """
+
+    solver: str = "auto"
+    methods: Sequence[str] | str | None = None
+    time_limit: float | None = 10.0
+    gap: float = 1e-6
+    jobs: int = 1
+    seed: int = 0
+    odds: float | None = None
+    certify: bool = False
+    progress: Callable[[Row], object] | None = None
+    stage: Callable[[str], object] | None = None
+
+    def __post_init__(self) -> None:
+        check_limits(self.time_limit, self.gap, self.jobs)
+        if self.odds is not None and not 0 < self.odds < 1:
+            raise ProblemError(f"`odds` must lie between 0 and 1, as 0.001, not {self.odds}")
+
+    def options(self, stop: threading.Event) -> Options:
+        """For the solvers."""
+        return Options(
+            time_limit=self.time_limit or None,
+            gap=self.gap,
+            threads=max(1, (os.cpu_count() or 1) // self.jobs),
+            seed=self.seed,
+            prove=self.certify,
+            stop=stop,
+        )
+
+
+def check_limits(time_limit: float | None, gap: float, jobs: int) -> None:
+    """Raise `ProblemError` for limits that are none; NaN is none."""
+    if not (time_limit is None or time_limit >= 0):
+        raise ProblemError(f"`time_limit` must not be negative (0: none) and is {time_limit}")
+    if not gap >= 0:
+        raise ProblemError(f"`gap` must not be negative and is {gap}")
+    if jobs < 1:
+        raise ProblemError(f"`jobs` must be at least 1, not {jobs}")
+
+
+class Run:
+    """What is asked of a layer, checked; `one` and `several` answer it."""
+
+    @classmethod
+    def start(cls, layer: Layer, problem: Problem, part: Part, search: Search, stop: threading.Event) -> Run:
+        """State it where Ctrl-C is heard; raises KeyboardInterrupt where it came before anything is known."""
+        run = watched(lambda: cls(layer, problem, part, search, stop), stop)
+        if run is None:
+            raise KeyboardInterrupt
+        if run.doubt is not None:
+            warnings.warn(run.doubt, AmbiguousScales, stacklevel=3)
+        return run
+
+    def __init__(self, layer: Layer, problem: Problem, part: Part, search: Search, stop: threading.Event) -> None:
+        """Check everything and state the problem; raises as `bound` does."""
+        self.begin = time.perf_counter()
+        if not isinstance(layer, Layer):
+            kind = type(layer).__name__
+            raise ProblemError(f"`layer` must be a pvq.Layer, not {kind}; pvq.load_layer reads a file")
+        self.layer, self.search, self.options, self.calls = layer, search, search.options(stop), Calls()
+        setting, levels = setting_of(problem, part.rows, part.inputs, part.ridge)
+        own, self.doubt = None, None
+        if part.scales is not None:
+            setting, own, self.doubt = given_scales(part.scales, setting, levels, layer)
+        self.engine = get_solver(search.solver)
+        self.problem = state_problem(
+            layer.weight, layer.grams, setting, levels=levels, free_scale=True, scales=own
+        )
+        if self.is_free:
+            check_free_scale(self.problem, self.engine.name, search.certify)
+        self.engine.check(self.problem.row(0))
+        self.methods = empirical_methods(search.methods, self.problem.row(0))
+        skipped = left_out(search.methods, self.problem.row(0))
+        notes = [] if self.doubt is None else [self.doubt]
+        self.notes = (*notes, *(f"not scored: {why}" for why in skipped))
+        self.curves = None if self.problem.budget is None else row_curves(self.problem)
+
+    @property
+    def is_free(self) -> bool:
+        """Whether the scale is part of the search."""
+        return self.problem.setting.quantizes and self.problem.setting.range == "optimal"
+
+    def one(self) -> Result:
+        """Bound the layer."""
+        known: list[RowResult] = []
+
+        def keep(row: RowResult) -> None:
+            known.append(row)
+            self.tell(row)
+
+        def solve() -> tuple[LayerProblem, LayerResult]:
+            if self.is_free:  # rows are judged anew at the scale that is found
+                return solve_scales(self.problem, self.options, self.methods, self.search.jobs, self.tell)
+            jobs, curves = self.search.jobs, self.curves
+            found = solve_layer(self.problem, self.engine, self.options, self.methods, jobs, keep, curves)
+            return self.problem, found
+
+        prepared, found = self.prepared(), None
+        if prepared is not None:
+            found = watched(solve, self.options.stop, calls=self.calls)
+        if found is None:
+            found = self.problem, unfinished(self.problem, self.engine, self.options, known, self.curves)
+        return self.results([found], prepared)[0]
+
+    def several(self, sparsities: Sequence[float]) -> list[Result]:
+        """Bound the layer at several sparsities."""
+        problems = [at_sparsity(self.problem, sparsity) for sparsity in sparsities]
+        so_far: list[list[RowResult]] = [[] for _ in problems]
+
+        def solve() -> list[LayerResult]:
+            jobs, tell = self.search.jobs, self.tell
+            return solve_curve(problems, self.engine, self.options, self.methods, jobs, tell, so_far, self.curves)
+
+        prepared, found = self.prepared(), None
+        if prepared is not None:
+            found = watched(solve, self.options.stop, calls=self.calls)
+        if found is None:
+            known = zip(problems, so_far, strict=True)
+            found = [unfinished(p, self.engine, self.options, list(rows), self.curves) for p, rows in known]
+        return self.results(list(zip(problems, found, strict=True)), prepared)
+
+    def prepared(self) -> float | None:
+        """Seconds that came before the first row; None where Ctrl-C came in between."""
+        self.stage(PREPARING)
+
+        def work() -> bool:
+            prepare(self.problem, (self.engine, *self.methods))
+            return True
+
+        if watched(work, self.options.stop) is None:
+            return None
+        self.stage(ROWS)
+        return time.perf_counter() - self.begin
+
+    def stage(self, name: str) -> None:
+        """Say what begins."""
+        if self.search.stage is not None:
+            self.search.stage(name)
+
+    def tell(self, row: RowResult) -> None:
+        """Hand a finished row to the caller, in its own thread."""
+        progress = self.search.progress
+        if progress is None:
+            return
+        try:
+            self.calls.make(lambda: progress(Row.of(row)))
+        except KeyboardInterrupt:
+            self.options.stop.set()
+
+    def results(self, solved: Sequence[tuple[LayerProblem, LayerResult]], prepared: float | None) -> list[Result]:
+        """Each with its model and what it took."""
+        models = [self.model(*pair) for pair in solved]
+        seconds = time.perf_counter() - self.begin
+        used = environment(self.engine.name, self.search.jobs, seconds if prepared is None else prepared, seconds)
+        results = []
+        for (stated, found), model in zip(solved, models, strict=True):
+            said = None if model is None else model.as_json()
+            document = result_document(self.layer, stated, self.options, found, used, said)
+            results.append(Result(self.layer, stated, found, document, model, self.notes))
+        return results
+
+    def model(self, problem: LayerProblem, result: LayerResult) -> Model | None:
+        """What the volume model says beside the result, with the proven ends for the rows that it leaves out."""
+        stop, odds = self.options.stop, self.search.odds
+        asked = odds is not None or len(problem.inputs) <= MODELLED
+        if problem.setting.method != "quant" or not asked or stop.is_set():
+            return None
+        self.stage(MODEL)
+        lower = np.array([row.lower or 0.0 for row in result.rows])
+        upper = np.array([row.result.upper for row in result.rows])
+        whole: FloatArray = self.layer.weight
+        return watched(lambda: volume_model(problem, odds or ODDS, whole, lower, upper), stop)
+
+
+@contextmanager
+def quiet_machine(stop: threading.Event | None) -> Iterator[threading.Event]:
+    """One BLAS thread, and an event that Ctrl-C sets; where the caller has an event, signals are the caller's."""
+    with one_blas_thread():
+        if stop is not None:
+            yield stop
+            return
+        with stop_on_interrupt(SIGINT) as event:
+            yield event

@@ -1,0 +1,68 @@
+"""Options that several commands have: each declared once."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from typer import Option
+
+PROBLEM, SEARCH, OUTPUT = "The problem", "The search", "Output"
+"""Headings of --help."""
+
+Grid = Annotated[
+    str,
+    Option(
+        metavar="NAME|FILE",
+        help="int, int-sym, int-asym, ternary, fp4-e2m1, fp8-e4m3, nf4, or a file of levels.",
+        rich_help_panel=PROBLEM,
+    ),
+]
+Granularity = Annotated[
+    str, Option(help="Weights that share a scale: tensor, channel or group:G.", rich_help_panel=PROBLEM)
+]
+Range = Annotated[
+    str,
+    Option(
+        "--range",
+        metavar="NAME",
+        help="How scales are chosen: mse, minmax, gram (layer error), none (as given), optimal (searched; not in "
+        "`pvq compare`).",
+        rich_help_panel=PROBLEM,
+    ),
+]
+BitRange = Annotated[
+    str | None,
+    Option(metavar="A:B", help="A to B bits, both included. Default 2:8 for int grids.", rich_help_panel=PROBLEM),
+]
+Block = Annotated[
+    int | None, Option(metavar="K", help="Prune K consecutive inputs together.", rich_help_panel=PROBLEM)
+]
+Update = Annotated[
+    bool,
+    Option("--update/--no-update", help="Re-optimise the kept weights, or keep them.", rich_help_panel=PROBLEM),
+]
+Scope = Annotated[
+    str,
+    Option(
+        metavar="row|layer",
+        help="The sparsity holds for each row, or for all rows together.",
+        rich_help_panel=PROBLEM,
+    ),
+]
+Solver = Annotated[str, Option(help="Where bounds come from, see `pvq solvers`.", rich_help_panel=SEARCH)]
+Methods = Annotated[
+    str | None,
+    Option(
+        "--compare",
+        metavar="NAMES|all",
+        help="Published methods to score, as rtn,gptq.",
+        rich_help_panel=SEARCH,
+    ),
+]
+Gap = Annotated[float, Option(metavar="REL", help="Relative gap that counts as optimal.", rich_help_panel=SEARCH)]
+Seed = Annotated[int, Option(help="For methods that draw at random.", rich_help_panel=SEARCH)]
+Json = Annotated[
+    str | None,
+    Option("--json", metavar="FILE|-", help="Write all results as JSON.", rich_help_panel=OUTPUT),
+]
+Quiet = Annotated[bool, Option("--quiet", help="No progress.", rich_help_panel=OUTPUT)]

@@ -1,0 +1,132 @@
+"""How a run of `pvq.bound` and `pvq.curve` behaves: callbacks, stages, stops, limits, models."""
+
+import signal
+import threading
+
+import numpy as np
+import pvq
+import pytest
+from pvq import running
+from threadpoolctl import threadpool_info, threadpool_limits
+
+
+def test_callbacks_are_called_in_the_thread_that_asks(layer):
+    told = []
+    pvq.bound(
+        layer,
+        pvq.Quant(bits=3),
+        jobs=2,
+        progress=lambda row: told.append(("row", threading.current_thread())),
+        stage=lambda name: told.append((name, threading.current_thread())),
+    )
+    assert [name for name, _ in told] == [running.PREPARING, running.ROWS, *["row"] * 6, running.MODEL]
+    assert {thread for _, thread in told} == {threading.current_thread()}
+
+
+def test_an_error_of_a_callback_is_the_caller_s(layer):
+    def fail(row):
+        raise LookupError("mine")
+
+    with pytest.raises(LookupError, match="mine"):
+        pvq.bound(layer, pvq.Quant(bits=3), progress=fail)
+
+
+def test_blas_has_one_thread_for_the_duration_and_its_own_number_after(layer):
+    def counts():
+        return {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}
+
+    during = []
+    with threadpool_limits(2, user_api="blas"):
+        pvq.bound(layer, pvq.Prune(0.5), rows=(0, 2), progress=lambda row: during.append(counts()))
+        assert counts() == {2}
+        with pytest.raises(pvq.ProblemError):
+            pvq.bound(layer, pvq.Prune(0.5), rows=(7, 9))
+        assert counts() == {2}
+    assert during == [{1}, {1}]
+
+
+def test_an_event_of_the_caller_ends_a_run_and_leaves_signals_alone(layer):
+    stop, handlers = threading.Event(), []
+
+    def progress(row):
+        handlers.append(signal.getsignal(signal.SIGINT))
+        stop.set()
+
+    before = signal.getsignal(signal.SIGINT)
+    result = pvq.bound(layer, pvq.Quant(bits=3), stop=stop, progress=progress)
+    assert handlers == [before]
+    assert [row.status for row in result.rows] == ["optimal"] + ["interrupted"] * 5
+    assert result.model is None
+    never = pvq.bound(layer, pvq.Prune(0.5), stop=stop)
+    assert (never.status, never.bound_kind, never.lower) == ("interrupted", "none", 0.0)
+    assert never.score(never.weights).feasible
+
+
+def test_preparation_that_hears_nothing_is_left_behind(layer, monkeypatch):
+    released, stop = threading.Event(), threading.Event()
+    monkeypatch.setattr(running, "prepare", lambda *_: released.wait(60))
+    threading.Timer(0.1, stop.set).start()
+    try:
+        result = pvq.bound(layer, pvq.Quant(bits=3), stop=stop)
+    finally:
+        released.set()
+    assert result.status == "interrupted"
+    assert 0 == result.lower < result.upper
+    assert result.score(result.weights).feasible
+
+
+def test_another_thread_can_bound_and_ctrl_c_is_the_main_thread_s(layer):
+    found = []
+    before = signal.getsignal(signal.SIGINT)
+    worker = threading.Thread(target=lambda: found.append(pvq.bound(layer, pvq.Quant(bits=3), rows=(0, 1))))
+    worker.start()
+    worker.join(120)
+    assert found[0].is_optimal
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_the_model_is_of_the_odds_that_are_asked_for(layer, quantized):
+    rare = pvq.bound(layer, pvq.Quant(bits=3), odds=1e-9)
+    assert (quantized.model.odds, rare.model.odds) == (1e-3, 1e-9)
+    assert rare.model.lower < quantized.model.lower
+    assert rare.document["total"]["model"] == rare.model.as_json()
+    assert pvq.bound(layer, pvq.Prune(0.5), odds=0.01).model is None
+    for odds in (0, 1, float("nan")):
+        with pytest.raises(pvq.ProblemError, match="`odds` must lie between 0 and 1"):
+            pvq.bound(layer, pvq.Quant(bits=3), odds=odds)
+
+
+def test_a_curve_is_as_good_as_its_points(layer):
+    wanted = (0.25, 0.5, 0.75)
+    rows = []
+    curve = pvq.curve(layer, pvq.Prune(0.9), wanted, methods=(), progress=rows.append)
+    assert [each.problem.setting.sparsity for each in curve] == list(wanted)
+    assert len(rows) == 3 * 6
+    for sparsity, each in zip(wanted, curve, strict=True):
+        alone = pvq.bound(layer, pvq.Prune(sparsity), methods=())
+        assert each.is_optimal
+        assert each.lower <= alone.upper
+        assert alone.lower <= each.upper
+        assert (each.weights != 0).sum(axis=1).max() <= round(12 * (1 - sparsity))
+    uppers = [each.upper for each in curve]
+    assert uppers == sorted(uppers)
+    joint = pvq.curve(layer, pvq.Joint(pvq.Quant(3), pvq.Prune(0.5)), [0.5], rows=(0, 2))
+    assert joint[0].upper >= curve[1].rows[0].upper + curve[1].rows[1].upper - 1e-9
+
+
+@pytest.mark.parametrize(
+    ("problem", "sparsities", "says"),
+    [
+        (pvq.Prune(0.5), [], "must rise"),
+        (pvq.Prune(0.5), [0.5, 0.5], "must rise"),
+        (pvq.Prune(0.5), [0.75, 0.5], "must rise"),
+        (pvq.Prune(0.5), [0.5, 1.0], "must rise"),
+        (pvq.Prune(0.5), [np.nan], "must rise"),
+        (pvq.Prune(nm="2:4"), [0.5], "must have a sparsity"),
+        (pvq.Quant(3), [0.5], "must have a sparsity"),
+        (pvq.Joint(pvq.Quant(3, range="optimal"), pvq.Prune(0.5)), [0.5], "one sparsity"),
+    ],
+)
+def test_what_has_no_curve(layer, problem, sparsities, says):
+    with pytest.raises(pvq.ProblemError, match=says):
+        pvq.curve(layer, problem, sparsities)

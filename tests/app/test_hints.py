@@ -1,0 +1,59 @@
+"""What is said beside a result: methods that do not apply, a score that is no bound, scales that outliers set."""
+
+import json
+
+import numpy as np
+import pvq
+import pytest
+
+
+def layer_file(folder, outlier=1.0):
+    rng = np.random.default_rng(0)
+    activations, weight = rng.standard_normal((40, 8)), rng.standard_normal((6, 8))
+    weight[2, 3] = outlier
+    return pvq.save_layer(folder / "layer.npz", pvq.Layer.from_activations(weight, activations, "l"))
+
+
+PRUNE = ("--method", "prune", "--sparsity", "0.5", "--quiet")
+QUANT = ("--method", "quant", "--bits", "4", "--quiet")
+
+
+def test_methods_that_do_not_apply_are_left_out_and_named(cli, tmp_path):
+    file = layer_file(tmp_path)
+    ended = cli("bound", file, *PRUNE, "--compare", "rtn,sparsegpt", "--json", tmp_path / "r.json")
+    assert ended.code == 0, ended.err
+    assert list(json.loads((tmp_path / "r.json").read_text())["total"]["empirical"]) == ["sparsegpt"]
+    assert "Not scored: solver 'rtn' takes quant, not prune." in ended.out
+    assert "Not scored" not in cli("bound", file, *PRUNE, "--compare", "sparsegpt").out
+    nothing = cli("bound", file, *PRUNE, "--compare", "rtn,gptq")
+    assert (nothing.code, nothing.out) == (2, "")
+    assert "'rtn' takes quant" in nothing.err
+    result = pvq.bound(pvq.load_layer(file), pvq.Prune(0.5), methods=["rtn", "sparsegpt"])
+    assert result.notes == ("not scored: solver 'rtn' takes quant, not prune",)
+    assert list(result.methods) == ["sparsegpt"]
+
+
+def test_a_method_alone_has_a_score_and_no_distance(cli, tmp_path):
+    file = layer_file(tmp_path)
+    out = cli("bound", file, *QUANT, "--solver", "gptq").out
+    assert "score" in out
+    assert "best found" not in out
+    assert "at least 0.00" not in out
+    both = cli("bound", file, *QUANT, "--solver", "gptq", "--compare", "rtn").out
+    line = next(line for line in both.splitlines() if line.strip().startswith("rtn"))
+    assert "at least" in line  # how far it is above the best that is known
+
+
+@pytest.mark.parametrize(
+    ("outlier", "words", "said"),
+    [
+        (30.0, (), True),
+        (1.0, (), False),
+        (30.0, ("--granularity", "channel"), False),
+        (30.0, ("--range", "none"), False),
+    ],
+)
+def test_one_weight_that_sets_the_scale_of_all_is_said_with_what_to_type(cli, tmp_path, outlier, words, said):
+    ended = cli("bound", layer_file(tmp_path, outlier), *QUANT, *words)
+    assert ended.code == 0, ended.err
+    assert ("Try --granularity channel." in ended.out) == said
