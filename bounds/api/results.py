@@ -90,6 +90,8 @@ class Row:
         r = w'Hw.
     status : str
         How it ended: optimal, time_limit, node_limit, bound_only, feasible_only, interrupted or failed.
+    reason : str
+        Why the solver stopped: finished, time, nodes, memory, interrupt or failure.
     bound_kind : str
         What lower is worth: rigorous, numerical or none.
     solver : str
@@ -97,7 +99,9 @@ class Row:
     nodes : int
         Nodes of the search.
     seconds : float
-        Preparation and solve of the row, without compilation and layer-wide work.
+        Preparation and solve of the row, without compilation, layer-wide work and verification.
+    verify_seconds : float
+        What checking its proof took.
     methods : Mapping[str, float]
         Error of each empirical method.
     """
@@ -107,10 +111,12 @@ class Row:
     upper: float
     reference: float
     status: str
+    reason: str
     bound_kind: str
     solver: str
     nodes: int
     seconds: float
+    verify_seconds: float
     methods: Mapping[str, float]
 
     @classmethod
@@ -123,10 +129,20 @@ class Row:
             As solvers give it.
         """
         found = row.result
-        kind = found.bound_kind.value
-        empirical = dict(row.empirical)
-        ends = (row.lower, found.upper, row.reference)
-        return cls(row.row, *ends, found.status.value, kind, found.solver, found.nodes, found.seconds, empirical)
+        return cls(
+            row=row.row,
+            lower=row.lower,
+            upper=found.upper,
+            reference=row.reference,
+            status=found.status.value,
+            reason=found.reason.value,
+            bound_kind=found.bound_kind.value,
+            solver=found.solver,
+            nodes=found.nodes,
+            seconds=found.seconds,
+            verify_seconds=found.verify_seconds,
+            methods=dict(row.empirical),
+        )
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -170,6 +186,11 @@ class Result:
     def status(self) -> str:
         """optimal, time_limit, node_limit, bound_only, feasible_only, interrupted or failed."""
         return self.solved.status.value
+
+    @property
+    def reason(self) -> str:
+        """Why the work stopped: finished, time, nodes, memory, interrupt or failure; the worst of the rows."""
+        return self.solved.reason.value
 
     @property
     def bound_kind(self) -> str:

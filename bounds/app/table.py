@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections import Counter
 from collections.abc import Sequence
 
 from pvq.bounds.layer_problem import LayerProblem, Setting
 from pvq.bounds.ranges import GIVEN
 from pvq.bounds.sqnr import format_db
 from pvq.results import Result, Score, best_name
-from pvq.solvers.result import BoundKind, Status
+from pvq.solvers.result import BoundKind, Reason, Status
 from pvq.solvers.rows import LayerResult
 from rich import box
 from rich.table import Table
@@ -166,14 +167,24 @@ def _row_table(problem: LayerProblem, result: LayerResult) -> Table:
             format_db(row.reference, found.upper),
             f"{found.nodes:,}",
             f"{found.seconds:.3g}",
-            found.status.value,
+            ended(found.status, found.reason),
         )
     return table
 
 
+def ended(status: Status, reason: Reason) -> str:
+    """The status, with the reason where that is another word."""
+    return f"{status.value} (memory)" if reason is Reason.MEMORY and status is not Status.OPTIMAL else status.value
+
+
+def _place(word: str) -> tuple[int, str]:
+    """The order of statuses, of which `ended` says more."""
+    return [status.value for status in Status].index(word.split()[0]), word
+
+
 def _effort(result: LayerResult) -> str:
-    counts = {status: sum(row.result.status is status for row in result.rows) for status in Status}
-    said = ", ".join(f"{count} {status.value}" for status, count in counts.items() if count)
+    counts = Counter(ended(row.result.status, row.result.reason) for row in result.rows)
+    said = ", ".join(f"{counts[word]} {word}" for word in sorted(counts, key=_place))
     seconds = [row.result.seconds for row in result.rows]
     nodes = sum(row.result.nodes for row in result.rows)
     return (

@@ -56,6 +56,8 @@ def test_an_event_of_the_caller_ends_a_run_and_leaves_signals_alone(layer):
     result = pvq.bound(layer, pvq.Quant(bits=3), stop=stop, progress=progress)
     assert handlers == [before]
     assert [row.status for row in result.rows] == ["optimal"] + ["interrupted"] * 5
+    assert [row.reason for row in result.rows] == ["finished"] + ["interrupt"] * 5
+    assert (result.reason, result.document["total"]["reason"]) == ("interrupt", "interrupt")
     assert result.model is None
     never = pvq.bound(layer, pvq.Prune(0.5), stop=stop)
     assert (never.status, never.bound_kind, never.lower) == ("interrupted", "none", 0.0)

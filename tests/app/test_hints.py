@@ -5,6 +5,8 @@ import json
 import numpy as np
 import pvq
 import pytest
+from pvq.bounds.app.table import ended
+from pvq.solvers.result import Reason, Status
 
 
 def layer_file(folder, outlier=1.0):
@@ -57,3 +59,9 @@ def test_one_weight_that_sets_the_scale_of_all_is_said_with_what_to_type(cli, tm
     ended = cli("bound", layer_file(tmp_path, outlier), *QUANT, *words)
     assert ended.code == 0, ended.err
     assert ("Try --granularity channel." in ended.out) == said
+
+
+def test_full_memory_is_said_beside_what_is_known():
+    assert ended(Status.BOUND_ONLY, Reason.MEMORY) == "bound_only (memory)"
+    assert ended(Status.OPTIMAL, Reason.FINISHED) == "optimal"
+    assert ended(Status.TIME_LIMIT, Reason.TIME) == "time_limit"
