@@ -352,9 +352,9 @@ def tasks_of(layers: Layers) -> list[Task]:
     if isinstance(layers, Mapping):
         named = [(name, replace(layer, name=name)) for name, layer in layers.items()]
         return distinct([_task(layer, Path(name)) for name, layer in named])
-    one = isinstance(layers, Layer | str | os.PathLike)
+    several = list(layers) if isinstance(layers, Iterable) and not isinstance(layers, str) else [layers]
     tasks: list[Task] = []
-    for given in [layers] if one else layers:  # type: ignore[union-attr]
+    for given in several:
         if isinstance(given, Layer):
             tasks.append(_task(given, Path(given.name)))
         elif isinstance(given, str | os.PathLike):
