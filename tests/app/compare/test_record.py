@@ -7,6 +7,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -200,10 +201,17 @@ def after_each_pair(monkeypatch, do):
     monkeypatch.setattr(network, "compare_layer", changed)
 
 
+def damage(path):
+    """Another file in its place at once: whoever reads meanwhile must not find an empty one."""
+    other = path.with_name(f"{threading.get_ident()}.tmp")
+    other.write_bytes(b"PK\x03\x04")
+    other.replace(path)
+
+
 FAULTS = {
     "changed": (lambda path: save_layer(path, random_layer("regular", 9)), "has changed since this run began"),
     "gone": (lambda path: path.unlink(missing_ok=True), "no such file"),
-    "damaged": (lambda path: path.write_bytes(b"PK\x03\x04"), "damaged"),
+    "damaged": (damage, "damaged"),
 }
 
 
