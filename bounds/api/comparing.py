@@ -38,8 +38,8 @@ from pvq.solvers.registry import get_solver
 from pvq.solvers.watch import Calls, watched
 
 from .problems import Prune, Quant
-from .results import frame_of, html_table, new_axes
 from .running import check_limits, quiet_machine
+from .shown import frame_of, html_table, new_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

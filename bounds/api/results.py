@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from html import escape
@@ -22,6 +22,8 @@ from pvq.layers.format import Layer
 from pvq.solvers.certify import build_certificate
 from pvq.solvers.result import Status
 from pvq.solvers.rows import LayerResult, RowResult
+
+from .shown import frame_of, html_table, new_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -372,30 +374,3 @@ def _above(error: float, end: float) -> float:
     if end <= 0:
         return math.inf if error > 0 else 0.0
     return max(0.0, 10 * math.log10(error / end)) if error > 0 else 0.0
-
-
-def frame_of(records: list[dict[str, Any]], index: str | list[str]) -> Any:
-    """A pandas data frame."""
-    try:
-        import pandas
-    except ImportError:
-        raise ImportError("data frames need pandas: pip install pandas") from None
-    return pandas.DataFrame.from_records(records).set_index(index)
-
-
-def new_axes(width: float, height: float) -> Axes:
-    """Axes of a new figure of pyplot, which shows it in a notebook."""
-    try:
-        from matplotlib import pyplot
-    except ImportError:
-        raise ImportError("figures need matplotlib: pip install 'pvq-bound[plot]'") from None
-    axes: Axes = pyplot.subplots(figsize=(width, height), layout="constrained")[1]
-    return axes
-
-
-def html_table(caption: str, heads: tuple[str, ...], body: Sequence[tuple[str, ...]]) -> str:
-    """A table whose cells are already escaped."""
-    head = "".join(f"<th>{escape(cell)}</th>" for cell in heads)
-    lines = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in line) + "</tr>" for line in body)
-    title = f"<caption>{escape(caption)}</caption>"
-    return f"<table>{title}<thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table>"
