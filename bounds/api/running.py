@@ -10,13 +10,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from signal import SIGINT
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from pvq.bounds.errors import ProblemError
 from pvq.bounds.gram import FloatArray
 from pvq.bounds.layer_problem import LayerProblem, at_sparsity, state_problem
-from pvq.bounds.volume import Model, volume_model
 from pvq.layers.format import Layer
 from pvq.solvers.base import Options
 from pvq.solvers.curve import solve_curve
@@ -34,6 +33,9 @@ from .problems import Problem, setting_of
 from .results import Result, Row
 from .scales import AmbiguousScales, given_scales
 from .threads import one_blas_thread
+
+if TYPE_CHECKING:
+    from pvq.bounds.volume import Model
 
 PREPARING, ROWS, MODEL = "preparing", "rows", "volume model"
 """Stages of a run, as `stage` is told of them."""
@@ -226,6 +228,8 @@ class Run:
         asked = odds is not None or len(problem.inputs) <= MODELLED
         if problem.setting.method != "quant" or not asked or stop.is_set():
             return None
+        from pvq.bounds.volume import volume_model  # statistics take half a second to load
+
         self.stage(MODEL)
         lower = np.array([row.lower or 0.0 for row in result.rows])
         upper = np.array([row.result.upper for row in result.rows])

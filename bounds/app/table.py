@@ -37,8 +37,7 @@ def print_result(result: Result, own: Score | None = None) -> None:
         console.say(own_sentence(solved, own))
     if result.model is not None:
         console.say(model_sentence(result.model, solved))
-    for note in result.notes:
-        console.say(note[:1].upper(), note[1:], ".")
+    _say_notes(console, result)
     hint = outlier_hint(problem, result.layer.weight)
     if hint is not None:
         console.say(hint)
@@ -79,6 +78,12 @@ def print_curve(results: Sequence[Result]) -> None:
         )
     console.table(table)
     console.say(f"kept: {'blocks' if problem.setting.block else 'inputs'} of a row; methods in dB")
+    _say_notes(console, results[0])
+
+
+def _say_notes(console: Printer, result: Result) -> None:
+    for note in result.notes:
+        console.say(note[:1].upper(), note[1:], ".")
 
 
 def describe(problem: LayerProblem, sparsities: int = 1) -> str:

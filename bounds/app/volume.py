@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 from pvq.bounds.sqnr import format_db
-from pvq.bounds.volume import Model
 from pvq.solvers.rows import LayerResult
+
+if TYPE_CHECKING:
+    from pvq.bounds.volume import Model
 
 
 def model_sentence(model: Model, result: LayerResult) -> str:

@@ -30,6 +30,14 @@ def test_bounding_loads_no_torch():
     assert not {"torch", "pandas", "matplotlib"} & loaded_by("import pvq; pvq.bound; pvq.compare; pvq.Layer")
 
 
+def test_pruning_loads_no_statistics():
+    """The volume model's, which take longer to load than all the rest."""
+    asked = "import pvq; pvq.bound(pvq.Layer.from_gram([[1.0, 2.0]], [[1.0, 0.5], [0.5, 1.0]]), pvq.Prune(0.5))"
+    loaded = loaded_by(asked)
+    assert "pvq.running" in loaded
+    assert not {"scipy.stats", "torch"} & loaded
+
+
 def test_every_name_is_there_and_no_other():
     for name in pvq.__all__:
         assert getattr(pvq, name) is not None, name

@@ -27,6 +27,8 @@ def test_methods_that_do_not_apply_are_left_out_and_named(cli, tmp_path):
     assert list(json.loads((tmp_path / "r.json").read_text())["total"]["empirical"]) == ["sparsegpt"]
     assert "Not scored: solver 'rtn' takes quant, not prune." in ended.out
     assert "Not scored" not in cli("bound", file, *PRUNE, "--compare", "sparsegpt").out
+    curve = cli("bound", file, *PRUNE[:2], "--sparsity", "0.5:0.75:0.25", "--compare", "rtn,wanda", "--quiet")
+    assert "Not scored: solver 'rtn' takes quant, not prune." in curve.out
     nothing = cli("bound", file, *PRUNE, "--compare", "rtn,gptq")
     assert (nothing.code, nothing.out) == (2, "")
     assert "'rtn' takes quant" in nothing.err
