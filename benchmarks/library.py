@@ -212,8 +212,7 @@ def decode(problem: Problem, code: Mapping[str, list[int]]) -> FloatArray:
     if problem.grid is not None:
         x = np.array([problem.grid.of(i)[level] for i, level in enumerate(code["levels"])])
         return np.where(mask, x, 0.0)
-    assert problem.sparsity is not None
-    return optimal_on_support(problem, mask) if problem.sparsity.update else np.where(mask, problem.weight, 0.0)
+    return optimal_on_support(problem, mask) if problem.pattern.update else np.where(mask, problem.weight, 0.0)
 
 
 def verified_lower(runs: Iterable[Run]) -> tuple[float, str] | None:

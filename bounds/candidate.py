@@ -94,8 +94,7 @@ def _broken(row: Problem, x: FloatArray, eps: float) -> str | None:
 
 def _least_gap(row: Problem) -> FloatArray:
     """(n,) smallest distance of two levels of each input."""
-    assert row.grid is not None
-    gap: FloatArray = np.diff(row.grid.levels, axis=1).min(axis=1)[row.grid.group]
+    gap: FloatArray = np.diff(row.levels.levels, axis=1).min(axis=1)[row.levels.group]
     return gap
 
 

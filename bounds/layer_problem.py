@@ -160,6 +160,13 @@ class LayerProblem:
     def __len__(self) -> int:
         return len(self.rows)
 
+    @property
+    def pattern(self) -> Sparsity:
+        """The sparsity pattern of a row, of a problem that has one."""
+        if self.sparsity is None:
+            raise ValueError("a problem without a sparsity pattern was asked for it")
+        return self.sparsity
+
     def row(self, i: int) -> Problem:
         """Problem of the i-th selected row."""
         gram = self.grams[self.gram_of_row[i]]

@@ -61,11 +61,11 @@ class Problem:
         return self.sparsity
 
     @property
-    def levels(self) -> FloatArray:
-        """(groups, levels) the grid's levels, of a problem that has a grid."""
+    def levels(self) -> Grid:
+        """The grid, of a problem that has one."""
         if self.grid is None:
-            raise ValueError("a problem without a grid was asked for its levels")
-        return self.grid.levels
+            raise ValueError("a problem without a grid was asked for it")
+        return self.grid
 
     @property
     def method(self) -> str:

@@ -64,9 +64,8 @@ class FreeRow:
         self.reference = problem.reference
         if reduced is None or not self.reference > 0.0:
             return
-        assert reduced.grid is not None
         self.unit = dataclasses.replace(
-            reduced, grid=Grid(reduced.grid.levels / scale, reduced.grid.group), weight=reduced.weight
+            reduced, grid=Grid(reduced.levels.levels / scale, reduced.levels.group), weight=reduced.weight
         )
         self.share = 0.0
         """Its error at the best scale known."""

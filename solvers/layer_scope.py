@@ -51,8 +51,7 @@ class Curve:
         """Bound the row with k kept units and spread what that proves along the curve."""
         if k in self.solved or k == 0:
             return
-        assert self.problem.sparsity is not None
-        pattern = replace(self.problem.sparsity, keep=np.array([k]))
+        pattern = replace(self.problem.pattern, keep=np.array([k]))
         problem = replace(self.problem, sparsity=pattern)
         denser = [s for s in self.solved if s > k]
         start = pruned_further(problem, self.solved[min(denser)].x) if denser else None
@@ -104,9 +103,8 @@ def solve_shared_budget(
     `options.time_limit` is for all budgets of a row together; `curves`, what is known of the rows, is extended.
     """
     assert problem.budget is not None
-    assert problem.sparsity is not None
     prepare(problem, (solver, *compare))
-    count, units = len(problem), problem.sparsity.units
+    count, units = len(problem), problem.pattern.units
     if curves is None:
         curves = row_curves(problem)
     spent, last = np.zeros(count), np.zeros(count)
@@ -168,10 +166,9 @@ def unfinished(
     if problem.budget is None or curves is None:
         return unfinished_rows(problem, solver, options, known)
     points = layer_point(Magnitude(), problem, options)
-    assert problem.sparsity is not None
     rows = []
     for i, curve in enumerate(curves):
-        used = len(np.unique(problem.sparsity.unit[points.x[i] != 0]))
+        used = len(np.unique(problem.pattern.unit[points.x[i] != 0]))
         x = min((points.x[i], curve.point(used)), key=curve.problem.error)
         error = curve.problem.certified(x)
         result = Result(
@@ -208,8 +205,7 @@ def lower_curve(problem: Problem, split: Split) -> FloatArray:
     e >= constant + sum of pruned terms - (sum of the k largest savings), whatever k is (`verify.split`): the
     Lagrangian bound with the k-th saving as the price of a unit, convex in k and tight where it was made.
     """
-    sparsity, row = problem.sparsity, presolve(problem).problem
-    assert sparsity is not None
+    sparsity, row = problem.pattern, presolve(problem).problem
     units, live = sparsity.units, problem.gram.live
     if row is None or len(split.below.d) != row.n or not row.free_weights:
         return np.zeros(units + 1)
@@ -225,8 +221,7 @@ def lower_curve(problem: Problem, split: Split) -> FloatArray:
 
 def row_curves(problem: LayerProblem) -> list[Curve]:
     """Curves of which nothing is known but their ends."""
-    assert problem.sparsity is not None
-    return [Curve(problem.row(i), problem.sparsity.units) for i in range(len(problem))]
+    return [Curve(problem.row(i), problem.pattern.units) for i in range(len(problem))]
 
 
 def pruned_further(problem: Problem, x: FloatArray) -> FloatArray:
@@ -235,8 +230,7 @@ def pruned_further(problem: Problem, x: FloatArray) -> FloatArray:
     Re-optimised weights cost x_i^2 / (H_SS^-1)_ii (optimal brain surgeon, Hassibi and Stork 1993), others
     x_i^2 h_ii.
     """
-    sparsity = problem.sparsity
-    assert sparsity is not None
+    sparsity = problem.pattern
     cost = x**2 * np.diag(problem.hessian)
     kept = np.flatnonzero(x)
     free = problem.grid is None and sparsity.update
@@ -249,8 +243,7 @@ def pruned_further(problem: Problem, x: FloatArray) -> FloatArray:
 
 def nothing_kept(problem: Problem) -> Result:
     """The row with a budget of 0, which is trivial."""
-    assert problem.sparsity is not None
-    pattern = replace(problem.sparsity, keep=np.zeros_like(problem.sparsity.keep))
+    pattern = replace(problem.pattern, keep=np.zeros_like(problem.pattern.keep))
     return Magnitude().solve(replace(problem, sparsity=pattern))
 
 

@@ -108,8 +108,7 @@ def _with_scores(
 ) -> RowResult:
     """The row on the final grid: its point in the grid's own numbers, and the empirical methods at its scale."""
     stated = problem.row(i)
-    assert stated.grid is not None
-    near = stated.grid.nearest(row.result.x)
+    near = stated.levels.nearest(row.result.x)
     x = np.where(row.result.x == 0, 0.0, near) if stated.sparsity is not None else near
     error = stated.certified(x)
     lower = min(row.result.lower, error.lower)

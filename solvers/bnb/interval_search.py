@@ -43,8 +43,7 @@ class Search:
     """A row under search; `lower` and `x` hold whenever it stops."""
 
     def __init__(self, problem: Problem, proof: Split, lower: float, x: FloatArray, shrink: float) -> None:
-        sparsity = problem.sparsity
-        assert sparsity is not None
+        sparsity = problem.pattern
         self.problem, self.proof, self.lower, self.shrink = problem, proof, lower, shrink
         self.x, self.upper, self.nodes = x, problem.certified(x).upper, 0
         lists, count, of = values_of(problem)
@@ -123,8 +122,7 @@ class Search:
     def tree(self) -> Tree | None:
         """The leaves as a proof, all with the same D; None if they are many, or no tree over units."""
         leaves = self.closed + [(node.lo, node.hi, node.v) for node in self.heap]
-        sparsity = self.problem.sparsity
-        assert sparsity is not None
+        sparsity = self.problem.pattern
         if self.problem.grid is not None or sparsity.units < self.problem.n or not 0 < len(leaves) <= MAX_LEAVES:
             return None
         states = np.full((len(leaves), self.problem.n), FREE, np.int8)

@@ -71,8 +71,7 @@ def solve_masks(problem: Problem, options: Options, start: FloatArray | None) ->
     options : limits.
     start : (n,) feasible point, optional.
     """
-    sparsity = problem.sparsity
-    assert sparsity is not None
+    sparsity = problem.pattern
     clock = Clock(options)
     layer = prepared(problem.gram)
     size = float(np.abs(problem.weight).max())
@@ -132,8 +131,7 @@ def solve_masks(problem: Problem, options: Options, start: FloatArray | None) ->
 
 def row_in_scale(problem: Problem) -> Row:
     """The row in units in which its largest weight and the mean of H's diagonal are 1."""
-    sparsity, h = problem.sparsity, prepared(problem.gram).h
-    assert sparsity is not None
+    sparsity, h = problem.pattern, prepared(problem.gram).h
     w = problem.weight / float(np.abs(problem.weight).max())
     b = h @ w
     start, inputs = unit_lists(problem)
@@ -145,10 +143,9 @@ def _root_diagonal(problem: Problem, upper: float) -> FloatArray:
     from ..relax.central_path import ascend
     from ..relax.pruning import start_of
 
-    assert problem.sparsity is not None
     scale = prepared(problem.gram).scale
     weight, uppers = problem.weight[None], np.array([upper])
-    d, _, _ = ascend(problem.hessian, weight, uppers, problem.sparsity, start_of(problem.gram))
+    d, _, _ = ascend(problem.hessian, weight, uppers, problem.pattern, start_of(problem.gram))
     return d * ((1 - 1e-6) / scale)
 
 

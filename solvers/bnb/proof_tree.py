@@ -135,8 +135,7 @@ def proof_of_optimum(problem: Problem, upper: float, lower: float) -> Tree | Non
 def _split(problem: Problem, pool: Pool, slot: int, scale: float, size: float) -> Split:
     """D and v of a leaf: x where it is free, and the stationary point of its kept inputs."""
     h, w = problem.hessian, problem.weight
-    assert problem.sparsity is not None
-    state = pool.state[slot][problem.sparsity.unit]
+    state = pool.state[slot][problem.pattern.unit]
     kept, free = np.flatnonzero(state == KEPT), np.flatnonzero(state == FREE)
     first = free[(pool.partner[slot, free] > free) & (pool.e[slot, free] != 0.0)]
     pairs = np.stack([first, pool.partner[slot, first]], axis=1)

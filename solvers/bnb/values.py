@@ -73,7 +73,7 @@ def start_search(problem: Problem, x: FloatArray, lower: float, gap: float, cloc
     from ..relax import patterned  # which uses kernels of this package
 
     x = patterned.upper_point(problem, x)
-    found, split = patterned.bound_row(problem, problem.certified(x).upper, clock)
+    found, split = patterned.bound_by_split(problem, problem.certified(x).upper, clock)
     return Search(problem, split, max(lower, found), x, 1 - gap / 2), found
 
 

@@ -30,8 +30,7 @@ def upper_point(problem: Problem, start: FloatArray | None = None) -> FloatArray
     The beam is the K-best sphere decoder (Guo & Nilsson, "Algorithm and implementation of the K-best sphere
     decoding for MIMO detection", 2006); with width 1 it is GPTQ in V-BLAST order.
     """
-    grid, w = problem.grid, problem.weight
-    assert grid is not None
+    grid, w = problem.levels, problem.weight
     points = [fallback_point(problem)] + ([start] if start is not None and problem.is_feasible(start) else [])
     for decoder in (_layer_decoder(problem.gram), _row_decoder(problem)):
         group = np.ascontiguousarray(grid.group[decoder.order])

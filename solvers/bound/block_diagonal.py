@@ -45,8 +45,7 @@ class Blocks:
 
 def on_block(problem: Problem, inputs: IntArray, gram: Gram, shift: np.ndarray | float = 0.0) -> Problem:
     """The row (w - shift) on the grid of some inputs, with the matrix of D there."""
-    assert problem.grid is not None
-    return Problem(problem.weight[inputs] - shift, gram, problem.grid.take(inputs))
+    return Problem(problem.weight[inputs] - shift, gram, problem.levels.take(inputs))
 
 
 def block_diagonal(gram: Gram, size: int) -> Blocks:

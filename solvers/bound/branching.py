@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 from pvq.bounds.gram import FloatArray
 from pvq.bounds.problem import Problem
-from pvq.bounds.proof import Below, Tree
+from pvq.bounds.proof import Below
 
 from ..base import Clock, Options
 from ..bnb.masks import prepared
 from ..bnb.proof_tree import grow
+from ..relax.bounded import Bounded
 
 INPUTS = 256
 """Rows of at most so many inputs are branched on: a leaf takes milliseconds there."""
@@ -29,8 +30,8 @@ def prepare(problem: Problem) -> None:
 
 def branch(
     problem: Problem, best: FloatArray, upper: float, start: Below, x: FloatArray, options: Options, clock: Clock
-) -> tuple[float, Tree] | None:
-    """A lower bound of a row with its tree, None for rows that are too long, or where no time is left.
+) -> Bounded:
+    """A lower bound of a row with its tree, 0 for rows that are too long, or where no time is left.
 
     Parameters
     ----------
@@ -39,8 +40,8 @@ def branch(
     start, x : D of the relaxation, and its point (n,).
     """
     if problem.n > INPUTS or clock.ended() is not None:
-        return None
+        return Bounded(0.0)
     leaves = min(MOST, WORK // problem.n**2, (options.node_limit or 2 * MOST) // 2)
     target = upper - problem.gap_tolerance(best, options.gap) / 2
     bound, tree = grow(problem, start, x, upper, target, leaves, clock)
-    return (min(bound, upper) * (1 - LOWERED), tree) if np.isfinite(bound) else None
+    return Bounded(min(bound, upper) * (1 - LOWERED), tree) if np.isfinite(bound) else Bounded(0.0)

@@ -18,6 +18,7 @@ from ..base import Clock, Options
 from ..bnb.enumeration import prepare_grid, solve_grid
 from ..bnb.plan import layer_order
 from ..relax.ascent import positive_inverse
+from ..relax.bounded import Bounded
 from ..result import Reason
 from .block_diagonal import SAFE, frozen, inverse_without, is_regular, on_block, symmetric
 
@@ -65,11 +66,8 @@ def prepare(problem: Problem) -> None:
             prepare_grid(on_block(problem, found[0].blocks[0].inputs, found[1]))
 
 
-def bound_row(problem: Problem, x: FloatArray, options: Options, clock: Clock) -> tuple[float, Split | None, int]:
-    """The best lower bound, its proof (None: there is no bound) and the nodes visited.
-
-    x : (n,) the best grid point known.
-    """
+def bound_row(problem: Problem, x: FloatArray, upper: float, options: Options, clock: Clock) -> Bounded:
+    """The best lower bound of a row; see `Bounded`."""
     lower, proof, nodes = 0.0, None, 0
     for size in _sizes(problem):
         found = searched_block(problem.gram, size)
@@ -86,4 +84,4 @@ def bound_row(problem: Problem, x: FloatArray, options: Options, clock: Clock) -
             lower, proof = outcome.lower, Split(below, np.zeros(problem.n), (outcome.proof,))
         if outcome.nodes > NODES / GROWTH:
             break
-    return lower, proof, nodes
+    return Bounded(lower, proof, nodes)

@@ -22,6 +22,7 @@ from pvq.bounds.proof import Enumeration, Proof, Split
 from ..base import Clock, Options
 from ..bnb.enumeration import prepare_grid, solve_grid
 from ..limits import Pace
+from ..relax.bounded import Bounded
 from ..relax.climb import climb
 from ..result import Reason
 from .block_diagonal import Blocks, block_diagonal, on_block
@@ -74,7 +75,7 @@ def layer_blocks(problem: Problem) -> Blocks:
     That is judged by made rows on a grid with as many levels, evenly spaced or not as those of the row: so it is
     the same whichever row of the layer asks first.
     """
-    gram, levels = problem.gram, problem.levels
+    gram, levels = problem.gram, problem.levels.levels
     count = levels.shape[1]
     line = levels[:, :1] + (levels[:, -1:] - levels[:, :1]) * np.linspace(0.0, 1.0, count)
     even = bool((np.abs(levels - line) <= EVEN * np.abs(levels).max(axis=1, keepdims=True)).all())
@@ -103,8 +104,8 @@ def _made_rows(gram: Gram, count: int, even: bool) -> list[Problem]:
     return [Problem(rng.uniform(-end, end, len(gram)), gram, grid) for _ in range(TRIED)]
 
 
-def bound_row(problem: Problem, upper: float, options: Options, clock: Clock) -> tuple[Value, Blocks]:
-    """The best value of f found within STEPS evaluations, WORK nodes and the time."""
+def bound_row(problem: Problem, x: FloatArray, upper: float, options: Options, clock: Clock) -> Bounded:
+    """The best value of f found within STEPS evaluations, WORK nodes and the time; see `Bounded`."""
     blocks = layer_blocks(problem)
     spent = 0
 
@@ -125,7 +126,7 @@ def bound_row(problem: Problem, upper: float, options: Options, clock: Clock) ->
     if clock.ended() is None:
         exact = evaluate(problem, blocks, best.v, best.minimiser, options.gap, options, clock)
         best = max(best, exact, key=lambda value: value.bound)
-    return best, blocks
+    return Bounded(best.bound, best.split(blocks), best.nodes)
 
 
 def evaluate(

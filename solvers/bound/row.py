@@ -6,12 +6,13 @@ from collections.abc import Sequence
 
 from pvq.bounds.gram import FloatArray
 from pvq.bounds.problem import Problem
-from pvq.bounds.proof import Proof, Split
+from pvq.bounds.proof import Split
 
 from ..base import Clock, Options
 from ..bnb.interval_search import Search
 from ..bnb.proof_tree import MAX_LEAVES
 from ..relax import near_null, patterned, pruning
+from ..relax.bounded import Bounded
 from ..result import Outcome, Reason
 from . import branching, part_searched, quantization
 from .beam import upper_point
@@ -59,18 +60,19 @@ def _pruned(problem: Problem, options: Options, clock: Clock, start: FloatArray 
     if upper <= 0.0:
         return Outcome(x, 0.0)
     direction = near_null.near_null(problem.gram)
-    lower: float = 0.0
-    proof: Proof | None = None
+    best = Bounded(0.0)
     if direction is not None:
-        lower, proof = near_null.bound_by_intervals(problem, upper, direction, clock)
-    if direction is None or proof is None or direction.apart < near_null.FAR:
-        below, relaxed = pruning.bound_row(pruning.Row.of(problem, upper), clock)
-        if relaxed.bound > lower:
-            lower, proof = relaxed.bound, Split(below, relaxed.point - problem.weight)
+        best = near_null.bound_by_intervals(problem, upper, direction, clock)
+    if direction is None or best.proof is None or direction.apart < near_null.FAR:
+        below, relaxed = pruning.bound_by_pairs(pruning.Row.of(problem, upper), clock)
+        alone = Bounded(relaxed.bound, Split(below, relaxed.point - problem.weight))
         tree = branching.branch(problem, x, upper, below, relaxed.point, options, clock)
-        if tree is not None and tree[0] > lower:
-            lower, proof = tree
-    return Outcome(x, lower, _reason(clock), proof=proof)
+        best = max(best, alone, tree, key=_lower)
+    return Outcome(x, best.lower, _reason(clock), proof=best.proof)
+
+
+def _lower(bounded: Bounded) -> float:
+    return bounded.lower
 
 
 def _quantized(problem: Problem, options: Options, clock: Clock, start: FloatArray | None) -> Outcome:
@@ -78,12 +80,11 @@ def _quantized(problem: Problem, options: Options, clock: Clock, start: FloatArr
     upper = problem.certified(x).upper
     if upper <= 0.0:
         return Outcome(x, 0.0)
-    value, blocks = quantization.bound_row(problem, upper, options, clock)
-    lower, proof, nodes = part_searched.bound_row(problem, x, options, clock)
-    nodes += value.nodes
-    if proof is None or value.bound >= lower:
-        return Outcome(x, max(0.0, value.bound), _reason(clock), nodes, proof=value.split(blocks))
-    return Outcome(x, lower, _reason(clock), nodes, proof=proof)
+    bounds = [
+        relaxation.bound_row(problem, x, upper, options, clock) for relaxation in (quantization, part_searched)
+    ]
+    best, nodes = max(bounds, key=_lower), sum(bounded.nodes for bounded in bounds)
+    return Outcome(x, max(0.0, best.lower), _reason(clock), nodes, proof=best.proof)
 
 
 def _patterned(problem: Problem, options: Options, clock: Clock, start: FloatArray | None) -> Outcome:
@@ -91,16 +92,13 @@ def _patterned(problem: Problem, options: Options, clock: Clock, start: FloatArr
     upper = problem.certified(x).upper
     if upper <= 0.0:
         return Outcome(x, 0.0)
-    lower, proof = patterned.bound_row(problem, upper, clock)
+    lower, split = patterned.bound_by_split(problem, upper, clock)
     if problem.grid is None and clock.ended() is None:
-        return _grown(problem, x, lower, proof, options, clock)
-    nodes, dense = 0, patterned.dense(problem)
+        return _grown(problem, x, lower, split, options, clock)
+    best, dense = Bounded(lower, split), patterned.dense(problem)
     if dense is not None and clock.ended() is None:
-        value, blocks = quantization.bound_row(dense, upper, options, clock)
-        nodes = value.nodes
-        if value.bound > lower:
-            return Outcome(x, value.bound, _reason(clock), nodes, proof=value.split(blocks))
-    return Outcome(x, lower, _reason(clock), nodes, proof=proof)
+        best = max(best, quantization.bound_row(dense, x, upper, options, clock), key=_lower)
+    return Outcome(x, best.lower, _reason(clock), best.nodes, proof=best.proof)
 
 
 def _grown(problem: Problem, x: FloatArray, lower: float, split: Split, options: Options, clock: Clock) -> Outcome:

@@ -33,8 +33,7 @@ class SharedDiagonal(Solver):
     def _layer(self, problems: Sequence[Problem]):  # type: ignore[no-untyped-def]
         from ..relax.pruning import shared
 
-        sparsity = problems[0].sparsity
-        assert sparsity is not None
+        sparsity = problems[0].pattern
         pattern = sparsity.unit.tobytes(), sparsity.group.tobytes()
         return problems[0].gram.memo(SharedDiagonal._layer, lambda: shared(problems), *pattern)
 

@@ -37,8 +37,7 @@ class AdaRound(Heuristic):
     def _point(self, problem: Problem, options: Options) -> FloatArray:
         from .adaround_steps import adam_steps
 
-        grid = problem.grid
-        assert grid is not None
+        grid = problem.levels
         clock = Clock(options)
         rounded = grid.nearest(problem.weight)
         error = problem.error(rounded)

@@ -48,8 +48,7 @@ class OneSwap(Heuristic):
     methods: ClassVar[frozenset[str]] = frozenset({"prune"})
 
     def _point(self, problem: Problem, options: Options) -> FloatArray:
-        assert problem.sparsity is not None
-        if not problem.sparsity.update:
+        if not problem.pattern.update:
             from .local_search import polish_grid
 
             return polish_grid(problem, Wanda()._point(problem, options))

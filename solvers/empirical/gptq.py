@@ -41,9 +41,8 @@ class GptqActivationOrder(Gptq):
     def _point(self, problem: Problem, options: Options) -> FloatArray:
         from .sweep import compensated_sweep
 
-        assert problem.grid is not None
         order = np.argsort(-np.diag(problem.hessian), kind="stable")
         x = np.empty(problem.n)
         factor = inverse_factor(problem.gram, order=order)
-        x[order] = compensated_sweep(problem.weight[order], factor, problem.grid.take(order))
+        x[order] = compensated_sweep(problem.weight[order], factor, problem.levels.take(order))
         return x

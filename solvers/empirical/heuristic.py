@@ -58,8 +58,7 @@ def row_problem(layer: LayerProblem, i: int) -> Problem:
     problem = layer.row(i)
     if layer.budget is None:
         return problem
-    assert problem.sparsity is not None
-    return replace(problem, sparsity=replace(problem.sparsity, keep=np.array([layer.budget // len(layer)])))
+    return replace(problem, sparsity=replace(problem.pattern, keep=np.array([layer.budget // len(layer)])))
 
 
 def shared_mask(layer: LayerProblem, score: FloatArray) -> BoolArray:
@@ -67,10 +66,9 @@ def shared_mask(layer: LayerProblem, score: FloatArray) -> BoolArray:
 
     Ties go to the earlier row, then the lower unit.
     """
-    assert layer.sparsity is not None
     assert layer.budget is not None
-    unit = layer.sparsity.unit
-    totals = np.array([np.bincount(unit, weights=row, minlength=layer.sparsity.units) for row in score])
+    unit = layer.pattern.unit
+    totals = np.array([np.bincount(unit, weights=row, minlength=layer.pattern.units) for row in score])
     kept = np.zeros(totals.size, dtype=bool)
     kept[np.argsort(-totals.ravel(), kind="stable")[: layer.budget]] = True
     return kept.reshape(totals.shape)[:, unit]

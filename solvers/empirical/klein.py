@@ -51,8 +51,7 @@ class Klein(Heuristic):
         from .klein_samples import sample_points
         from .sweep import compensated_sweep
 
-        grid = problem.grid
-        assert grid is not None
+        grid = problem.levels
         factor = inverse_factor(problem.gram)
         spacing = np.diff(grid.levels, axis=1).min(axis=1)[grid.group]
         # squared in the end: levels of weights around 1e-160 would underflow

@@ -52,6 +52,5 @@ def row_errors(layer: LayerProblem, x: FloatArray) -> FloatArray:
 
 def used_units(layer: LayerProblem, x: FloatArray) -> int:
     """Units with a non-zero, in all rows together."""
-    assert layer.sparsity is not None
     rows, inputs = np.nonzero(x)
-    return len(np.unique(rows * layer.sparsity.units + layer.sparsity.unit[inputs]))
+    return len(np.unique(rows * layer.pattern.units + layer.pattern.unit[inputs]))

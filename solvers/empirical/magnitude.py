@@ -27,9 +27,8 @@ class ScoredPruning(Heuristic):
         """(n,) importance of each weight; a square, so that sums over blocks are squared norms."""
 
     def _point(self, problem: Problem, options: Options) -> FloatArray:
-        assert problem.sparsity is not None
         kept = problem.weight if problem.grid is None else problem.grid.nearest(problem.weight)
-        return np.where(problem.sparsity.best_mask(self._score(problem)), kept, 0.0)
+        return np.where(problem.pattern.best_mask(self._score(problem)), kept, 0.0)
 
 
 class Magnitude(ScoredPruning):
@@ -92,8 +91,7 @@ class MagnitudeLeastSquares(Heuristic):
     no_update = False
 
     def _point(self, problem: Problem, options: Options) -> FloatArray:
-        assert problem.sparsity is not None
-        return optimal_on_support(problem, problem.sparsity.best_mask(problem.weight**2))
+        return optimal_on_support(problem, problem.pattern.best_mask(problem.weight**2))
 
     def layer_points(self, layer: LayerProblem, options: Options) -> FloatArray:
         if layer.budget is None:

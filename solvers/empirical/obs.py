@@ -67,8 +67,7 @@ class OptimalBrainQuantizer(Heuristic):
     def _point(self, problem: Problem, options: Options) -> FloatArray:
         from .obs_steps import quantize_all
 
-        grid = problem.grid
-        assert grid is not None
+        grid = problem.levels
         inverse, floor = inverse_of(problem.gram).copy(), least_inverse(problem)
         return np.asarray(quantize_all(problem.weight.copy(), inverse, floor, grid.levels, grid.group))
 
@@ -79,8 +78,7 @@ def removal_mask(problem: Problem) -> BoolArray:
     Where all units share one budget the order of removal does not depend on it, so one trace of a row serves every
     sparsity; it is kept with the Gram matrix.
     """
-    sparsity = problem.sparsity
-    assert sparsity is not None
+    sparsity = problem.pattern
     if len(sparsity.keep) > 1:
         return exact_removal(problem)[0]
     row = problem.weight.tobytes(), sparsity.unit.tobytes()
@@ -94,8 +92,7 @@ def removal_trace(problem: Problem) -> tuple[IntArray, FloatArray]:
     """All units in the order in which exact OBS removes them, and the increase of the error at each step."""
     from .obs_steps import remove_units
 
-    sparsity = problem.sparsity
-    assert sparsity is not None
+    sparsity = problem.pattern
     w, inverse = problem.weight.copy(), inverse_of(problem.gram).copy()
     nothing = np.zeros(len(sparsity.keep), np.int64)
     _, order, losses = remove_units(w, inverse, least_inverse(problem), sparsity.unit, sparsity.group, nothing)
@@ -106,8 +103,7 @@ def exact_removal(problem: Problem) -> tuple[BoolArray, FloatArray, FloatArray]:
     """(n,) mask that exact OBS removal keeps, the optimum on the m kept inputs, and (m, m) [H_kept]^-1."""
     from .obs_steps import remove_units
 
-    sparsity = problem.sparsity
-    assert sparsity is not None
+    sparsity = problem.pattern
     w, inverse = problem.weight.copy(), inverse_of(problem.gram).copy()
     mask, _, _ = remove_units(w, inverse, least_inverse(problem), sparsity.unit, sparsity.group, sparsity.keep)
     m = int(mask.sum())
@@ -116,7 +112,6 @@ def exact_removal(problem: Problem) -> tuple[BoolArray, FloatArray, FloatArray]:
 
 def global_removal(layer: LayerProblem) -> BoolArray:
     """(rows, n) mask of a shared budget: rows give up units in the order of their traces, cheapest step first."""
-    assert layer.sparsity is not None
     assert layer.budget is not None
     orders, losses = [], []
     for i in range(len(layer)):
@@ -126,7 +121,7 @@ def global_removal(layer: LayerProblem) -> BoolArray:
             losses.append(np.zeros(0))
             continue
         order, loss = removal_trace(row)  # on the live inputs; the units of dead ones are pruned anyhow
-        live_units = np.unique(layer.sparsity.unit[layer.grams[layer.gram_of_row[i]].live])
+        live_units = np.unique(layer.pattern.unit[layer.grams[layer.gram_of_row[i]].live])
         orders.append(live_units[order])
         losses.append(loss)
     surplus = sum(map(len, orders)) - layer.budget
@@ -140,10 +135,10 @@ def global_removal(layer: LayerProblem) -> BoolArray:
             heapreplace(heap, (float(losses[i][removed[i]]), i))
         else:
             heappop(heap)
-    kept = np.zeros((len(layer), layer.sparsity.units), dtype=bool)
+    kept = np.zeros((len(layer), layer.pattern.units), dtype=bool)
     for i, order in enumerate(orders):
         kept[i, order[removed[i] :]] = True
-    return kept[:, layer.sparsity.unit]
+    return kept[:, layer.pattern.unit]
 
 
 def least_inverse(problem: Problem) -> FloatArray:

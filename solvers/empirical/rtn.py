@@ -19,5 +19,4 @@ class RoundToNearest(Heuristic):
     methods: ClassVar[frozenset[str]] = frozenset({"quant"})
 
     def _point(self, problem: Problem, options: Options) -> FloatArray:
-        assert problem.grid is not None
-        return problem.grid.nearest(problem.weight)
+        return problem.levels.nearest(problem.weight)

@@ -49,7 +49,6 @@ def shared_sweep(layer: LayerProblem) -> FloatArray:
     """(rows, n) the sweep over the inputs, all rows at once, masks chosen across the rows."""
     from .sweep import share, windows
 
-    assert layer.sparsity is not None
     assert layer.budget is not None
     rows, n = layer.weight.shape
     members = [np.flatnonzero(layer.gram_of_row == g) for g in range(len(layer.grams))]
@@ -58,10 +57,10 @@ def shared_sweep(layer: LayerProblem) -> FloatArray:
     live = np.array([gram.live for gram in layer.grams])[layer.gram_of_row]
     w, keep = np.where(live, layer.weight, 0.0), np.ones((rows, n), dtype=bool)
     grids = [layer.row_grid(i) for i in range(rows)]
-    unit, units = layer.sparsity.unit, layer.sparsity.units
+    unit, units = layer.pattern.unit, layer.pattern.units
     done = 0
     # every unit kept: the stretches then say how many units they have
-    for first, end, count in windows(replace(layer.sparsity, keep=np.array([units]))):
+    for first, end, count in windows(replace(layer.pattern, keep=np.array([units]))):
         budget = share(layer.budget, (done + count) * rows, units * rows)
         budget -= share(layer.budget, done * rows, units * rows)
         done += count

@@ -214,8 +214,7 @@ def two_swaps(
 
 def unit_lists(problem: Problem) -> tuple[IntArray, IntArray]:
     """(units + 1,) first positions and (n,) inputs ordered by unit: unit u has inputs[start[u]:start[u + 1]]."""
-    assert problem.sparsity is not None
-    unit, units = problem.sparsity.unit, problem.sparsity.units
+    unit, units = problem.pattern.unit, problem.pattern.units
 
     def make() -> tuple[IntArray, IntArray]:
         inputs = np.argsort(unit, kind="stable").astype(np.int64)
@@ -226,8 +225,7 @@ def unit_lists(problem: Problem) -> tuple[IntArray, IntArray]:
 
 def greedy_mask(problem: Problem) -> BoolArray:
     """(n,) mask left when units are removed one by one, the one that raises the error least first."""
-    sparsity = problem.sparsity
-    assert sparsity is not None
+    sparsity = problem.pattern
     start, inputs = unit_lists(problem)
     kept = np.zeros(sparsity.units, np.bool_)
     t = tableau(problem.hessian, problem.hessian @ problem.weight, problem.reference)
@@ -240,8 +238,7 @@ def polish_mask(problem: Problem, mask: BoolArray, rounds: int = 200, pairs: boo
 
     Kept weights are re-optimised. `mask` must satisfy the budgets; inputs of a half-kept unit are all kept.
     """
-    sparsity = problem.sparsity
-    assert sparsity is not None
+    sparsity = problem.pattern
     start, inputs = unit_lists(problem)
     kept = np.zeros(sparsity.units, np.bool_)
     kept[sparsity.unit[np.asarray(mask, dtype=bool)]] = True

@@ -73,8 +73,7 @@ def radius(gram: Gram, upper: float) -> FloatArray:
 
 def is_uniform(problem: Problem) -> bool:
     """Whether the levels are equally spaced and, where inputs can be pruned, exact 0 is among them."""
-    grid = problem.grid
-    assert grid is not None
+    grid = problem.levels
     for levels in grid.levels[np.unique(grid.group)]:
         step = (levels[-1] - levels[0]) / (len(levels) - 1)
         if np.abs(levels - (levels[0] + step * np.arange(len(levels)))).max() > UNIFORM * len(levels) * step:

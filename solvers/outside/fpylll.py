@@ -43,8 +43,7 @@ class Fpylll(Solver):
         return why
 
     def _solve(self, problem: Problem, options: Options, start: FloatArray | None) -> Outcome:
-        x, grid, n = known_point(problem, start), problem.grid, problem.n
-        assert grid is not None
+        x, grid, n = known_point(problem, start), problem.levels, problem.n
         unit = problem.certified(x).upper
         if unit <= problem.gap_tolerance(x, options.gap):
             return Outcome(x, 0.0)

@@ -73,9 +73,8 @@ class PenalisedSolver(Solver):
         """A good b, (n,), a lower bound of the objective (-inf if none), and nodes, for one price."""
 
     def _solve(self, problem: Problem, options: Options, start: FloatArray | None) -> Outcome:
-        assert problem.sparsity is not None
         end = np.inf if options.time_limit is None else time.perf_counter() + options.time_limit
-        k, best = int(problem.sparsity.keep[0]), known_point(problem, start)
+        k, best = int(problem.pattern.keep[0]), known_point(problem, start)
         unit = problem.certified(best).upper
         if unit <= problem.gap_tolerance(best, options.gap):
             return Outcome(best, 0.0)

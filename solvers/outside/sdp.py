@@ -171,8 +171,7 @@ def _relax(
 
 def _levels(problem: Problem) -> FloatArray:
     """(n, L) levels of each input, with 0 where a pattern holds: an input of a kept block may be 0."""
-    grid = problem.grid
-    assert grid is not None
+    grid = problem.levels
     if problem.sparsity is None:
         return grid.levels[grid.group]
     rows = [np.union1d(row, [0.0]) for row in grid.levels]

@@ -25,6 +25,7 @@ from pvq.bounds.stages import stage
 
 from ..base import Clock
 from . import paired, pruning
+from .bounded import Bounded
 from .pruning import Relaxed, Row
 
 APART = 8.0
@@ -131,7 +132,7 @@ class Fits:
         self.made += 1
         row = self._row(t)
         if not (self.coupled and self.known):
-            self.known[t] = pruning.bound_row(row, self.clock)
+            self.known[t] = pruning.bound_by_pairs(row, self.clock)
             return
         below, near = self._nearest(t)
         below, x, bound = paired.improve(row.problem, self.upper, below, near.point, self.clock, SWEEPS)
@@ -163,10 +164,8 @@ class Fits:
         return self.known[min(self.known, key=lambda other: abs(other - t))]
 
 
-def bound_by_intervals(
-    problem: Problem, upper: float, direction: Direction, clock: Clock
-) -> tuple[float, Cover | None]:
-    """Lower bound of a row and its proof; 0 and None if time ends before the range is covered once.
+def bound_by_intervals(problem: Problem, upper: float, direction: Direction, clock: Clock) -> Bounded:
+    """Lower bound of a row and its proof; 0 and none if time ends before the range is covered once.
 
     The D that is best at t = 0 is not that of other t: the worst interval gets one of its own, from that of the
     nearest, which its neighbours use as well; one that has it is improved further, and then split.
@@ -176,7 +175,7 @@ def bound_by_intervals(
     heap: list[Piece] = []
     for a, b in _first_cover(upper, direction):
         if clock.ended() is not None:
-            return 0.0, None
+            return Bounded(0.0)
         heapq.heappush(heap, fits.piece(a, b))
     final: set[float] = set()
     for _ in range(MOST):
@@ -202,7 +201,8 @@ def bound_by_intervals(
         heapq.heappush(heap, parts[1])
     pieces = sorted(heap, key=lambda piece: piece.a)
     ends = np.array([*(piece.a for piece in pieces), pieces[-1].b])
-    return heap[0].bound, Cover(direction.p, direction.floor, ends, tuple(piece.split for piece in pieces))
+    cover = Cover(direction.p, direction.floor, ends, tuple(piece.split for piece in pieces))
+    return Bounded(heap[0].bound, cover)
 
 
 def _first_cover(upper: float, direction: Direction) -> list[tuple[float, float]]:

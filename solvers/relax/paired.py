@@ -102,12 +102,11 @@ def relaxed(problem: Problem, upper: float, below: Below, x: FloatArray) -> tupl
 
 def _matched(problem: Problem, below: Below) -> Below:
     """The same D with its inputs paired: those that are most alike in (H - D)^-1."""
-    assert problem.sparsity is not None
     partner = np.full(problem.n, -1)
     inside, inverse = positive_inverse(problem.hessian, below.d)
     if not inside:
         return below
-    match(inverse, 0, problem.sparsity.group[problem.sparsity.unit], partner)
+    match(inverse, 0, problem.pattern.group[problem.pattern.unit], partner)
     first = np.flatnonzero(partner > np.arange(problem.n))
     return Below(below.d, (), np.stack([first, partner[first]], axis=1), np.zeros(len(first)))
 
@@ -128,8 +127,7 @@ class Local(NamedTuple):
 
 def _side_by_side(problem: Problem, below: Below) -> tuple[IntArray, Local]:
     """(n,) the inputs with those of pairs first, and the row in their order."""
-    sparsity, b = problem.sparsity, problem.hessian @ problem.weight
-    assert sparsity is not None
+    sparsity, b = problem.pattern, problem.hessian @ problem.weight
     paired = below.pairs.ravel()
     ids = np.concatenate([paired, np.setdiff1d(np.arange(problem.n), paired)])
     a = np.ascontiguousarray(problem.hessian[np.ix_(ids, ids)])

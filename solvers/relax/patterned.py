@@ -59,14 +59,10 @@ def upper_point(problem: Problem, start: FloatArray | None) -> FloatArray:
     return min((polish_grid(problem, x) for x in points), key=problem.error)
 
 
-def bound_row(problem: Problem, upper: float, clock: Clock) -> tuple[float, Split]:
-    """The best bound found, at least 0, and its proof.
+def bound_by_split(problem: Problem, upper: float, clock: Clock) -> tuple[float, Split]:
+    """The best bound found, at least 0, and what proves it, which searches start from.
 
-    Parameters
-    ----------
-    problem : a row with a grid and a pattern, or with a pattern and fixed weights.
     upper : error of a known point, which the steps aim at.
-    clock : looked at between steps; what is proven until then is returned.
     """
     zero = np.zeros(problem.n)
     best = 0.0, Split(Below(zero), zero)
@@ -87,14 +83,12 @@ def dense(problem: Problem) -> Problem | None:
 
 def _free(problem: Problem) -> Problem:
     """Without what the kept inputs are held to."""
-    assert problem.sparsity is not None
-    return replace(problem, grid=None, sparsity=replace(problem.sparsity, update=True))
+    return replace(problem, grid=None, sparsity=replace(problem.pattern, update=True))
 
 
 def _certificates(problem: Problem, upper: float, clock: Clock) -> Iterator[tuple[FloatArray, FloatArray]]:
     """(D, v) one after the other: that of pruning alone, moved on, then with a D of this relaxation's own."""
-    sparsity = problem.sparsity
-    assert sparsity is not None
+    sparsity = problem.pattern
     if sparsity.binding:
         below, relaxed = pruning.bound_by_diagonal(pruning.Row.of(_free(problem), upper), clock)
         v = relaxed.point - problem.weight
@@ -184,8 +178,7 @@ class Value:
 
 
 def _value(problem: Problem, d: FloatArray, v: FloatArray) -> Value:
-    grid, sparsity, w = problem.grid, problem.sparsity, problem.weight
-    assert sparsity is not None
+    grid, sparsity, w = problem.grid, problem.pattern, problem.weight
     mv = problem.hessian @ v - d * v
     pruned = d * w**2 - 2.0 * mv * w
     if grid is None:

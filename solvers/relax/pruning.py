@@ -56,8 +56,7 @@ class Row:
 
 def shared(problems: Sequence[Problem]) -> Below:
     """The layer's diagonal, fitted to some of its rows."""
-    sparsity = problems[0].sparsity
-    assert sparsity is not None
+    sparsity = problems[0].pattern
     gram = problems[0].gram
     return Below(_fit(gram, sparsity, problems))
 
@@ -91,7 +90,7 @@ def proven(gram: Gram, d: FloatArray) -> FloatArray:
     return d
 
 
-def bound_row(row: Row, clock: Clock) -> tuple[Below, Relaxed]:
+def bound_by_pairs(row: Row, clock: Clock) -> tuple[Below, Relaxed]:
     """The best lower bound of a row: its own diagonal, then pairs where they pay."""
     below, found = bound_by_diagonal(row, clock)
     if clock.ended() is not None or not paired.has_pairs(row.problem):
@@ -107,8 +106,7 @@ def bound_by_diagonal(row: Row, clock: Clock, layer: Below | None = None) -> tup
     ended = False
     if clock.ended() is None:
         h, weight, upper = problem.hessian, problem.weight[None], np.array([row.upper])
-        assert problem.sparsity is not None
-        d, points, ended = ascend(h, weight, upper, problem.sparsity, start_of(problem.gram), clock)
+        d, points, ended = ascend(h, weight, upper, problem.pattern, start_of(problem.gram), clock)
         own = Below(proven(problem.gram, d))
         candidates.append((own, relaxed(row, own, points[0])))
     if not ended:
@@ -122,8 +120,7 @@ def relaxed(row: Row, below: Below, start: FloatArray | None = None, iterations:
     start = row.problem.weight.copy() if start is None else start
     if len(below.pairs):
         return Relaxed(*paired.relaxed(row.problem, row.upper, below, start))
-    sparsity = row.problem.sparsity
-    assert sparsity is not None
+    sparsity = row.problem.pattern
     best, z = np.zeros(row.problem.n), np.zeros(sparsity.units)
     bound, _ = relax(
         row.problem.hessian - np.diag(below.d), below.d, row.b, row.c, sparsity.unit, sparsity.group,

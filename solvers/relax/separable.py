@@ -50,8 +50,7 @@ def separable_bound(problem: Problem, d: FloatArray, v: FloatArray, box: bool = 
 
 def _best_levels(problem: Problem, d: FloatArray, mv: FloatArray) -> FloatArray:
     """(n,) minimum over the levels of d u^2 + 2 (Mv) u."""
-    grid = problem.grid
-    assert grid is not None
+    grid = problem.levels
     best = np.empty(problem.n)
     for g, levels in enumerate(grid.levels):
         inputs = np.flatnonzero(grid.group == g)
@@ -62,8 +61,7 @@ def _best_levels(problem: Problem, d: FloatArray, mv: FloatArray) -> FloatArray:
 
 def _best_multiples(problem: Problem, d: FloatArray, mv: FloatArray) -> FloatArray:
     """(n,) the same over first level + step * all integers: the two neighbours of the vertex u = -(Mv) / d."""
-    grid, w = problem.grid, problem.weight
-    assert grid is not None
+    grid, w = problem.levels, problem.weight
     first = grid.levels[grid.group, 0]
     step = (grid.levels[grid.group, -1] - first) / (grid.count - 1)
     flat = (d == 0) & (mv == 0)

@@ -17,7 +17,7 @@ from pvq.solvers.bnb import BranchAndBound, interval_search
 from pvq.solvers.bnb.interval_search import Search
 from pvq.solvers.bnb.values import start_search
 from pvq.solvers.brute import Brute
-from pvq.solvers.relax.patterned import bound_row
+from pvq.solvers.relax.patterned import bound_by_split
 from pvq.solvers.result import BoundKind, Reason, Status
 
 FOREVER = Clock(Options(time_limit=None))
@@ -146,7 +146,7 @@ def test_the_certificate_of_both_constraints():
         problem = row(seed)
         truth, slack = optimum(problem)
         reduced = presolve(problem).problem
-        alone, proof = bound_row(reduced, truth, FOREVER)
+        alone, proof = bound_by_split(reduced, truth, FOREVER)
         proven = lower_bound(reduced, proof)
         assert proven <= alone + slack
         verified += proven >= alone * (1 - 1e-6)

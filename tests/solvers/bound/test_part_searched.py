@@ -33,7 +33,8 @@ def row(seed):
 
 def bound(problem):
     start = polish_grid(problem, problem.grid.levels[0, np.zeros(problem.n, np.int64)])
-    return part_searched.bound_row(problem, start, UNLIMITED, Clock(UNLIMITED))
+    upper = problem.certified(start).upper
+    return part_searched.bound_row(problem, start, upper, UNLIMITED, Clock(UNLIMITED))
 
 
 def test_the_bound_is_below_every_grid_point_and_proven(monkeypatch):
@@ -41,7 +42,8 @@ def test_the_bound_is_below_every_grid_point_and_proven(monkeypatch):
     ratios = []
     for seed in range(120):
         problem = presolve(row(seed)).problem
-        lower, proof, _ = bound(problem)
+        found = bound(problem)
+        lower, proof = found.lower, found.proof
         optimum = Brute().solve(problem).upper
         assert lower <= optimum * (1 + 1e-9) + 1e-12 * problem.reference
         if seed % 3 == 1:  # a singular H has no inverse to take the block from
@@ -60,7 +62,7 @@ def test_more_searched_inputs_bound_better(monkeypatch):
         problem, bounds = row(seed), []
         for size in (2, 4, 6):
             monkeypatch.setattr(part_searched, "SIZES", (size,))
-            bounds.append(bound(problem)[0])
+            bounds.append(bound(problem).lower)
         assert bounds[0] <= bounds[1] * (1 + part_searched.GAP) <= bounds[2] * (1 + part_searched.GAP) ** 2
 
 
@@ -71,8 +73,8 @@ def test_real_rows_gain(bits):
     assert problem.n == 112
     result = Bound().solve(problem, UNLIMITED)
     assert result.bound_kind is BoundKind.RIGOROUS
-    lower, proof, nodes = part_searched.bound_row(problem, result.x, UNLIMITED, Clock(UNLIMITED))
-    assert proof is not None
-    assert 0 < nodes <= part_searched.NODES * len(part_searched.SIZES)
-    assert result.lower >= lower * (1 - 1e-6)
+    found = part_searched.bound_row(problem, result.x, result.upper, UNLIMITED, Clock(UNLIMITED))
+    assert found.proof is not None
+    assert 0 < found.nodes <= part_searched.NODES * len(part_searched.SIZES)
+    assert result.lower >= found.lower * (1 - 1e-6)
     assert result.lower > 0.7 * result.upper
