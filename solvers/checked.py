@@ -63,8 +63,8 @@ def checked(solver: str, row: Presolved, options: Options, outcome: Outcome, sec
             # what is proven counts if it says the same: the same status, nearly the same bound
             if upper - verified <= (width if upper - lower <= width else upper - lower * WORTH):
                 lower, kind = min(max(verified, 0.0), error.lower), BoundKind.RIGOROUS
-            elif verified > 0:
-                info["unproven"] = f"the proof gives {verified:.9g} only"
+            elif lower > 0:
+                info["unproven"] = f"the proof gives {max(verified, 0.0):.9g} only"
         except NotProven as why:
             info["unproven"] = str(why)
         verify_seconds = time.perf_counter() - begin

@@ -1,5 +1,6 @@
 """Every writer, killed at random moments: the file is the old or the new one, and nothing else is left at last."""
 
+import csv
 import json
 import os
 import random
@@ -10,6 +11,7 @@ import time
 
 import numpy as np
 import pytest
+from pvq.bounds.certificate import load_certificate
 from pvq.layers.files import write_text
 from pvq.layers.format import load_layer
 
@@ -43,6 +45,27 @@ problem = SimpleNamespace(rows=range(40), inputs=range(60))
 def write(k):
     write_solution(path, np.full((40, 60), float(k)), problem)
 """,
+    "certificate.npz": """
+from pvq.bounds.layer_problem import Setting, state_problem
+from pvq.layers.format import Layer
+from pvq.solvers.certify import write_certificate
+from pvq.solvers.layer import solve_layer
+from pvq.solvers.registry import get_solver
+made = []
+for k in range(9):
+    layer = Layer("l", np.full((40, 6), 1.0 + k), np.eye(6))
+    problem = state_problem(layer.weight, layer.grams, Setting("prune", sparsity=0.5))
+    made.append((layer, problem, solve_layer(problem, get_solver("magnitude"))))
+def write(k):
+    write_certificate(path, *made[k])
+""",
+    "tensors.csv": """
+from pvq.bounds.app.weights.command import _write_csv
+from pvq.bounds.theory.weight_tensors import measure
+made = [[measure(f"{k}", np.eye(9) + k, "int", "tensor", (4,))] * 200 for k in range(9)]
+def write(k):
+    _write_csv(path, made[k])
+""",
 }
 WRITERS["solution.safetensors"] = WRITERS["solution.npz"]
 LOOP = """
@@ -60,6 +83,16 @@ def number_in(path):
         document = json.loads(path.read_text())
         assert document["rows"] == [[document["k"]] * 50] * 200
         return document["k"]
+    if path.name == "certificate.npz":
+        rows = load_certificate(path).rows
+        (kept,) = {float(row.x.max()) for row in rows}
+        assert len(rows) == 40
+        return kept - 1
+    if path.name == "tensors.csv":
+        with path.open(newline="") as file:
+            names = [line["name"] for line in csv.DictReader(file)]
+        assert len(names) == 200
+        return int(*set(names))
     if path.name == "layer.npz":
         layer = load_layer(path)
         assert np.array_equal(layer.grams[0], np.eye(60) * (layer.weight[0, 0] + 1))
