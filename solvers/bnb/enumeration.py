@@ -37,6 +37,7 @@ QUICK = 2_000_000  # nodes of the plain search before the tree is split: rows th
 FINE = 40.0  # times as long as the quick plan of a row: what its fine plan, and a search worth it, take
 BRIEF = 50_000  # the same where a GPU takes over: a launch costs a millisecond
 PLENTY = 1e10  # nodes that a GPU visits in a second or two: the aim of a pass without a limit
+FEW_OPEN = 512  # subtrees for a GPU, which splits them itself, and 4,000 take 20 ms to hand over
 OPEN = 4_000  # subtrees: enough to share among threads, the most promising first
 SAFE = 0.92  # of the threshold: proven first, for an eighth of the nodes of the last pass
 SHARES = 32  # parts of the list for each thread: the first parts hold the largest trees
@@ -263,7 +264,9 @@ class Search:
     def _split(self, limit: float) -> Frontier:
         """Open nodes of least bound first, none if that already searches everything."""
         row = self.row
-        room = int(min(OPEN, max(16, (limit - self.nodes) / 50)))  # a small part of the nodes that are left
+        room = int(
+            min(OPEN if self._gpu is None else FEW_OPEN, max(16, (limit - self.nodes) / 50))
+        )  # a small part of the nodes that are left
         frontier = Frontier(len(row.weight), room + 2 * int(row.grid[1].max()))
         frontier.put_root(self.lower)
         bounds, picks = np.array([self.upper, self.threshold]), np.full(len(row.weight), -1, np.int64)
@@ -327,6 +330,8 @@ class Search:
         """A pass on the GPU; None where it has to be done on the CPU."""
         below = nodes[frontier.bound[nodes] < threshold]
         swept = gpu.sweep(frontier, below, threshold, self.clock) if len(below) else None
+        if gpu.failed:
+            self._gpu, self.place = None, f"cpu: {gpu.failed}"
         if swept is None:
             return None
         self.nodes += swept.nodes

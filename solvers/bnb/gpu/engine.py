@@ -5,7 +5,8 @@ from __future__ import annotations
 import ctypes
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 
 import numpy as np
@@ -44,9 +45,12 @@ class Engine:
         self._stop = Memory(ALIGNED)
         self._memory = self._stop
         self._functions: dict[int, Function] = {}
+        self._failed = ""
 
     def prepare(self, quads: int) -> Function:
         """The kernel for rows of at most 32 `quads` inputs; the GPU is the calling thread's from now on."""
+        if self._failed:
+            raise GpuError(self._failed)
         self.device.enter()
         if quads not in self._functions:
             self._functions[quads] = Function(*kernel_image(quads, self.device.capability))
@@ -69,7 +73,7 @@ class Engine:
         GpuError
             The device has failed.
         """
-        with self._lock:
+        with self._lock, self._noting_failure():
             function = self.prepare(work.quads)
             threads = LARGE if len(work.plans) == 1 else SMALL
             while work.shared_bytes(threads) > self.device.shared:
@@ -92,6 +96,15 @@ class Engine:
             function.launch(blocks, threads, shared, self._work, arguments)
             self._watch(places["stop"], ended)
             return self._read(work, fields, places)
+
+    @contextmanager
+    def _noting_failure(self) -> Iterator[None]:
+        """After an error the context of the process is lost: later launches are refused with the first error."""
+        try:
+            yield
+        except GpuError as error:
+            self._failed = str(error)
+            raise
 
     def _place(self, fields: dict[str, Field]) -> dict[str, int]:
         """Addresses of the arrays, written as they begin."""

@@ -298,6 +298,8 @@ def build(gpu: Any, quads: int) -> Any:
                     if mine == int32(0):
                         r1 = root_of(cost1) + doubled[uint32(row)]
                         at = int32(cuda.atomic.add(leaf_count, 0, 1))
+                        if at >= int32(leaf_cost.shape[0]):  # nothing is proven any more
+                            cuda.atomic.exch(stop, 0, 1)
                         cuda.atomic.min(threshold, uint32(row), as_int(r1 * r1 * grow))
                     at = int32(cuda.shfl_sync(mask, at, base))
                     if at < int32(leaf_cost.shape[0]):
@@ -356,8 +358,7 @@ def build(gpu: Any, quads: int) -> Any:
                 sum2 = keep if up else other
                 if bound:
                     old = float32(ZERO)
-                    live1 = cost1 + sum1 < T
-                    live2 = cost2 + sum2 < T
+                    live1, live2 = cost1 + sum1 < T, cost2 + sum2 < T
                     nodes += int32(1)
                     if both and not (live1 and live2):
                         nodes += int32(1)

@@ -11,6 +11,7 @@ from pvq.bounds.gram import BoolArray, FloatArray, IntArray
 from ...options import Clock
 from ..frontier import Frontier, centres_of
 from ..restated import Restated
+from .driver import GpuError
 from .engine import Engine
 from .numbers import Numbers, error_unit, numbers_of, why_not
 from .precision import Precision, binade
@@ -52,6 +53,8 @@ class RowOnGpu:
     def __init__(self, engine: Engine, row: Restated) -> None:
         self.engine, self.row = engine, row
         self.numbers = numbers_of(row)
+        self.failed = ""
+        """What the device said when it failed."""
         self._unit = error_unit(row, self.numbers)
 
     def sweep(self, frontier: Frontier, nodes: IntArray, threshold: float, clock: Clock) -> Swept | None:
@@ -69,7 +72,11 @@ class RowOnGpu:
         work = Work([Row(self.numbers, raised, doubled, tuple(roots))], k)
         if not self.engine.fits(work):
             return None
-        found = self.engine.search(work, clock.ended)
+        try:
+            found = self.engine.search(work, clock.ended)
+        except GpuError as error:
+            self.failed = str(error)
+            return None
         points = [row.point(picks) for picks in found.picks]
         finished = found.finished & (not found.lost)
         return Swept(finished, points, int(found.counts[0]), found.complete)
@@ -138,7 +145,10 @@ def _launch(
     work = Work([row for _, row in chunk], k) if chunk else None
     if work is None or not engine.fits(work):
         return
-    found = engine.search(work, clock.ended, EAGER)
+    try:
+        found = engine.search(work, clock.ended, EAGER)
+    except GpuError:
+        return
     nodes = int(found.counts[0]) // len(chunk)
     points: list[list[FloatArray]] = [[] for _ in chunk]
     for leaf, picks in zip(found.rows, found.picks, strict=True):

@@ -10,7 +10,7 @@ from pvq.bounds.grid import Grid
 from pvq.bounds.problem import Problem
 from pvq.solvers.base import SolverUnavailable, fallback_point
 from pvq.solvers.bnb import BranchAndBound, enumeration
-from pvq.solvers.bnb.gpu import engine
+from pvq.solvers.bnb.gpu import engine, work
 from pvq.solvers.bnb.gpu.rows import search_rows
 from pvq.solvers.bnb.plan import layer_plan, row_plan
 from pvq.solvers.bnb.restated import restate
@@ -44,7 +44,7 @@ def warp(monkeypatch):
     monkeypatch.setattr(enumeration, "BRIEF", 0)
     monkeypatch.setattr(enumeration, "row_lattice", lambda row: None)
     monkeypatch.setattr(enumeration.Search, "quick", lambda search, budget: Reason.NODES)
-    monkeypatch.setattr(enumeration, "OPEN", 5)
+    monkeypatch.setattr(enumeration, "FEW_OPEN", 5)
     return one
 
 
@@ -93,6 +93,28 @@ def test_a_launch_that_is_stopped_leaves_a_bound(warp):
     assert not warp.launches[-1].complete
     assert found.status is Status.INTERRUPTED
     assert 0 < found.lower <= optimum <= found.upper
+
+
+def test_leaves_that_are_lost_prove_nothing(warp, monkeypatch):
+    """More leaves below the slack than there is room for: the launch stops, the CPU goes on."""
+    monkeypatch.setattr(work, "LEAVES", 0)
+    monkeypatch.setattr(work, "MORE_LEAVES", 0)
+    problem = row(1, 18)
+    found = BranchAndBound().solve(problem, Options(time_limit=None, device="gpu"))
+    assert warp.launches[-1].lost
+    assert not any(launch.complete for launch in warp.launches if launch.lost)
+    assert found.status is Status.OPTIMAL
+    assert found.upper == pytest.approx(BranchAndBound().solve(problem).upper, rel=1e-6)
+
+
+def test_a_gpu_that_fails_leaves_the_row_to_the_cpu(warp):
+    def fails(*arguments):
+        raise engine.GpuError("the NVIDIA driver says: out of order")
+
+    warp.search = fails
+    found = BranchAndBound().solve(row(1, 18), Options(time_limit=None, device="gpu"))
+    assert found.status is Status.OPTIMAL
+    assert found.info["device"] == "cpu: the NVIDIA driver says: out of order"
 
 
 def test_many_rows_in_one_launch(warp):
