@@ -28,6 +28,7 @@ def bound(
     gap: float = 1e-6,
     jobs: int = 1,
     seed: int = 0,
+    device: str = "cpu",
     odds: float | None = None,
     certify: bool = False,
     progress: Callable[[Row], object] | None = None,
@@ -65,6 +66,8 @@ def bound(
         Rows solved at the same time.
     seed : int
         For methods that draw at random.
+    device : str
+        Where the solver bnb runs long searches of quantized rows: "cpu", "gpu", or "auto", a GPU if there is one.
     odds : float, optional
         Odds of the volume model's level, between 0 and 1; 0.001 where None, and above 1024 inputs no model then.
     certify : bool
@@ -97,6 +100,7 @@ def bound(
         gap=gap,
         jobs=jobs,
         seed=seed,
+        device=device,
         odds=odds,
         certify=certify,
         progress=progress,
@@ -137,7 +141,8 @@ def curve(
     scales : array, torch tensor or mapping, optional
     stop : threading.Event, optional
     **search
-        solver, methods, time_limit (for a row at one sparsity), gap, jobs, seed, progress and stage of `bound`.
+        solver, methods, time_limit (for a row at one sparsity), gap, jobs, seed, device, progress and stage, as in
+        `bound`.
 
     Returns
     -------

@@ -33,6 +33,7 @@ from pvq.solvers.compare.document import (
 from pvq.solvers.compare.engines import engines_by_name, methods_by_name
 from pvq.solvers.compare.network import Task, compare_all, distinct, found_in, task_of
 from pvq.solvers.compare.verdict import SKIPPED
+from pvq.solvers.device import check_device
 from pvq.solvers.document import environment
 from pvq.solvers.registry import get_solver
 from pvq.solvers.watch import Calls, watched
@@ -184,6 +185,7 @@ def compare(
     gap: float = 1e-6,
     jobs: int = 1,
     seed: int = 0,
+    device: str = "cpu",
     earlier: str | os.PathLike[str] | None = None,
     progress: Callable[[str, Mapping[str, Any]], object] | None = None,
     keep: Callable[[Comparison], object] | None = None,
@@ -234,6 +236,8 @@ def compare(
         Layers at the same time, and rows of them where there are fewer layers.
     seed : int
         As in `bound`.
+    device : str
+        As in `bound`.
     earlier : path, optional
         File of an earlier comparison to go on from; what it has is not computed again.
     progress : callable, optional
@@ -261,6 +265,7 @@ def compare(
     """
     begin = time.perf_counter()
     check_limits(time_limit, gap, jobs)
+    check_device(device)
     if nm is not None and (nm < 2 or scope == "layer" or block is not None):
         raise ProblemError("`nm` M must be at least 2, and goes neither with `block` nor with `scope` layer")
     wanted = widths(grid, bits)
@@ -278,7 +283,7 @@ def compare(
         levels=file_levels(grid),
         nm=nm,
         time_limit=time_limit or None,
-        options=Options(time_limit=None, gap=gap, seed=seed),
+        options=Options(time_limit=None, gap=gap, seed=seed, device=device),
     )
     chosen = settings(what, solver)
     failures: list[str] = []

@@ -19,6 +19,7 @@ from pvq.bounds.layer_problem import LayerProblem, at_sparsity, state_problem
 from pvq.layers.format import Layer
 from pvq.solvers.base import Options
 from pvq.solvers.curve import solve_curve
+from pvq.solvers.device import check_device, device_note
 from pvq.solvers.document import environment, result_document
 from pvq.solvers.interrupt import stop_on_interrupt
 from pvq.solvers.layer import solve_layer
@@ -69,6 +70,7 @@ class Search:
     gap: float = 1e-6
     jobs: int = 1
     seed: int = 0
+    device: str = "cpu"
     odds: float | None = None
     certify: bool = False
     progress: Callable[[Row], object] | None = None
@@ -76,6 +78,7 @@ class Search:
 
     def __post_init__(self) -> None:
         check_limits(self.time_limit, self.gap, self.jobs)
+        check_device(self.device)
         if self.odds is not None and not 0 < self.odds < 1:
             raise ProblemError(f"`odds` must lie between 0 and 1, as 0.001, not {self.odds}")
 
@@ -86,6 +89,7 @@ class Search:
             gap=self.gap,
             threads=max(1, (os.cpu_count() or 1) // self.jobs),
             seed=self.seed,
+            device=self.device,
             prove=self.certify,
             stop=stop,
         )
@@ -219,7 +223,9 @@ class Run:
         for (stated, found), model in zip(solved, models, strict=True):
             said = None if model is None else model.as_json()
             document = result_document(self.layer, stated, self.options, found, used, said)
-            results.append(Result(self.layer, stated, found, document, model, self.notes))
+            place = device_note((row.result for row in found.rows), self.search.device)
+            notes = self.notes if place is None else (*self.notes, place)
+            results.append(Result(self.layer, stated, found, document, model, notes))
         return results
 
     def model(self, problem: LayerProblem, result: LayerResult) -> Model | None:

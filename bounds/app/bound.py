@@ -80,6 +80,7 @@ def bound(
     gap: options.Gap = 1e-6,
     jobs: Annotated[int, Option(help="Rows solved at the same time.", rich_help_panel=SEARCH)] = 1,
     seed: options.Seed = 0,
+    device: options.Device = "cpu",
     score: Annotated[
         Path | None,
         Option(
@@ -173,6 +174,7 @@ def bound(
             "gap": gap,
             "jobs": jobs,
             "seed": seed,
+            "device": device,
             "odds": odds,
             "progress": shown.row,
             "stage": shown.stage,

@@ -61,6 +61,14 @@ Methods = Annotated[
 ]
 Gap = Annotated[float, Option(metavar="REL", help="Relative gap that counts as optimal.", rich_help_panel=SEARCH)]
 Seed = Annotated[int, Option(help="For methods that draw at random.", rich_help_panel=SEARCH)]
+Device = Annotated[
+    str,
+    Option(
+        metavar="cpu|gpu|auto",
+        help="Where long searches of quantized rows run (solver bnb); auto: on a GPU where there is one.",
+        rich_help_panel=SEARCH,
+    ),
+]
 Json = Annotated[
     str | None,
     Option("--json", metavar="FILE|-", help="Write all results as JSON.", rich_help_panel=OUTPUT),

@@ -9,6 +9,7 @@ def solvers() -> None:
     Example: pvq solvers
     """
     import pvq
+    from pvq.solvers.bnb.gpu.here import found_here
     from rich import box
     from rich.table import Table
 
@@ -27,6 +28,7 @@ def solvers() -> None:
             table.add_row(card.name, kind, methods, patterns, install, card.licence, card.summary)
     console = Printer()
     console.table(table)
+    console.say(f"GPU for long searches of quantized rows (--device gpu): {found_here()[1]}.")
     console.say(
         "Whatever a solver claims is checked: its x must be feasible, its error is recomputed, and a bound above "
         "a feasible error is refused. Compare their speed: pvq bench --quick."

@@ -59,6 +59,7 @@ def compare(
         int, Option(help="Layers (rows of a single layer) at the same time.", rich_help_panel=SEARCH)
     ] = 1,
     seed: options.Seed = 0,
+    device: options.Device = "cpu",
     json_: options.Json = None,
     resume: Annotated[
         bool, Option("--resume", help="Go on from what the file of --json has.", rich_help_panel=OUTPUT)
@@ -121,6 +122,7 @@ def compare(
         "gap": gap,
         "jobs": jobs,
         "seed": seed,
+        "device": device,
     }
     if run_comparison(layers, asked, output):
         raise typer.Exit(130)

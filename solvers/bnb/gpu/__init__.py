@@ -3,6 +3,7 @@
 The map of this folder, entries first:
     rows              rows on the device: one hard row below its open nodes, or many from their roots
     engine            one GPU: launches `work` and watches it; `driver` is CUDA's, `compiled` the machine code
+    here              whether there is a GPU
     kernel            the search; `arithmetic` a step's numbers, `queue` who gives work to whom
     primitives        what both ask of a device
     precision         why float32 proves anything: binade, slack, thresholds; `numbers` are a plan's in float32

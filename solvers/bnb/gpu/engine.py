@@ -188,15 +188,3 @@ def wanted(problem: Problem, options: Options) -> Engine | None:
             return None
         raise SolverUnavailable(f"no GPU can be used: {why}") from None
     return gpu
-
-
-def found_here() -> tuple[bool, str]:
-    """Whether a GPU can be used, and one line on it or on why not; loads the driver, compiles nothing."""
-    try:
-        why = missing()
-        if why is not None:
-            return False, why
-        gpu = device()
-    except GpuError as error:
-        return False, str(error)
-    return True, f"{gpu.name}, compute capability {gpu.capability[0]}.{gpu.capability[1]}"

@@ -8,7 +8,7 @@ from pvq.bounds.gram import Gram
 from pvq.bounds.grid import Grid
 from pvq.bounds.problem import Problem
 from pvq.solvers.bnb import BranchAndBound, enumeration
-from pvq.solvers.bnb.gpu.engine import found_here
+from pvq.solvers.bnb.gpu.here import found_here
 from pvq.solvers.options import Options
 from pvq.solvers.result import Reason, Status
 

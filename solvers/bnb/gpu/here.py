@@ -1,0 +1,18 @@
+"""Whether there is a GPU: a look at the driver, without what a search needs."""
+
+from __future__ import annotations
+
+from .compiled import missing
+from .driver import GpuError, device
+
+
+def found_here() -> tuple[bool, str]:
+    """Whether a GPU can be used, and one line on it or on why not; loads the driver, compiles nothing."""
+    try:
+        why = missing()
+        if why is not None:
+            return False, why
+        gpu = device()
+    except GpuError as error:
+        return False, str(error)
+    return True, f"{gpu.name}, compute capability {gpu.capability[0]}.{gpu.capability[1]}"
