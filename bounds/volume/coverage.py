@@ -9,7 +9,7 @@ import numpy as np
 
 from ..gram import BoolArray, FloatArray
 from ..layer_problem import LayerProblem
-from ..ranges import COARSE, FINE, GRAM_STEPS
+from ..ranges import COARSE, FINE, GIVEN, GRAM_STEPS
 
 PAD = 0.4  # end gaps outside the grid from which a weight counts as known
 MOST_LEVELS = 256
@@ -65,6 +65,8 @@ def cover(problem: LayerProblem, whole: FloatArray | None) -> Covered:
         raise Uncovered("it is for quantization without a sparsity pattern")
     if setting.range == "optimal":
         raise Uncovered("a searched scale depends on every weight; range minmax, mse or gram is covered")
+    if setting.range == GIVEN:
+        raise Uncovered("scales of somebody's own may depend on all weights; range minmax, mse or gram is covered")
     if grid.scale.shape[1] > 1 and setting.range != "none":
         raise Uncovered("scales of groups depend on too many weights; granularity tensor or channel is covered")
     book = grid.codebook.levels

@@ -98,8 +98,12 @@ def volume_model(
     if not 0 < odds < 1:
         return Model(odds, refused=f"odds must lie between 0 and 1, not {odds:g}")
     try:
-        covered = cover(problem, whole)
-        return _state(problem, covered, odds, lower, upper)
+        with np.errstate(all="ignore"):  # H of any size is asked about: what overflows is no number at the end
+            covered = cover(problem, whole)
+            model = _state(problem, covered, odds, lower, upper)
+        if not all(math.isfinite(x) for x in (model.lower, model.optimum) if x is not None):
+            raise Uncovered("its numbers are too large or too small for floating point; use the proven bounds")
+        return model
     except Uncovered as error:
         return Model(odds, refused=str(error))
     except (ArithmeticError, ValueError, np.linalg.LinAlgError, MemoryError, IndexError) as error:

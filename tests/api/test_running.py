@@ -132,3 +132,13 @@ def test_a_curve_is_as_good_as_its_points(layer):
 def test_what_has_no_curve(layer, problem, sparsities, says):
     with pytest.raises(pvq.ProblemError, match=says):
         pvq.curve(layer, problem, sparsities)
+
+
+@pytest.mark.parametrize("size", [2.0**-1000, 1e-150, 1e150, 2.0**1000])
+def test_the_model_of_a_layer_of_any_size_is_a_number_or_a_reason(layer, tmp_path, size):
+    scaled = pvq.Layer.from_gram(layer.weight, layer.grams / layer.grams.max() * size)
+    result = pvq.bound(scaled, pvq.Quant(bits=3), methods=())
+    result.save(tmp_path / "r.json")  # which refuses what is no number
+    assert (result.model.lower is None) == (result.model.refused is not None)
+    if result.model.lower is not None:
+        assert 0 <= result.model.lower <= result.model.optimum <= result.upper * (1 + 1e-9)

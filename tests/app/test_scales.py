@@ -61,6 +61,8 @@ def test_own_weights_are_on_the_grid_that_they_give(cli, layer, tmp_path, granul
     assert score["error"] >= total["lower"]
     assert score["above_optimum_min_db"] >= 0
     assert "your own scales per" in text
+    assert total["model"]["lower"] is None
+    assert "scales of somebody's own" in total["model"]["refused"]  # who knows how they were chosen
     # and a library's search over scales is no part of it
     assert (
         cli("bound", file, "--method", "quant", *words, "--score", own[1], "--quiet").out.count("not feasible")
