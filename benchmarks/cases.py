@@ -11,7 +11,8 @@ A case list is a JSON file of schema `pvq.cases/1`, in `benchmarks/cases` or any
 A case has `name`, `layer` (a file name, `.npz` may be left off), `rows` ("A:B" or a list), the words of `pvq
 bound` that state the problem (method, bits, grid, granularity, range, sparsity, nm, block, update, inputs,
 ridge), and any of the limits of `Limits`; what is not said comes from `defaults`. Or a case is {"library": GLOB}:
-instances of the library by name or class. A solver is a name, or {"solver": NAME, "label": NAME, "node_limit": N}.
+instances of the library by name or class. A solver is a name, or {"solver": NAME, "label": NAME, "node_limit": N,
+"device": "cpu", "gpu" or "auto"}.
 Targets: see `summary`.
 """
 

@@ -26,7 +26,7 @@ PACKAGES = (
     *("pvq-bound", "numpy", "scipy", "numba", "gurobipy", "pyscipopt", "xpress", "cplex", "coptpy"),
     *("cvxpy", "clarabel", "el0ps", "l0bnb", "fpylll"),
 )
-LIMITS = ("time_limit", "gap", "threads", "memory_limit", "node_limit", "seed")
+LIMITS = ("time_limit", "gap", "threads", "memory_limit", "node_limit", "device", "seed")
 """What must be the same for a run to stand for a task."""
 
 FAIRNESS = (
@@ -71,7 +71,12 @@ def _processor() -> str:
 
 def limits_of(task: Task) -> dict[str, Any]:
     """The limits of a task, with the seed of its repetition."""
-    words = {**asdict(task.limits), "node_limit": task.entry.node_limit, "memory_limit": task.limits.memory}
+    words = {
+        **asdict(task.limits),
+        "node_limit": task.entry.node_limit,
+        "device": task.entry.device,
+        "memory_limit": task.limits.memory,
+    }
     words["seed"] += task.repetition
     return {name: words[name] for name in LIMITS}
 

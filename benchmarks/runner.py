@@ -147,6 +147,7 @@ def _one(process: Process, task: Task, stop: threading.Event, steps: bool, verif
             "time_limit": limits.time_limit,
             "gap": limits.gap,
             "node_limit": task.entry.node_limit,
+            "device": task.entry.device,
             "threads": limits.threads,
             "seed": limits.seed + task.repetition,
             "steps": steps,

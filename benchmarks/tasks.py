@@ -12,6 +12,7 @@ from typing import Any
 
 from pvq.bounds.errors import ProblemError
 from pvq.bounds.layer_problem import Setting
+from pvq.solvers.device import DEVICES
 from pvq.solvers.registry import solver_class
 
 HERE = Path(__file__).parent
@@ -48,6 +49,8 @@ class Entry:
     """What it is called in tables."""
     node_limit: int | None = None
     """1 gives the root bound."""
+    device: str = "cpu"
+    """Where long searches run: cpu, gpu or auto."""
 
     @cached_property
     def only_bounds(self) -> bool:
@@ -109,10 +112,14 @@ def entry(words: str | Mapping[str, Any]) -> Entry:
     """A solver from its name or from {"solver": NAME, ...}."""
     if isinstance(words, str):
         return Entry(words, words)
-    known_keys(words, ("solver", "label", "node_limit"), "a solver")
+    known_keys(words, ("solver", "label", "node_limit", "device"), "a solver")
     name = words["solver"]
     limit = words.get("node_limit")
-    return Entry(name, words.get("label", name if limit is None else f"{name}, {limit} nodes"), limit)
+    device = words.get("device", "cpu")
+    if device not in DEVICES:
+        raise ProblemError(f"a solver's device must be one of {', '.join(DEVICES)}, not {device!r}")
+    label = name if limit is None else f"{name}, {limit} nodes"
+    return Entry(name, words.get("label", label if device == "cpu" else f"{label}, {device}"), limit, device)
 
 
 def setting_of(words: Mapping[str, Any]) -> Setting:

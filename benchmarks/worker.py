@@ -93,6 +93,7 @@ def _solve(task: Mapping[str, Any], say: Callable[..., None]) -> None:
         time_limit=task["time_limit"],
         gap=task["gap"],
         node_limit=task["node_limit"],
+        device=task["device"],
         threads=task["threads"],
         seed=task["seed"],
         report=report if task["steps"] else None,

@@ -131,8 +131,8 @@ def binade(numbers: Numbers, weight: FloatArray, threshold: float) -> int | None
 
 
 def start_centres(centres: FloatArray, k: int, top: float) -> FloatArray:
-    """(m,) centres of undecided positions, on the binade's grid, with half of what they can lose put on."""
-    m, unit = len(centres), 2.0**-k
+    """(..., m) centres of undecided positions, on the binade's grid, with half of what they can lose put on."""
+    m, unit = centres.shape[-1], 2.0**-k
     raised = centres + (m - 1 - np.arange(m)) * (unit / 2)
     return (np.rint(raised / unit) * unit + offset(k, top)).astype(np.float32)
 

@@ -127,11 +127,13 @@ class Work:
         counters[:, PENDING] = np.bincount(owner, minlength=len(plans))
         first[1:] = np.cumsum(counters[:, PENDING])
         centre, pick = np.zeros((count, width), np.float32), np.zeros((count, width), np.uint8)
-        k, top = self.precision.k, plans[0].top
+        levels = np.array([len(root.centres) for _, root in roots])
         for r, (_, root) in enumerate(roots):
-            m = len(root.centres)
-            centre[r, :m] = start_centres(root.centres, k, top)
-            pick[r, m : self.n] = root.picks
+            pick[r, levels[r] : self.n] = root.picks
+        for m in np.unique(levels):
+            of = np.flatnonzero(levels == m)
+            centres = np.array([roots[r][1].centres for r in of])
+            centre[of, :m] = start_centres(centres, self.precision.k, plans[0].top)
         partial = np.array([root.partial for _, root in roots])
         down = partial.astype(np.float32)
         down = np.where(down > partial, np.nextafter(down, np.float32(0)), down)
@@ -154,7 +156,7 @@ class Work:
             "box_centre": given(f, centre, groups * width),
             "box_partial": given(f, down, groups),
             "box_value": given(f, np.full(count, -1.0), groups),
-            "box_level": given(i, np.array([len(root.centres) for _, root in roots]), groups),
+            "box_level": given(i, levels, groups),
             "box_root": given(i, np.arange(count), groups),
             "box_full": Field(i, groups, 0),
             "box_pick": given(b, pick, groups * width),
