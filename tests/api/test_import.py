@@ -71,3 +71,9 @@ def test_the_folder_has_one_name_and_every_folder_is_packaged():
     folders = {path.parent for top in tops for path in (ROOT / top).rglob("__init__.py")}
     names = {"pvq." + ".".join(folder.relative_to(ROOT).parts) for folder in folders}
     assert names - {"pvq.bounds.api"} <= set(tables["packages"])
+
+
+def test_every_name_is_in_the_reference_and_no_other():
+    text = (ROOT / "docs/reference.rst").read_text()
+    listed = {line.strip() for line in text.splitlines() if line.startswith("   ") and line.strip().isidentifier()}
+    assert listed == set(pvq.__all__) - {"__version__"}
