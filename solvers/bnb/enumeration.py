@@ -39,7 +39,7 @@ BRIEF = 50_000  # the same where a GPU takes over: a launch costs a millisecond
 PLENTY = 1e10  # nodes that a GPU visits in a second or two: the aim of a pass without a limit
 FEW_OPEN = 512  # subtrees for a GPU, which splits them itself, and 4,000 take 20 ms to hand over
 OPEN = 4_000  # subtrees: enough to share among threads, the most promising first
-SAFE = 0.92  # of the threshold: proven first, for an eighth of the nodes of the last pass
+EARLY = 0.92  # of the threshold: proven first, for an eighth of the nodes of the last pass
 SHARES = 32  # parts of the list for each thread: the first parts hold the largest trees
 GROWTH = 24.0
 """Nodes grow like threshold^GROWTH (measured: 11 at half the optimum to 24 at the optimum, 96 inputs)."""
@@ -57,7 +57,7 @@ def _compile(problem: Problem) -> bool:
     options = Options(time_limit=None, node_limit=1)
     found = solve_grid(problem, options, None)
     assert found.x is not None
-    search = Search(problem, layer_plan(problem), found.x, options, Clock(options))
+    search = GridSearch(problem, layer_plan(problem), found.x, options, Clock(options))
     search.quick(1)
     lattice = row_lattice(search.row)
     if lattice is not None:
@@ -82,7 +82,7 @@ def solve_grid(problem: Problem, options: Options, start: FloatArray | None) -> 
     Depth-first Schnorr-Euchner enumeration (Schnorr and Euchner 1994) on the Cholesky factor, pruned with
     error so far + sum_i d_i dist(s_i, grid_i)^2, where s are the conditional centres of the undecided inputs and
     H_m - diag(d) is positive semidefinite. If that is not done quickly, the tree is split and searched
-    at rising thresholds, see `Search.passes`.
+    at rising thresholds, see `GridSearch.passes`.
 
     Nodes are cut at (1 - gap / 2) upper, and the result is lowered by `eta`, the rounding slack; see
     `Restated.slack`. So no grid point of the stored H is better than x by more than gap / 2 of its error plus eta.
@@ -93,7 +93,7 @@ def solve_grid(problem: Problem, options: Options, start: FloatArray | None) -> 
     x = min((polish_grid(problem, point) for point in points), key=problem.error)
     limit = math.inf if options.node_limit is None else options.node_limit
     begin = time.perf_counter()
-    search = Search(problem, row_plan(problem, clock), x, options, clock)
+    search = GridSearch(problem, row_plan(problem, clock), x, options, clock)
     planned = time.perf_counter() - begin
     lattice = row_lattice(search.row)
     quick = QUICK if gpu is None else BRIEF
@@ -104,7 +104,7 @@ def solve_grid(problem: Problem, options: Options, start: FloatArray | None) -> 
         fine = search.nodes >= quick and clock.left > FINE * planned
         if fine or gpu is not None:
             plan = row_plan(problem, clock, fine=True) if fine else search.row.plan
-            search = Search(problem, plan, search.x, options, clock, search.nodes, gpu)
+            search = GridSearch(problem, plan, search.x, options, clock, search.nodes, gpu)
         reason = search.passes(limit)
     eta = max(search.eta, search.row.slack(search.upper))
     proof = None
@@ -130,7 +130,7 @@ def _restated(problem: Problem, plan: Plan, upper: float, gap: float) -> Restate
     return row if row.slack(upper) <= gap / 4 * upper else restate(problem, plan, even=False)
 
 
-class Search:
+class GridSearch:
     """The search of one row in the order of one plan; `lower` holds whenever it stops."""
 
     def __init__(
@@ -248,9 +248,9 @@ class Search:
             threshold = self.lower * max(LEAST_STEP, reach) if self.lower > 0 else math.inf
             threshold = math.inf if threshold * LEAST_STEP >= self.threshold else threshold
             if (
-                0 < self.lower < (SAFE - 0.05) * self.threshold
+                0 < self.lower < (EARLY - 0.05) * self.threshold
             ):  # one more pass in case the last is not done in time
-                threshold = min(threshold, SAFE * self.threshold)
+                threshold = min(threshold, EARLY * self.threshold)
             before = self.nodes
             reason = self._pass(frontier, threshold, limit)
             if reason is not Reason.FINISHED:

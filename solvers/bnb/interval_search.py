@@ -39,7 +39,7 @@ class Node:
     split: int = field(compare=False, default=-1)
 
 
-class Search:
+class IntervalSearch:
     """A row under search; `lower` and `x` hold whenever it stops."""
 
     def __init__(self, problem: Problem, proof: Split, lower: float, x: FloatArray, shrink: float) -> None:

@@ -14,7 +14,7 @@ from numba import njit
 from pvq.bounds.gram import FloatArray, IntArray
 
 from ..relax.cone import LEAST_D
-from .node import Incumbent, Row, eliminate, settle
+from .node import Incumbent, MaskRow, eliminate, settle
 from .node_bound import Free, bound_of, correlated
 from .pool import FREE, KEPT, PRUNED, Pool, pop, push, release
 from .rounding import offer, round_up
@@ -29,8 +29,19 @@ FIRST_ROUNDS, ROOT_ROUNDS = 2, 3
 """Alternations of D and x at the root, before and after its inputs are paired; 12 each gave no fewer nodes."""
 
 
+GAP_CLAIMED, FLOOR_CLAIMED = 0.99, 0.9
+"""Parts of the gap and of the floor that a discarded subtree may be worth: a little less than all, so that the
+claim survives when the upper bound is recomputed from its x. Chosen, not measured."""
+
+GAP_SOUGHT, FLOOR_SOUGHT = 0.9, 0.8
+"""The same parts for the bound that a relaxation is solved for, which must suffice to discard. Chosen as well."""
+
+NOT_ZERO = 1e-300
+"""Keeps a quotient finite."""
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
-def order_pairs(row: Row, pool: Pool, slot: int, state: np.ndarray, ids: IntArray):  # type: ignore[no-untyped-def]
+def order_pairs(row: MaskRow, pool: Pool, slot: int, state: np.ndarray, ids: IntArray):  # type: ignore[no-untyped-def]
     """ids[:m] = the free inputs, pairs first and side by side. Returns (m, number of pairs)."""
     n = len(row.b)
     m = 0
@@ -52,7 +63,7 @@ def order_pairs(row: Row, pool: Pool, slot: int, state: np.ndarray, ids: IntArra
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def inherit(
-    row: Row, pool: Pool, slot: int, state: np.ndarray, ids: IntArray, m: int, pairs: int, free: Free
+    row: MaskRow, pool: Pool, slot: int, state: np.ndarray, ids: IntArray, m: int, pairs: int, free: Free
 ) -> None:
     """D and x of a node from its record. An input whose partner has been fixed stays alone with what is left of
     their block: its own entry if the partner is pruned, the Schur complement if it is kept."""
@@ -65,7 +76,7 @@ def inherit(
             if s % 2 == 0:
                 free.e[s] = pool.e[slot, i] * INHERIT
         elif j >= 0 and state[row.unit[j]] == KEPT:
-            d -= float(pool.e[slot, i]) ** 2 / max(float(pool.d[slot, j]), 1e-300)
+            d -= float(pool.e[slot, i]) ** 2 / max(float(pool.d[slot, j]), NOT_ZERO)
         free.variance[s] = row.h[i, i]
         free.d[s] = max(d * INHERIT, LEAST_D * free.variance[s])
         free.x[s] = pool.x[slot, i]
@@ -100,7 +111,7 @@ class Opened(NamedTuple):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def room_for(row: Row) -> Work:
+def room_for(row: MaskRow) -> Work:
     """What `opened` needs."""
     n = len(row.b)
     ids, left = np.empty(n, np.int64), np.empty(len(row.keep), np.int64)
@@ -108,7 +119,7 @@ def room_for(row: Row) -> Work:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def opened(row: Row, pool: Pool, slot: int, state: np.ndarray, units: int, work: Work) -> Opened:
+def opened(row: MaskRow, pool: Pool, slot: int, state: np.ndarray, units: int, work: Work) -> Opened:
     """The node of a settled state with `units` free units and work.left as budgets; D and x are the record's."""
     ids = work.ids
     m, pairs = order_pairs(row, pool, slot, state, ids)
@@ -141,7 +152,7 @@ def opened(row: Row, pool: Pool, slot: int, state: np.ndarray, units: int, work:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def advance(row: Row, pool: Pool, best: Incumbent, gap: float, floor: float, budget: int) -> bool:
+def advance(row: MaskRow, pool: Pool, best: Incumbent, gap: float, floor: float, budget: int) -> bool:
     """Process nodes until none is open (True), or `budget` nodes are done or the pool is full (False).
 
     A subtree is discarded when its bound is within `gap` of the upper bound (relative, or `floor` absolute), less
@@ -156,7 +167,7 @@ def advance(row: Row, pool: Pool, best: Incumbent, gap: float, floor: float, bud
         slot = pop(pool)
         key = pool.key[slot]
         state[:] = pool.state[slot]
-        cutoff = best.value[0] - max(0.99 * gap * best.value[0], 0.9 * floor)
+        cutoff = best.value[0] - max(GAP_CLAIMED * gap * best.value[0], FLOOR_CLAIMED * floor)
         if key >= cutoff:
             # the least key is the first: every open node is discarded
             best.value[1] = min(best.value[1], key)
@@ -174,7 +185,7 @@ def advance(row: Row, pool: Pool, best: Incumbent, gap: float, floor: float, bud
                 offer(row, best, state == KEPT, True)
             best.value[1] = min(best.value[1], max(key, c))
             continue
-        target = best.value[0] - max(0.9 * gap * best.value[0], 0.8 * floor)
+        target = best.value[0] - max(GAP_SOUGHT * gap * best.value[0], FLOOR_SOUGHT * floor)
         rounds = FIRST_ROUNDS if best.nodes[0] == 1 else ROOT_ROUNDS if best.nodes[0] == 2 else 1
         bound = bound_of(free, c, node.pairs, target, max(best.value[0] - key, 0.0), rounds)
         if bound >= cutoff:
@@ -183,7 +194,7 @@ def advance(row: Row, pool: Pool, best: Incumbent, gap: float, floor: float, bud
         again = best.nodes[0] == 1 and free.partner.max() >= 0
         if not again:
             round_up(row, best, state, free, c, names, best.nodes[0] <= POLISHED_NODES)
-        cutoff = best.value[0] - max(0.99 * gap * best.value[0], 0.9 * floor)
+        cutoff = best.value[0] - max(GAP_CLAIMED * gap * best.value[0], FLOOR_CLAIMED * floor)
         key = max(key, bound)
         if key >= cutoff:
             best.value[1] = min(best.value[1], key)

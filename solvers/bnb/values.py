@@ -15,7 +15,7 @@ from pvq.bounds.sparsity import Sparsity
 from ..base import Clock, Options
 from ..result import Outcome, Reason
 from .enumeration import prepare_grid, solve_grid
-from .interval_search import Search
+from .interval_search import IntervalSearch
 
 FEW = 20_000
 """Nodes of the enumeration: a row that ends there has a proof that is one order and one threshold."""
@@ -68,16 +68,18 @@ def solve_values(problem: Problem, options: Options, start: FloatArray | None) -
     return replace(_outcome(search, found, reason, options), nodes=spent + search.nodes)
 
 
-def start_search(problem: Problem, x: FloatArray, lower: float, gap: float, clock: Clock) -> tuple[Search, float]:
+def start_search(
+    problem: Problem, x: FloatArray, lower: float, gap: float, clock: Clock
+) -> tuple[IntervalSearch, float]:
     """A search from a known point and a known bound, and the bound that D and v of its root prove."""
     from ..relax import patterned  # which uses kernels of this package
 
     x = patterned.upper_point(problem, x)
     found, split = patterned.bound_by_split(problem, problem.certified(x).upper, clock)
-    return Search(problem, split, max(lower, found), x, 1 - gap / 2), found
+    return IntervalSearch(problem, split, max(lower, found), x, 1 - gap / 2), found
 
 
-def _outcome(search: Search, found: float, reason: Reason, options: Options) -> Outcome:
+def _outcome(search: IntervalSearch, found: float, reason: Reason, options: Options) -> Outcome:
     """With a tree of few leaves as the proof, or the root's certificate where nothing is better."""
     proof: Proof | None = search.tree() if options.prove else None
     if proof is None and search.lower <= found:

@@ -23,6 +23,18 @@ SAFE = 1e-7
 """D is shrunk by this much, so that H - D is clearly positive definite."""
 
 
+START = 0.5
+"""Blocks begin at this part of an even share of the least upper bound of each. Chosen, not measured."""
+
+LEFT = 0.1
+"""Part of the least upper bound that one step leaves a block: whose det is small would be emptied at once."""
+
+COARSER, GIVEN_UP = 10, 0.5
+"""D is shrunk so many times more where H - D fails the test, until a diagonal takes its place."""
+
+RCOND = 1e-12
+"""Singular values of H, as parts of the largest, that count as 0 in Newton's direction: its rounding."""
+
 REGULAR = 1e-12
 """Least eigenvalue of a block scaled to unit diagonal; below it the rounding of a search outweighs its bound."""
 
@@ -74,8 +86,8 @@ def _ascend(gram: Gram, size: int) -> Blocks:
         regular = all(is_regular(part) for part in final)
         if regular and inverse_without(h, blocks, final)[0]:
             break
-        shrink *= 10
-        if not regular or shrink > 0.5:  # H is singular to working precision: a diagonal is always regular
+        shrink *= COARSER
+        if not regular or shrink > GIVEN_UP:  # H is singular to working precision: a diagonal is always regular
             d = starting_diagonal(h)
             final = [np.diag(d[b]) for b in blocks]
             break
@@ -84,7 +96,7 @@ def _ascend(gram: Gram, size: int) -> Blocks:
     d = np.zeros((n, n))
     for b, part in zip(blocks, final, strict=True):
         d[np.ix_(b, b)] = part
-    direction = np.asarray(np.linalg.lstsq(h, d, rcond=REGULAR)[0], dtype=np.float64)
+    direction = np.asarray(np.linalg.lstsq(h, d, rcond=RCOND)[0], dtype=np.float64)
     return Blocks(below, grams, direction)
 
 
@@ -93,7 +105,7 @@ def _passes(h: FloatArray, blocks: list[IntArray]) -> list[FloatArray]:
     ok, p = positive_inverse(h, np.zeros(len(h)))
     if not ok:
         return [np.full((len(b), len(b)), np.nan) for b in blocks]
-    parts: list[FloatArray] = [symmetric(np.linalg.inv(p[np.ix_(b, b)]) * (0.5 / len(blocks))) for b in blocks]
+    parts: list[FloatArray] = [symmetric(np.linalg.inv(p[np.ix_(b, b)]) * (START / len(blocks))) for b in blocks]
     for turn in range(SWEEPS):
         fall = BARRIERS[0] * (BARRIERS[1] / BARRIERS[0]) ** (turn / (SWEEPS - 1))
         mean = float(np.mean([_root_det(part) for part in parts]))
@@ -106,8 +118,7 @@ def _passes(h: FloatArray, blocks: list[IntArray]) -> list[FloatArray]:
                 root = _root_det(most)
                 if not (root > 0 and np.isfinite(root)):
                     return parts
-                # at most nine tenths at once: a block whose det is small would be emptied
-                new = max(1 - fall * mean / root, 0.1) * most
+                new = max(1 - fall * mean / root, LEFT) * most
                 step = new - parts[j]
                 p += p[:, b] @ np.linalg.solve(np.eye(len(b)) - step @ p[np.ix_(b, b)], step) @ p[b, :]
                 parts[j] = new

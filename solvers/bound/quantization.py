@@ -51,7 +51,7 @@ EVEN = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
-class Value:
+class BlockValue:
     """f at some v."""
 
     v: FloatArray
@@ -109,7 +109,7 @@ def bound_row(problem: Problem, x: FloatArray, upper: float, options: Options, c
     blocks = layer_blocks(problem)
     spent = 0
 
-    def at(v: FloatArray, best: Value | None) -> Value:
+    def at(v: FloatArray, best: BlockValue | None) -> BlockValue:
         nonlocal spent
         found = evaluate(problem, blocks, v, best.minimiser if best else None, ROUGH, options, clock)
         spent += found.nodes
@@ -137,7 +137,7 @@ def evaluate(
     gap: float,
     options: Options,
     clock: Clock,
-) -> Value:
+) -> BlockValue:
     """f(v), each block searched to a relative gap; `start` is a u whose points the searches begin with."""
     return _evaluate(problem, blocks, v, start, gap, replace(options, time_limit=clock.limit(0.05)), NODES)
 
@@ -150,7 +150,7 @@ def _evaluate(
     gap: float,
     options: Options,
     nodes: int,
-) -> Value:
+) -> BlockValue:
     w = problem.weight
     g = problem.hessian @ v
     for b, gram in zip(blocks.inputs, blocks.grams, strict=True):
@@ -169,4 +169,4 @@ def _evaluate(
         proofs.append(found.proof)
         ended = ended and found.reason is Reason.FINISHED
         visited += found.nodes
-    return Value(v, total, u, tuple(proofs), visited, ended)
+    return BlockValue(v, total, u, tuple(proofs), visited, ended)

@@ -9,7 +9,7 @@ from pvq.bounds.problem import Problem
 from pvq.bounds.proof import Split
 
 from ..base import Clock, Options
-from ..bnb.interval_search import Search
+from ..bnb.interval_search import IntervalSearch
 from ..bnb.proof_tree import MAX_LEAVES
 from ..relax import near_null, patterned, pruning
 from ..relax.bounded import Bounded
@@ -64,7 +64,7 @@ def _pruned(problem: Problem, options: Options, clock: Clock, start: FloatArray 
     if direction is not None:
         best = near_null.bound_by_intervals(problem, upper, direction, clock)
     if direction is None or best.proof is None or direction.apart < near_null.FAR:
-        below, relaxed = pruning.bound_by_pairs(pruning.Row.of(problem, upper), clock)
+        below, relaxed = pruning.bound_by_pairs(pruning.PrunedRow.of(problem, upper), clock)
         alone = Bounded(relaxed.bound, Split(below, relaxed.point - problem.weight))
         tree = branching.branch(problem, x, upper, below, relaxed.point, options, clock)
         best = max(best, alone, tree, key=_lower)
@@ -103,7 +103,7 @@ def _patterned(problem: Problem, options: Options, clock: Clock, start: FloatArr
 
 def _grown(problem: Problem, x: FloatArray, lower: float, split: Split, options: Options, clock: Clock) -> Outcome:
     """Fixed weights: a tree on top, whose leaves share D, so that it is its own proof."""
-    search = Search(problem, split, lower, x, 1 - options.gap / 2)
+    search = IntervalSearch(problem, split, lower, x, 1 - options.gap / 2)
     reason = search.run(clock, min(NODES, options.node_limit or NODES))
     tree = search.tree()
     if tree is None or not search.lower > lower:

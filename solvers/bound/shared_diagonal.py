@@ -38,14 +38,14 @@ class SharedDiagonal(Solver):
         return problems[0].gram.memo(SharedDiagonal._layer, lambda: shared(problems), *pattern)
 
     def _solve(self, problem: Problem, options: Options, start: FloatArray | None) -> Outcome:
-        from ..relax.pruning import Row, bound_by_diagonal
+        from ..relax.pruning import PrunedRow, bound_by_diagonal
 
         x = fallback_point(problem) if start is None else start
         upper = problem.certified(x).upper
         if upper <= 0.0:
             return Outcome(x, 0.0)
         at_once = Clock(replace(options, time_limit=0.0))  # the row's own ascent is left out
-        below, relaxed = bound_by_diagonal(Row.of(problem, upper), at_once, self._layer([problem]))
+        below, relaxed = bound_by_diagonal(PrunedRow.of(problem, upper), at_once, self._layer([problem]))
         if not relaxed.bound > 0.0:
             return Outcome(x, 0.0)
         return Outcome(x, relaxed.bound, proof=Split(below, relaxed.point - problem.weight))

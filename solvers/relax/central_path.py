@@ -2,8 +2,8 @@
 
     maximise over d   mean over rows of f(d) / upper  +  (mu / n) (log det(H - D) + EVEN sum_i log d_i)
 
-where f(d) is the relaxation's optimum (see `perspective`): concave, because it is a minimum of functions linear in
-d, and twice differentiable while the same units are kept whole (z = 1), in part or not at all. With
+where f(d) is the relaxation's optimum (see `row_perspective`): concave, because it is a minimum of functions that
+are linear in d, and twice differentiable while the same units are kept whole (z = 1), in part or not at all. With
 phi(x, d) = sum_g (sum_u y_u)^2 / kappa_g, y_u^2 = sum_{i in u} d_i x_i^2, over the units kept in part,
 implicit differentiation of its optimality condition gives
 
@@ -48,6 +48,19 @@ LEAST = 1e-9
 ENOUGH = 2e-3
 """What three steps must gain, of the best f / upper so far."""
 
+NEAR = 0.3
+"""mu below which steps that gain less than `ENOUGH` end the ascent."""
+
+FALL, FALL_PART, RISE = 0.3, 0.6, 1.5
+"""Factors on mu after a whole step, after one of `GOOD` of it at least, and after one of `POOR` at most; between
+these it stays. Chosen with `ROUNDS` in mind (two falls a decade), not measured one by one."""
+
+GOOD, POOR = 0.3, 0.1
+"""See `FALL`."""
+
+TRIES, BACK = 30, 0.65
+"""Times that a step is shortened, and by what, until H - D is positive definite: 30 of them are 2e-6 of it."""
+
 ROUNDS, LONG, FEW = 16, 800, 7
 """Newton steps at most, and for rows of more than `LONG` inputs: most rows need 8 to 12, the last few gain .01."""
 
@@ -89,7 +102,7 @@ def ascend(
         history.append(max(best, mean))
         if mean > best:
             best, best_d, best_x = mean, d.copy(), x.copy()
-        if (mu <= LAST and length == 1.0) or (mu < 0.3 and history[-1] - history[-4] < ENOUGH * best):
+        if (mu <= LAST and length == 1.0) or (mu < NEAR and history[-1] - history[-4] < ENOUGH * best):
             break
         mu = max(LAST, mu * _fall(length))
     return best_d, best_x, True
@@ -98,8 +111,8 @@ def ascend(
 def _fall(length: float) -> float:
     """How mu goes on after a step: down where the path is near, up again where it is lost."""
     if length == 1.0:
-        return 0.3
-    return 0.6 if length >= 0.3 else 1.0 if length > 0.1 else 1.5
+        return FALL
+    return FALL_PART if length >= GOOD else 1.0 if length > POOR else RISE
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -276,10 +289,10 @@ def newton_step(
     for i in range(n):
         if step[i] < 0.0:
             length = min(length, -REACH * d[i] / step[i])
-    for _ in range(30):
+    for _ in range(TRIES):
         if log_det(h, d + length / REACH * step) > -np.inf:
             break
-        length *= 0.65
+        length *= BACK
     for _ in range(HALVINGS):
         new, new_x, new_z = d + length * step, x.copy(), z.copy()
         for row in range(rows):

@@ -26,7 +26,7 @@ from pvq.bounds.stages import stage
 from ..base import Clock
 from . import paired, pruning
 from .bounded import Bounded
-from .pruning import Relaxed, Row
+from .pruning import PrunedRow, Relaxed
 
 APART = 8.0
 """The next eigenvalue is at least so many times larger; else the plain bound suffers little."""
@@ -156,9 +156,9 @@ class Fits:
         """Whether there may be a fit more for it: without pairs a second one would give the same D."""
         return self.made < FITS and (self.coupled or piece.middle not in self.known)
 
-    def _row(self, t: float) -> Row:
+    def _row(self, t: float) -> PrunedRow:
         moved = self.problem.weight - t / self.direction.whole * self.direction.p
-        return Row.of(replace(self.stiff, weight=moved), self.upper)
+        return PrunedRow.of(replace(self.stiff, weight=moved), self.upper)
 
     def _nearest(self, t: float) -> tuple[Below, Relaxed]:
         return self.known[min(self.known, key=lambda other: abs(other - t))]

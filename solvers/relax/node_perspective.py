@@ -21,6 +21,16 @@ ROUNDING = 4 * UNIT_ROUNDOFF
 errors have random signs, so that a small multiple covers what happens, and bounds of this engine are numerical."""
 
 
+RETURN = 0.05
+"""Share of an idle unit that comes back, as in `pairs`. Chosen, not measured."""
+
+LEAST_SHARE = 1e-9
+"""Units with a smaller share stay at 0 in a step."""
+
+ALIVE = 1e-14
+"""Part of itself that is added to the diagonal of a system, which keeps its factor alive where Q is singular."""
+
+
 @njit(cache=True, nogil=True)
 def water_fill(y: FloatArray, count: int, group: IntArray, keep: IntArray, z: FloatArray, s: FloatArray) -> None:
     """z_u = min(1, y_u / s_g) with sum z = k_g in every group; s_g = 0 where at most k_g of the y are positive.
@@ -216,8 +226,8 @@ def relax(
         for i in range(m):
             u = unit[i]
             if zt[u] == 0.0 and savet[u] > st[group[u]] ** 2:
-                zt[u] = 0.05  # an idle unit that would save more than the price of its budget comes back
-            if zt[u] > 1e-9:
+                zt[u] = RETURN  # an idle unit that would save more than the price of its budget comes back
+            if zt[u] > LEAST_SHARE:
                 active[count] = i
                 count += 1
         for a in range(count):
@@ -226,7 +236,7 @@ def relax(
                 work[a, t] = q[i, active[t]]
             rhs[a] = b[i]
             work[a, a] += d[i] / zt[unit[i]]
-            work[a, a] *= 1.0 + 1e-14  # keeps the factorisation alive where Q is singular; any x is allowed
+            work[a, a] *= 1.0 + ALIVE  # any x is allowed
         if not factor(work, count):
             break
         solve(work, count, rhs)

@@ -90,7 +90,7 @@ def _certificates(problem: Problem, upper: float, clock: Clock) -> Iterator[tupl
     """(D, v) one after the other: that of pruning alone, moved on, then with a D of this relaxation's own."""
     sparsity = problem.pattern
     if sparsity.binding:
-        below, relaxed = pruning.bound_by_diagonal(pruning.Row.of(_free(problem), upper), clock)
+        below, relaxed = pruning.bound_by_diagonal(pruning.PrunedRow.of(_free(problem), upper), clock)
         v = relaxed.point - problem.weight
         yield below.d, v
         yield below.d, _climb(problem, below.d, v, upper, clock)
@@ -166,7 +166,7 @@ def _newton(problem: Problem, d: FloatArray, kept: BoolArray, r: FloatArray) -> 
 
 
 @dataclass(frozen=True, eq=False)
-class Value:
+class PatternValue:
     """f at some v."""
 
     v: FloatArray
@@ -177,7 +177,7 @@ class Value:
     """(n,) inputs that u* keeps."""
 
 
-def _value(problem: Problem, d: FloatArray, v: FloatArray) -> Value:
+def _value(problem: Problem, d: FloatArray, v: FloatArray) -> PatternValue:
     grid, sparsity, w = problem.grid, problem.pattern, problem.weight
     mv = problem.hessian @ v - d * v
     pruned = d * w**2 - 2.0 * mv * w
@@ -191,7 +191,7 @@ def _value(problem: Problem, d: FloatArray, v: FloatArray) -> Value:
     saving = np.maximum(pruned - kept, 0.0)
     mask = sparsity.best_mask(saving) & (saving > 0.0)
     bound = float(np.where(mask, kept, pruned).sum() - v @ mv)
-    return Value(v, bound, np.where(mask, at, -w), mask)
+    return PatternValue(v, bound, np.where(mask, at, -w), mask)
 
 
 def _proven(h: FloatArray, d: FloatArray) -> FloatArray:

@@ -39,7 +39,7 @@ class Relaxed:
 
 
 @dataclass(frozen=True, eq=False)
-class Row:
+class PrunedRow:
     """A row with what its relaxations need."""
 
     problem: Problem
@@ -48,7 +48,7 @@ class Row:
     upper: float
 
     @classmethod
-    def of(cls, problem: Problem, upper: float) -> Row:
+    def of(cls, problem: Problem, upper: float) -> PrunedRow:
         """From the problem and the error of a feasible point."""
         b = problem.hessian @ problem.weight
         return cls(problem, b, float(problem.weight @ b), upper)
@@ -90,7 +90,7 @@ def proven(gram: Gram, d: FloatArray) -> FloatArray:
     return d
 
 
-def bound_by_pairs(row: Row, clock: Clock) -> tuple[Below, Relaxed]:
+def bound_by_pairs(row: PrunedRow, clock: Clock) -> tuple[Below, Relaxed]:
     """The best lower bound of a row: its own diagonal, then pairs where they pay."""
     below, found = bound_by_diagonal(row, clock)
     if clock.ended() is not None or not paired.has_pairs(row.problem):
@@ -99,7 +99,7 @@ def bound_by_pairs(row: Row, clock: Clock) -> tuple[Below, Relaxed]:
     return (coupled, Relaxed(point, bound)) if bound > found.bound else (below, found)
 
 
-def bound_by_diagonal(row: Row, clock: Clock, layer: Below | None = None) -> tuple[Below, Relaxed]:
+def bound_by_diagonal(row: PrunedRow, clock: Clock, layer: Below | None = None) -> tuple[Below, Relaxed]:
     """The best lower bound of a row at its own diagonal; without time for that, at the layer's or the start."""
     problem = row.problem
     candidates: list[tuple[Below, Relaxed]] = []
@@ -115,7 +115,9 @@ def bound_by_diagonal(row: Row, clock: Clock, layer: Below | None = None) -> tup
     return max(candidates, key=lambda candidate: candidate[1].bound)
 
 
-def relaxed(row: Row, below: Below, start: FloatArray | None = None, iterations: int = ITERATIONS) -> Relaxed:
+def relaxed(
+    row: PrunedRow, below: Below, start: FloatArray | None = None, iterations: int = ITERATIONS
+) -> Relaxed:
     """The bound of a row for a given D; `iterations` where it is a diagonal."""
     start = row.problem.weight.copy() if start is None else start
     if len(below.pairs):

@@ -38,6 +38,13 @@ LENGTHS = (1.0, 0.4, 0.16)
 NEWTON = 12
 """Iterations in which Newton steps are tried: units about to come and go can make them cycle."""
 
+RISE = 1e-2
+"""Part of the precision by which a Newton step may raise the objective: at the optimum it is lower by rounding
+only, and the bound, more sensitive, may rise much. Chosen, not measured."""
+
+HELPS = 0.05
+"""Part of the precision that a Newton step must gain to be followed by another at once. Chosen, not measured."""
+
 REST = 2
 """Reweighted systems after a Newton step that did not help."""
 
@@ -168,7 +175,7 @@ def relax(
     n, units = len(x), len(group)
     price, last, first = np.empty(len(keep)), np.empty(len(keep)), np.empty(len(keep))
     saving, qx, trial, new_qx, new_z = np.empty(units), np.empty(n), np.empty(n), np.empty(n), np.empty(units)
-    bound, rest = -np.inf, 2
+    bound, rest = -np.inf, REST
     value = objective_at(q, d, b, c, unit, group, keep, x, qx, z, price)
     for u in range(units):
         z[u] = max(z[u], RETURN)  # a start from another D may have zeros in the wrong places
@@ -180,13 +187,12 @@ def relax(
                 for length in LENGTHS:
                     point = x + length * (trial - x)
                     found = objective_at(q, d, b, c, unit, group, keep, point, new_qx, new_z, price)
-                    # at the optimum it is lower by rounding only, and the bound, more sensitive, may rise much
-                    if found < value + 1e-2 * precision * abs(value):
+                    if found < value + RISE * precision * abs(value):
                         moved, progress = True, value - found
                         x[:], z[:], qx[:], value = point, new_z, new_qx, found
                         break
             attempts += 1
-            rest = 0 if progress > 0.05 * precision * abs(value) else REST
+            rest = 0 if progress > HELPS * precision * abs(value) else REST
         if not moved:
             rest = max(rest - 1, 0)
             if not solve_on_live(q, d, b, unit, group, keep, x, z, False, IDLE, trial):

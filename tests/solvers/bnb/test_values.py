@@ -14,7 +14,7 @@ from pvq.bounds.verify.row import lower_bound
 from pvq.layers.format import load_layer
 from pvq.solvers.base import Clock, Options
 from pvq.solvers.bnb import BranchAndBound, interval_search
-from pvq.solvers.bnb.interval_search import Search
+from pvq.solvers.bnb.interval_search import IntervalSearch
 from pvq.solvers.bnb.values import start_search
 from pvq.solvers.brute import Brute
 from pvq.solvers.relax.patterned import bound_by_split
@@ -62,7 +62,7 @@ def test_searches_from_nothing_against_enumeration(fixed, monkeypatch):
         problem = presolve(row(seed, fixed)).problem
         truth, slack = optimum(problem)
         zero = np.zeros(problem.n)
-        search = Search(problem, Split(Below(zero), zero), 0.0, zero, 1 - 1e-7)
+        search = IntervalSearch(problem, Split(Below(zero), zero), 0.0, zero, 1 - 1e-7)
         reason = search.run(FOREVER)
         assert reason is Reason.FINISHED
         assert search.upper == problem.certified(search.x).upper

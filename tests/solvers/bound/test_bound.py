@@ -171,8 +171,8 @@ def test_pairs_raise_the_bound_of_real_rows():
     for i in range(len(problem)):
         row = presolve(problem.row(i)).problem
         upper = row.error(pruning.upper_point(row))
-        alone = pruning.bound_by_diagonal(pruning.Row.of(row, upper), clock)[1].bound
-        below, found = pruning.bound_by_pairs(pruning.Row.of(row, upper), clock)
+        alone = pruning.bound_by_diagonal(pruning.PrunedRow.of(row, upper), clock)[1].bound
+        below, found = pruning.bound_by_pairs(pruning.PrunedRow.of(row, upper), clock)
         assert lower_bound(row, Split(below, found.point - row.weight)) == pytest.approx(found.bound, rel=1e-6)
         gains.append((found.bound - alone) / upper)
     assert min(gains) >= 0
@@ -225,7 +225,7 @@ def test_a_near_null_direction_is_covered_by_intervals():
         assert found <= optimum * (1 + 1e-9)
         # a D next to the boundary of the cone costs the verifier some digits
         assert lower_bound(problem, cover) == pytest.approx(found, rel=1e-4, abs=1e-9 * problem.reference)
-        plain = pruning.bound_by_pairs(pruning.Row.of(problem, upper), clock)[1].bound
+        plain = pruning.bound_by_pairs(pruning.PrunedRow.of(problem, upper), clock)[1].bound
         better += found > 2 * plain
     assert found_directions > 20
     assert better > found_directions / 2

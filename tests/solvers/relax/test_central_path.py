@@ -65,7 +65,7 @@ def test_rows_of_k_weights_come_near_the_semidefinite_bound():
     for seed in range(6):
         problem = row_of(Sparsity.row(16, 5), seed)
         upper = problem.error(pruning.upper_point(problem))
-        row = pruning.Row.of(problem, upper)
+        row = pruning.PrunedRow.of(problem, upper)
         d, points, _ = ascend(
             problem.hessian,
             problem.weight[None],
@@ -87,7 +87,7 @@ def test_the_ascent_stays_in_the_cone_and_never_ends_below_its_start(sparsity):
         problem = row_of(sparsity, 100 + seed)
         upper = problem.error(pruning.upper_point(problem))
         start = pruning.start_of(problem.gram)
-        row = pruning.Row.of(problem, upper)
+        row = pruning.PrunedRow.of(problem, upper)
         weight, uppers = problem.weight[None], np.array([upper])
         d, points, ended = ascend(problem.hessian, weight, uppers, sparsity, start)
         assert ended

@@ -43,7 +43,7 @@ def warp(monkeypatch):
     monkeypatch.setattr(engine, "wanted", lambda problem, options: one)
     monkeypatch.setattr(enumeration, "BRIEF", 0)
     monkeypatch.setattr(enumeration, "row_lattice", lambda row: None)
-    monkeypatch.setattr(enumeration.Search, "quick", lambda search, budget: Reason.NODES)
+    monkeypatch.setattr(enumeration.GridSearch, "quick", lambda search, budget: Reason.NODES)
     monkeypatch.setattr(enumeration, "FEW_OPEN", 5)
     return one
 
