@@ -15,7 +15,7 @@ from ..base import Clock, Options
 from ..empirical.swaps import greedy_mask, polish_mask, unit_lists
 from ..kernels.diagonal import largest_diagonal
 from ..result import Outcome, Reason
-from .node import Incumbent, MaskRow
+from .node import Incumbent, Row
 from .pool import FREE, bytes_per_node, grown, new_pool, push
 from .tree import advance
 
@@ -129,13 +129,13 @@ def solve_masks(problem: Problem, options: Options, start: FloatArray | None) ->
     return Outcome(best_x, max(0.0, lower) * unit_of_error, reason, int(best.nodes[0]))
 
 
-def row_in_scale(problem: Problem) -> MaskRow:
+def row_in_scale(problem: Problem) -> Row:
     """The row in units in which its largest weight and the mean of H's diagonal are 1."""
     sparsity, h = problem.pattern, prepared(problem.gram).h
     w = problem.weight / float(np.abs(problem.weight).max())
     b = h @ w
     start, inputs = unit_lists(problem)
-    return MaskRow(h, b, max(0.0, float(w @ b)), sparsity.unit, start, inputs, sparsity.group, sparsity.keep)
+    return Row(h, b, max(0.0, float(w @ b)), sparsity.unit, start, inputs, sparsity.group, sparsity.keep)
 
 
 def _root_diagonal(problem: Problem, upper: float) -> FloatArray:

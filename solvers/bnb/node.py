@@ -13,7 +13,7 @@ from ..kernels.tiles import ROWS, subtract_product
 from .pool import FREE, KEPT, PRUNED
 
 
-class MaskRow(NamedTuple):
+class Row(NamedTuple):
     """A row in the scale of its Gram matrix (mean diagonal 1, largest weight 1)."""
 
     h: FloatArray
@@ -40,7 +40,7 @@ class Incumbent(NamedTuple):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def settle(row: MaskRow, state: np.ndarray, room: IntArray) -> int:
+def settle(row: Row, state: np.ndarray, room: IntArray) -> int:
     """Prune what no budget is left for, keep what all fits; room[g] = budget left.
 
     Returns the free units left, -1 if more are kept than a budget allows.
@@ -71,7 +71,7 @@ def settle(row: MaskRow, state: np.ndarray, room: IntArray) -> int:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def eliminate(
-    row: MaskRow, state: np.ndarray, ids: IntArray, m: int, t: FloatArray, a: FloatArray, b: FloatArray
+    row: Row, state: np.ndarray, ids: IntArray, m: int, t: FloatArray, a: FloatArray, b: FloatArray
 ) -> float:
     """A, b of the free inputs ids[:m] after eliminating the kept ones: R'R of their block, then the rest.
 

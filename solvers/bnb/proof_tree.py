@@ -15,7 +15,7 @@ from pvq.bounds.proof import FREE, KEPT, PRUNED, Below, Split, Tree
 
 from ..base import Clock, Options
 from .masks import prepared, row_in_scale
-from .node import MaskRow, settle
+from .node import Row, settle
 from .node_bound import bound_of
 from .pool import Pool, new_pool, pop, push, release
 from .recorded import recorded
@@ -39,7 +39,7 @@ TURNS = 3
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def bound_leaf(
-    row: MaskRow,
+    row: Row,
     pool: Pool,
     unit: IntArray,
     slot: int,
@@ -66,7 +66,7 @@ def bound_leaf(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def split_leaves(row: MaskRow, pool: Pool, unit: IntArray, upper: float, target: float, budget: int) -> bool:
+def split_leaves(row: Row, pool: Pool, unit: IntArray, upper: float, target: float, budget: int) -> bool:
     """Split the leaf with the least bound `budget` times; False as soon as that cannot or need not go on."""
     work = room_for(row)
     for _ in range(budget):

@@ -9,13 +9,13 @@ from pvq.bounds.gram import BoolArray, IntArray
 from ..empirical.swaps import one_swaps
 from ..empirical.tableau import tableau
 from ..kernels.cholesky import factor, solve
-from .node import Incumbent, MaskRow
+from .node import Incumbent, Row
 from .node_bound import Free
 from .pool import KEPT
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def offer(row: MaskRow, best: Incumbent, kept: BoolArray, polish: bool) -> None:
+def offer(row: Row, best: Incumbent, kept: BoolArray, polish: bool) -> None:
     """Take a mask as the incumbent if it is better, after swaps if asked for."""
     t = tableau(row.h, row.b, row.c)
     one_swaps(t, np.diag(row.h).copy(), row.start, row.inputs, row.group, row.keep, kept, 200 if polish else 0)
@@ -27,7 +27,7 @@ def offer(row: MaskRow, best: Incumbent, kept: BoolArray, polish: bool) -> None:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def round_up(
-    row: MaskRow, best: Incumbent, state: np.ndarray, free: Free, c: float, names: IntArray, polish: bool
+    row: Row, best: Incumbent, state: np.ndarray, free: Free, c: float, names: IntArray, polish: bool
 ) -> None:
     """Keep the units with the largest z (then saving): an upper bound from the relaxation."""
     m, units = len(free.b), len(free.group)

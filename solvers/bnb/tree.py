@@ -14,7 +14,7 @@ from numba import njit
 from pvq.bounds.gram import FloatArray, IntArray
 
 from ..relax.cone import LEAST_D
-from .node import Incumbent, MaskRow, eliminate, settle
+from .node import Incumbent, Row, eliminate, settle
 from .node_bound import Free, bound_of, correlated
 from .pool import FREE, KEPT, PRUNED, Pool, pop, push, release
 from .rounding import offer, round_up
@@ -41,7 +41,7 @@ NOT_ZERO = 1e-300
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def order_pairs(row: MaskRow, pool: Pool, slot: int, state: np.ndarray, ids: IntArray):  # type: ignore[no-untyped-def]
+def order_pairs(row: Row, pool: Pool, slot: int, state: np.ndarray, ids: IntArray):  # type: ignore[no-untyped-def]
     """ids[:m] = the free inputs, pairs first and side by side. Returns (m, number of pairs)."""
     n = len(row.b)
     m = 0
@@ -63,7 +63,7 @@ def order_pairs(row: MaskRow, pool: Pool, slot: int, state: np.ndarray, ids: Int
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def inherit(
-    row: MaskRow, pool: Pool, slot: int, state: np.ndarray, ids: IntArray, m: int, pairs: int, free: Free
+    row: Row, pool: Pool, slot: int, state: np.ndarray, ids: IntArray, m: int, pairs: int, free: Free
 ) -> None:
     """D and x of a node from its record. An input whose partner has been fixed stays alone with what is left of
     their block: its own entry if the partner is pruned, the Schur complement if it is kept."""
@@ -111,7 +111,7 @@ class Opened(NamedTuple):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def room_for(row: MaskRow) -> Work:
+def room_for(row: Row) -> Work:
     """What `opened` needs."""
     n = len(row.b)
     ids, left = np.empty(n, np.int64), np.empty(len(row.keep), np.int64)
@@ -119,7 +119,7 @@ def room_for(row: MaskRow) -> Work:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def opened(row: MaskRow, pool: Pool, slot: int, state: np.ndarray, units: int, work: Work) -> Opened:
+def opened(row: Row, pool: Pool, slot: int, state: np.ndarray, units: int, work: Work) -> Opened:
     """The node of a settled state with `units` free units and work.left as budgets; D and x are the record's."""
     ids = work.ids
     m, pairs = order_pairs(row, pool, slot, state, ids)
@@ -152,7 +152,7 @@ def opened(row: MaskRow, pool: Pool, slot: int, state: np.ndarray, units: int, w
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def advance(row: MaskRow, pool: Pool, best: Incumbent, gap: float, floor: float, budget: int) -> bool:
+def advance(row: Row, pool: Pool, best: Incumbent, gap: float, floor: float, budget: int) -> bool:
     """Process nodes until none is open (True), or `budget` nodes are done or the pool is full (False).
 
     A subtree is discarded when its bound is within `gap` of the upper bound (relative, or `floor` absolute), less
