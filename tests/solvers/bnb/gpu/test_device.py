@@ -34,7 +34,7 @@ def test_random_rows(monkeypatch, bits):
     expected = [BranchAndBound().solve(problem) for problem in problems]
     monkeypatch.setattr(enumeration, "BRIEF", 0)
     monkeypatch.setattr(enumeration, "row_lattice", lambda row: None)
-    monkeypatch.setattr(enumeration.Search, "quick", lambda search, budget: Reason.NODES)
+    monkeypatch.setattr(enumeration.GridSearch, "quick", lambda search, budget: Reason.NODES)
     for problem, cpu in zip(problems, expected, strict=True):
         gpu = BranchAndBound().solve(problem, Options(device="gpu"))
         assert gpu.lower <= cpu.upper
