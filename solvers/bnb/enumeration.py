@@ -111,7 +111,12 @@ def solve_grid(problem: Problem, options: Options, start: FloatArray | None) -> 
     # else a verifier, which knows no reduced basis, would give up, and the bound is numerical
     if search.eta == 0 and search.lower > 0 and search.nodes < node_limit(problem.sparsity is not None):
         proof = Enumeration(search.row.plan.for_proofs, search.lower)
-    info = {"eta": eta, **({} if options.device == "cpu" else {"device": search.place})}
+    info: dict[str, Any] = {"eta": eta}
+    if options.device != "cpu":
+        info["device"] = search.place
+        most = node_limit(problem.sparsity is not None)
+        if proof is None and search.nodes >= most:
+            info["unproven"] = f"a verifier repeats {most:,} nodes, and this search took {search.nodes:,}"
     return Outcome(search.x, max(0.0, search.lower - eta), reason, search.nodes, info, proof)
 
 

@@ -100,7 +100,7 @@ def state(
 def search_rows(
     engine: Engine, rows: Sequence[Restated], thresholds: Sequence[float], clock: Clock
 ) -> list[tuple[bool, list[FloatArray], int] | None]:
-    """Search rows of one length and grid from their roots, in few launches.
+    """Search rows of the first one's length and number of values from their roots, in few launches.
 
     For each row whether nothing below its threshold is left but the points that follow, these points, and its
     share of the nodes; None for a row that cannot be searched in float32.
@@ -108,7 +108,7 @@ def search_rows(
     results: list[tuple[bool, list[FloatArray], int] | None] = [None] * len(rows)
     stated = []
     for index, (row, threshold) in enumerate(zip(rows, thresholds, strict=True)):
-        if why_not(row) is None:
+        if why_not(row) is None and (row.problem.n, row.top) == (rows[0].problem.n, rows[0].top):
             numbers = numbers_of(row)
             known = state(row, numbers, threshold)
             if known is not None:

@@ -8,15 +8,17 @@ import pytest
 from pvq.bounds.gram import Gram
 from pvq.bounds.grid import Grid
 from pvq.bounds.problem import Problem
+from pvq.bounds.verify.budget import limited
 from pvq.solvers.base import SolverUnavailable, fallback_point
 from pvq.solvers.bnb import BranchAndBound, enumeration
+from pvq.solvers.bnb.blocks import solve_block
 from pvq.solvers.bnb.gpu import engine, work
 from pvq.solvers.bnb.gpu.rows import search_rows
 from pvq.solvers.bnb.plan import layer_plan, row_plan
 from pvq.solvers.bnb.restated import restate
 from pvq.solvers.empirical.local_search import polish_grid
 from pvq.solvers.options import Clock, Options
-from pvq.solvers.result import Reason, Status
+from pvq.solvers.result import BoundKind, Reason, Status
 
 
 class Warp:
@@ -74,6 +76,15 @@ def test_the_gpu_is_used_and_named(warp):
     assert found.info["device"] == "gpu: one warp"
     assert warp.launches
     assert all(launch.complete for launch in warp.launches)
+    assert "unproven" not in found.info
+
+
+def test_a_search_that_is_too_long_for_a_verifier_says_so(warp):
+    with limited(None, 50):
+        found = BranchAndBound().solve(row(1, 18), Options(time_limit=None, device="gpu"))
+    assert found.status is Status.OPTIMAL
+    assert found.bound_kind is BoundKind.NUMERICAL
+    assert found.info["unproven"].startswith("a verifier repeats 50 nodes, and this search took")
 
 
 def test_a_launch_that_is_stopped_leaves_a_bound(warp):
@@ -134,6 +145,20 @@ def test_many_rows_in_one_launch(warp):
         assert finished
         best = min(problem.error(x) for x in [start, *points])
         assert best == pytest.approx(BranchAndBound().solve(problem).upper, rel=1e-6)
+
+
+def test_blocks_are_searched_together(warp):
+    """All rows in one launch but the last, whose grid has another number of values; minima as on the CPU."""
+    gram, grid = row(0, 6).gram, row(0, 6).grid
+    targets = np.random.default_rng(5).uniform(-1.5, 1.5, (4, 6))
+    grids = [grid, grid, grid, row(0, 6, levels=3).grid]
+    found = solve_block(gram, targets, grids, options=Options(time_limit=None, node_limit=10**9, device="gpu"))
+    expected = solve_block(gram, targets, grids, options=Options(time_limit=None))
+    assert len(warp.launches[0].finished) == 3
+    assert found.optimal.all()
+    assert found.upper == pytest.approx(expected.upper, rel=1e-6)
+    assert (found.lower <= expected.upper).all()
+    assert (expected.lower <= found.upper).all()
 
 
 def test_without_a_gpu_there_is_one_line(monkeypatch):
