@@ -78,5 +78,5 @@ def test_ctrl_c_at_random_moments(tmp_path, name):
             for lower, upper in intervals(json.loads(out.read_text())):
                 assert 0 <= lower <= upper
         else:
-            assert errors.endswith("interrupted\n")
+            assert "interrupted\n" in errors  # a line on a stage may still come after it
         assert hidden(tmp_path) == []
