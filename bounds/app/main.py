@@ -8,7 +8,8 @@ import re
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, NoReturn
+from functools import wraps
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from pvq.solvers.interrupt import ended_by_interrupt
 
@@ -38,14 +39,14 @@ def _commands() -> typer.Typer:
     from .weights.command import weights
 
     app = typer.Typer(name="pvq", help=HELP, no_args_is_help=True, add_completion=False)
-    app.command("bound")(bound)
-    app.command("bench")(bench)
-    app.command("compare")(compare)
-    app.command("extract")(extract)
-    app.command("solvers")(solvers)
-    app.command("theory")(theory)
-    app.command("verify")(verify)
-    app.command("weights")(weights)
+    app.command("bound")(_heard(bound))
+    app.command("bench")(_heard(bench))
+    app.command("compare")(_heard(compare))
+    app.command("extract")(_heard(extract))
+    app.command("solvers")(_heard(solvers))
+    app.command("theory")(_heard(theory))
+    app.command("verify")(_heard(verify))
+    app.command("weights")(_heard(weights))
     return app
 
 
@@ -55,8 +56,25 @@ def _bound_only() -> typer.Typer:
     from .bound import bound
 
     app = typer.Typer(name="pvq-bound", add_completion=False)
-    app.command()(bound)
+    app.command()(_heard(bound))
     return app
+
+
+class _Interrupted(Exception):
+    """A KeyboardInterrupt of a command, which typer would turn into an exit code without a word."""
+
+
+def _heard(command: Callable[..., None]) -> Callable[..., None]:
+    """The command, with what Ctrl-C raises in it passed on."""
+
+    @wraps(command)
+    def call(*words: Any, **more: Any) -> None:
+        try:
+            command(*words, **more)
+        except KeyboardInterrupt:
+            raise _Interrupted from None
+
+    return call
 
 
 def pvq() -> NoReturn:
@@ -77,11 +95,11 @@ def run(commands: Callable[[], typer.Typer], name: str) -> NoReturn:
     with ended_by_interrupt(name) as guard:
         try:
             code = commands()(standalone_mode=False, prog_name=name)
-            if code == 130 and not guard.taken:  # typer's word for a KeyboardInterrupt, which says nothing
+            if code == 130 and not guard.taken:  # typer's word for one of its own
                 fail(name, "interrupted", 130)
             if sys.stdout is not None:
                 sys.stdout.flush()
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, _Interrupted):
             fail(name, "interrupted", 130)
         except BrokenPipeError:
             _drop_output()  # the reader has gone (`| head`): nothing is left to say

@@ -45,3 +45,24 @@ def test_an_interrupt_in_preparation_prints_a_trivial_interval(tmp_path):
     total = json.loads(out)["total"]
     assert (total["status"], total["bound_kind"], total["lower"]) == ("interrupted", "none", 0.0)
     assert total["upper"] > 0
+
+
+def test_an_interrupt_before_anything_is_known_is_said(tmp_path):
+    rng = np.random.default_rng(0)
+    file = save_layer(tmp_path / "l.npz", Layer("l", rng.standard_normal((3, 8)), np.eye(8)))
+    code = "import sys, time, pvq.bounds.layer_problem as stated\n"
+    code += (
+        "def state_problem(*_, **__):\n    print('stating', file=sys.stderr, flush=True)\n    time.sleep(600)\n"
+    )
+    code += "stated.state_problem = state_problem\nfrom pvq.bounds.app.main import pvq_bound\npvq_bound()"
+    words = [str(file), "--method", "quant", "--bits", "4", "--json", str(tmp_path / "out.json")]
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert "stating\n" in iter(process.stderr.readline, "")
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=120)
+    assert (process.returncode, out) == (130, "")
+    assert "pvq-bound: interrupted\n" in err
+    assert "Traceback" not in err
+    assert not (tmp_path / "out.json").exists()
