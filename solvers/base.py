@@ -108,16 +108,22 @@ class Solver(ABC):
                     _prepared(problems[0].gram).add(_kind(self, problems[0]))
 
     @final
-    def prepare_once(self, problem: Problem) -> None:
-        """`prepare` for a row of a kind that has not been prepared on its Gram matrix."""
+    def prepare_once(self, problem: Problem, prove: bool = False) -> None:
+        """`prepare` for a row of a kind that has not been prepared on its Gram matrix; `prove` as in `Options`."""
         for part in _parts(self, problem):
             if part is not self:
-                part.prepare_once(problem)
-            elif _kind(self, problem) not in _prepared(problem.gram):
+                part.prepare_once(problem, prove)
+                continue
+            if _kind(self, problem) not in _prepared(problem.gram):
                 self.prepare(problem)
+            if prove:
+                self._prepare_proof(problem)
 
     def _prepare(self, problems: Sequence[Problem]) -> None:  # noqa: B027  (most solvers have nothing to prepare)
         """Layer-wide work for rows without dead inputs; keep it in `gram.memo`."""
+
+    def _prepare_proof(self, problem: Problem) -> None:  # noqa: B027
+        """Compile what the proof of a row needs, once."""
 
     @classmethod
     def is_available(cls) -> bool:
@@ -166,7 +172,7 @@ class Solver(ABC):
         self.check(problem)
         options = Options() if options is None else options  # new each time: its stop event is one call's own
         if self.proves != "nothing":  # a method without a bound has no search that compiling could starve
-            self.prepare_once(problem)
+            self.prepare_once(problem, options.prove)
         parts = _parts(self, problem)
         if parts != (self,):
             return _in_turn(parts, problem, options, start)

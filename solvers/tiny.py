@@ -18,5 +18,9 @@ def tiny_rows(problem: Problem) -> list[Problem]:
     grid = None if problem.grid is None else Grid(np.array([[-0.7, 0.0, 0.7]]), np.zeros(TINY, np.int64))
     if problem.sparsity is None:
         return [Problem(w, gram, grid)]
-    rows = [Problem(w, gram, grid, Sparsity.row(TINY, 1, update=problem.sparsity.update))]
+    given = problem.sparsity
+    pattern = Sparsity.row(TINY, 1, update=given.update)
+    if given.units < problem.n:  # in blocks
+        pattern = Sparsity(np.array([0, 0, 1]), np.zeros(2, np.int64), np.ones(1, np.int64), given.update, "block")
+    rows = [Problem(w, gram, grid, pattern)]
     return rows if grid is None else [*rows, Problem(w, gram, grid)]

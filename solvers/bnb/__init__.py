@@ -34,6 +34,8 @@ class BranchAndBound(Solver):
 
     def _prepare(self, problems: Sequence[Problem]) -> None:
         problem = problems[0]
+        if problem.n > TINY:
+            _compile(tiny_rows(problem)[0], prove=False)
         if problem.sparsity is None:
             from .enumeration import prepare_grid
 
@@ -46,8 +48,12 @@ class BranchAndBound(Solver):
             from .values import prepare_values
 
             prepare_values(problem)
+
+    def _prepare_proof(self, problem: Problem) -> None:
         if problem.n > TINY:
-            self.solve(tiny_rows(problem)[0], Options(time_limit=None, prove=True))  # compiles the verifier
+            tiny = tiny_rows(problem)[0]
+            kind = ("bnb.proof", tiny.method, tiny.sparsity is not None and tiny.sparsity.kind)
+            problem.gram.memo(kind, lambda: _compile(tiny, prove=True))
 
     def _solve(self, problem: Problem, options: Options, start: FloatArray | None) -> Outcome:
         # Imported here: the compiled kernels take a second to load, `pvq solvers` does not need them.
@@ -63,6 +69,15 @@ class BranchAndBound(Solver):
         from .values import solve_values
 
         return solve_values(problem, options, start)
+
+
+def _compile(tiny: Problem, prove: bool) -> bool:
+    """Solve a row that takes no time, with all that prepares and checks it."""
+    from ..kernels.sparing import compiling
+
+    with compiling():
+        BranchAndBound().solve(tiny, Options(time_limit=None, prove=prove))
+    return True
 
 
 def _with_proof(problem: Problem, options: Options, outcome: Outcome) -> Outcome:

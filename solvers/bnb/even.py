@@ -8,6 +8,7 @@ import numba
 import numpy as np
 from pvq.bounds.gram import FloatArray, IntArray
 
+from ..kernels.sparing import assign
 from ..kernels.tiles import address
 from .vectors import aligned, move_four, padded
 
@@ -191,7 +192,7 @@ def _finish(found, root, batches, bounds, best, shrink):  # type: ignore[no-unty
         error = batches.partial[c]
         if error < bounds[1]:
             bounds[0], bounds[1] = error, shrink * error
-            best[:] = batches.fixed
+            assign(best, batches.fixed)
             slot = c
             for m in range(root):
                 best[m] = int(batches.pick[m * ROOM + slot])

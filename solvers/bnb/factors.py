@@ -8,6 +8,7 @@ from pvq.bounds.gram import BoolArray, FloatArray, IntArray
 
 from ..kernels.cholesky import factor, invert, invert_factor, subtract, subtract_outer
 from ..kernels.diagonal import ascend, inverse_of_difference, is_below
+from ..kernels.sparing import NONE, ZERO, assign
 from .uneven import nearest
 
 EPS = 2.0**-52
@@ -65,9 +66,9 @@ def decision_order(
     left = np.ones(n, np.bool_)
     order = np.empty(n, np.int64)
     columns, factors = np.empty((PENDING, n)), np.empty((PENDING, n))
-    pending = 0
+    pending = ZERO
     for position in range(n - 1, -1, -1):
-        best, least = -1, np.inf
+        best, least = NONE, np.inf
         for i in range(n):
             if not left[i]:
                 continue
@@ -82,15 +83,15 @@ def decision_order(
         move = s[best] - values[g, nearest(values[g], count[g], s[best])]
         # the inverse of the block without input `best`, and centres given its value
         column, f = columns[pending], factors[pending]
-        column[:] = p[best]
-        subtract(factors, best, pending, columns, column, 0, n)
+        assign(column, p[best])
+        subtract(factors, best, pending, columns, column, ZERO, n)
         for i in range(n):
             f[i] = column[i] / column[best]
             s[i] -= f[i] * move
             variance[i] -= f[i] * column[i]
         pending += 1
         if pending == PENDING:
-            subtract_outer(p, 0, n, factors, columns, pending)
+            subtract_outer(p, ZERO, n, factors, columns, pending)
             pending = 0
     return order
 

@@ -6,6 +6,7 @@ import numba
 import numpy as np
 from pvq.bounds.gram import FloatArray, IntArray
 
+from ..kernels.sparing import assign
 from .uneven import choose, move, unchoose, use
 
 
@@ -83,7 +84,7 @@ def centres_of(level: int, picks: IntArray, weight: FloatArray, plan, grid, out:
     pivot, slope, _ = plan
     values, _, group, _ = grid
     partial = 0.0
-    out[: len(weight)] = weight
+    assign(out, weight)
     for i in range(len(weight) - 1, level - 1, -1):
         difference = out[i] - values[group[i], picks[i]]
         partial += pivot[i] * difference * difference
@@ -128,7 +129,7 @@ def grow(budget, bounds, frontier, best, weight, plan, grid, pattern, spare, shr
             visited += 1
             if i == 0:
                 bounds[0], bounds[1] = cost, shrink * cost
-                best[:] = picks[node]
+                assign(best, picks[node])
                 best[0] = pick
                 unchoose(i, values[g, pick], pattern)
                 continue

@@ -15,6 +15,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from ..kernels.sparing import assign
+
 SWEEPS = 6
 """Sweeps of coordinate descent between two evaluations of f."""
 
@@ -184,7 +186,7 @@ def bound_node(h, m, d, w, values, zero, lo, hi, unit, group, keep, price, v, ta
     if bound == np.inf:
         return np.inf, np.inf, 0, -1
     if not price.any():
-        price[:] = fair
+        assign(price, fair)
     for turn in range(ROUNDS):
         hulls(d, w, values, zero, lo, hi, price, unit, group, place, height, count)
         for i in range(n):  # the parent's v may be outside of a narrower interval
@@ -198,11 +200,11 @@ def bound_node(h, m, d, w, values, zero, lo, hi, unit, group, keep, price, v, ta
         value = np.dot(u, np.dot(h, u))
         if value < error:
             error = value
-            picks[:] = trial
+            assign(picks, trial)
         gained = found - bound
         if found > bound:
             bound = found
-            v[:] = at
+            assign(v, at)
         if bound >= target:
             break
         usage(at, w, place, count, zero, lo, hi, unit, group, used)

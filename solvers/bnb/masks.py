@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from pvq.bounds.gram import BoolArray, FloatArray, Gram
 from pvq.bounds.problem import Problem, optimal_on_support
-from pvq.bounds.sparsity import Sparsity
 from pvq.bounds.stages import stage
 
 from ..base import Clock, Options
 from ..empirical.swaps import greedy_mask, polish_mask, unit_lists
 from ..kernels.diagonal import largest_diagonal
 from ..result import Outcome, Reason
+from ..tiny import tiny_rows
 from .node import Incumbent, Row
 from .pool import FREE, bytes_per_node, grown, new_pool, push
 from .tree import advance
@@ -56,7 +56,7 @@ def prepared(gram: Gram) -> Prepared:
 def prepare_masks(problem: Problem) -> None:
     """Compile, and do the layer-wide work, before the clock of a row starts."""
     prepared(problem.gram)
-    tiny = Problem(np.array([1.0, 0.5, 0.25]), Gram.from_array(np.eye(3) + 0.5), None, Sparsity.row(3, 1))
+    tiny = tiny_rows(problem)[0]
     solve_masks(tiny, Options(time_limit=None), None)  # compiling alone may take longer than a limit
     if problem.n >= OWN_DIAGONAL:
         _root_diagonal(tiny, tiny.reference)
@@ -115,7 +115,7 @@ def solve_masks(problem: Problem, options: Options, start: FloatArray | None) ->
         if full:
             pool = grown(pool)
         begin, before = time.perf_counter(), int(best.nodes[0])
-        done = advance(row, pool, best, options.gap, floor, budget)
+        done = advance(row, pool, best, options.gap, floor, budget, has_blocks(problem))
         took, nodes = time.perf_counter() - begin, int(best.nodes[0]) - before
         budget = max(1, min(4 * budget, round(CHUNK_SECONDS * max(nodes, 1) / max(took, 1e-9))))
     mask = best.kept[sparsity.unit]
@@ -127,6 +127,12 @@ def solve_masks(problem: Problem, options: Options, start: FloatArray | None) ->
     if pool.size[0] > 0:
         lower = min(lower, pool.key[pool.heap[0]])
     return Outcome(best_x, max(0.0, lower) * unit_of_error, reason, int(best.nodes[0]))
+
+
+def has_blocks(problem: Problem) -> bool | None:
+    """True if some unit may have several inputs, or else None, for which fewer functions are compiled."""
+    assert problem.sparsity is not None
+    return None if problem.sparsity.units == problem.n else True
 
 
 def row_in_scale(problem: Problem) -> Row:

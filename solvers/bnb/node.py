@@ -9,6 +9,7 @@ from numba import njit
 from pvq.bounds.gram import BoolArray, FloatArray, IntArray
 
 from ..kernels.cholesky import UNIT_ROUNDOFF, subtract
+from ..kernels.sparing import ZERO, assign
 from ..kernels.tiles import ROWS, subtract_product
 from .pool import FREE, KEPT, PRUNED
 
@@ -69,7 +70,7 @@ def settle(row: Row, state: np.ndarray, room: IntArray) -> int:
     return count
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def eliminate(
     row: Row, state: np.ndarray, ids: IntArray, m: int, t: FloatArray, a: FloatArray, b: FloatArray
 ) -> float:
@@ -80,12 +81,12 @@ def eliminate(
     """
     n = len(row.b)
     order = np.empty(n, np.int64)
-    p = 0
+    p = ZERO
     for i in range(n):
         if state[row.unit[i]] == KEPT:
             order[p] = i
             p += 1
-    order[p : p + m] = ids[:m]
+    assign(order[p:], ids[:m])
     size = p + m
     for s in range(size):
         i = order[s]
@@ -103,7 +104,7 @@ def eliminate(
         c -= t[s, size] * t[s, size]
     whole = m - m % ROWS
     for s in range(0, whole, ROWS):
-        subtract_product(t, p + s, p + s, size + 1, t, p + s, t, 0, p)
+        subtract_product(t, p + s, p + s, size + 1, t, p + s, t, ZERO, p)
     for s in range(whole, m):
         subtract(t, p + s, p, t, t[p + s], p + s, size + 1)
     for s in range(m):

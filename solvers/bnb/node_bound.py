@@ -10,6 +10,7 @@ from pvq.bounds.gram import FloatArray, IntArray
 
 from ..kernels.cholesky import invert
 from ..kernels.diagonal import ascend
+from ..kernels.sparing import assign, assign_matrix
 from ..relax.cone import LEAST_D, SLACK, positive
 from ..relax.node_perspective import largest, relax, water_fill
 from ..relax.pair_ascent import match, sweep
@@ -62,8 +63,11 @@ class Free(NamedTuple):
     """(units,) the same if it is pruned."""
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def bound_of(free: Free, c: float, pairs: int, target: float, gap: float, rounds: int) -> float:
+# compiled inside its caller alone: a function of its own is optimised, with all that it calls, once more
+@njit(nogil=True, error_model="numpy", inline="always")
+def bound_of(
+    free: Free, c: float, pairs: int, target: float, gap: float, rounds: int, blocks: bool | None
+) -> float:
     """Lower bound of a node, -inf if rounding leaves no D below A.
 
     Parameters
@@ -74,6 +78,7 @@ def bound_of(free: Free, c: float, pairs: int, target: float, gap: float, rounds
     target : no more than this is needed.
     gap : upper bound minus what is known; a thousandth of it is not worth an iteration.
     rounds : alternations of D and x: 1 but at the root.
+    blocks : None where every unit of the row has one input: the relaxation of others is not compiled then.
     """
     m, units = len(free.b), len(free.group)
     work, loss = np.empty((m, m)), np.empty(m)
@@ -94,12 +99,12 @@ def bound_of(free: Free, c: float, pairs: int, target: float, gap: float, rounds
         for s in range(m):
             free.saving[free.unit[s]] += free.b[s] ** 2 / max(free.a[s, s], SLACK * free.variance[s])
         return -np.inf
-    if units == m:
+    if blocks is None or units == m:
         return _by_pairs(free, c, pairs, target, gap, rounds, work, loss)
     return _by_blocks(free, c, target, gap, rounds, work, loss)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", inline="always")
 def _by_pairs(
     free: Free,
     c: float,
@@ -130,10 +135,10 @@ def _by_pairs(
         if sweep(p, d, e, x, pairs, group, keep, EVEN_WEIGHT, BARRIER, least) and not positive(
             a, d, e, free.variance, m, work, loss
         ):
-            d[:] = before_d
-            e[:] = before_e
+            assign(d, before_d)
+            assign(e, before_e)
             positive(a, d, e, free.variance, m, work, loss)
-        q[:] = a
+        assign_matrix(q, a)
         for s in range(m):
             q[s, s] -= d[s]
             if e[s] != 0.0:
@@ -147,8 +152,8 @@ def _by_pairs(
         bound = now
         if bound >= target or rounds == 1:
             break
-    free.z[:] = shares[:, 0]
-    free.saving[:] = own
+    assign(free.z, shares[:, 0])
+    assign(free.saving, own)
     last, first = np.empty(groups), np.empty(groups)
     largest(increments, m, group, keep, last, first)
     if bound > -np.inf:
@@ -156,7 +161,7 @@ def _by_pairs(
     return bound
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", inline="always")
 def _by_blocks(
     free: Free, c: float, target: float, gap: float, rounds: int, work: FloatArray, loss: FloatArray
 ) -> float:
@@ -170,7 +175,8 @@ def _by_blocks(
         y[:] = 0.0
         for s in range(m):
             y[free.unit[s]] += d[s] * x[s] * x[s]
-        y[:] = np.sqrt(y)
+        for u in range(units):
+            y[u] = np.sqrt(y[u])
         water_fill(y, units, free.group, free.keep, z, price)
         mean, worth = 0.0, 0.0
         for s in range(m):
@@ -186,9 +192,9 @@ def _by_blocks(
             for s in range(m):
                 d[s] = max(d[s], LEAST_D * free.variance[s])
             if not positive(a, d, free.e, free.variance, m, work, loss):
-                d[:] = before
+                assign(d, before)
                 positive(a, d, free.e, free.variance, m, work, loss)
-        q[:] = a
+        assign_matrix(q, a)
         for s in range(m):
             q[s, s] -= d[s]
         now = relax(

@@ -76,7 +76,8 @@ def layer_plan(problem: Problem, clock: Clock | None = None) -> Plan:
 
 
 def _inverse_of(gram: Gram) -> FloatArray:
-    return gram.memo(_inverse_of, lambda: inverse(gram.matrix))
+    # a copy can be written to, as other matrices: arrays that cannot are a type of their own, compiled again
+    return gram.memo(_inverse_of, lambda: inverse(gram.matrix.copy()))
 
 
 def layer_order(gram: Gram) -> IntArray:
@@ -101,7 +102,7 @@ def row_order(problem: Problem) -> tuple[IntArray, FloatArray]:
     values, count, group = values_of(problem)
     span = values[np.arange(len(count)), count - 1] - values[:, 0]
     step = np.where(span > 0, span / np.maximum(count - 1, 1), 1.0)[group]
-    return decision_order(_inverse_of(problem.gram), problem.weight, values, count, group, step), step
+    return decision_order(_inverse_of(problem.gram), problem.weight.copy(), values, count, group, step), step
 
 
 def plan_in_order(

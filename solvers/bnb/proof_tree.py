@@ -14,7 +14,8 @@ from pvq.bounds.problem import Problem
 from pvq.bounds.proof import FREE, KEPT, PRUNED, Below, Split, Tree
 
 from ..base import Clock, Options
-from .masks import prepared, row_in_scale
+from ..kernels.sparing import ONE, assign
+from .masks import has_blocks, prepared, row_in_scale
 from .node import Row, settle
 from .node_bound import bound_of
 from .pool import Pool, new_pool, pop, push, release
@@ -48,6 +49,7 @@ def bound_leaf(
     upper: float,
     target: float,
     rounds: int,
+    blocks: bool | None,
 ) -> None:
     """Make a leaf of a state: its bound, D and x, from those in the record `slot`, and the unit to branch on."""
     free_units = settle(row, state, work.left)
@@ -56,17 +58,20 @@ def bound_leaf(
     bound, choice = node.c, -1
     if free_units > 0:
         for _ in range(TURNS):
-            bound = bound_of(node.free, node.c, node.pairs, target, max(upper - known, 0.0), rounds)
+            bound = bound_of(node.free, node.c, node.pairs, target, max(upper - known, 0.0), rounds, blocks)
             if bound >= known:
                 break
         choice = node.names[branching_unit(node.free, state, node.names)]
     new = push(pool, bound)
-    pool.state[new], unit[new] = state, choice
+    assign(pool.state[new], state)
+    unit[new] = choice
     record(pool, new, node)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def split_leaves(row: Row, pool: Pool, unit: IntArray, upper: float, target: float, budget: int) -> bool:
+def split_leaves(
+    row: Row, pool: Pool, unit: IntArray, upper: float, target: float, budget: int, blocks: bool | None
+) -> bool:
     """Split the leaf with the least bound `budget` times; False as soon as that cannot or need not go on."""
     work = room_for(row)
     for _ in range(budget):
@@ -77,7 +82,7 @@ def split_leaves(row: Row, pool: Pool, unit: IntArray, upper: float, target: flo
         for side in (KEPT, PRUNED):
             state = pool.state[slot].copy()
             state[unit[slot]] = side
-            bound_leaf(row, pool, unit, slot, state, work, upper, target, 1)
+            bound_leaf(row, pool, unit, slot, state, work, upper, target, ONE, blocks)
         release(pool, slot)
     return True
 
@@ -99,7 +104,7 @@ def grow(
     Its bound, before it is verified, and the tree.
     """
     row, scale, size = row_in_scale(problem), prepared(problem.gram).scale, float(np.abs(problem.weight).max())
-    error = scale * size * size
+    error, blocks = scale * size * size, has_blocks(problem)
     pool = new_pool(leaves + 4, len(row.group), problem.n, np.float64)
     unit = np.full(len(pool.key), -1)
     first = push(pool, 0.0)
@@ -110,11 +115,11 @@ def grow(
     for rounds in (FIRST_ROUNDS, ROOT_ROUNDS):  # the first pairs what has no partner
         slot = pop(pool)
         state = pool.state[slot].copy()
-        bound_leaf(row, pool, unit, slot, state, room_for(row), upper / error, target / error, rounds)
+        bound_leaf(row, pool, unit, slot, state, room_for(row), upper / error, target / error, rounds, blocks)
         release(pool, slot)
     while clock.ended() is None and pool.size[0] < leaves:
         budget = min(CHUNK, leaves - int(pool.size[0]))
-        if not split_leaves(row, pool, unit, upper / error, target / error, budget):
+        if not split_leaves(row, pool, unit, upper / error, target / error, budget, blocks):
             break
     slots = pool.heap[: pool.size[0]]
     splits = tuple(_split(problem, pool, slot, scale, size) for slot in slots)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numba import njit
 from pvq.bounds.gram import BoolArray, IntArray
@@ -9,27 +11,34 @@ from pvq.bounds.gram import BoolArray, IntArray
 from ..empirical.swaps import one_swaps
 from ..empirical.tableau import tableau
 from ..kernels.cholesky import factor, solve
+from ..kernels.sparing import ZERO, assign
 from .node import Incumbent, Row
 from .node_bound import Free
 from .pool import KEPT
 
+SWAPS: Any = np.int64(200)
+"""Most swaps of a mask."""
+
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def offer(row: Row, best: Incumbent, kept: BoolArray, polish: bool) -> None:
-    """Take a mask as the incumbent if it is better, after swaps if asked for."""
+def offer(row: Row, best: Incumbent, kept: BoolArray) -> None:
+    """Take a mask as the incumbent if it is better after swaps."""
     t = tableau(row.h, row.b, row.c)
-    one_swaps(t, np.diag(row.h).copy(), row.start, row.inputs, row.group, row.keep, kept, 200 if polish else 0)
+    one_swaps(t, np.diag(row.h).copy(), row.start, row.inputs, row.group, row.keep, kept, SWAPS)
     value = max(0.0, t[len(row.b), len(row.b)])
     if value < best.value[0]:
         best.value[0] = value
-        best.kept[:] = kept
+        assign(best.kept, kept)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def round_up(
-    row: Row, best: Incumbent, state: np.ndarray, free: Free, c: float, names: IntArray, polish: bool
-) -> None:
-    """Keep the units with the largest z (then saving): an upper bound from the relaxation."""
+    best: Incumbent, state: np.ndarray, free: Free, c: float, names: IntArray, polish: bool, kept: BoolArray
+) -> bool:
+    """Keep the units with the largest z (then saving): the mask `kept`, out; whether it should be offered.
+
+    It should if that is asked for, or if it is better than the incumbent as it is.
+    """
     m, units = len(free.b), len(free.group)
     top = free.saving.max() + 1e-300
     order = np.argsort(-(free.z + 1e-6 * free.saving / top))
@@ -39,7 +48,7 @@ def round_up(
         if used[free.group[u]] < free.keep[free.group[u]]:
             used[free.group[u]] += 1
             chosen[u] = True
-    rhs, active, count = np.empty(m), np.empty(m, np.int64), 0
+    rhs, active, count = np.empty(m), np.empty(m, np.int64), ZERO
     for i in range(m):
         if chosen[free.unit[i]]:
             active[count] = i
@@ -55,9 +64,9 @@ def round_up(
         value = c
         for s in range(count):
             value -= free.b[active[s]] * rhs[s]
-    if polish or value < best.value[0]:
-        kept = state == KEPT
-        for u in range(units):
-            if chosen[u]:
-                kept[names[u]] = True
-        offer(row, best, kept, True)
+    for u in range(len(state)):
+        kept[u] = state[u] == KEPT
+    for u in range(units):
+        if chosen[u]:
+            kept[names[u]] = True
+    return polish or value < best.value[0]

@@ -13,6 +13,7 @@ import numpy as np
 from numba import njit
 from pvq.bounds.gram import FloatArray, IntArray
 
+from ..kernels.sparing import assign
 from ..relax.cone import LEAST_D
 from .node import Incumbent, Row, eliminate, settle
 from .node_bound import Free, bound_of, correlated
@@ -40,7 +41,7 @@ NOT_ZERO = 1e-300
 """Keeps a quotient finite."""
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def order_pairs(row: Row, pool: Pool, slot: int, state: np.ndarray, ids: IntArray):  # type: ignore[no-untyped-def]
     """ids[:m] = the free inputs, pairs first and side by side. Returns (m, number of pairs)."""
     n = len(row.b)
@@ -61,7 +62,7 @@ def order_pairs(row: Row, pool: Pool, slot: int, state: np.ndarray, ids: IntArra
     return m, pairs
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def inherit(
     row: Row, pool: Pool, slot: int, state: np.ndarray, ids: IntArray, m: int, pairs: int, free: Free
 ) -> None:
@@ -110,7 +111,7 @@ class Opened(NamedTuple):
     pairs: int
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def room_for(row: Row) -> Work:
     """What `opened` needs."""
     n = len(row.b)
@@ -118,7 +119,7 @@ def room_for(row: Row) -> Work:
     return Work(np.empty((n, n + 1)), np.empty((n, n)), np.empty(n), ids, left)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def opened(row: Row, pool: Pool, slot: int, state: np.ndarray, units: int, work: Work) -> Opened:
     """The node of a settled state with `units` free units and work.left as budgets; D and x are the record's."""
     ids = work.ids
@@ -152,13 +153,16 @@ def opened(row: Row, pool: Pool, slot: int, state: np.ndarray, units: int, work:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def advance(row: Row, pool: Pool, best: Incumbent, gap: float, floor: float, budget: int) -> bool:
+def advance(
+    row: Row, pool: Pool, best: Incumbent, gap: float, floor: float, budget: int, blocks: bool | None
+) -> bool:
     """Process nodes until none is open (True), or `budget` nodes are done or the pool is full (False).
 
     A subtree is discarded when its bound is within `gap` of the upper bound (relative, or `floor` absolute), less
-    a little, so that the claim survives when the upper bound is recomputed from its x.
+    a little, so that the claim survives when the upper bound is recomputed from its x. `blocks` as in `bound_of`.
     """
     work, state = room_for(row), np.empty(len(row.group), np.int8)
+    kept = np.empty(len(state), np.bool_)
     for _ in range(budget):
         if pool.size[0] == 0:
             return True
@@ -166,7 +170,7 @@ def advance(row: Row, pool: Pool, best: Incumbent, gap: float, floor: float, bud
             return False
         slot = pop(pool)
         key = pool.key[slot]
-        state[:] = pool.state[slot]
+        assign(state, pool.state[slot])
         cutoff = best.value[0] - max(GAP_CLAIMED * gap * best.value[0], FLOOR_CLAIMED * floor)
         if key >= cutoff:
             # the least key is the first: every open node is discarded
@@ -182,18 +186,18 @@ def advance(row: Row, pool: Pool, best: Incumbent, gap: float, floor: float, bud
         free, names, c = node.free, node.names, node.c
         if units == 0:
             if c < best.value[0]:
-                offer(row, best, state == KEPT, True)
+                offer(row, best, state == KEPT)
             best.value[1] = min(best.value[1], max(key, c))
             continue
         target = best.value[0] - max(GAP_SOUGHT * gap * best.value[0], FLOOR_SOUGHT * floor)
         rounds = FIRST_ROUNDS if best.nodes[0] == 1 else ROOT_ROUNDS if best.nodes[0] == 2 else 1
-        bound = bound_of(free, c, node.pairs, target, max(best.value[0] - key, 0.0), rounds)
+        bound = bound_of(free, c, node.pairs, target, max(best.value[0] - key, 0.0), rounds, blocks)
         if bound >= cutoff:
             best.value[1] = min(best.value[1], bound)
             continue
         again = best.nodes[0] == 1 and free.partner.max() >= 0
-        if not again:
-            round_up(row, best, state, free, c, names, best.nodes[0] <= POLISHED_NODES)
+        if not again and round_up(best, state, free, c, names, best.nodes[0] <= POLISHED_NODES, kept):
+            offer(row, best, kept)
         cutoff = best.value[0] - max(GAP_CLAIMED * gap * best.value[0], FLOOR_CLAIMED * floor)
         key = max(key, bound)
         if key >= cutoff:
@@ -215,7 +219,7 @@ def advance(row: Row, pool: Pool, best: Incumbent, gap: float, floor: float, bud
             if choice >= 0:
                 child = max(key, bound + (free.inside[choice] if side == KEPT else free.outside[choice]))
             new = push(pool, child)
-            pool.state[new] = state
+            assign(pool.state[new], state)
             if choice >= 0:
                 pool.state[new, names[choice]] = side
             record(pool, new, node)
@@ -224,7 +228,7 @@ def advance(row: Row, pool: Pool, best: Incumbent, gap: float, floor: float, bud
     return pool.size[0] == 0
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def branching_unit(free: Free, state: np.ndarray, names: IntArray) -> int:
     """The free unit with the largest x^4 (A - D)^2 (1 - z), or else the largest saving; -1 if none is free.
 
@@ -245,7 +249,7 @@ def branching_unit(free: Free, state: np.ndarray, names: IntArray) -> int:
     return choice
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def record(pool: Pool, slot: int, node: Opened) -> None:
     """Store what children inherit."""
     free, ids = node.free, node.ids

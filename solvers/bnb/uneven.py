@@ -5,6 +5,8 @@ from __future__ import annotations
 import numba
 import numpy as np
 
+from ..kernels.sparing import assign
+
 # Reordering and contracting sums is covered by the slack eta; NaN and infinity keep their meaning.
 FASTMATH = {"reassoc", "contract", "nsz"}
 FEW = 48
@@ -177,7 +179,7 @@ def search_uneven(budget, where, bounds, state, best, plan, grid, pattern, spare
         index[i] = pick
         if m == 1:
             bounds[0], bounds[1] = cost, shrink * cost
-            best[:] = index
+            assign(best, index)
             unchoose(i, values[g, pick], pattern)
             continue
         child = centres[i]

@@ -8,6 +8,7 @@ import numba
 import numpy as np
 from pvq.bounds.gram import IntArray
 
+from ..kernels.sparing import assign
 from .even import ROOM, Batches, search_even
 from .frontier import Frontier, centres_of
 from .restated import Restated
@@ -94,7 +95,7 @@ def _sweep_even(budget, trees, where, bounds, state, best, weight, plan, grid, t
                 return True
             m = where[0]
             state.partial[m * ROOM] = centres_of(m, picks[node], weight, plan, grid, spare)
-            state.centres[state.start[m] : state.start[m] + m] = spare[:m]
+            assign(state.centres[state.start[m] :], spare[:m])
             state.alive[m * ROOM], state.kept[m], state.done[m], state.turn[m] = 0, 1, 0, 0.0
             for i in range(m, len(weight)):
                 state.fixed[i] = picks[node, i]

@@ -13,6 +13,7 @@ from ..base import fallback_point
 from ..bnb.factors import cholesky, conditional_factors
 from ..bnb.plan import layer_order, row_order
 from ..empirical.local_search import polish_grid
+from ..kernels.sparing import assign
 
 WIDTH = 256
 """Partial points kept: the error falls by 5 to 20% from 1 to 256 of them, by one or two more at 5000."""
@@ -114,7 +115,7 @@ def beam(
             deviation = centres[k, i] - row[pick]
             for j in range(i):
                 other[a, j] = centres[k, j] + slope[i, j] * deviation
-            other_index[a, i + 1 :] = index[k, i + 1 :]
+            assign(other_index[a, i + 1 :], index[k, i + 1 :])
             other_index[a, i] = pick
         for a in range(alive):
             cost[a] = value[ranked[a]]

@@ -7,6 +7,8 @@ import numpy as np
 from pvq.bounds.gram import FloatArray, IntArray
 from pvq.bounds.problem import Problem
 
+from ..kernels.sparing import NONE
+
 PASSES = 50  # a pass that finds nothing ends the search long before
 # A move must gain more than the rounding of the error itself, or ties could cycle.
 LEAST_GAIN = 1e-13
@@ -110,7 +112,7 @@ def _descend(h, w, x, values, count, group, unit, unit_group, keep):  # type: ig
                     continue
                 t = new - old
                 gain = 2 * t * gradient[i] - t * t * h[i, i]
-                best, best_j, best_value = gain, -1, 0.0
+                best, best_j, best_value = gain, NONE, 0.0
                 _count(i, old, new, unit, unit_group, unit_used, group_used, keep)
                 for j in range(n):
                     if j == i:

@@ -7,6 +7,7 @@ from numba import njit
 from pvq.bounds.gram import BoolArray, FloatArray, IntArray
 from pvq.bounds.problem import Problem
 
+from ..kernels.sparing import assign_matrix
 from .tableau import PIVOT, gain, refill, removal_cost, set_unit, sweep, tableau
 
 TRIES, WORK = 32, 20_000_000
@@ -203,7 +204,7 @@ def two_swaps(
                 set_unit(trial, inputs[out : out + 1], False, variance)
                 set_unit(trial, inputs[add : add + 1], True, variance)
                 kept[out], kept[add] = False, True
-                t[:] = trial
+                assign_matrix(t, trial)
                 found = True
                 break
             kept[u], kept[v] = True, False

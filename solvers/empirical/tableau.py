@@ -6,6 +6,8 @@ import numpy as np
 from numba import njit
 from pvq.bounds.gram import BoolArray, FloatArray, IntArray
 
+from ..kernels.sparing import assign, assign_matrix
+
 PIVOT = 1e-13
 """An input whose conditional variance is below this part of its variance depends on the others up to rounding."""
 
@@ -38,9 +40,9 @@ def tableau(h: FloatArray, b: FloatArray, c: float) -> FloatArray:
     """T with nothing kept: [[H, b], [b', c]] for b = Hw and c = w'Hw."""
     n = len(b)
     t = np.empty((n + 1, n + 1))
-    t[:n, :n] = h
-    t[:n, n] = b
-    t[n, :n] = b
+    assign_matrix(t, h)
+    assign(t[:, n], b)
+    assign(t[n], b)
     t[n, n] = c
     return t
 

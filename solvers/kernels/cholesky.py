@@ -10,6 +10,7 @@ import numpy as np
 from numba import njit
 from pvq.bounds.gram import FloatArray
 
+from .sparing import ZERO
 from .tiles import ROWS, subtract_product
 from .vector_code import WIDTH
 
@@ -53,10 +54,10 @@ def subtract_outer(
     """out[first:last] -= factors[:count, first:last]' rows[:count]: many rank-one updates at once."""
     n, i = out.shape[1], first
     while i + ROWS <= last:
-        subtract_product(out, i, 0, n, factors, i, rows, 0, count)
+        subtract_product(out, i, ZERO, n, factors, i, rows, ZERO, count)
         i += ROWS
     for rest in range(i, last):
-        subtract(factors, rest, count, rows, out[rest], 0, n)
+        subtract(factors, rest, count, rows, out[rest], ZERO, n)
 
 
 @njit(cache=True, nogil=True, fastmath={"contract"})
@@ -109,7 +110,7 @@ def factor(a: FloatArray, n: int) -> bool:
     """
     whole = n - n % ROWS
     for i in range(0, whole, ROWS):
-        subtract_product(a, i, i, n, a, i, a, 0, i)
+        subtract_product(a, i, i, n, a, i, a, ZERO, i)
         if not finish_rows(a, i, n):
             return False
     for i in range(whole, n):
@@ -171,9 +172,9 @@ def invert_factor(r: FloatArray, n: int, lower: FloatArray) -> None:
         for j in range(0, i, 2 * WIDTH):  # V_kj = 0 for k < j
             subtract_product(lower, i, j, min(j + 2 * WIDTH, i), r, i, lower, j, i)
         scales = 1.0 / r[i, i], 1.0 / r[i + 1, i + 1], 1.0 / r[i + 2, i + 2], 1.0 / r[i + 3, i + 3]
-        divide_rows(r, i, scales, lower, 0, i + ROWS)
+        divide_rows(r, i, scales, lower, ZERO, i + ROWS)
     for i in range(whole, n):
-        subtract(r, i, i, lower, lower[i], 0, i)
+        subtract(r, i, i, lower, lower[i], ZERO, i)
         scale = 1.0 / r[i, i]
         for j in range(i + 1):
             lower[i, j] *= scale
@@ -188,7 +189,7 @@ def invert(r: FloatArray, n: int, lower: FloatArray, p: FloatArray) -> None:
         for j in range(n):
             p[i, j] = 0.0
     for i in range(0, whole, ROWS):
-        subtract_product(p, i, 0, i + ROWS, lower, i, lower, i, n)
+        subtract_product(p, i, ZERO, i + ROWS, lower, i, lower, i, n)
         for s in range(i, i + ROWS):
             for j in range(s + 1):
                 p[s, j] = -p[s, j]

@@ -7,6 +7,7 @@ from numba import njit
 from pvq.bounds.gram import FloatArray
 
 from .cholesky import cholesky_margin, factor, invert, subtract_outer
+from .sparing import ZERO, assign
 
 BLOCK = 8
 """Rows of P updated at every step; the others take a block's steps at once, which is several times faster."""
@@ -42,7 +43,7 @@ def ascend_within(
     steps, factors = np.empty((BLOCK, n)), np.empty((BLOCK, n))
     for start in range(0, n, BLOCK):
         stop = min(start + BLOCK, n)
-        count = 0
+        count = ZERO
         for i in range(start, stop):
             clipped = True
             t = low[i] - d[i]
@@ -67,7 +68,7 @@ def ascend_within(
                 f = factors[count - 1, row]
                 for j in range(n):
                     p[row, j] -= f * steps[count - 1, j]
-        subtract_outer(p, 0, start, factors, steps, count)
+        subtract_outer(p, ZERO, start, factors, steps, count)
         subtract_outer(p, stop, n, factors, steps, count)
 
 
@@ -113,12 +114,12 @@ def _maximise(
             for i in range(n):
                 d[i] = min(d[i], known[i]) * (1 - 1e-6)
             if not inverse_of_difference(h, d, p):
-                d[:] = known
+                assign(d, known)
                 return
-        known[:] = d
+        assign(known, d)
         ascend(p, d, weights, unit * first * (last / first) ** (s / max(1, sweeps - 1)), least)
     if not inverse_of_difference(h, d, p):
-        d[:] = known
+        assign(d, known)
 
 
 @njit(cache=True, nogil=True)

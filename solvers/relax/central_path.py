@@ -21,6 +21,7 @@ from pvq.bounds.sparsity import Sparsity
 
 from ..base import Clock
 from ..kernels.cholesky import factor, inverse, solve
+from ..kernels.sparing import assign, assign_matrix
 from ..limits import Pace
 from .row_perspective import IDLE, relax
 
@@ -306,7 +307,9 @@ def newton_step(
                 after += EVEN * np.log(new[i])
             found = relax_all(h, new, b, c, upper, unit, group, keep, new_x, new_z)
             if np.isfinite(found) and found + weight * after >= before - PRECISION * level:
-                d[:], x[:], z[:] = new, new_x, new_z
+                assign(d, new)
+                assign_matrix(x, new_x)
+                assign_matrix(z, new_z)
                 return found, length
         length *= 0.5
     return mean, 0.0

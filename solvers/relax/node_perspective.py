@@ -15,6 +15,7 @@ from numba import njit
 from pvq.bounds.gram import FloatArray, IntArray
 
 from ..kernels.cholesky import UNIT_ROUNDOFF, factor, solve
+from ..kernels.sparing import ZERO, assign
 
 ROUNDING = 4 * UNIT_ROUNDOFF
 """Rounding of a bound relative to the size of its terms. The worst case of a sum of n terms is n times this; its
@@ -214,15 +215,15 @@ def relax(
             bound = -np.inf
         if bound > best or iteration == 0:
             best = max(best, bound)
-            x[:m] = xt
-            z[:units] = zt
-            saving[:units] = savet
+            assign(x, xt)
+            assign(z, zt)
+            assign(saving, savet)
         if not objective < lowest:
             break
         lowest = objective
         if best >= target or lowest - best <= precision or iteration == iterations:
             break
-        count = 0
+        count = ZERO
         for i in range(m):
             u = unit[i]
             if zt[u] == 0.0 and savet[u] > st[group[u]] ** 2:

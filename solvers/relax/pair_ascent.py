@@ -6,6 +6,7 @@ import numpy as np
 from numba import njit
 from pvq.bounds.gram import FloatArray, IntArray
 
+from ..kernels.sparing import ZERO
 from ..kernels.tiles import ROWS, subtract_product
 from .pieces import prices
 from .savings import CORRELATED
@@ -14,7 +15,7 @@ SHORTER = 0.5
 """Factor on a step that leaves the positive definite blocks, tried four times; then the diagonal alone moves."""
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def spread(
     x: FloatArray,
     d: FloatArray,
@@ -90,7 +91,7 @@ def sweep(
     return True
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def ascend_pairs(
     p: FloatArray,
     d: FloatArray,
@@ -112,7 +113,7 @@ def ascend_pairs(
     for lo in range((m - 1) // ROWS * ROWS, -1, -ROWS):
         i = hi = min(lo + ROWS, m)
         if hi < m:
-            subtract_product(p, lo, 0, hi, steps, lo, p, hi, m)
+            subtract_product(p, lo, ZERO, hi, steps, lo, p, hi, m)
         while i > lo:
             end = i
             if i > 2 * pairs:
@@ -133,7 +134,7 @@ def ascend_pairs(
                         p[row, s] -= f * p[q, s]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def step_of_one(p: FloatArray, d: FloatArray, i: int, weights: FloatArray, mu: float, least: FloatArray) -> float:
     """Best step of an input that is alone; K, 0 if there is none."""
     t = 1.0 / p[i, i] - mu / weights[i]
@@ -144,7 +145,7 @@ def step_of_one(p: FloatArray, d: FloatArray, i: int, weights: FloatArray, mu: f
     return t / (1.0 - t * p[i, i])
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def step_of_pair(
     p: FloatArray,
     d: FloatArray,

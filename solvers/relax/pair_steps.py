@@ -6,6 +6,7 @@ import numpy as np
 from numba import njit
 from pvq.bounds.gram import FloatArray, IntArray
 
+from ..kernels.sparing import ZERO
 from .pieces import TIE
 
 NUDGE = 1e-12
@@ -15,7 +16,7 @@ BENT = 1e-3
 """Least cosine between a pair's change of gradient and its step for which the model is bent."""
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def start_from(
     m: int,
     pairs: int,
@@ -66,7 +67,7 @@ def start_from(
             x[i] = NUDGE * price / np.sqrt(d[i]) if r[i] > 0.0 else -NUDGE * price / np.sqrt(d[i])
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def system(
     pairs: int,
     q: FloatArray,
@@ -147,7 +148,7 @@ def half_gradient(i: int, pairs: int, x: FloatArray, price: float, pieces: Float
     return value
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def bend_to(
     m: int,
     pairs: int,
@@ -160,7 +161,7 @@ def bend_to(
     bend: FloatArray,
 ) -> None:
     """Add to K what makes the model's gradient right at xt (symmetric rank one, >= 0 since phi is convex)."""
-    i = 0
+    i = ZERO
     while i < m:
         price = theta[group[i]]
         dx1 = xt[i] - xs[i]

@@ -17,6 +17,7 @@ from pvq.bounds.proof import Below
 
 from ..base import Clock
 from ..kernels.cholesky import invert
+from ..kernels.sparing import assign
 from .ascent import positive_inverse
 from .cone import LEAST_D, positive
 from .pair_ascent import match, sweep
@@ -178,7 +179,9 @@ def ascend(
         if positive(row.a, trial_d, trial_e, row.variance, n, work, loss) and loss[0] == 0.0:
             found = relax_at(row, trial_d, trial_e, point, PRECISION * upper)
             if found > bound - DROP * upper:
-                d[:], e[:], x[:] = trial_d, trial_e, point
+                assign(d, trial_d)
+                assign(e, trial_e)
+                assign(x, point)
                 return max(bound, found), min(1.0, GROW * part)
         part *= FALL
     return bound, part

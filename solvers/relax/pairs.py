@@ -16,6 +16,7 @@ from numba import njit
 from pvq.bounds.gram import FloatArray, IntArray
 
 from ..kernels.cholesky import factor, solve
+from ..kernels.sparing import ZERO, assign, assign_matrix
 from .node_perspective import ROUNDING, largest
 from .pair_steps import bend_to, half_gradient, start_from, system
 from .pieces import pieces_at, prices
@@ -108,7 +109,7 @@ def relax_pairs(
             if not newton:
                 break
             tries += 1
-            price[:] = theta
+            assign(price, theta)
             if tries <= BENDS:
                 # inputs that stopped at 0 stay there; where other pieces lie between xs and xt, the model is bent
                 # to have the gradient found at xt
@@ -128,7 +129,7 @@ def relax_pairs(
             newton, tries = True, 0
             stopped[:] = False
             lowest = objective
-            theta[:] = price
+            assign(theta, price)
             size, lost = 0.0, 0.0
             for i in range(m):
                 rs[i] = b[i] - qx[i]
@@ -145,20 +146,20 @@ def relax_pairs(
                 bound = -np.inf
             if bound > best or iteration == 0:
                 best = max(best, bound)
-                x[:m] = xt
-                own[:m] = ownt
-                both[:m] = botht
-                increments[:m] = inct
-                shares[:m] = trials
-            xs[:] = xt
-            xa[:] = xt
+                assign(x, xt)
+                assign(own, ownt)
+                assign(both, botht)
+                assign(increments, inct)
+                assign_matrix(shares, trials)
+            assign(xs, xt)
+            assign(xa, xt)
             bend *= KEPT_BEND
             start_from(m, pairs, d, e, theta, group, rs, xa)
             pieces_at(xa, d, e, pairs, group, keep, theta, left, linear, base, bases)
         enough = precision if lowest >= target else COARSE * precision
         if best >= target or lowest - best <= enough or iteration == iterations:
             break
-        count = 0
+        count = ZERO
         for i in range(m):
             sign[i] = 0.0
             if not newton and xs[i] == 0.0 and rs[i] * rs[i] > theta[group[i]] ** 2 * d[i]:
@@ -180,7 +181,7 @@ def relax_pairs(
     return best
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def multiply(q: FloatArray, x: FloatArray, out: FloatArray) -> None:
     """out = Qx."""
     out[:] = 0.0

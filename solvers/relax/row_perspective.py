@@ -17,6 +17,7 @@ from numba import njit
 from pvq.bounds.gram import FloatArray, IntArray
 
 from ..kernels.cholesky import factor, solve
+from ..kernels.sparing import ZERO, assign
 from .node_perspective import largest, water_fill
 
 IDLE = 1e-7
@@ -71,7 +72,7 @@ def objective_at(
     for u in range(units):
         y[u] = np.sqrt(y[u])
     water_fill(y, units, group, keep, z, price)
-    qx[:] = np.dot(q, x)
+    assign(qx, np.dot(q, x))
     total = c
     for i in range(n):
         total += x[i] * (qx[i] - 2.0 * b[i])
@@ -102,7 +103,7 @@ def solve_on_live(
     """
     n = len(x)
     live = np.empty(n, np.int64)
-    count = 0
+    count = ZERO
     for i in range(n):
         if z[unit[i]] > least and (not newton or x[i] != 0.0):
             live[count] = i
@@ -189,7 +190,10 @@ def relax(
                     found = objective_at(q, d, b, c, unit, group, keep, point, new_qx, new_z, price)
                     if found < value + RISE * precision * abs(value):
                         moved, progress = True, value - found
-                        x[:], z[:], qx[:], value = point, new_z, new_qx, found
+                        assign(x, point)
+                        assign(z, new_z)
+                        assign(qx, new_qx)
+                        value = found
                         break
             attempts += 1
             rest = 0 if progress > HELPS * precision * abs(value) else REST
@@ -197,7 +201,7 @@ def relax(
             rest = max(rest - 1, 0)
             if not solve_on_live(q, d, b, unit, group, keep, x, z, False, IDLE, trial):
                 break
-            x[:] = trial
+            assign(x, trial)
             value = objective_at(q, d, b, c, unit, group, keep, x, qx, z, price)
         if moved or iteration % CHECK == CHECK - 1 or iteration == iterations - 1:
             saving[:] = 0.0
@@ -209,7 +213,7 @@ def relax(
             found = c - quadratic - largest(saving, units, group, keep, last, first)
             if found > bound:
                 bound = found
-                best[:] = x
+                assign(best, x)
             if value - bound <= precision * abs(value):
                 break
             for u in range(units):

@@ -47,7 +47,7 @@ def savings(
         increments[j] = value - increments[i]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def losses(
     m: int,
     pairs: int,

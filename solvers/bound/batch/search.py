@@ -8,6 +8,7 @@ import numpy as np
 from numba import njit
 from pvq.bounds.gram import FloatArray, IntArray
 
+from ...kernels.sparing import assign, assign_matrix
 from .layer import Parts
 from .levels import Levels, nearest
 
@@ -176,9 +177,11 @@ def _load(target: FloatArray, of: int, b: int, levels: Levels, parts: Parts, wor
         g = levels.group[position]
         work.position[j] = position
         work.t[j], work.per_step[j] = target[position], levels.per_step[of, g]
-        work.grid[j] = levels.values[of, g]
-    work.pivot[:], work.slope[:], work.diagonal[:] = parts.pivot[b], parts.slope[b], parts.diagonal[b]
-    work.matrix[:] = parts.matrix[b]
+        assign(work.grid[j], levels.values[of, g])
+    assign(work.pivot, parts.pivot[b])
+    assign_matrix(work.slope, parts.slope[b])
+    assign_matrix(work.diagonal, parts.diagonal[b])
+    assign_matrix(work.matrix, parts.matrix[b])
     return m
 
 
@@ -198,7 +201,8 @@ def orders_of_row(
         m = _load(target, of, b, levels, parts, plain)
         if _outside_first(m, plain, moved):
             own[b] = True
-            position[b, :m], diagonal[b, : m + 1, :m] = moved.position[:m], moved.diagonal[: m + 1, :m]
+            assign(position[b], moved.position[:m])
+            assign_matrix(diagonal[b], moved.diagonal[: m + 1, :m])
     return own
 
 
