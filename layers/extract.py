@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
@@ -24,7 +25,7 @@ from .format import SCHEMA, Layer, LayerError, array_sha256, save_layer
 from .gram import Call, GramAccumulator, columns
 from .models import Model, load_model, load_weights, shorten
 from .outputs import OutputError, check_outputs
-from .parts import Part, candidates, not_covered, second_names
+from .parts import Part, candidates, check_model, not_covered, second_names, unwrapped
 
 Progress = Callable[[int, int | None], None]
 """Called with the number of batches done and of all batches (None if unknown)."""
@@ -73,6 +74,8 @@ def extract(
         model = load_model(model, weights)
     elif weights is not None:
         load_weights(model.module, weights)
+    model = replace(model, module=unwrapped(model.module))
+    check_model(model.module)
     chosen = choose_layers(model.module, layer)  # before the data is opened: the most frequent mistake
     data = open_calibration(calibration, model, batch_size, limit)
     folder = Path(out_dir)
@@ -156,7 +159,7 @@ def extract_layers(
         `attention_mask` of shape (batch, positions) among keyword arguments also says which samples are padding.
     keep_activations : also keep the first so many columns of X.
     progress : called after every batch.
-    say : called with a line about layers that no sample reached; they are left out.
+    say : called with a line about layers that no sample reached, which are left out; None: a warning.
     exact_names : take `layer` as names, not globs.
 
     Returns
@@ -170,6 +173,8 @@ def extract_layers(
     """
     if keep_activations < 0:
         raise LayerError(f"keep_activations is {keep_activations}, expected 0 or more")
+    module = unwrapped(module)
+    check_model(module)
     names = list(layer) if exact_names else choose_layers(module, layer)
     known = _all_names(module)
     records: dict[str, _Record] = {}
@@ -197,9 +202,13 @@ def extract_layers(
         raise LayerError(
             f"no calibration sample reached {shorten(silent)}; choose other layers or give other data"
         )
-    if silent and say is not None:
+    if silent:
         count = f"{len(silent)} of {len(names)} layers"
-        say(f"left out, no calibration sample reached them: {count}: {shorten(silent)}")
+        line = f"left out, no calibration sample reached them: {count}: {shorten(silent)}"
+        if say is None:
+            warnings.warn(line, stacklevel=2)
+        else:
+            say(line)
     layers = {}
     for name in reached:
         try:

@@ -6,7 +6,7 @@ import os
 import pickle
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import import_module
 from inspect import signature
@@ -74,6 +74,9 @@ def load_model(source: str, weights: str | os.PathLike[str] | None = None) -> Mo
         raise LayerError(f"{source!r} is not a model source; {SOURCES}")
     with foreign(f"{source}: cannot be loaded"):
         model = _LOADERS.get(kind, _own)(source, rest, weights is None)
+    from .parts import unwrapped
+
+    model = replace(model, module=unwrapped(model.module))
     if weights is not None:
         load_weights(model.module, weights)
     model.module.eval()
@@ -88,7 +91,7 @@ def load_weights(module: nn.Module, path: str | os.PathLike[str]) -> None:
     LayerError
         The file cannot be read as tensors, or does not fit the module.
     """
-    state = fit(read_state(path), module.state_dict().keys())
+    state = fit(read_state(path), module.state_dict().keys(), str(path))
     try:
         missing, unexpected = module.load_state_dict(state, strict=False)
     except RuntimeError as error:

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
+from .format import LayerError
+from .state import check_values
+
+WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel, AveragedModel)
 KINDS: dict[type[nn.Module], str] = {nn.Linear: "linear", nn.Conv1d: "conv1d", nn.Conv2d: "conv2d"}
 
 
@@ -41,6 +47,23 @@ class Part:
         return weight if self.rows is None else weight[slice(*self.rows)]
 
 
+def unwrapped(module: nn.Module) -> nn.Module:
+    """The model inside what compiles it, runs it in parallel, or averages it."""
+    while True:
+        inner = getattr(module, "_orig_mod", module.module if isinstance(module, WRAPPERS) else None)
+        if not isinstance(inner, nn.Module):
+            return module
+        module = inner
+
+
+def check_model(module: nn.Module) -> None:
+    """Raise `LayerError` for a model with parameters that no pass can read; the message names the first."""
+    for name, parameter in module.named_parameters():
+        check_values(plain(name), parameter, "the model")
+        if parameter.layout != torch.strided:
+            raise LayerError(f"the model: {plain(name)} is a sparse tensor; put parameter.to_dense() in its place")
+
+
 def kind_of(module: nn.Module) -> str | None:
     """linear | conv1d | conv2d, or None for a module that is none of these."""
     return next((kind for cls, kind in KINDS.items() if isinstance(module, cls)), None)
@@ -60,7 +83,7 @@ def candidates(module: nn.Module) -> dict[str, Part]:
             found[plain(name)] = Part(owner, kind)
         elif isinstance(owner, nn.MultiheadAttention):
             found |= {plain(f"{name}.{own}"): part for own, part in _attention(owner).items()}
-        elif not type(owner).__module__.startswith("torch."):
+        elif not type(owner).__module__.startswith("torch.") and not isinstance(owner, nn.Embedding):
             found |= {plain(f"{name}.{own}"): part for own, part in _bare(owner).items()}
     return found
 

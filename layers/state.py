@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from .foreign import foreign
@@ -39,29 +39,51 @@ def unwrap(state: Any, source: str) -> dict[str, Tensor]:
     return {name.removeprefix("module."): value for name, value in tensors.items()}
 
 
-def fit(tensors: dict[str, Tensor], wanted: Collection[str]) -> dict[str, Tensor]:
-    """The tensors under the names of a model: a first part that all names share goes if they fit without it."""
-    if set(tensors) == set(wanted):
-        return tensors
-    folded = effective(tensors, "")
-    if set(wanted) == {f"module.{name}" for name in tensors}:  # a part of the model, and no mark
-        return {f"module.{name}": value for name, value in tensors.items()}
-    for candidate in (tensors, folded):
-        first = {name.partition(".")[0] for name in candidate}
-        stripped = {name.partition(".")[2]: value for name, value in candidate.items()}
-        if len(first) == 1 and set(stripped) == set(wanted):
-            return stripped
-    return folded if set(folded) == set(wanted) else tensors
+def fit(tensors: dict[str, Tensor], wanted: Collection[str], source: str) -> dict[str, Tensor]:
+    """The tensors under the names of a model, if some way to take marks, masks and norms off makes them fit.
+
+    A first part that all names share goes if they fit without it; `module` too, which parallel parts add.
+    """
+    found = _renamed(tensors, wanted)
+    if found is None and not any("parametrizations." in name for name in wanted):
+        found = _renamed(effective(tensors, source), wanted)
+    return tensors if found is None else found
+
+
+def _renamed(tensors: dict[str, Tensor], wanted: Collection[str]) -> dict[str, Tensor] | None:
+    one = len({name.partition(".")[0] for name in tensors}) == 1
+    ways: tuple[tuple[Callable[[str], str], tuple[str, ...]], ...] = (
+        (lambda name: name, ()),
+        (lambda name: f"module.{name}", ()),  # a part of the model, and no mark
+        (lambda name: name.partition(".")[2] if one else name, ()),
+        (lambda name: _without(name, "module"), ("module",)),
+    )
+    for change, marks in ways:
+        own = {_without(name, "_orig_mod", *marks): name for name in wanted}
+        found = {change(name): value for name, value in tensors.items()}
+        if len(found) == len(tensors) and len(own) == len(wanted) and set(found) == set(own):
+            return {own[name]: value for name, value in found.items()}
+    return None
 
 
 def effective(tensors: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
     """Weights as they are used: masks multiplied in, weight norm applied.
 
     w = w_orig * mask (pruning); w = g v / ||v||, the norm over all axes but those of g (weight norm, old and new).
+
+    Raises
+    ------
+    LayerError
+        A tensor is a part of a weight that is made in another way (spectral norm, a parametrization).
     """
     found: dict[str, Tensor] = {}
     for name, value in tensors.items():
         base = base_of(name, tensors)
+        if base is None and is_part(name, tensors):
+            raise LayerError(
+                f"{source}: {name} is a part of a weight that only its model can make of it; save the state dict "
+                "after parametrize.remove_parametrizations or remove_spectral_norm"
+            )
         if base is None:
             found[name] = value
         elif base not in found:
@@ -70,20 +92,27 @@ def effective(tensors: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
     return found
 
 
-def dense(name: str, tensor: Tensor, source: str) -> Tensor:
-    """A tensor with its values as a plain one.
-
-    Raises
-    ------
-    LayerError
-        It has no values: lazy, or on the meta device.
-    """
+def check_values(name: str, tensor: Tensor, source: str) -> None:
+    """Raise `LayerError` for a tensor without values: lazy, or on the meta device."""
     import torch
 
     if torch.nn.parameter.is_lazy(tensor):
         raise LayerError(f"{source}: {name} has no shape yet (a lazy module); run the model once before")
     if tensor.is_meta:
         raise LayerError(f"{source}: {name} has no values (meta device); load the weights first")
+
+
+def dense(name: str, tensor: Tensor, source: str) -> Tensor:
+    """A tensor with its values as a plain one.
+
+    Raises
+    ------
+    LayerError
+        It has no values, or none that torch can take out of it.
+    """
+    import torch
+
+    check_values(name, tensor, source)
     with foreign(f"{source}: {name} cannot be read as a plain tensor"):
         tensor = tensor.detach()
         if tensor.is_quantized:
@@ -91,8 +120,14 @@ def dense(name: str, tensor: Tensor, source: str) -> Tensor:
         return tensor if tensor.layout == torch.strided else tensor.to_dense()
 
 
-def _without(name: str, mark: str) -> str:
-    return ".".join(part for part in name.split(".") if part != mark)
+def _without(name: str, *marks: str) -> str:
+    return ".".join(part for part in name.split(".") if part not in marks)
+
+
+def is_part(name: str, tensors: Collection[str]) -> bool:
+    """Whether a tensor that `base_of` does not know is no weight by itself."""
+    base = name.removesuffix("_orig")
+    return "parametrizations." in name or (base != name and base + "_u" in tensors and base not in tensors)
 
 
 def base_of(name: str, tensors: Collection[str]) -> str | None:

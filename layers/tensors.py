@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,8 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .foreign import foreign
 from .format import LayerError
-from .state import base_of
+from .state import base_of, is_part
 
 FILES = (".safetensors", ".pt", ".pth", ".bin")
 NUMPY_TYPES = ("F64", "F32", "F16")
@@ -33,6 +35,10 @@ class Tensors:
     count: int
     left_out: int
     """Floating-point tensors with fewer dimensions."""
+    other: tuple[str, ...] = ()
+    """Tensors with at least 2 dimensions of another type, packed weights for example."""
+    share: float = 0.0
+    """Part of all numbers that are in none of `arrays`; names that were not asked for do not count."""
 
 
 def open_tensors(
@@ -77,7 +83,8 @@ def _of(name: str, tensors: Mapping[str, Any], wanted: Callable[[str], bool]) ->
 
     tensors = {key: dense(key, value, name) for key, value in tensors.items()}
     tensors = effective(tensors, name)
-    floating = {key: value for key, value in tensors.items() if value.is_floating_point() and wanted(key)}
+    asked = {key: value for key, value in tensors.items() if wanted(key)}
+    floating = {key: value for key, value in asked.items() if value.is_floating_point()}
     seen: set[tuple[int, tuple[int, ...], tuple[int, ...]]] = set()
     chosen = {}
     for key, value in floating.items():
@@ -88,16 +95,45 @@ def _of(name: str, tensors: Mapping[str, Any], wanted: Callable[[str], bool]) ->
             continue
         seen.add(memory)
         chosen[key] = value
-    left_out = sum(value.dim() < LEAST_DIMENSIONS for value in floating.values())
-    arrays = ((key, value.detach().cpu().double().numpy()) for key, value in chosen.items())
-    return Tensors(name, arrays, len(chosen), left_out)
+    few = [value.numel() for value in floating.values() if value.dim() < LEAST_DIMENSIONS]
+    other = {key: v.numel() for key, v in asked.items() if key not in floating and v.dim() >= LEAST_DIMENSIONS}
+    kept = sum(value.numel() for value in chosen.values())
+
+    def arrays() -> Iterator[tuple[str, npt.NDArray[np.float64]]]:
+        for key, value in chosen.items():
+            with foreign(f"{name}: {key} of type {value.dtype} cannot be read"):
+                array = value.detach().cpu().double().numpy()
+            yield key, array
+
+    return _tensors(name, arrays(), len(chosen), kept, few, other)
+
+
+def _tensors(
+    name: str,
+    arrays: Iterator[tuple[str, npt.NDArray[np.float64]]],
+    count: int,
+    kept: int,
+    few: Sequence[int],
+    other: Mapping[str, int],
+) -> Tensors:
+    """From the numbers in the chosen tensors, in each with few dimensions, and in each of another type."""
+    missed = sum(few) + sum(other.values())
+    return Tensors(name, arrays, count, len(few), tuple(other), missed / max(1, kept + missed))
 
 
 def _parameters(module: Any) -> dict[str, Any]:
-    """Parameters, with the masks that pruning keeps beside them."""
-    parameters = dict(module.named_parameters())
-    masks = {key: value for key, value in module.named_buffers() if key.endswith("_mask")}
-    return {**parameters, **{key: mask for key, mask in masks.items() if base_of(key, {**parameters, **masks})}}
+    """Weights of a live module: its parameters, what parametrizations make of theirs, masks beside the masked."""
+    buffers = {key: value for key, value in module.named_buffers() if key.endswith(("_mask", "_u"))}
+    every = {**dict(module.named_parameters()), **buffers}
+    found: dict[str, Any] = {}
+    for key, value in every.items():
+        before, inside, after = key.rpartition("parametrizations.")
+        if inside:
+            own = after.partition(".")[0]
+            found[before + own] = getattr(module.get_submodule(before.rstrip(".")), own)
+        elif key not in buffers or key.endswith("_u") or base_of(key, every):
+            found[key] = value
+    return {".".join(part for part in key.split(".") if part != "_orig_mod"): found[key] for key in found}
 
 
 def _state_dict(path: Path) -> dict[str, Any]:
@@ -112,18 +148,19 @@ def _safetensors(path: Path, wanted: Callable[[str], bool]) -> Tensors:
     try:
         with safe_open(path, framework="numpy") as file:
             keys = list(file.keys())
-            if any(base_of(key, keys) for key in keys):
+            if any(base_of(key, keys) or is_part(key, keys) for key in keys):
                 return _of(path.stem, _state_dict(path), wanted)
             slices = {key: file.get_slice(key) for key in keys if wanted(key)}
-            floating = {
-                key: (len(part.get_shape()), part.get_dtype())
-                for key, part in slices.items()
-                if part.get_dtype() in (*NUMPY_TYPES, *TORCH_TYPES)
-            }
+            shapes = {key: part.get_shape() for key, part in slices.items()}
+            types = {key: part.get_dtype() for key, part in slices.items()}
     except (SafetensorError, OSError) as error:
         raise LayerError(f"{path}: not a safetensors file: {error}") from None
-    chosen = [key for key, (dimensions, _) in floating.items() if dimensions >= LEAST_DIMENSIONS]
-    need = sorted({floating[key][1] for key in chosen}.intersection(TORCH_TYPES))
+    large = [key for key, shape in shapes.items() if len(shape) >= LEAST_DIMENSIONS]
+    chosen = [key for key in large if types[key] in (*NUMPY_TYPES, *TORCH_TYPES)]
+    other = {key: math.prod(shapes[key]) for key in large if key not in chosen}
+    floating = [key for key in types if types[key] in (*NUMPY_TYPES, *TORCH_TYPES)]
+    few = [math.prod(shapes[key]) for key in floating if len(shapes[key]) < LEAST_DIMENSIONS]
+    need = sorted({types[key] for key in chosen}.intersection(TORCH_TYPES))
     if need:
         from importlib.util import find_spec
 
@@ -139,4 +176,5 @@ def _safetensors(path: Path, wanted: Callable[[str], bool]) -> Tensors:
                 array = tensor.double().numpy() if need else tensor.astype(np.float64)
                 yield key, array
 
-    return Tensors(path.stem, arrays(), len(chosen), len(floating) - len(chosen))
+    kept = sum(math.prod(shapes[key]) for key in chosen)
+    return _tensors(path.stem, arrays(), len(chosen), kept, few, other)

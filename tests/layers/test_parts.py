@@ -3,12 +3,15 @@
 import numpy as np
 import pytest
 import torch
-from pvq.layers import LayerError
-from pvq.layers.extract import choose_layers, extract_layers
+from pvq.layers import LayerError, load_layer
+from pvq.layers.extract import choose_layers, extract, extract_layers
+from pvq.layers.models import Model
 from pvq.layers.parts import candidates, not_covered
 from tiny_models import VOCABULARY, build
 from torch import nn
 from torch.nn import functional
+from torch.nn.utils import prune
+from torch.optim.swa_utils import AveragedModel
 
 IDS = torch.tensor([[3, 4, 5, 6, 7], [8, 9, 10, 11, 3]])
 
@@ -177,12 +180,85 @@ def test_a_compiled_model_runs_as_it_is_written():
     assert_identity(layers["0"], part[0]._orig_mod.weight, x)
 
 
-def test_the_weight_of_a_normed_layer_is_the_effective_one():
+def pruned(layer):
+    prune.l1_unstructured(layer, "weight", amount=0.5)
+    return layer
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
+@pytest.mark.parametrize(
+    "change",
+    [
+        nn.utils.parametrizations.weight_norm,
+        nn.utils.weight_norm,
+        nn.utils.parametrizations.orthogonal,
+        nn.utils.parametrizations.spectral_norm,
+        nn.utils.spectral_norm,
+        pruned,
+    ],
+    ids=["weight norm", "old weight norm", "orthogonal", "spectral norm", "old spectral norm", "pruned"],
+)
+def test_the_weight_of_a_changed_layer_is_the_effective_one(change):
     torch.manual_seed(0)
-    model = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(4, 3).double()))
+    model = nn.Sequential(change(nn.Linear(4, 3).double())).eval()
     x = torch.randn(6, 4).double()
+    model(x)
     assert_identity(extract_layers(model, "*", [x])["0"], model[0].weight, x)
     assert not_covered(model)[0] == []
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        torch.compile,
+        nn.DataParallel,
+        AveragedModel,
+        lambda m: torch.compile(nn.DataParallel(m)),
+        lambda m: nn.DataParallel(torch.compile(m)),
+    ],
+)
+def test_wrappers_are_taken_off(wrap, tmp_path):
+    torch.manual_seed(0)
+    inner = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 3)).double()
+    x = torch.randn(6, 4).double()
+    wrapped = wrap(inner)
+    layers = extract_layers(wrapped, "*", [x])
+    assert list(layers) == ["0", "2"]
+    assert_identity(layers["2"], inner[2].weight, inner[:2](x))
+    np.save(tmp_path / "x.npy", x)
+    extract(Model("a:net", "net", wrapped), "2", tmp_path / "x.npy", tmp_path)
+    assert load_layer(tmp_path / "net.2.npz").sha256 == layers["2"].sha256
+
+
+def test_models_without_plain_values_are_refused_in_one_line():
+    x = torch.randn(6, 4)
+    lazy, meta = nn.Sequential(nn.LazyLinear(3)), nn.Sequential(nn.Linear(4, 3, device="meta"))
+    sparse = nn.Sequential(nn.Linear(4, 3))
+    sparse[0].weight = nn.Parameter(sparse[0].weight.detach().to_sparse())
+    for model, says in (
+        (lazy, r"0\.weight has no shape yet \(a lazy module\); run the model once"),
+        (meta, r"0\.weight has no values \(meta device\); load the weights first"),
+        (sparse, r"0\.weight is a sparse tensor; put parameter\.to_dense\(\) in its place"),
+    ):
+        with pytest.raises(LayerError, match=says) as caught:
+            extract_layers(model, "*", [x])
+        assert "\n" not in str(caught.value)
+    lazy(x)
+    assert list(extract_layers(lazy, "*", [x])) == ["0"]
+
+
+def test_layers_without_samples_are_warned_of():
+    class Branch(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.used, self.idle = nn.Linear(4, 3), nn.Linear(4, 3)
+
+        def forward(self, x):
+            return self.used(x)
+
+    with pytest.warns(UserWarning, match=r"no calibration sample reached them: 1 of 2 layers: idle"):
+        assert list(extract_layers(Branch(), "*", [torch.randn(6, 4)])) == ["used"]
 
 
 def test_a_shared_module_has_both_names():

@@ -1,5 +1,8 @@
 """Checkpoints as people have them: wrappers, prefixes, masks, norms, and tensors without plain values."""
 
+import sys
+import types
+
 import numpy as np
 import pytest
 import torch
@@ -124,3 +127,93 @@ def test_float8_counts_alike_in_both_formats(tmp_path):
     for name, value in state.items():
         assert np.array_equal(found[0][name], value.double())
         assert np.array_equal(found[1][name], value.double())
+
+
+def test_types_that_are_not_read_are_named_alike_in_both_formats(tmp_path):
+    """Packed integers, as quantized checkpoints have, are weights too: not included, and said."""
+    state = {
+        "a.weight": torch.ones(3, 5),
+        "a.bias": torch.ones(3),
+        "b.qweight": torch.ones(4, 8, dtype=torch.int32),
+        "b.order": torch.ones(4, dtype=torch.int32),
+    }
+    save_file(state, tmp_path / "a.safetensors")
+    torch.save(state, tmp_path / "a.pt")
+    for name in ("a.safetensors", "a.pt"):
+        found = open_tensors(str(tmp_path / name))
+        assert [key for key, _ in found.arrays] == ["a.weight"]
+        assert (found.count, found.left_out, found.other) == (1, 1, ("b.qweight",))
+        assert found.share == pytest.approx(35 / 50)
+        assert open_tensors(str(tmp_path / name), only=["a.weight"]).share == 0
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
+@pytest.mark.parametrize(
+    "change",
+    [nn.utils.spectral_norm, nn.utils.parametrizations.spectral_norm, nn.utils.parametrizations.orthogonal],
+)
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_parts_that_only_the_model_can_put_together_are_named(tmp_path, change, suffix):
+    torch.manual_seed(0)
+    changed = nn.Sequential(change(nn.Linear(6, 5)), nn.ReLU(), nn.Linear(5, 3))
+    state = {
+        name: value.clone(memory_format=torch.contiguous_format) for name, value in changed.state_dict().items()
+    }
+    path = tmp_path / f"a{suffix}"
+    (save_file if suffix == ".safetensors" else torch.save)(state, path)
+    for read in (lambda: load_weights(net(), path), lambda: list(open_tensors(str(path)).arrays)):
+        with pytest.raises(LayerError, match=r"0\.\S*weight\S* is a part of a weight") as caught:
+            read()
+        assert "\n" not in str(caught.value)
+    load_weights(changed, path)  # its own model takes it
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
+@pytest.mark.parametrize(
+    "change",
+    [
+        masked,
+        nn.utils.weight_norm,
+        nn.utils.parametrizations.weight_norm,
+        nn.utils.parametrizations.spectral_norm,
+        nn.utils.parametrizations.orthogonal,
+        torch.compile,
+    ],
+)
+@pytest.mark.parametrize("wrap", [lambda m: m, nn.DataParallel, torch.compile])
+def test_live_modules_count_with_the_weight_they_use(tmp_path, monkeypatch, change, wrap):
+    torch.manual_seed(0)
+    inner = nn.Sequential(change(nn.Linear(6, 5)), nn.ReLU(), nn.Linear(5, 3)).eval()
+    if change is not torch.compile:  # hooks make the weight when the module runs; compiling takes long
+        inner(torch.zeros(1, 6))
+    module = types.ModuleType("a_live_model")
+    module.make = lambda: wrap(inner)
+    monkeypatch.setitem(sys.modules, "a_live_model", module)
+    found = dict(open_tensors("a_live_model:make").arrays)
+    assert sorted(found) == ["0.weight", "2.weight"]
+    np.testing.assert_allclose(found["0.weight"], inner[0].weight.detach().numpy(), rtol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
+def test_marks_inside_names_on_either_side(tmp_path):
+    """Parts that are compiled or parallel leave a mark in the middle of their names."""
+    for mark, wrap in (("_orig_mod", torch.compile), ("module", nn.DataParallel)):
+        plain = {f"0.{name}": value for name, value in filled().items()}
+        marked = {f"0.{mark}.{name}": value for name, value in filled().items()}
+        for state, module in ((marked, nn.Sequential(net())), (plain, nn.Sequential(wrap(net())))):
+            torch.save(state, tmp_path / "a.pt")
+            load_weights(module, tmp_path / "a.pt")
+            assert next(iter(module.state_dict().values())).equal(filled()["0.weight"])
+
+
+def test_models_without_values_are_named(tmp_path, monkeypatch):
+    for make, says in (
+        (lambda: nn.LazyLinear(3), "weight has no shape yet"),
+        (lambda: nn.Linear(3, 3, device="meta"), "weight has no values"),
+    ):
+        module = types.ModuleType("a_live_model")
+        module.make = make
+        monkeypatch.setitem(sys.modules, "a_live_model", module)
+        with pytest.raises(LayerError, match=says):
+            open_tensors("a_live_model:make")

@@ -16,6 +16,8 @@ from ..theory.command import KURTOSIS
 if TYPE_CHECKING:  # numpy, scipy and numba load only when there is something to compute, so that --help is quick
     from collections.abc import Callable, Iterator, Sequence
 
+    from pvq.layers.tensors import Tensors
+
     from ...theory.weight_tensors import Share, TensorResult
 
 SCHEMA = "pvq.weights/1"
@@ -77,6 +79,7 @@ def weights(
     Example: pvq weights zoo:efficientnet-lite0 --figure scatter.png --csv tensors.csv
     """
     from pvq.layers.files import write_each, write_json
+    from pvq.layers.models import shorten
     from pvq.layers.outputs import check_outputs
     from pvq.layers.tensors import open_tensors
 
@@ -104,7 +107,8 @@ def weights(
             results.append(measure(name, array, grid, granularity, widths))
             advance(name)
     if not results:
-        raise ProblemError(f"{model} has no {INCLUDED}" + (" of these names" if tensors else ""))
+        types = f"; of other types are {shorten(list(opened.other))}" if opened.other else ""
+        raise ProblemError(f"{model} has no {INCLUDED}" + (" of these names" if tensors else "") + types)
     summary = shares(results)
     document = {
         "schema": SCHEMA,
@@ -113,6 +117,8 @@ def weights(
         "included": INCLUDED,
         "only": tensors,
         "left_out": opened.left_out,
+        "other_types": list(opened.other),
+        "share_left_out": opened.share,
         "grid": grid,
         "granularity": granularity,
         "kurtosis_definition": KURTOSIS,
@@ -122,7 +128,7 @@ def weights(
         "seconds": time.perf_counter() - begin,
     }
     write_each(
-        lambda: _print(opened.name, grid, granularity, opened.left_out, results, summary),
+        lambda: _print(opened, grid, granularity, results, summary),
         (json_, lambda path: write_json(path, document)),
         (csv, lambda path: _write_csv(path, results)),
         (figure, lambda path: _draw(Path(path), opened.name, results)),
@@ -233,13 +239,13 @@ def _write_csv(path: str | Path, tensors: Sequence[TensorResult]) -> None:
 
 
 def _print(
-    name: str,
+    opened: Tensors,
     grid: str,
     granularity: str,
-    left_out: int,
     tensors: Sequence[TensorResult],
     summary: Sequence[Share],
 ) -> None:
+    from pvq.layers.models import shorten
     from rich import box
     from rich.table import Table
 
@@ -249,10 +255,14 @@ def _print(
     skipped = sum(tensor.skipped is not None for tensor in tensors)
     console.say(
         f": {len(tensors) - skipped} weight tensors ({INCLUDED}), {skipped} skipped; "
-        f"{left_out} with fewer dimensions left out; "
         f"{printable(grid)} grid, squared-error range per {granularity}",
-        name=name,
+        name=opened.name,
     )
+    if opened.share:
+        types = f", {len(opened.other)} of other types: {shorten(list(opened.other))}" if opened.other else ""
+        console.say(
+            f"Not included, {opened.share:.1%} of the numbers: {opened.left_out} with fewer dimensions", types
+        )
     table = Table(box=box.SIMPLE, title="SQNR of quantization minus SQNR of pruning, dB", title_justify="left")
     for title in ("tensor", "shape", "kurtosis"):
         table.add_column(title, justify="right" if title == "kurtosis" else "left")
