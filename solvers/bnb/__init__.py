@@ -52,8 +52,8 @@ class BranchAndBound(Solver):
     def _prepare_proof(self, problem: Problem) -> None:
         if problem.n > TINY:
             tiny = tiny_rows(problem)[0]
-            kind = ("bnb.proof", tiny.method, tiny.sparsity is not None and tiny.sparsity.kind)
-            problem.gram.memo(kind, lambda: _compile(tiny, prove=True))
+            kind = None if tiny.sparsity is None else tiny.sparsity.kind
+            problem.gram.memo(_compile, lambda: _compile(tiny, prove=True), tiny.method, kind)
 
     def _solve(self, problem: Problem, options: Options, start: FloatArray | None) -> Outcome:
         # Imported here: the compiled kernels take a second to load, `pvq solvers` does not need them.
