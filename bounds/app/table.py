@@ -84,6 +84,9 @@ def print_curve(results: Sequence[Result]) -> None:
 def _say_notes(console: Printer, result: Result) -> None:
     for note in result.notes:
         console.say(note[:1].upper(), note[1:], ".")
+    if result.layer.asymmetry:
+        off = f"{result.layer.asymmetry:.2g} of its largest entry"
+        console.say(f"The Gram matrix was summed in float32 and was not symmetric, by {off}: it was made so.")
 
 
 def describe(problem: LayerProblem, sparsities: int = 1) -> str:

@@ -341,3 +341,13 @@ def test_bad_ranges_and_ridges(cli, expand40, option, value, says):
     assert ended.code == 2
     assert says in " ".join(ended.err.split())
     assert ended.out == ""
+
+
+def test_a_matrix_that_was_made_symmetric_is_said(cli, tmp_path):
+    x = np.random.default_rng(0).standard_normal((3000, 6)).astype(np.float32) + np.float32(1)
+    sums = x.T @ x
+    uneven = sums + np.triu(np.spacing(sums), 1)  # as another order of summation leaves it
+    for name, gram in (("uneven", uneven), ("even", (sums + sums.T) / 2)):
+        np.savez(tmp_path / f"{name}.npz", weight=np.ones((2, 6)), gram=gram, samples=3000)
+        result = cli("bound", str(tmp_path / f"{name}.npz"), "--method", "prune", "--sparsity", "0.5")
+        assert ("summed in float32 and was not symmetric" in result.out) == (name == "uneven")
