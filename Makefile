@@ -21,7 +21,7 @@ test: $(BIN)/python
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(SITE)
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
 # the site, with its tutorials run; every warning is an error, nothing is fetched
 SITE = $(BIN)/sphinx-build --fail-on-warning --keep-going --quiet --fresh-env docs build/docs
