@@ -212,6 +212,8 @@ def test_the_limit_of_blas_threads_ends_with_its_last_user():
         return {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}
 
     with threadpool_limits(2, user_api="blas"):
+        before = counts()  # one of several libraries may not take two threads
+        assert 2 in before
         first, second = one_blas_thread(), one_blas_thread()
         first.__enter__()
         second.__enter__()
@@ -219,7 +221,7 @@ def test_the_limit_of_blas_threads_ends_with_its_last_user():
         first.__exit__(None, None, None)  # not the order of a stack, as threads do
         assert counts() == {1}
         second.__exit__(None, None, None)
-        assert counts() == {2}
+        assert counts() == before
 
 
 def test_progress_sees_every_row_and_jobs_change_nothing(layer, quantized):

@@ -37,11 +37,13 @@ def test_blas_has_one_thread_for_the_duration_and_its_own_number_after(layer):
 
     during = []
     with threadpool_limits(2, user_api="blas"):
+        before = counts()  # one of several libraries may not take two threads
         pvq.bound(layer, pvq.Prune(0.5), rows=(0, 2), progress=lambda row: during.append(counts()))
-        assert counts() == {2}
+        assert 2 in before
+        assert counts() == before
         with pytest.raises(pvq.ProblemError):
             pvq.bound(layer, pvq.Prune(0.5), rows=(7, 9))
-        assert counts() == {2}
+        assert counts() == before
     assert during == [{1}, {1}]
 
 

@@ -10,7 +10,7 @@ from pvq.bounds.problem import Problem
 from pvq.bounds.sparsity import Sparsity
 from pvq.solvers.base import Options
 from pvq.solvers.registry import get_solver
-from pvq.solvers.result import BoundKind, Status
+from pvq.solvers.result import BoundKind, Reason
 
 
 @pytest.mark.parametrize("part", range(4))
@@ -39,7 +39,7 @@ def test_a_false_result_is_seen():
         {"proven": above},
         {"upper": result.upper * (1 - 1e-12)},
         {"lower": result.lower / 2},
-        {"status": Status.FAILED},
+        {"reason": Reason.FAILURE, "solved": False},
         {"bound_kind": BoundKind.NONE},
         {"x": np.ones(4)},
         {"x": np.zeros(4)},
