@@ -27,7 +27,6 @@ SAME = 1e-9
 SOLVED = Status.OPTIMAL.value
 REFUSED = frozenset({"unsupported", "licence", "missing", "unknown", "instance"})
 """Not tried: no failure and no time-out."""
-ENDED = frozenset({"hung", "memory", "crashed", "error", "wrong", Status.FAILED.value})
 
 
 def checked(run: Run, problem: Problem, task: Task) -> Run:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pvq.bounds.certificate import Certificate, Claim, RowClaim, certify, save_certificate
+from pvq.bounds.certificate import Certificate, Claim, RowClaim, certify
 from pvq.bounds.layer_problem import LayerProblem
 from pvq.bounds.problem import Problem
 from pvq.bounds.verify.certificate import row_lower
 from pvq.bounds.verify.row import SAFETY, NotProven
 from pvq.bounds.verify.scope import shared_lower
 from pvq.bounds.verify.split import down, fsum_above, upper_bound
-from pvq.layers.files import write_atomically
 from pvq.layers.format import Layer
 
 from .layer_scope import nothing_kept
@@ -49,5 +48,4 @@ def least_of_all(problem: Problem) -> float:
 
 def write_certificate(path: str | Path, layer: Layer, problem: LayerProblem, result: LayerResult) -> None:
     """Write the certificate of a layer's results."""
-    certificate = build_certificate(layer, problem, result)
-    write_atomically(path, lambda file: save_certificate(file, certificate))
+    build_certificate(layer, problem, result).save(path)
