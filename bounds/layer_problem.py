@@ -79,6 +79,8 @@ class Setting:
             raise ProblemError(f"`sparsity` must be in [0, 1), not {self.sparsity:g}")
         if self.nm is not None and self.block is not None:
             raise ProblemError("give either `nm` or `block`, not both")
+        if self.nm is not None and len(self.nm) != 2:
+            raise ProblemError(f"`nm` is a pair N, M (as 2:4), not {len(self.nm)} numbers")
         if self.nm is not None and not 0 <= self.nm[0] <= self.nm[1] > 0:
             raise ProblemError(f"`nm` N:M needs 0 <= N <= M, not {self.nm[0]}:{self.nm[1]}")
         if self.block is not None and self.block < 1:

@@ -121,6 +121,8 @@ def test_layer_budget():
         ({"method": "prune", "sparsity": float("nan")}, r"\[0, 1\)"),
         ({"method": "prune", "nm": (5, 4)}, "N <= M"),
         ({"method": "prune", "nm": (2, 4)}, "multiple of 4"),
+        ({"method": "prune", "nm": (2,)}, "a pair"),
+        ({"method": "prune", "nm": (2, 4, 8)}, "a pair"),
         ({"method": "prune", "nm": (2, 4), "sparsity": 0.5}, "not both"),
         ({"method": "prune", "sparsity": 0.5, "block": 3}, "does not divide"),
         ({"method": "prune", "sparsity": 0.5, "bits": 4}, "`bits` is for"),

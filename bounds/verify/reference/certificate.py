@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from fractions import Fraction
 
@@ -57,7 +58,7 @@ def check_certificate(
                 need(keep is not None and keep <= row.sparsity.units and keep not in curve, "a budget of its own")
                 one = replace(row, sparsity=replace(row.sparsity, keep=np.array([keep])))
             bound = _lower(one, at, "row" if problem.budget is None else "layer", shared)
-            need(at.lower <= bound, f"row {claim.row}: proven {float(bound)!r}, claimed {at.lower!r}")
+            need(at.lower <= bound, f"row {claim.row}: proven {_decimal(bound)}, claimed {at.lower!r}")
             curve[keep or 0] = max(bound, Fraction(0))
             lower += bound if problem.budget is None else 0
         curves.append(curve)
@@ -66,6 +67,12 @@ def check_certificate(
         lower = _shared(curves, problem.budget, shared.limits)
     need(certificate.lower <= lower, "the layer's lower end is above what the rows prove")
     need(certificate.upper >= upper, "the layer's upper end is below the error of its weights")
+
+
+def _decimal(value: Fraction) -> str:
+    """For a message; the bound of a row is not always a number that float64 holds."""
+    most = Fraction(sys.float_info.max)
+    return f"{float(max(-most, min(most, value)))!r}"
 
 
 def _lower(row: Problem, claim: Claim, scope: str, shared: Shared) -> Fraction:
