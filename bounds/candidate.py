@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,7 +31,7 @@ class Candidate:
         return self.violation is None
 
 
-def selected(weights: FloatArray, out: int, n: int, rows: range, inputs: range) -> FloatArray:
+def selected(weights: FloatArray, out: int, n: int, rows: Sequence[int], inputs: range) -> FloatArray:
     """Some rows and inputs, of weights of the whole layer (out, n) or of just these.
 
     Raises
@@ -42,7 +43,7 @@ def selected(weights: FloatArray, out: int, n: int, rows: range, inputs: range) 
     if weights.ndim > 2:  # a convolution: one row per output channel, in the order of its patches
         weights = weights.reshape(len(weights), -1)
     if weights.shape == (out, n):
-        weights = weights[rows.start : rows.stop, inputs.start : inputs.stop]
+        weights = weights[list(rows), inputs.start : inputs.stop]
     elif weights.shape != part:
         also = f" or {part} of its selected rows and inputs" if part != (out, n) else ""
         raise ProblemError(f"weights of shape {weights.shape} are not those of a layer of {(out, n)}{also}")

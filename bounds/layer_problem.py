@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -149,8 +150,8 @@ class LayerProblem:
     grams: tuple[Gram, ...]
     gram_of_row: IntArray
     """(rows,) which Gram matrix holds for a row."""
-    rows: range
-    """Absolute numbers of the rows."""
+    rows: Sequence[int]
+    """Absolute numbers of the rows: a range, or those that were drawn of `drawn_from`."""
     inputs: range
     """Absolute numbers of the inputs."""
     grid: LayerGrid | None
@@ -158,9 +159,16 @@ class LayerProblem:
     """Pattern of each row; for scope layer its budget is not yet set (every unit may be kept)."""
     budget: int | None = None
     """Units kept in all rows together, for scope layer."""
+    drawn_from: range | None = None
+    """All rows that were asked about, of which `rows` are a sample."""
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @property
+    def span(self) -> range:
+        """All rows that were asked about, the drawn ones and the others."""
+        return range(self.rows[0], self.rows[-1] + 1) if self.drawn_from is None else self.drawn_from
 
     @property
     def pattern(self) -> Sparsity:
@@ -291,6 +299,28 @@ def at_sparsity(problem: LayerProblem, sparsity: float) -> LayerProblem:
     setting = replace(problem.setting, sparsity=sparsity)
     pattern, budget = _pattern(setting, len(problem.rows), len(problem.inputs))
     return replace(problem, setting=setting, sparsity=pattern, budget=budget)
+
+
+def drawn(problem: LayerProblem, rows: Sequence[int]) -> LayerProblem:
+    """The same problem on some of its rows, which keep their numbers and scales; H is shared.
+
+    Raises
+    ------
+    ProblemError
+        Rows share a budget, so that some of them are another problem.
+    """
+    if problem.budget is not None:
+        raise ProblemError("`sample_rows` is for rows of their own; with `scope` layer they share what they keep")
+    index = np.asarray(rows) - problem.rows[0]
+    used, gram_of_row = np.unique(problem.gram_of_row[index], return_inverse=True)
+    return replace(
+        problem,
+        weight=problem.weight[index],
+        grams=tuple(problem.grams[g] for g in used),
+        gram_of_row=gram_of_row,
+        rows=tuple(rows),
+        drawn_from=problem.span,
+    )
 
 
 def with_ridge(gram: FloatArray, ridge: float) -> FloatArray:

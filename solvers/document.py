@@ -16,6 +16,7 @@ from pvq.layers.format import Layer
 
 from .base import Options
 from .rows import LayerResult, RowResult
+from .sample import Sample
 
 SCHEMA = "pvq.result/1"
 CURVE_SCHEMA = "pvq.curve/1"
@@ -28,10 +29,12 @@ def result_document(
     result: LayerResult,
     environment: Mapping[str, Any],
     model: Mapping[str, Any] | None = None,
+    sample: Sample | None = None,
 ) -> dict[str, Any]:
     """Everything a run has proven, with what defines its problem; numbers are finite or null.
 
-    `model` is what the volume model says beside it: a field of its own, never part of what is proven.
+    `model` is what the volume model says beside it, `sample` what the rows say of others that were not drawn:
+    fields of their own, never part of what is proven.
     """
     return {
         "schema": SCHEMA,
@@ -48,7 +51,7 @@ def result_document(
         },
         "problem": {
             **problem.setting.as_json(),
-            "rows": [problem.rows.start, problem.rows.stop],
+            "rows": row_ranges(problem),
             "inputs": [problem.inputs.start, problem.inputs.stop],
             "gap": options.gap,
             "time_limit": options.time_limit,
@@ -67,8 +70,16 @@ def result_document(
             "empirical": dict(result.empirical),
             **({} if model is None else {"model": dict(model)}),
         },
+        **({} if sample is None else {"sample": sample.as_json()}),
         "environment": dict(environment),
     }
+
+
+def row_ranges(problem: LayerProblem) -> list[Any]:
+    """The rows, half-open; of a sample a list of ranges, so that nobody takes its total for that of all rows."""
+    if problem.drawn_from is not None:
+        return [[row, row + 1] for row in problem.rows]
+    return [problem.span.start, problem.span.stop]
 
 
 def curve_document(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

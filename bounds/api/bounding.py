@@ -22,6 +22,7 @@ def bound(
     inputs: Any = None,
     ridge: float = 0.0,
     scales: Any = None,
+    sample_rows: int | None = None,
     solver: str = "auto",
     methods: Sequence[str] | str | None = None,
     time_limit: float | None = 10.0,
@@ -54,6 +55,9 @@ def bound(
     scales : array, torch tensor or mapping, optional
         Quantized weights of your own, (out, in), whose scales and zero points the grid takes; or these themselves,
         as {"scale": ..., "zero": ...}, each (out or 1, groups). The problem's `range` does not matter then.
+    sample_rows : int, optional
+        Bound so many of the rows, drawn at random with `seed`; the sum over all rows is then estimated, as
+        `Result.sample`, and never called proven. All of them where there are no more.
     solver : str
         Where bounds come from, see `installed_solvers`.
     methods : sequence of str or str, optional
@@ -65,7 +69,7 @@ def bound(
     jobs : int
         Rows solved at the same time.
     seed : int
-        For methods that draw at random.
+        For methods that draw at random, and for `sample_rows`.
     device : str
         Where the solver bnb runs long searches of quantized rows: "cpu", "gpu", or "auto", a GPU if there is one.
     odds : float, optional
@@ -107,7 +111,8 @@ def bound(
         stage=stage,
     )
     with quiet_machine(stop) as event:
-        return Run.start(layer, problem, Part(rows, inputs, ridge, scales), search, event).one()
+        part = Part(rows, inputs, ridge, scales, sample_rows)
+        return Run.start(layer, problem, part, search, event).one()
 
 
 def curve(
@@ -119,6 +124,7 @@ def curve(
     inputs: Any = None,
     ridge: float = 0.0,
     scales: Any = None,
+    sample_rows: int | None = None,
     stop: threading.Event | None = None,
     **search: Any,
 ) -> list[Result]:
@@ -139,6 +145,7 @@ def curve(
     inputs : (int, int), range or slice, optional
     ridge : float
     scales : array, torch tensor or mapping, optional
+    sample_rows : int, optional
     stop : threading.Event, optional
     **search
         solver, methods, time_limit (for a row at one sparsity), gap, jobs, seed, device, progress and stage, as in
@@ -165,7 +172,8 @@ def curve(
     if not isinstance(pattern, Prune) or pattern.sparsity is None:
         raise ProblemError("`problem` must have a sparsity, as Prune(0.5)")
     with quiet_machine(stop) as event:
-        run = Run.start(layer, problem, Part(rows, inputs, ridge, scales), Search(**search), event)
+        part = Part(rows, inputs, ridge, scales, sample_rows)
+        run = Run.start(layer, problem, part, Search(**search), event)
         if run.is_free:
             raise ProblemError("`range` optimal is for one sparsity, not for several")
         return run.several(wanted)

@@ -22,6 +22,7 @@ from pvq.layers.format import Layer
 from pvq.solvers.certify import build_certificate
 from pvq.solvers.result import Status
 from pvq.solvers.rows import LayerResult, RowResult
+from pvq.solvers.sample import Sample
 
 from .shown import frame_of, html_table, new_axes
 
@@ -163,6 +164,8 @@ class Result:
     """What the volume model says beside it: an estimate, no bound; None where it is not asked for."""
     notes: tuple[str, ...] = ()
     """What the reader should know, a line each: methods that were asked for and cannot take the problem."""
+    sample: Sample | None = None
+    """What the rows say of all rows where they are a sample of them; everything else is about the drawn rows."""
 
     @property
     def lower(self) -> float:
@@ -255,11 +258,13 @@ class Result:
         Raises
         ------
         ProblemError
-            The scale was searched: there are no certificates of that yet.
+            The scale was searched, or the rows are a sample: there are no certificates of that yet.
         """
         setting = self.problem.setting
         if setting.quantizes and setting.range == "optimal":
             raise ProblemError("`range` optimal has no certificates")
+        if self.problem.drawn_from is not None:
+            raise ProblemError("a sample of rows has no certificate; give `rows` instead of `sample_rows`")
         return build_certificate(self.layer, self.problem, self.solved)
 
     def save(self, path: str | os.PathLike[str]) -> None:

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from pvq.bounds.errors import ProblemError
 from pvq.bounds.gram import FloatArray
-from pvq.bounds.layer_problem import LayerProblem, at_sparsity, state_problem
+from pvq.bounds.layer_problem import LayerProblem, at_sparsity, drawn, state_problem
+from pvq.bounds.sampling import draw
 from pvq.layers.format import Layer
 from pvq.solvers.base import Options
 from pvq.solvers.curve import solve_curve
@@ -27,6 +28,7 @@ from pvq.solvers.layer_scope import row_curves, unfinished
 from pvq.solvers.methods import empirical_methods, left_out
 from pvq.solvers.registry import get_solver
 from pvq.solvers.rows import LayerResult, RowResult, prepare
+from pvq.solvers.sample import Beside, Sample
 from pvq.solvers.scale import check_free_scale, solve_scales
 from pvq.solvers.watch import Calls, watched
 
@@ -38,7 +40,7 @@ from .threads import one_blas_thread
 if TYPE_CHECKING:
     from pvq.bounds.volume import Model
 
-PREPARING, ROWS, MODEL = "preparing", "rows", "volume model"
+PREPARING, ROWS, SAMPLE, MODEL = "preparing", "rows", "quick errors of all rows", "volume model"
 """Stages of a run, as `stage` is told of them."""
 ODDS = 1e-3
 MODELLED = 1024
@@ -52,6 +54,7 @@ class Part(NamedTuple):
     inputs: Any = None
     ridge: float = 0.0
     scales: Any = None
+    sample_rows: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,7 +143,19 @@ class Run:
         skipped = left_out(search.methods, self.problem.row(0))
         notes = [] if self.doubt is None else [self.doubt]
         self.notes = (*notes, *(f"not scored: {why}" for why in skipped))
+        self.whole: LayerProblem | None = None
+        if part.sample_rows is not None:
+            self.sample(part.sample_rows)
         self.curves = None if self.problem.budget is None else row_curves(self.problem)
+
+    def sample(self, count: int) -> None:
+        """Take some of the rows at random; `whole` is the problem of all of them."""
+        chosen = draw(self.problem.span, count, self.search.seed, self.layer.sha256)
+        if len(chosen) == len(self.problem):
+            return
+        if self.is_free:
+            raise ProblemError("`range` optimal is for all rows, not for a sample: they may share the scale")
+        self.whole, self.problem = self.problem, drawn(self.problem, chosen)
 
     @property
     def is_free(self) -> bool:
@@ -222,11 +237,23 @@ class Run:
         results = []
         for (stated, found), model in zip(solved, models, strict=True):
             said = None if model is None else model.as_json()
-            document = result_document(self.layer, stated, self.options, found, used, said)
+            sample = self.estimated(stated, found)
+            document = result_document(self.layer, stated, self.options, found, used, said, sample)
             place = device_note((row.result for row in found.rows), self.search.device)
             notes = self.notes if place is None else (*self.notes, place)
-            results.append(Result(self.layer, stated, found, document, model, notes))
+            results.append(Result(self.layer, stated, found, document, model, notes, sample))
         return results
+
+    def estimated(self, problem: LayerProblem, result: LayerResult) -> Sample | None:
+        """What the drawn rows say of all, None where none were drawn or Ctrl-C came."""
+        stop, whole = self.options.stop, self.whole
+        if whole is None or stop.is_set():
+            return None
+        if problem.setting.sparsity is not None:
+            whole = at_sparsity(whole, problem.setting.sparsity)
+        self.stage(SAMPLE)
+        beside = watched(lambda: Beside.of(whole, self.options), stop)
+        return None if beside is None else Sample.take(problem, result, beside, self.search.seed)
 
     def model(self, problem: LayerProblem, result: LayerResult) -> Model | None:
         """What the volume model says beside the result, with the proven ends for the rows that it leaves out."""

@@ -58,6 +58,7 @@ def bound(
         str | None,
         Option(metavar="A:B", help="Inputs A to B-1 only: that sub-problem.", rich_help_panel=PROBLEM),
     ] = None,
+    sample_rows: options.SampleRows = None,
     solver: options.Solver = "auto",
     compare: options.Methods = None,
     time_limit: Annotated[
@@ -127,6 +128,8 @@ def bound(
     several = len(sparsities) > 1
     if several and (solution or certificate or score):
         raise typer.BadParameter("--solution, --certificate and --score are for one sparsity, not for a range")
+    if sample_rows is not None and certificate is not None:
+        raise typer.BadParameter("--certificate is for a range of rows, not for a sample; give --rows A:B instead")
     problem = problem_of(
         method,
         bits=bits,
@@ -156,11 +159,12 @@ def bound(
         if own is not None:  # what is wrong with it is said before any work
             selected(own.array, data.out, data.inputs, *chosen)
         given = None if scales is None else read_own_scales(scales, data)
-    limit = max(0.0, time_limit) * len(chosen[0]) / max(1, jobs)
+    count = len(chosen[0]) if sample_rows is None else min(max(1, sample_rows), len(chosen[0]))
+    limit = max(0.0, time_limit) * count / max(1, jobs)
     with (
         warnings.catch_warnings(),
         stop_on_interrupt() as stop,
-        run_progress(len(chosen[0]) * max(1, len(sparsities)), limit, quiet) as shown,
+        run_progress(count * max(1, len(sparsities)), limit, quiet) as shown,
     ):
         warnings.simplefilter("ignore", AmbiguousScales)  # the result has it as a note
         search: dict[str, Any] = {
@@ -168,6 +172,7 @@ def bound(
             "inputs": part[1],
             "ridge": ridge,
             "scales": given,
+            "sample_rows": sample_rows,
             "solver": solver,
             "methods": names_of(compare),
             "time_limit": time_limit,

@@ -60,7 +60,18 @@ Methods = Annotated[
     ),
 ]
 Gap = Annotated[float, Option(metavar="REL", help="Relative gap that counts as optimal.", rich_help_panel=SEARCH)]
-Seed = Annotated[int, Option(help="For methods that draw at random.", rich_help_panel=SEARCH)]
+Seed = Annotated[
+    int, Option(help="For methods that draw at random, and for --sample-rows.", rich_help_panel=SEARCH)
+]
+SampleRows = Annotated[
+    int | None,
+    Option(
+        "--sample-rows",
+        metavar="K",
+        help="Bound K rows drawn at random (--seed); the sum over all rows is estimated from them, not proven.",
+        rich_help_panel=PROBLEM,
+    ),
+]
 Device = Annotated[
     str,
     Option(

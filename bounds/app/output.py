@@ -9,6 +9,7 @@ import numpy as np
 from pvq.bounds.gram import FloatArray
 from pvq.bounds.layer_problem import LayerProblem
 from pvq.layers.files import write_atomically
+from pvq.solvers.document import row_ranges
 
 SOLUTIONS = (".npz", ".safetensors")
 """Endings of the file of the best weights."""
@@ -18,7 +19,7 @@ def write_solution(path: str | Path, weights: FloatArray, problem: LayerProblem)
     """Write the best weights as `weight` (rows, n), with the rows and inputs they belong to."""
     arrays: dict[str, Any] = {
         "weight": np.ascontiguousarray(weights),
-        "rows": np.array([problem.rows.start, problem.rows.stop]),
+        "rows": np.array(row_ranges(problem)),
         "inputs": np.array([problem.inputs.start, problem.inputs.stop]),
     }
     if Path(path).suffix == ".safetensors":

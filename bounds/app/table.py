@@ -18,6 +18,7 @@ from rich.table import Table
 
 from .console import Printer, printable
 from .hints import outlier_hint
+from .sampled import sample_sentence
 from .volume import model_sentence
 
 ROWS_SHOWN = 16  # more rows than this are summed up, not listed
@@ -33,6 +34,9 @@ def print_result(result: Result, own: Score | None = None) -> None:
     console.table(_layer_table(solved))
     console.say(_effort(solved))
     console.say(sentence(problem, result.document["problem"]["gap"], solved))
+    sampled = sample_sentence(result)
+    if sampled is not None:
+        console.say(sampled)
     if own is not None:
         console.say(own_sentence(solved, own))
     if result.model is not None:
@@ -63,20 +67,24 @@ def print_curve(results: Sequence[Result]) -> None:
         table.add_column(title, justify="right")
     table.add_column("status")
     for each in results:
-        at, result = each.problem, each.solved
+        at, solved = each.problem, each.solved
         sparsity = at.sparsity
         assert sparsity is not None
         kept = at.budget if at.budget is not None else len(at) * int(sparsity.keep.sum())
         table.add_row(
             f"{at.setting.sparsity:.4g}",
             f"{kept / len(at):.4g}",
-            _relative(result.lower, result.reference),
-            _relative(result.upper, result.reference),
-            format_db(result.reference, result.upper),
-            *(format_db(result.reference, result.empirical[m]) for m in compared if m in result.empirical),
-            result.status.value,
+            _relative(solved.lower, solved.reference),
+            _relative(solved.upper, solved.reference),
+            format_db(solved.reference, solved.upper),
+            *(format_db(solved.reference, solved.empirical[m]) for m in compared if m in solved.empirical),
+            solved.status.value,
         )
     console.table(table)
+    for result in results:
+        sampled = sample_sentence(result)
+        if sampled is not None:
+            console.say(f"{result.problem.setting.sparsity:.4g}: {sampled}")
     console.say(f"kept: {'blocks' if problem.setting.block else 'inputs'} of a row; methods in dB")
     _say_notes(console, results[0])
 
@@ -91,8 +99,8 @@ def _say_notes(console: Printer, result: Result) -> None:
 
 def describe(problem: LayerProblem, sparsities: int = 1) -> str:
     """The problem in words."""
-    setting, rows, inputs = problem.setting, problem.rows, problem.inputs
-    size = f"{len(rows)} rows x {len(inputs)} inputs"
+    setting, inputs = problem.setting, problem.inputs
+    size = f"{row_count(problem)} x {len(inputs)} inputs"
     if setting.inputs is not None:
         size += f" (inputs {inputs.start}:{inputs.stop} only: a sub-problem, no bound on the layer)"
     notes = []
@@ -106,6 +114,12 @@ def describe(problem: LayerProblem, sparsities: int = 1) -> str:
         notes.append(f"H shifted by {problem.gram_shift:.2g}")
     words = setting_words(setting) + (f" and {sparsities - 1} more" if sparsities > 1 else "")
     return ", ".join([size, words, *notes])
+
+
+def row_count(problem: LayerProblem) -> str:
+    """How many rows, and of how many they are a sample."""
+    of = "" if problem.drawn_from is None else f" of {len(problem.drawn_from)}"
+    return f"{len(problem)}{of} rows"
 
 
 def setting_words(setting: Setting) -> str:
@@ -205,7 +219,9 @@ def sentence(problem: LayerProblem, gap: float, result: LayerResult) -> str:
     """One sentence on what is proven."""
     where = "this sub-problem" if problem.setting.inputs is not None else "this layer"
     if problem.setting.rows is not None:
-        where = f"rows {problem.rows.start}:{problem.rows.stop} of {where}"
+        where = f"rows {problem.span.start}:{problem.span.stop} of {where}"
+    if problem.drawn_from is not None:
+        where = f"{len(problem)} of {where}" if problem.setting.rows else f"{row_count(problem)} of {where}"
     start = "Interrupted. " if result.status is Status.INTERRUPTED else ""
     reference, lower, upper = result.reference, result.lower, result.upper
     if reference <= 0:

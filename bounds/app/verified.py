@@ -23,7 +23,7 @@ SHOWN = 16
 def in_words(layer: Layer, verified: Verified) -> list[str]:
     """The proven statement, line by line."""
     problem = verified.problem
-    rows, inputs = problem.rows, problem.inputs
+    rows, inputs = problem.span, problem.inputs
     shifts = ", ".join(f"{gram.shift!r}" for gram in problem.grams)
     ridge = problem.setting.ridge
     low, high = _db_of(problem, verified)
@@ -48,7 +48,7 @@ def as_json(layer: Layer, verified: Verified) -> dict[str, Any]:
     """The same for programs; numbers are float64 as they were proven."""
     problem = verified.problem
     setting = problem.setting.as_json()
-    setting["rows"] = [problem.rows.start, problem.rows.stop]
+    setting["rows"] = [problem.span.start, problem.span.stop]
     setting["inputs"] = [problem.inputs.start, problem.inputs.stop]
     if problem.sparsity is not None:
         shared = problem.budget is not None

@@ -145,7 +145,7 @@ def _bind(
     for block, position in pairs:
         row, column = (block, position) if len(grid.scale) > 1 else divmod(position, width)
         if row in problem.rows and column in problem.inputs:
-            binding[row - problem.rows.start, column - problem.inputs.start] = True
+            binding[problem.rows.index(row), column - problem.inputs.start] = True
     index = np.asarray(problem.rows) if len(grid.scale) > 1 else np.zeros(len(problem), dtype=int)
     return low[index], high[index], scale[index]
 
