@@ -15,8 +15,6 @@ demo: $(BIN)/python
 
 test: $(BIN)/python
 	$(PIP) --editable '.[extract,scip,gurobi,sdp,plot,zoo,docs,dev]' --config-settings editable_mode=strict
-	# numba's cache does not notice that a callee in another file changed
-	find bounds solvers build -name '*.nb[ci]' -delete
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy

@@ -11,14 +11,14 @@ import numpy as np
 from numba import njit
 from pvq.bounds.gram import FloatArray, IntArray
 from pvq.bounds.problem import Problem
-from pvq.bounds.proof import FREE, KEPT, PRUNED, Below, Split, Tree
+from pvq.bounds.proof import Below, Split, Tree
 
 from ..base import Clock, Options
 from ..kernels.sparing import ONE, assign
 from .masks import has_blocks, prepared, row_in_scale
 from .node import Row, settle
 from .node_bound import bound_of
-from .pool import Pool, new_pool, pop, push, release
+from .pool import FREE, KEPT, PRUNED, Pool, new_pool, pop, push, release
 from .recorded import recorded
 from .tree import FIRST_ROUNDS, ROOT_ROUNDS, Work, branching_unit, opened, record, room_for
 

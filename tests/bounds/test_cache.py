@@ -1,15 +1,17 @@
 """A place for numba's cache: none is made where there is one, and nobody else's is used."""
 
+import ast
+import importlib
+import importlib.util
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
-from pvq.bounds.cache import can_hold, ensure_cache
-from pvq.layers.format import Layer, save_layer
+from numba.core.dispatcher import Dispatcher
+from pvq.bounds.cache import ensure_cache, kernels
 
 ROOT = Path(__file__).parents[2]
 
@@ -58,9 +60,10 @@ def test_a_temporary_cache_is_said_once_and_used_by_children_too(nowhere, tmp_pa
     assert done.returncode == 0, done.stderr
     where, chosen, used = done.stdout.splitlines()
     assert where.startswith(str(tmp_path))
-    assert Path(chosen) == tmp_path / "temporary" / f"pvq-numba-{os.geteuid()}"
+    folder = tmp_path / "temporary" / f"pvq-numba-{os.geteuid()}"
+    assert Path(chosen).parent == folder
     assert used.startswith(chosen)
-    assert os.stat(chosen).st_mode & 0o777 == 0o700
+    assert os.stat(folder).st_mode & 0o777 == 0o700
     assert done.stderr.count("NUMBA_CACHE_DIR") == 1
     child = f"import pvq.solvers.rows, subprocess, sys; subprocess.run([sys.executable, '-c', {COMPILES!r}])"
     again = python(child, nowhere)
@@ -77,7 +80,10 @@ def test_also_where_numba_was_there_before(nowhere):
 def test_a_lasting_folder_is_kept_to(nowhere, tmp_path):
     done = python(COMPILES, {**nowhere, "NUMBA_CACHE_DIR": str(tmp_path / "mine")})
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.splitlines()[1] == str(tmp_path / "mine")
+    chosen = Path(done.stdout.splitlines()[1])
+    assert chosen.parent == tmp_path / "mine"
+    inner = python(COMPILES, {**nowhere, "NUMBA_CACHE_DIR": str(chosen)})  # as a worker process inherits it
+    assert inner.stdout.splitlines()[1] == str(chosen)
     home = tmp_path / "home"
     home.mkdir()
     done = python(COMPILES, {**nowhere, "XDG_CACHE_HOME": str(home)})
@@ -99,44 +105,84 @@ def test_a_folder_that_others_could_have_filled_is_not_used(nowhere, tmp_path, t
         taken.write_text("")
     done = python(COMPILES, nowhere)
     assert done.returncode == 0, done.stderr
-    chosen = Path(done.stdout.splitlines()[1])
+    chosen = Path(done.stdout.splitlines()[1]).parent
     assert chosen != taken
     assert not chosen.exists()  # removed at the end
 
 
-def test_nothing_is_done_where_it_works():
+def test_no_temporary_folder_where_a_lasting_one_works():
     assert ensure_cache() is None
 
 
-def test_a_folder_is_judged_by_writing_and_nothing_is_left(tmp_path):
-    (tmp_path / "file").write_text("")
-    assert can_hold(tmp_path / "a" / "b")
-    assert not can_hold(tmp_path / "file" / "a")
-    assert not can_hold(Path("/proc/self/a"))
-    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+CALLER = """
+from numba import njit
+from .callee import {name}, value
 
+@njit(cache=True)
+def called(pair):
+    return value(pair) + 1
 
-FULL = """
-import resource, sys
-resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
-from pvq.bounds.app.main import pvq_bound
-pvq_bound()
+print(called({name}(1, 2)))
+"""
+
+CALLEE = """
+from typing import NamedTuple
+from numba import njit
+
+class {name}(NamedTuple):
+    a: int
+    b: int
+
+@njit(cache=True)
+def value(pair):
+    return {result}
 """
 
 
-def test_a_disk_without_room_for_compiled_code_is_one_line(tmp_path):
-    """The cache is written at the first compilation: nothing has been computed that could be lost."""
-    layer = save_layer(tmp_path / "l.npz", Layer("l", np.ones((2, 3)), np.eye(3)))
-    words = [str(layer), "--method", "quant", "--bits", "2", "--json", str(tmp_path / "out.json"), "--quiet"]
-    done = subprocess.run(
-        [sys.executable, "-c", FULL, *words],
-        env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache")},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 2, done.stderr
-    assert len(done.stderr.splitlines()) == 1
-    assert "File too large" in done.stderr
-    assert "cache" in done.stderr
-    assert not (tmp_path / "out.json").exists()
+def test_a_changed_callee_and_a_renamed_class_are_compiled_again(nowhere, tmp_path):
+    environment = {**nowhere, "NUMBA_CACHE_DIR": str(tmp_path / "mine")}
+    folder = tmp_path / "site/pvq/bounds"
+    folders = []
+    for name, result, expected in (("Pair", "pair.a", "2"), ("Pair", "pair.b", "3"), ("Two", "pair.b", "3")):
+        (folder / "callee.py").write_text(CALLEE.format(name=name, result=result))
+        (folder / "caller.py").write_text(CALLER.format(name=name))
+        done = python("import pvq.bounds.caller", environment)
+        assert (done.returncode, done.stdout, done.stderr) == (0, f"{expected}\n", "")
+        folders = sorted((tmp_path / "mine").iterdir())
+    assert len(folders) == 3
+    (folder / "plain.py").write_text("other = 1")  # no kernel: nothing is compiled again for it
+    python("import pvq.bounds.caller", environment)
+    assert sorted((tmp_path / "mine").iterdir()) == folders
+
+
+def test_only_the_last_used_folders_are_left(nowhere, tmp_path):
+    mine = tmp_path / "mine"
+    for age in range(7):
+        (mine / f"pvq-compiled-{age}").mkdir(parents=True)
+        (mine / f"pvq-compiled-{age}/code.nbi").write_text("")
+        os.utime(mine / f"pvq-compiled-{age}", (1000 - age, 1000 - age))
+    (mine / "not-ours").mkdir()
+    python("import pvq.bounds", {**nowhere, "NUMBA_CACHE_DIR": str(mine)})
+    left = {path.name for path in mine.iterdir()}
+    assert {f"pvq-compiled-{age}" for age in range(4)} | {"not-ours"} < left
+    assert len(left) == 6
+
+
+def test_compiled_code_is_made_of_nothing_but_kernels():
+    """What a kernel takes from another file must be of a kernel too: the folder's name is made of these alone."""
+    modules = {f"pvq.{name.removesuffix('.py').replace('/', '.')}" for name in kernels() if "/gpu/" not in name}
+    checked = 0
+    for module in map(importlib.import_module, sorted(modules)):
+        origin = {}
+        for node in ast.parse(Path(module.__file__).read_text()).body:
+            if isinstance(node, ast.ImportFrom):
+                name = "." * node.level + (node.module or "")
+                source = importlib.util.resolve_name(name, module.__package__)
+                origin |= dict.fromkeys([alias.asname or alias.name for alias in node.names], source)
+        for function in vars(module).values():
+            if isinstance(function, Dispatcher) and function.py_func.__module__ == module.__name__:
+                used = {origin.get(name, "") for name in function.py_func.__code__.co_names}
+                ours = {source for source in used if source.startswith("pvq.")}
+                assert ours <= modules, (function, ours - modules)
+                checked += len(ours)
+    assert checked > 50
