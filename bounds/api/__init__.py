@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from pvq.solvers.base import SolverUnavailable as SolverUnavailable
     from pvq.solvers.base import UnsupportedProblem as UnsupportedProblem
 
+    from .allocating import Allocation as Allocation
+    from .allocating import allocate as allocate
     from .bounding import bound as bound
     from .bounding import curve as curve
     from .checking import verify as verify
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     __version__: str
 
 _HOME = {
+    "Allocation": "pvq.allocating",
     "Certificate": "pvq.bounds.certificate",
     "CertificateError": "pvq.bounds.certificate",
     "Comparison": "pvq.comparing",
@@ -59,6 +62,7 @@ _HOME = {
     "Score": "pvq.results",
     "SolverUnavailable": "pvq.solvers.base",
     "UnsupportedProblem": "pvq.solvers.base",
+    "allocate": "pvq.allocating",
     "bound": "pvq.bounding",
     "compare": "pvq.comparing",
     "curve": "pvq.bounding",

@@ -29,6 +29,7 @@ HELP = "Exact and certified bounds on the layer-wise error of quantization and p
 def _commands() -> typer.Typer:
     import typer
 
+    from .allocate import allocate
     from .bench.command import bench
     from .bound import bound
     from .compare.command import compare
@@ -39,6 +40,7 @@ def _commands() -> typer.Typer:
     from .weights.command import weights
 
     app = typer.Typer(name="pvq", help=HELP, no_args_is_help=True, add_completion=False)
+    app.command("allocate")(_heard(allocate))
     app.command("bound")(_heard(bound))
     app.command("bench")(_heard(bench))
     app.command("compare")(_heard(compare))

@@ -17,25 +17,35 @@ SCHEMA = "pvq.compare/1"
 Check = Callable[[Any], bool]
 
 
-def read_record(path: Path) -> dict[str, Any]:
+def read_record(path: Path, purpose: str = "resume") -> dict[str, Any]:
     """The record in a file, checked.
 
     Raises
     ------
     ProblemError
-        One line that names the first entry that is missing or is not what it must be.
+        One line that says what cannot be done with it and names the first entry that is not what it must be.
     """
     try:
         document = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refused)
     except OSError as error:
-        raise ProblemError(f"cannot resume: {path} cannot be read: {error.strerror or error}") from None
+        raise ProblemError(f"cannot {purpose}: {path} cannot be read: {error.strerror or error}") from None
     except (ValueError, RecursionError):
-        raise ProblemError(f"cannot resume: {path} is not a document of `pvq compare`: it is not JSON") from None
+        what = f"{path} is not a document of `pvq compare`"
+        raise ProblemError(f"cannot {purpose}: {what}: it is not JSON") from None
     try:
         _check(document)
     except Unfit as error:
-        raise ProblemError(f"cannot resume: {path} is not a document of `pvq compare`: {error}") from None
+        raise ProblemError(f"cannot {purpose}: {path} is not a document of `pvq compare`: {error}") from None
     return dict(document)
+
+
+def check_record(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The same of a record in memory."""
+    try:
+        _check(document)
+    except Unfit as error:
+        raise ProblemError(f"the record is not a document of `pvq compare`: {error}") from None
+    return document
 
 
 class Unfit(Exception):
@@ -130,8 +140,8 @@ SIDE = {
 
 
 def _check(document: Any) -> None:
-    if not isinstance(document, dict) or document.get("schema") != SCHEMA:
-        found = document.get("schema") if isinstance(document, dict) else None
+    if not isinstance(document, Mapping) or document.get("schema") != SCHEMA:
+        found = document.get("schema") if isinstance(document, Mapping) else None
         raise Unfit(f"has schema {str(found)[:40]!r}, not {SCHEMA}")
     _entries(document, DOCUMENT, "it")
     names: set[str] = set()
@@ -169,7 +179,7 @@ def _pair(pair: Mapping[str, Any], where: str) -> None:
 
 
 def _entries(values: Any, checks: Mapping[str, Check], where: str) -> None:
-    if not isinstance(values, dict):
+    if not isinstance(values, Mapping):
         raise Unfit(f"{where} is no JSON object")
     for name, check in checks.items():
         if name not in values:

@@ -1,0 +1,185 @@
+"""`pvq allocate RECORD`: bits and sparsity for each layer under a budget, with proof."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from typer import Argument, Option
+
+from . import options
+from .options import OUTPUT, PROBLEM
+
+if TYPE_CHECKING:
+    import pvq
+    from rich.table import Table
+
+NAMED = 5
+"""Layers named as those that decide the gap, at most."""
+MOST = 0.9
+"""Fewer are named where they make up so much of it."""
+CLOSED = 1e-4
+"""Relative gaps below are none to spend time on."""
+
+
+def allocate(
+    record: Annotated[Path, Argument(metavar="RECORD", help="JSON file of `pvq compare`.")],
+    bits: Annotated[
+        float | None,
+        Option(metavar="B", help="Budget: bits a weight on average.", rich_help_panel=PROBLEM),
+    ] = None,
+    bytes_: Annotated[
+        int | None,
+        Option("--bytes", metavar="N", help="Budget: bytes of all layers.", rich_help_panel=PROBLEM),
+    ] = None,
+    weight: Annotated[
+        str,
+        Option(
+            metavar="error|relative|FILE",
+            help="What is added up: layer errors, layer errors divided by the layer's reference, or layer errors "
+            "times the numbers of a JSON file (layer name: number).",
+            rich_help_panel=PROBLEM,
+        ),
+    ] = "error",
+    json_: options.Json = None,
+    figure: Annotated[
+        Path | None,
+        Option(metavar="FILE", help="Least error against the budget (.png or .svg).", rich_help_panel=OUTPUT),
+    ] = None,
+) -> None:
+    """The best bits or sparsity for each layer under a budget, and what no allocation gets below.
+
+    Solved twice, over the upper ends of the recorded intervals and over the lower ends.
+
+    Example: pvq allocate network.json --bits 4 --weight relative --figure budget.png
+    """
+    import pvq
+    from pvq.layers.files import write_each, write_json
+    from pvq.layers.outputs import check_outputs
+
+    from .figures import FORMATS, check_matplotlib, new_figure, save
+
+    check_outputs({"--json": json_, "--figure": figure}, [record, weight], {"--figure": FORMATS})
+    if figure is not None:
+        check_matplotlib()
+    found = pvq.allocate(record, bits=bits, bytes=bytes_, weight=weight)
+
+    def draw(path: Path) -> None:
+        drawing = new_figure(6.4, 4.2)
+        found.plot(drawing.subplots())
+        save(drawing, path)
+
+    write_each(
+        lambda: print_allocation(found),
+        (json_, lambda path: write_json(path, found.document)),
+        (figure, lambda path: draw(Path(path))),
+    )
+
+
+def print_allocation(found: pvq.Allocation) -> None:
+    """Print the layers, the two ends and the uniform allocations on standard output."""
+    from .console import Printer, printable
+
+    console, document = Printer(), found.document
+    console.table(_layers(document))
+    console.table(_totals(document))
+    if document["left_out"]:
+        console.say("Left out, their size is not known: ", printable(", ".join(document["left_out"])), ".")
+    alone = [layer["name"] for layer in document["layers"] if layer["options"] == 1]
+    if alone:
+        console.say("Uncompressed, the record has no pair of them: ", printable(", ".join(alone)), ".")
+    console.say(sentence(document))
+    deciding = deciding_layers(document)
+    if deciding:
+        console.say(f"The gap is decided by {printable('; '.join(deciding))}.")
+        console.say("`pvq compare --full --resume` with a longer --time-limit on these layers narrows it.")
+
+
+def _layers(document: Mapping[str, Any]) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    from .console import printable
+
+    table = Table(box=box.SIMPLE)
+    table.add_column("layer", no_wrap=True)
+    table.add_column("takes", no_wrap=True)
+    for title in ("bits a weight", "weighted error", "share of the gap"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for layer in document["layers"]:
+        table.add_row(
+            printable(layer["name"]),
+            _words(layer),
+            f"{layer['storage_bits'] / layer['size']:.4g}",
+            f"{layer['weight'] * layer['upper']:.4g}",
+            f"{100 * layer['gap_share']:.1f}%",
+        )
+    return table
+
+
+def _totals(document: Mapping[str, Any]) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    total = document["total"]
+    table = Table(box=box.SIMPLE)
+    table.add_column("all layers", no_wrap=True)
+    for title in ("bits a weight", "bytes", "weighted error", "of the allocation's"):
+        table.add_column(title, justify="right", no_wrap=True)
+
+    def line(name: str, cost: int | None, error: float) -> None:
+        size = sum(layer["size"] for layer in document["layers"])
+        share = f"{error / total['upper']:.4g}" if total["upper"] > 0 else ""
+        spent = ("", "") if cost is None else (f"{cost / size:.4g}", str(-(-cost // 8)))
+        table.add_row(name, *spent, f"{error:.6g}", share)
+
+    if total["bound_kind"] != "none":
+        line(f"no allocation is below ({total['bound_kind']})", None, total["lower"])
+    line("this allocation", total["storage_bits"], total["upper"])
+    for each in document["uniform"]:
+        words = "quantization" if each["technique"] == "quant" else "pruning that costs"
+        line(f"uniform {words}, {each['bits']} bits", each["storage_bits"], each["error"])
+    return table
+
+
+def _words(layer: Mapping[str, Any]) -> str:
+    if layer["technique"] == "none":
+        return "uncompressed"
+    return f"{layer['bits']} bits" if layer["technique"] == "quant" else f"sparsity {layer['sparsity']:.4g}"
+
+
+def sentence(document: Mapping[str, Any]) -> str:
+    """One sentence on both ends."""
+    total, budget = document["total"], document["budget"]
+    start = f"Within {budget['average']:.4g} bits a weight this allocation reaches {total['upper']:.6g}"
+    if not total["upper_is_least"]:
+        start += " (perhaps not the least sum of upper ends)"
+    if total["upper"] <= 0:
+        return f"{start}: no error at all."
+    if total["bound_kind"] == "none":
+        return f"{start}; nothing is proven of what is impossible."
+    how = "exact arithmetic" if total["bound_kind"] == "rigorous" else "float64 arithmetic"
+    return (
+        f"{start}; no allocation of the recorded options gets below {total['lower']:.6g} (bounds of the record in "
+        f"{how}): a gap of {100 * total['gap']:.3g}%."
+    )
+
+
+def deciding_layers(document: Mapping[str, Any]) -> list[str]:
+    """The layers that make up most of the gap, each with its share and what is not excluded of it."""
+    if document["total"]["gap"] <= CLOSED:
+        return []
+    found: list[str] = []
+    covered = 0.0
+    for layer in sorted(document["layers"], key=lambda layer: -layer["gap_share"])[:NAMED]:
+        if covered >= MOST or layer["gap_share"] <= 0:
+            break
+        covered += layer["gap_share"]
+        rival = layer["rival"]
+        side = {"quant": "quantized", "prune": "pruned", "none": "uncompressed"}[rival["technique"]]
+        found.append(
+            f"{layer['name']} ({100 * layer['gap_share']:.0f}%: {side} at {rival['bits']} bits, an error of "
+            f"{rival['lower']:.4g} is not excluded)"
+        )
+    return found
