@@ -74,9 +74,15 @@ class Statistic:
         """The statistic times a number that is known."""
         return Statistic(self.value * whole, self.without * whole, self.of)
 
-    def minus(self, other: Statistic) -> Statistic:
-        """The difference to another one of the same rows."""
-        return Statistic(self.value - other.value, self.without - other.without, self.of)
+    def over(self, other: Statistic) -> Statistic:
+        """The ratio to another one of the same rows."""
+        with np.errstate(all="ignore"):
+            return Statistic(float(np.divide(self.value, other.value)), self.without / other.without, self.of)
+
+    def in_db(self) -> Statistic:
+        """10 log10 of a ratio of errors, which is nearer to normal."""
+        with np.errstate(all="ignore"):
+            return Statistic(float(10 * np.log10(self.value)), 10 * np.log10(self.without), self.of)
 
     def estimate(self, least: float = -np.inf, confidence: float = CONFIDENCE) -> Estimate:
         """With limits of confidence; a single row gives none.

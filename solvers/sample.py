@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from pvq.bounds.certified import sum_up
-from pvq.bounds.gram import FloatArray
+from pvq.bounds.gram import FloatArray, IntArray
 from pvq.bounds.layer_problem import LayerProblem
 from pvq.bounds.sampling import CONFIDENCE, Estimate, Statistic, ratio
 from pvq.bounds.sqnr import sqnr_db
@@ -35,7 +35,7 @@ class Beside:
         errors = layer_point(get_solver(method), problem, options).errors
         return cls(method, errors, row_errors(problem, np.zeros(problem.weight.shape)))
 
-    def total(self, y: FloatArray, index: FloatArray) -> Statistic:
+    def total(self, y: FloatArray, index: IntArray) -> Statistic:
         """The sum over all rows of what is y (n,) on the drawn ones."""
         return ratio(y, self.errors[index], len(self.errors)).times(float(self.errors.sum()))
 
@@ -90,7 +90,9 @@ class Sample:
             return beside.total(y, index).estimate(least=float(y.sum()))
 
         def above(end: FloatArray) -> dict[str, Estimate]:
-            return {name: in_db(ratio(y, end, len(beside.errors))) for name, y in errors.items()}
+            return {
+                name: ratio(y, end, len(beside.errors)).in_db().estimate(least=0.0) for name, y in errors.items()
+            }
 
         return cls(
             rows=len(problem),
@@ -135,10 +137,3 @@ class Sample:
                 for name, estimate in self.methods.items()
             },
         }
-
-
-def in_db(of: Statistic) -> Estimate:
-    """An error of at least 1 optimum in dB: the limits of its logarithm, which is nearer to normal."""
-    with np.errstate(all="ignore"):
-        logs = Statistic(float(10 * np.log10(of.value)), 10 * np.log10(of.without), of.of)
-    return logs.estimate(least=0.0)

@@ -72,7 +72,7 @@ class Comparison:
 
     @property
     def verdicts(self) -> dict[str, dict[int, str]]:
-        """By layer and bits: quantization proven better, pruning proven better, open or skipped."""
+        """By layer and bits: quantization proven better, pruning proven better, sampled, open or skipped."""
         return {
             layer["name"]: {pair["bits"]: pair["verdict"] for pair in layer["pairs"]}
             for layer in self.document["layers"]
@@ -178,6 +178,7 @@ def compare(
     base: int = 16,
     mask: str = "none",
     scale_bits: int = 0,
+    sample_rows: int | None = None,
     solver: str = "auto",
     methods: Sequence[str] | str = (),
     time_limit: float | None = 60.0,
@@ -222,6 +223,9 @@ def compare(
         What the sparsity pays for its mask: none, bitmask or index.
     scale_bits : int
         Bits of each scale, 0 to leave them out of the cost.
+    sample_rows : int, optional
+        Bound so many rows of each layer, drawn at random with `seed`; a verdict may then be `sampled`: likely at
+        95 % confidence, and no proof. All rows of layers that have no more.
     solver : str
         As in `bound`.
     methods : sequence of str or str
@@ -268,6 +272,8 @@ def compare(
     check_device(device)
     if nm is not None and (nm < 2 or scope == "layer" or block is not None):
         raise ProblemError("`nm` M must be at least 2, and goes neither with `block` nor with `scope` layer")
+    if sample_rows is not None and (sample_rows < 1 or scope == "layer"):
+        raise ProblemError("`sample_rows` must be at least 1, and does not go with `scope` layer")
     wanted = widths(grid, bits)
     Quant(wanted[0] if grid in INT_GRIDS else None, grid, granularity, range)  # checks it
     Prune(0.5, block=block, update=update, scope=scope)
@@ -283,6 +289,7 @@ def compare(
         levels=file_levels(grid),
         nm=nm,
         time_limit=time_limit or None,
+        sample_rows=sample_rows,
         options=Options(time_limit=None, gap=gap, seed=seed, device=device),
     )
     chosen = settings(what, solver)

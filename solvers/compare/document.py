@@ -11,7 +11,9 @@ from pvq.bounds.errors import ProblemError
 from .layer import Comparison
 from .network import Task
 from .schema import SCHEMA, read_record
-from .verdict import OPEN, PRUNE, QUANT, SKIPPED
+from .verdict import OPEN, PRUNE, QUANT, SAMPLED, SKIPPED
+
+VERDICTS = (QUANT, PRUNE, SAMPLED, OPEN, SKIPPED)
 
 
 def settings(what: Comparison, solver: str) -> dict[str, Any]:
@@ -33,6 +35,7 @@ def settings(what: Comparison, solver: str) -> dict[str, Any]:
         "compare": [method.name for method in what.methods],
         "gap": what.options.gap,
         "seed": what.options.seed,
+        "sample_rows": what.sample_rows,
     }
 
 
@@ -80,13 +83,14 @@ def summarise(document: dict[str, Any]) -> None:
     document["summary"] = []
     for bits in document["bits"]:
         pairs = [pair for layer in document["layers"] for pair in layer["pairs"] if pair["bits"] == bits]
-        count = {name: sum(pair["verdict"] == name for pair in pairs) for name in (QUANT, PRUNE, OPEN, SKIPPED)}
+        count = {name: sum(pair["verdict"] == name for pair in pairs) for name in VERDICTS}
         compared = len(pairs) - count[SKIPPED]
         document["summary"].append(
             {
                 "bits": bits,
                 "quantization_better": count[QUANT],
                 "pruning_better": count[PRUNE],
+                "sampled": count[SAMPLED],
                 "open": count[OPEN],
                 "skipped": count[SKIPPED],
                 "decided_share": (count[QUANT] + count[PRUNE]) / compared if compared else None,

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from pvq.bounds.errors import ProblemError
 from pvq.bounds.gram import FloatArray, Gram
-from pvq.bounds.layer_problem import Setting, state_problem
+from pvq.bounds.layer_problem import LayerProblem, Setting, state_problem
+from pvq.bounds.sampling import draw
 from pvq.bounds.stages import part
 from pvq.bounds.storage import CostModel, Pair, equal_cost_pair
 from pvq.layers.format import Layer
@@ -21,8 +22,9 @@ from ..base import Options, Solver
 from ..empirical.layerwise import layer_point
 from ..rows import applicable
 from .bounds import lower_upper, prepare_side, raise_lower
+from .sampled import SampledSide, likely_better, sample_json, sample_words
 from .side import Side, merge
-from .verdict import OPEN, SKIPPED, Interval, margin_db, sentence, verdict
+from .verdict import OPEN, SAMPLED, SKIPPED, Interval, margin_db, sentence, verdict
 
 QUICK = ("gptq", "sparsegpt", "wanda")
 """Methods of milliseconds a row on the largest layers (wanda where weights are fixed): the first upper ends."""
@@ -64,6 +66,8 @@ class Comparison:
     """Seconds for the bounds of one pair."""
     full: bool = False
     """Bound every row of both sides, also where the verdict is proven without."""
+    sample_rows: int | None = None
+    """Rows that are drawn, None for all."""
     options: Options = field(default_factory=Options)
     running: dict[str, Callable[[], dict[str, Any]]] = field(default_factory=dict)
     """By layer, what is known of the pair at hand: for who has to leave the comparison where it is."""
@@ -128,8 +132,11 @@ def _compare_pair(
     """A pair, and its pruned weights (rows, n): the next pair, with more bits, may keep as many and more."""
     begin = time.perf_counter()
     part(f"{layer.name}, {pair.bits} bits: feasible weights")
-    quant = Side(state_problem(layer.weight, layer.grams, pair.quant, levels=what.levels, checked=grams))
-    prune = Side(state_problem(layer.weight, layer.grams, pair.prune, checked=grams))
+    stated = [
+        state_problem(layer.weight, layer.grams, pair.quant, levels=what.levels, checked=grams),
+        state_problem(layer.weight, layer.grams, pair.prune, checked=grams),
+    ]
+    quant, prune = _sides(layer, stated, what)
     for side in (quant, prune):
         _score(side, [*what.quick, *what.methods], what)
     if sparser is not None:
@@ -151,6 +158,14 @@ def _compare_pair(
     return known(), prune.x
 
 
+def _sides(layer: Layer, stated: Sequence[LayerProblem], what: Comparison) -> list[Side]:
+    """Of all rows, or of those that are drawn where the layer has more."""
+    if what.sample_rows is None or what.sample_rows >= layer.out:
+        return [Side(problem) for problem in stated]
+    rows = draw(range(layer.out), what.sample_rows, what.options.seed, layer.sha256)
+    return [SampledSide(problem, rows, what.options) for problem in stated]
+
+
 def _document(
     pair: Pair, quant: Side, prune: Side, what: Comparison, old: Mapping[str, Any] | None, seconds: float
 ) -> dict[str, Any]:
@@ -159,18 +174,27 @@ def _document(
     if old is not None:
         documents = [merge(old[name], new) for name, new in zip(("quant", "prune"), documents, strict=True)]
     intervals = [Interval(side["lower"], side["upper"]) for side in documents]
+    found = verdict(*intervals)
+    words = sentence(pair.bits, pair.sparsity, documents[0]["reference"], *intervals)
+    sampled: dict[str, Any] = {}
+    if isinstance(quant, SampledSide) and isinstance(prune, SampledSide):
+        sampled = {"sampled": sample_json(quant, prune, what.options.seed)}
+        if found == OPEN:
+            found = OPEN if sampled["sampled"]["better"] is None else SAMPLED
+            words = sample_words(pair.bits, pair.sparsity, sampled["sampled"])
     return {
         "bits": pair.bits,
         "sparsity": pair.sparsity,
-        "verdict": verdict(*intervals),
+        "verdict": found,
         "margin_db": margin_db(*intervals),
-        "words": sentence(pair.bits, pair.sparsity, quant.reference, *intervals),
+        "words": words,
         "status": "interrupted" if what.options.stop.is_set() else "done",
         "full": what.full,
         "time_limit": what.time_limit,
         "seconds": seconds,
         "quant": documents[0],
         "prune": {"pattern": pair.prune.as_json(), **documents[1]},
+        **sampled,
     }
 
 
@@ -195,13 +219,20 @@ def _score(side: Side, methods: Sequence[Solver], what: Comparison) -> None:
         side.offer(point)
         if method.name in asked:
             side.empirical[method.name] = float(point.errors.sum())
+            if isinstance(side, SampledSide):
+                side.scores[method.name] = point.errors
 
 
 def _decide(quant: Side, prune: Side, what: Comparison, jobs: int) -> None:
     """Bound the side that looks worse, and improve the one that looks better, until a verdict or out of time."""
 
     def decided() -> bool:
+        if isinstance(quant, SampledSide) and isinstance(prune, SampledSide):
+            return likely_better(quant, prune)[0] is not None
         return verdict(quant.interval, prune.interval) != OPEN
+
+    def enough() -> bool:  # of a sample all rows get the same work: who stops at a good moment deceives himself
+        return not isinstance(quant, SampledSide) and decided()
 
     budget = Budget(what)
     rounds = {id(side): _rounds(what.engines, side) for side in (quant, prune)}
@@ -212,10 +243,10 @@ def _decide(quant: Side, prune: Side, what: Comparison, jobs: int) -> None:
             break
         prepare_side(worse, engine)
         with budget.spend() as options:
-            raise_lower(worse, engine, options, limit, decided, jobs)
+            raise_lower(worse, engine, options, limit, enough, jobs)
         if not decided():
             with budget.spend() as options:
-                lower_upper(better, options, decided)
+                lower_upper(better, options, enough)
 
 
 class Budget:

@@ -11,7 +11,7 @@ from typing import Any
 from pvq.bounds.errors import ProblemError
 
 from ..result import BoundKind
-from .verdict import OPEN, PRUNE, QUANT, SKIPPED, Interval, verdict
+from .verdict import OPEN, PRUNE, QUANT, SAMPLED, SKIPPED, Interval, verdict
 
 SCHEMA = "pvq.compare/1"
 Check = Callable[[Any], bool]
@@ -110,7 +110,7 @@ LAYER = {
     "skipped": _maybe(_text),
     "pairs": _list,
 }
-PAIR = {"bits": _whole, "verdict": _one_of(QUANT, PRUNE, OPEN, SKIPPED)}
+PAIR = {"bits": _whole, "verdict": _one_of(QUANT, PRUNE, SAMPLED, OPEN, SKIPPED)}
 LEFT_OUT = {"reason": _text}
 COMPARED = {
     "sparsity": lambda value: _above(value) and value <= 1,
@@ -136,6 +136,27 @@ SIDE = {
     "macs": _above,
     "empirical": _errors,
     "failed_rows": _rows,
+}
+
+NUMBER = {name: _maybe(_number) for name in ("estimate", "standard_error", "low", "high")}
+DRAWN = {
+    "rows": _whole,
+    "of": _whole,
+    "seed": lambda value: type(value) is int,
+    "confidence": lambda value: _above(value) and value < 1,
+    "better": _maybe(_one_of("quant", "prune")),
+    "margin_db": _dict,
+    "quant": _dict,
+    "prune": _dict,
+}
+ENDS = ("lower", "upper")
+ESTIMATED = {
+    "beside": _text,
+    "lower": _dict,
+    "upper": _dict,
+    "sqnr_min_db": _maybe(_number),
+    "sqnr_max_db": _maybe(_number),
+    "empirical": _dict,
 }
 
 
@@ -173,9 +194,27 @@ def _pair(pair: Mapping[str, Any], where: str) -> None:
         if side["lower"] > 0 and side["bound_kind"] == BoundKind.NONE:
             raise Unfit(f"{name} at {where} has a lower bound that nothing proves")
     found = verdict(*(Interval(pair[name]["lower"], pair[name]["upper"]) for name in ("quant", "prune")))
+    allowed = {found, OPEN}
+    if "sampled" in pair:
+        better = _sampled(pair["sampled"], f"'sampled' at {where}")
+        allowed |= {SAMPLED} if better is not None and found == OPEN else set()
     # an interrupt leaves a pair open whatever its intervals are by now; a verdict without its proof is never taken
-    if pair["verdict"] not in (found, OPEN):
+    if pair["verdict"] not in allowed:
         raise Unfit(f"{where} says '{pair['verdict']}', but its intervals say '{found}'")
+
+
+def _sampled(values: Any, where: str) -> str | None:
+    """The side that drawn rows speak for."""
+    _entries(values, DRAWN, where)
+    _entries(values["margin_db"], NUMBER, f"'margin_db' of {where}")
+    for name in ("quant", "prune"):
+        _entries(values[name], ESTIMATED, f"{name} of {where}")
+        for key, estimate in {**values[name]["empirical"], **{end: values[name][end] for end in ENDS}}.items():
+            _entries(estimate, NUMBER, f"'{key[:40]}' in {name} of {where}")
+    low, better = values["margin_db"]["low"], values["better"]
+    if better is not None and (low is None or low <= 0):
+        raise Unfit(f"{where} says '{better}', but its margin does not")
+    return None if better is None else str(better)
 
 
 def _entries(values: Any, checks: Mapping[str, Check], where: str) -> None:

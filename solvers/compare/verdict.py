@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pvq.bounds.sqnr import format_db
 
 QUANT, PRUNE, OPEN, SKIPPED = "quantization proven better", "pruning proven better", "open", "skipped"
+SAMPLED = "sampled"
+"""Likely from drawn rows, at the confidence that is said; never a proof."""
 NAMES = {"quant": "quantization", "prune": "pruning"}
 MARGIN = 1e-9
 """The intervals must be this far apart: what a float64 lower bound may exceed the truth by (`Solver.solve`)."""

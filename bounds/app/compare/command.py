@@ -42,6 +42,7 @@ def compare(
     block: options.Block = None,
     update: options.Update = True,
     scope: options.Scope = "row",
+    sample_rows: options.SampleRows = None,
     solver: options.Solver = "auto",
     methods: options.Methods = None,
     time_limit: Annotated[
@@ -101,6 +102,8 @@ def compare(
     from .figure import PANELS
     from .run import Output, run_comparison
 
+    if sample_rows is not None and table is not None:
+        raise typer.BadParameter("--table is of all rows, not of a sample; leave out one of them")
     output = Output(json_, table, figure, resume, quiet)
     output.check([*layer_files(layers), grid])
     asked = {
@@ -115,6 +118,7 @@ def compare(
         "base": base,
         "mask": mask,
         "scale_bits": scale_bits,
+        "sample_rows": sample_rows,
         "solver": solver,
         "methods": names_of(methods),
         "time_limit": time_limit,

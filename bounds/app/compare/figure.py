@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pvq.solvers.compare.verdict import OPEN, PRUNE, QUANT, SKIPPED
+from pvq.solvers.compare.verdict import OPEN, PRUNE, QUANT, SAMPLED, SKIPPED
 
 from ..figures import PRUNE as PRUNE_STYLE
 from ..figures import QUANT as QUANT_STYLE
 from ..figures import new_figure, save
 from .gap_table import method_names
-from .text import LETTER
+from .text import LETTER, letter_of, margin_of, shown_side
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,7 +26,7 @@ TITLES = {"quant": "quantization", "prune": "pruning"}
 MARKERS = {"quant": "v^<>dP", "prune": "xD+*1h"}
 DODGE = 0.06
 """Bits between the points of two methods, so that they do not hide each other."""
-FILLS = {QUANT: "white", PRUNE: "0.35", OPEN: "0.85"}
+FILLS = {QUANT: "white", PRUNE: "0.35", SAMPLED: "#f2e2b0", OPEN: "0.85"}
 
 
 def comparison_figure(path: Path, document: Mapping[str, Any]) -> None:
@@ -44,7 +44,7 @@ def _bands(path: Path, layers: Sequence[Mapping[str, Any]]) -> None:
     figure = new_figure(9.2 * columns, 4.8 * rows)
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for axis, layer in zip(axes, layers, strict=False):
-        pairs = [pair for pair in layer["pairs"] if pair["verdict"] != SKIPPED]
+        pairs = [_shown(pair) for pair in layer["pairs"] if pair["verdict"] != SKIPPED]
         top = _ceiling(pairs)
         for side in ("quant", "prune"):
             _band(axis, pairs, side, top)
@@ -52,7 +52,7 @@ def _bands(path: Path, layers: Sequence[Mapping[str, Any]]) -> None:
         axis.set(
             xlabel="bits a weight (sparsity of equal cost)",
             ylabel="SQNR of the layer output (dB)",
-            title=f"{layer['name']}, {layer['out']} rows x {layer['in']} inputs",
+            title=f"{layer['name']}, {_rows(layer, pairs)} rows x {layer['in']} inputs",
         )
         ticks = [f"{pair['bits']}\n({100 * pair['sparsity']:.3g}%)" for pair in pairs]
         axis.set_xticks([pair["bits"] for pair in pairs], ticks)
@@ -61,6 +61,15 @@ def _bands(path: Path, layers: Sequence[Mapping[str, Any]]) -> None:
     for axis in axes[len(layers) :]:
         axis.set_axis_off()
     save(figure, path)
+
+
+def _shown(pair: Mapping[str, Any]) -> dict[str, Any]:
+    return {**pair, **{side: shown_side(pair, side) for side in STYLES}}
+
+
+def _rows(layer: Mapping[str, Any], pairs: Sequence[Mapping[str, Any]]) -> str:
+    drawn = next((pair["sampled"]["rows"] for pair in pairs if "sampled" in pair), None)
+    return f"{layer['out']}" if drawn is None else f"sampled: {drawn} of {layer['out']}"
 
 
 def _ceiling(pairs: Sequence[Mapping[str, Any]]) -> float:
@@ -77,7 +86,9 @@ def _band(axis: Axes, pairs: Sequence[Mapping[str, Any]], side: str, top: float)
     most = [top if pair[side]["sqnr_max_db"] is None else pair[side]["sqnr_max_db"] for pair in shown]
     style = STYLES[side]
     exact = all(high - low < 0.005 for low, high in zip(least, most, strict=True))
+    sampled = any("sampled" in pair for pair in pairs)
     ends = "optimum, proven" if exact else "best weights known"
+    ends = "sampled" if sampled else ends
     line = {"color": style["color"], "linestyle": style["linestyle"]}
     marker = {} if len(bits) > 1 else {"marker": style["marker"]}  # a line of one point shows nothing
     axis.plot(bits, least, linewidth=1.6, label=f"{TITLES[side]}: {ends}", **line, **marker)
@@ -93,7 +104,7 @@ def _band(axis: Axes, pairs: Sequence[Mapping[str, Any]], side: str, top: float)
         hatch=HATCH[side],
         linewidth=0.0,
         alpha=0.5,
-        label=f"{TITLES[side]}: not excluded by proof",
+        label=f"{TITLES[side]}: {'limits of 95 % confidence' if sampled else 'not excluded by proof'}",
     )
 
 
@@ -132,9 +143,9 @@ def _map(path: Path, bits: Sequence[int], layers: Sequence[Mapping[str, Any]]) -
         for x, b in enumerate(bits):
             if b not in cells:
                 continue
-            found, margin = cells[b]["verdict"], cells[b]["margin_db"]
+            found, margin, letter = cells[b]["verdict"], margin_of(cells[b]), letter_of(cells[b])
             axis.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=FILLS[found], edgecolor="0.6", lw=0.5))
-            text = LETTER[found] if margin is None else f"{LETTER[found]} {abs(margin):.1f}"
+            text = letter if margin is None else f"{letter} {abs(margin):.1f}"
             colour = "white" if found == PRUNE else "black"
             weight = "bold" if found == OPEN else "normal"
             axis.text(x, y, text, ha="center", va="center", fontsize=7, color=colour, weight=weight)
@@ -142,7 +153,7 @@ def _map(path: Path, bits: Sequence[int], layers: Sequence[Mapping[str, Any]]) -
     for b in bits:
         found = [p["verdict"] for layer in layers for p in layer["pairs"] if p["bits"] == b]
         found = [v for v in found if v != SKIPPED]
-        share = f"{100 * sum(v != OPEN for v in found) / len(found):.0f}%" if found else "-"
+        share = f"{100 * sum(v in (QUANT, PRUNE) for v in found) / len(found):.0f}%" if found else "-"
         heads.append(f"{b} bits\n{share}")
     axis.set(xlim=(-0.5, len(bits) - 0.5), ylim=(len(layers) - 0.5, -0.5))
     axis.set_xticks(range(len(bits)), heads)
@@ -151,5 +162,7 @@ def _map(path: Path, bits: Sequence[int], layers: Sequence[Mapping[str, Any]]) -
     axis.tick_params(length=0)
     axis.set_xlabel("share of layers with a proven verdict, and margin (open: missing) in dB", fontsize=8)
     handles = [Patch(facecolor=FILLS[v], edgecolor="0.6", label=f"{LETTER[v]}  {v}") for v in (QUANT, PRUNE, OPEN)]
-    figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=8)
+    if any(pair["verdict"] == SAMPLED for layer in layers for pair in layer["pairs"]):
+        handles.append(Patch(facecolor=FILLS[SAMPLED], edgecolor="0.6", label="q, p  sampled: likely, no proof"))
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), fontsize=8)
     save(figure, path)

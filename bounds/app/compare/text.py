@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pvq.solvers.compare.verdict import OPEN, PRUNE, QUANT, SKIPPED
+from pvq.solvers.compare.verdict import NAMES, OPEN, PRUNE, QUANT, SAMPLED, SKIPPED
 from rich import box
 from rich.table import Table
 
@@ -14,10 +14,12 @@ from ..console import Printer, printable
 FEW = 3
 """Up to so many layers are shown with all their intervals."""
 LETTER = {QUANT: "Q", PRUNE: "P", OPEN: "?"}
+LIKELY = {"quant": "q", "prune": "p"}
 LEGEND = (
     "Q quantization, P pruning is proven better, by at least so many dB; ? open: so many dB are missing; "
     "- not reached or no such pair"
 )
+LEGEND_SAMPLED = "q, p likely from drawn rows (sampled, 95 % confidence), no proof"
 
 
 def print_comparison(document: Mapping[str, Any]) -> None:
@@ -30,6 +32,8 @@ def print_comparison(document: Mapping[str, Any]) -> None:
     else:
         console.table(_map(document["bits"], layers))
         console.say(LEGEND, style="dim")
+        if any("sampled" in pair for layer in layers for pair in layer["pairs"]):
+            console.say(LEGEND_SAMPLED, style="dim")
         console.table(_summary(document))
     for layer in document["layers"]:
         if layer["skipped"] is not None:
@@ -39,11 +43,30 @@ def print_comparison(document: Mapping[str, Any]) -> None:
     console.say(conclusion(document))
 
 
+def shown_side(pair: Mapping[str, Any], side: str) -> Mapping[str, Any]:
+    """A side with the ends in dB that are worth showing: those estimated from drawn rows, else the proven ones."""
+    ends: Mapping[str, Any] = pair.get("sampled", {}).get(side, {})
+    return {**pair[side], **{name: ends[name] for name in ("sqnr_min_db", "sqnr_max_db") if name in ends}}
+
+
+def letter_of(pair: Mapping[str, Any]) -> str:
+    """The verdict in one letter."""
+    return LIKELY[pair["sampled"]["better"]] if pair["verdict"] == SAMPLED else LETTER[pair["verdict"]]
+
+
+def margin_of(pair: Mapping[str, Any]) -> float | None:
+    """dB by which one side is better, or what a proof lacks."""
+    margin: float | None = pair["sampled"]["margin_db"]["low"] if pair["verdict"] == SAMPLED else pair["margin_db"]
+    return margin
+
+
 def db_range(side: Mapping[str, Any]) -> str:
-    """The certified interval of the best SQNR in dB."""
+    """The interval of the best SQNR in dB."""
     if side["upper"] <= 0:
         return "exact"
     least, most = side["sqnr_min_db"], side["sqnr_max_db"]
+    if least is None:
+        return "?" if most is None else f"at most {most:.2f}"
     if most is None:
         return f"at least {least:.2f}"
     return f"{least:.2f}" if most - least < 0.005 else f"{least:.2f} to {most:.2f}"
@@ -58,7 +81,11 @@ def _print_layer(console: Printer, layer: Mapping[str, Any], chosen: Mapping[str
         f"{pattern}, kept weights {update}",
         name=layer["name"],
     )
-    table = Table(box=box.SIMPLE, title="Best possible SQNR", title_justify="left")
+    rows = next((pair["sampled"]["rows"] for pair in layer["pairs"] if "sampled" in pair), None)
+    title = "Best possible SQNR"
+    if rows is not None:
+        title += f", sampled: {rows} of {layer['out']} rows, limits of 95 % confidence"
+    table = Table(box=box.SIMPLE, title=title, title_justify="left")
     for title in ("bits", "sparsity", "quantization (dB)", "pruning (dB)"):
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
@@ -68,13 +95,13 @@ def _print_layer(console: Printer, layer: Mapping[str, Any], chosen: Mapping[str
         if pair["verdict"] == SKIPPED:
             table.add_row(str(pair["bits"]), "", "", "", f"skipped: {printable(pair['reason'])}")
             continue
-        quant, prune = pair["quant"], pair["prune"]
+        quant, prune = shown_side(pair, "quant"), shown_side(pair, "prune")
         table.add_row(
             str(pair["bits"]),
             f"{100 * pair['sparsity']:.1f}%",
             db_range(quant),
             db_range(prune),
-            f"{pair['verdict']}{_by(pair)}",
+            f"{_verdict(pair)}{_by(pair)}",
             f"{quant['storage_bits']:.4g} / {prune['storage_bits']:.4g}",
             f"all / {100 * prune['macs']:.1f}%",
         )
@@ -84,12 +111,17 @@ def _print_layer(console: Printer, layer: Mapping[str, Any], chosen: Mapping[str
             console.say(printable(pair["words"]))
 
 
+def _verdict(pair: Mapping[str, Any]) -> str:
+    if pair["verdict"] != SAMPLED:
+        return str(pair["verdict"])
+    return f"{SAMPLED}: {NAMES[pair['sampled']['better']]} better"
+
+
 def _by(pair: Mapping[str, Any]) -> str:
-    if pair["margin_db"] is None:
+    margin = margin_of(pair)
+    if margin is None or ("sampled" in pair and pair["verdict"] == OPEN):
         return ""
-    return (
-        f" ({-pair['margin_db']:.2f} dB missing)" if pair["verdict"] == OPEN else f" by {pair['margin_db']:.2f} dB"
-    )
+    return f" ({-margin:.2f} dB missing)" if pair["verdict"] == OPEN else f" by {margin:.2f} dB"
 
 
 def openness(layer: Mapping[str, Any]) -> tuple[int, float]:
@@ -114,7 +146,7 @@ def _map(bits: Sequence[int], layers: Sequence[Mapping[str, Any]]) -> Table:
 def _cell(pair: Mapping[str, Any]) -> str:
     if pair["verdict"] == SKIPPED:
         return "-"
-    letter, margin = LETTER[pair["verdict"]], pair["margin_db"]
+    letter, margin = letter_of(pair), margin_of(pair)
     return letter if margin is None else f"{letter} {abs(margin):.1f}"
 
 
@@ -126,9 +158,12 @@ def _summary(document: Mapping[str, Any]) -> Table:
     for title, name in (
         ("quantization proven better", "quantization_better"),
         ("pruning proven better", "pruning_better"),
+        ("sampled", "sampled"),
         ("open", "open"),
         ("skipped", "skipped"),
     ):
+        if name == "sampled" and not any(line[name] for line in document["summary"]):
+            continue
         table.add_row(title, *(str(line[name]) for line in document["summary"]))
     shares = [line["decided_share"] for line in document["summary"]]
     table.add_row("decided", *("-" if share is None else f"{100 * share:.0f}%" for share in shares))
@@ -138,21 +173,22 @@ def _summary(document: Mapping[str, Any]) -> Table:
 def conclusion(document: Mapping[str, Any]) -> str:
     """One sentence on what is proven in all."""
     pairs = [pair for layer in document["layers"] for pair in layer["pairs"] if pair["verdict"] != SKIPPED]
-    count = {name: sum(pair["verdict"] == name for pair in pairs) for name in (QUANT, PRUNE, OPEN)}
+    count = {name: sum(pair["verdict"] == name for pair in pairs) for name in (QUANT, PRUNE, SAMPLED, OPEN)}
     start = "Interrupted. " if document["environment"].get("interrupted") else ""
     if not pairs:
         return f"{start}No pair was compared."
     kinds = {
         pair["prune" if pair["verdict"] == QUANT else "quant"]["bound_kind"]
         for pair in pairs
-        if pair["verdict"] != OPEN
+        if pair["verdict"] in (QUANT, PRUNE)
     }
     how = f" ({'exact' if kinds == {'rigorous'} else 'float64'} arithmetic)" if kinds else ""
-    decided = len(pairs) - count[OPEN]
+    decided = count[QUANT] + count[PRUNE]
+    likely = f" {count[SAMPLED]} sampled (likely, no proof);" if count[SAMPLED] else ""
     wrong = sum(len(pair[side]["failed_rows"]) for pair in pairs for side in ("quant", "prune"))
     if wrong:
         start += f"WARNING: a solver failed or contradicted itself on {wrong} rows, which count 0. "
     return (
         f"{start}Proven{how}: {decided} of {len(pairs)} pairs, quantization better in {count[QUANT]}, pruning in "
-        f"{count[PRUNE]}; {count[OPEN]} open."
+        f"{count[PRUNE]};{likely} {count[OPEN]} open."
     )
