@@ -14,11 +14,12 @@ import torch
 from . import photos
 from .batches import grouped
 from .decode import open_image
+from .documents import read_documents
 from .foreign import foreign, one_line
 from .format import LayerError
 from .images import image_files
 from .models import Model
-from .text import read_text, token_batches
+from .text import Packing, token_batches
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -36,25 +37,32 @@ class Calibration:
     count : number of batches.
     batches : starts a pass over them; each is a tensor, or the keyword arguments of the model.
     attribution : of the data, where it has to be given.
+    note : what the reader should know of it.
     """
 
     source: str
     count: int
     batches: Callable[[], Iterator[Any]]
     attribution: str | None = None
+    note: str | None = None
 
 
 def open_calibration(
-    source: str | os.PathLike[str], model: Model, batch_size: int = 8, limit: int | None = None
+    source: str | os.PathLike[str],
+    model: Model,
+    batch_size: int = 8,
+    limit: int | None = None,
+    packing: Packing | None = None,
 ) -> Calibration:
     """Open a calibration source for a model.
 
     Parameters
     ----------
-    source : `zoo:photos`, a folder of images, a text file (one sequence per line), or a `.npy` array whose first
-        axis is the samples and which the model gets as it is.
+    source : `zoo:photos`, a folder of images, a text file (one sequence per line, of a `.jsonl` file one object),
+        or a `.npy` array whose first axis is the samples and which the model gets as it is.
     batch_size : samples per batch.
-    limit : most samples to use; images are then spread evenly over the folder.
+    limit : most samples to use, lines of a text file; images are then spread evenly over the folder.
+    packing : of text.
 
     Raises
     ------
@@ -64,6 +72,11 @@ def open_calibration(
     for what, value in (("batch size", batch_size), ("limit", limit)):
         if value is not None and value < 1:
             raise LayerError(f"{what} is {value}, expected at least 1")
+    packing = Packing() if packing is None else packing
+    path = Path(source)
+    is_text = str(source) != "zoo:photos" and path.is_file() and path.suffix != ".npy"
+    if packing.given and not is_text and (str(source) == "zoo:photos" or path.exists()):
+        raise LayerError(f"{source}: {' and '.join(packing.given)} is for text files")
     if str(source) == "zoo:photos":
         count = min(photos.COUNT, limit or photos.COUNT)
         crops = photos.photo_crops
@@ -72,7 +85,6 @@ def open_calibration(
             return (crop for _, crop in zip(range(count), crops(), strict=False))
 
         return _images("zoo:photos", images, count, model, batch_size, photos.ATTRIBUTION)
-    path = Path(source)
     if path.is_dir():
         files = image_files(path, limit)
         return _images(path.name, lambda: map(open_image, files), len(files), model, batch_size)
@@ -80,7 +92,7 @@ def open_calibration(
         raise LayerError(f"{path}: no such calibration source; {SOURCES}")
     if path.suffix == ".npy":
         return _array(path, batch_size, limit)
-    return _text(path, model, batch_size, limit)
+    return _text(path, model, batch_size, limit, packing)
 
 
 def _images(
@@ -128,8 +140,13 @@ def _array(path: Path, batch_size: int, limit: int | None) -> Calibration:
     return Calibration(path.name, -(-used // batch_size), batches)
 
 
-def _text(path: Path, model: Model, batch_size: int, limit: int | None) -> Calibration:
+def _text(path: Path, model: Model, batch_size: int, limit: int | None, packing: Packing) -> Calibration:
     if model.tokenizer is None:
         raise LayerError(f"{path}: {model.source} has no tokenizer for a text file; {SOURCES}")
-    lines = read_text(path)[:limit]
-    return Calibration(path.name, *token_batches(path, lines, model, batch_size))
+    texts = read_documents(path, packing.column)[:limit]
+    found = token_batches(path, texts, model, batch_size, packing)
+    wanted = packing.tokens
+    note = None
+    if wanted is not None and found.total < 0.9 * wanted:
+        note = f"{path} gives {found.total} of the {wanted} tokens that were asked for"
+    return Calibration(path.name, found.count, found.batches, note=note)

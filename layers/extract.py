@@ -26,6 +26,7 @@ from .gram import Call, GramAccumulator, columns
 from .models import Model, load_model, load_weights, shorten
 from .outputs import OutputError, check_outputs
 from .parts import Part, candidates, check_model, not_covered, second_names, unwrapped
+from .text import Packing
 
 Progress = Callable[[int, int | None], None]
 """Called with the number of batches done and of all batches (None if unknown)."""
@@ -38,9 +39,11 @@ def extract(
     out_dir: str | os.PathLike[str],
     *,
     weights: str | os.PathLike[str] | None = None,
+    name: str | None = None,
     keep_activations: int = 0,
     batch_size: int = 8,
     limit: int | None = None,
+    packing: Packing | None = None,
     device: str = "cpu",
     progress: Progress | None = None,
     say: Callable[[str], None] | None = None,
@@ -54,8 +57,10 @@ def extract(
     calibration : a source that `open_calibration` understands.
     out_dir : folder for the files, made if it is not there.
     weights : state dict or safetensors file for the model.
+    name : of the model, for the files; None: that of its source.
     keep_activations : also store the first so many columns of X.
     batch_size, limit : samples per batch, and most samples to use.
+    packing : how text becomes sequences.
     device : torch device that runs the model and holds one (groups, n, n) float64 array per chosen layer.
     progress : called after every batch.
     say : called with a line about layers that no sample reached and are left out, and about weights that are no
@@ -74,10 +79,12 @@ def extract(
         model = load_model(model, weights)
     elif weights is not None:
         load_weights(model.module, weights)
-    model = replace(model, module=unwrapped(model.module))
+    model = replace(model, module=unwrapped(model.module), name=model.name if name is None else name)
     check_model(model.module)
     chosen = choose_layers(model.module, layer)  # before the data is opened: the most frequent mistake
-    data = open_calibration(calibration, model, batch_size, limit)
+    data = open_calibration(calibration, model, batch_size, limit, packing)
+    if data.note is not None and say is not None:
+        say(data.note)
     folder = Path(out_dir)
     _check_folder(folder)  # now, and not after a long pass
     names = file_names(model.name, _all_names(model.module))

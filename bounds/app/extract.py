@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 MODEL_HELP = (
     "zoo:efficientnet-lite0, torchvision:NAME, timm:NAME, transformers:DIR-or-ID or package.module:factory."
 )
-CALIBRATION_HELP = "zoo:photos, a folder of images, a text file (language models) or a .npy array."
+CALIBRATION_HELP = "zoo:photos, a folder of images, a text or .jsonl file (language models) or a .npy array."
 
 
 def extract(
@@ -31,7 +31,16 @@ def extract(
     ] = None,
     keep_activations: Annotated[int, Option(metavar="N", help="Also store the first N columns of inputs.")] = 0,
     batch_size: Annotated[int, Option(help="Samples per batch.")] = 8,
-    limit: Annotated[int | None, Option(metavar="N", help="Use at most N samples.")] = None,
+    limit: Annotated[int | None, Option(metavar="N", help="Use at most N samples (lines of a text).")] = None,
+    sequence_length: Annotated[
+        int | None,
+        Option(metavar="N", help="Fill sequences of N tokens from line to line; else each line is one."),
+    ] = None,
+    tokens: Annotated[int | None, Option(metavar="N", help="Use at most N tokens of a text.")] = None,
+    text_column: Annotated[
+        str | None, Option(metavar="NAME", help="The text of each object of a .jsonl file ('text').")
+    ] = None,
+    name: Annotated[str | None, Option(help="Name of the model in the files; that of its source without.")] = None,
     device: Annotated[str, Option(help="torch device.")] = "cpu",
     quiet: options.Quiet = False,
 ) -> None:
@@ -39,6 +48,8 @@ def extract(
 
     Example: pvq extract zoo:efficientnet-lite0 --layer '_blocks.*._expand_conv' --calibration zoo:photos -o out/
     """
+    if name is not None and not name.strip():
+        raise typer.BadParameter("--name must not be empty")
     if keep_activations < 0 or batch_size < 1 or (limit is not None and limit < 1):
         raise typer.BadParameter("--keep-activations must not be negative, --batch-size and --limit at least 1")
     import importlib.util
@@ -48,6 +59,7 @@ def extract(
     if importlib.util.find_spec("torch") is None:
         raise LayerError("pvq extract needs torch: pip install 'pvq-bound[extract]'")
     from pvq.layers.extract import extract as extract_files
+    from pvq.layers.text import Packing
 
     with _batch_progress(quiet) as progress:
         files = extract_files(
@@ -56,9 +68,11 @@ def extract(
             calibration,
             out,
             weights=weights,
+            name=name,
             keep_activations=keep_activations,
             batch_size=batch_size,
             limit=limit,
+            packing=Packing(sequence_length, tokens, text_column),
             device=device,
             progress=progress,
             say=lambda line: print(f"pvq: {line}", file=sys.stderr),
