@@ -73,7 +73,7 @@ def bound(
     device : str
         Where the solver bnb runs long searches of quantized rows: "cpu", "gpu", or "auto", a GPU if there is one.
     odds : float, optional
-        Odds of the volume model's level, between 0 and 1; 0.001 where None, and above 1024 inputs no model then.
+        Odds of the volume model's level, between 0 and 1; 0.001 where None, and above 2048 inputs no model then.
     certify : bool
         Find a proof for every lower bound, also where that takes longer than the solve.
     progress : callable, optional

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 PREPARING, ROWS, SAMPLE, MODEL = "preparing", "rows", "quick errors of all rows", "volume model"
 """Stages of a run, as `stage` is told of them."""
 ODDS = 1e-3
-MODELLED = 1024
+MODELLED = 2048
 """Inputs up to which the volume model is stated unasked: beyond, it takes longer than a quick answer may."""
 
 

@@ -74,7 +74,7 @@ def bound(
         float | None,
         Option(
             metavar="P",
-            help="Odds of the volume model's level (0.001; above 1024 inputs the model is stated only if asked).",
+            help="Odds of the volume model's level (0.001; above 2048 inputs the model is stated only if asked).",
             rich_help_panel=SEARCH,
         ),
     ] = None,

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..gram import BoolArray, FloatArray
+from ..gram import BoolArray, FloatArray, IntArray
 from ..layer_problem import LayerProblem
 from ..ranges import COARSE, FINE, GIVEN, GRAM_STEPS
+from .density import UNEVEN, is_even
 
 PAD = 0.4  # end gaps outside the grid from which a weight counts as known
 MOST_LEVELS = 256
@@ -21,16 +22,22 @@ class Uncovered(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class Covered:
-    """A layer in units of each row's scale."""
+    """A layer in units of each row's scale: geometric mean over its groups, times the codebook's median gap."""
 
     weight: FloatArray
     """(rows, n) w / s."""
     unit: FloatArray
-    """(rows,) s: the scale times the codebook's median gap."""
-    levels: tuple[FloatArray, ...]
-    """Of each row, in its unit."""
+    """(rows,) s."""
+    book: FloatArray
+    """(L,) levels of the codebook over its median gap."""
+    zero: FloatArray
+    """(rows, groups) zero points over the median gap."""
+    ratio: FloatArray
+    """(rows, groups) scale of a group over the row's; 1 where there is one group."""
+    group: IntArray
+    """(n,) group of each input."""
     low: FloatArray
-    """(rows,) ends of J."""
+    """(rows, groups) ends of J."""
     high: FloatArray
     known: BoolArray
     """(rows, n) the set C."""
@@ -43,6 +50,10 @@ class Covered:
     nominal: FloatArray
     """(rows,) a scale that the known weights determine."""
 
+    def levels(self, r: int) -> FloatArray:
+        """(groups, L) levels of row r in its unit."""
+        return self.ratio[r, :, None] * (self.book - self.zero[r, :, None])
+
 
 def cover(problem: LayerProblem, whole: FloatArray | None) -> Covered:
     """What is known and what is random in a layer.
@@ -52,8 +63,10 @@ def cover(problem: LayerProblem, whole: FloatArray | None) -> Covered:
     what that set and the binding weights leave.
 
     Fixed scale: nothing is binding. minmax: the weight with the largest w / end level (int-asym: least and largest
-    weight); all others lie in the range it implies. mse and gram: every candidate scale is a fraction of min-max,
-    so each candidate is a fixed function of the binding weights, and the union over the N candidates costs log N.
+    weight) of each set that shares a scale, groups too; all others lie in the range it implies. mse and gram:
+    every candidate scale is a fraction of min-max, so each candidate is a fixed function of the binding weights,
+    and the union over the N candidates costs log N. With G groups it would cost G log N in every row, more than
+    there is to lose: not covered.
 
     Raises
     ------
@@ -67,44 +80,61 @@ def cover(problem: LayerProblem, whole: FloatArray | None) -> Covered:
         raise Uncovered("a searched scale depends on every weight; range minmax, mse or gram is covered")
     if setting.range == GIVEN:
         raise Uncovered("scales of somebody's own may depend on all weights; range minmax, mse or gram is covered")
-    if grid.scale.shape[1] > 1 and setting.range != "none":
-        raise Uncovered("scales of groups depend on too many weights; granularity tensor or channel is covered")
+    grouped = grid.scale.shape[1] > 1
+    if grouped and setting.range not in ("none", "minmax"):
+        raise Uncovered(
+            f"scales of groups that were fitted ({setting.range}) depend on too many weights; range minmax, or "
+            "granularity tensor or channel, is covered"
+        )
     book = grid.codebook.levels
     if len(book) > MOST_LEVELS:
         raise Uncovered(f"the grid has {len(book)} levels; up to {MOST_LEVELS} are covered")
+    if grouped and len(book) > UNEVEN and not is_even(book):
+        raise Uncovered(
+            f"groups of uneven grids are covered up to {UNEVEN} levels; granularity channel is covered"
+        )
     gap = float(np.median(np.diff(book)))
-    count = len(problem)
-    index = np.asarray(problem.rows) if len(grid.scale) > 1 else np.zeros(count, dtype=int)
-    scale, zero = grid.scale[index, 0], grid.zero[index, 0]
+    index = np.asarray(problem.rows) if len(grid.scale) > 1 else np.zeros(len(problem), dtype=int)
+    of_input = np.asarray(problem.inputs) // grid.group_size
+    used, group = np.unique(of_input, return_inverse=True)
+    at = np.ix_(index, used)
+    scale, zero = grid.scale[at], grid.zero[at]
     weight = problem.weight
     binding = np.zeros(weight.shape, dtype=bool)
-    low, high = np.full(count, -np.inf), np.full(count, np.inf)
+    low, high = np.full(scale.shape, -np.inf), np.full(scale.shape, np.inf)
     nominal = scale
     log_candidates = 0.0
     if setting.range != "none":
         if whole is None:
             raise Uncovered("the weights that set the scale are needed: all rows and inputs of the layer")
-        low, high, nominal = _bind(problem, whole, binding)
+        found = _bind(problem, whole, binding)
+        low, high, nominal = (of[at] for of in found)
         log_candidates = _log_candidates(setting.range, grid.codebook.shifted)
-    unit = scale * gap
-    levels = tuple((book - z) / gap for z in zero)
-    first, last = (np.array([of[k] for of in levels]) for k in (0, -1))
-    low_pad = np.array([of[1] - of[0] for of in levels]) * PAD
-    high_pad = np.array([of[-1] - of[-2] for of in levels]) * PAD
+    unit = np.exp(np.log(scale).mean(axis=1)) * gap if grouped else scale[:, 0] * gap
+    ratio = scale * gap / unit[:, None]
+    first, last = (book[0] - zero) / gap * ratio, (book[-1] - zero) / gap * ratio
+    low_pad, high_pad = ((book[k + 1] - book[k]) / gap * PAD * ratio for k in (0, -2))
     scaled = weight / unit[:, None]
-    low, high = np.maximum(low / unit, first - low_pad), np.minimum(high / unit, last + high_pad)
-    known = binding | (scaled == 0) | (scaled < low[:, None]) | (scaled > high[:, None])
+    if setting.range == "minmax" and not grid.codebook.shifted:
+        low, high = first, last  # exactly what the binding weight leaves
+    else:
+        low = np.maximum(low / unit[:, None], first - low_pad)
+        high = np.minimum(high / unit[:, None], last + high_pad)
+    known = binding | (scaled == 0) | (scaled < low[:, group]) | (scaled > high[:, group])
     return Covered(
         scaled,
         unit,
-        levels,
+        book / gap,
+        zero / gap,
+        ratio,
+        group,
         low,
         high,
         known,
         binding,
         log_candidates,
         log_candidates > 0 and len(grid.scale) > 1,
-        nominal * gap,
+        nominal[:, 0] * gap,
     )
 
 
@@ -121,47 +151,62 @@ def _log_candidates(method: str, shifted: bool) -> float:
 def _bind(
     problem: LayerProblem, whole: FloatArray, binding: BoolArray
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Mark the binding weights; the range they imply and the min-max scale, of each row."""
+    """Mark the binding weights; the range they imply and the min-max scale, (rows or 1, groups) of the layer."""
     grid = problem.grid
     assert grid is not None
     book, shifted = grid.codebook.levels, grid.codebook.shifted
     if not shifted and not book[0] < 0 < book[-1]:
         raise Uncovered("the grid lies on one side of 0; grids with levels on both sides are covered")
-    blocks = np.asarray(whole, dtype=np.float64)
-    width = blocks.shape[1]
-    blocks = blocks if len(grid.scale) > 1 else blocks.reshape(1, -1)
-    at_low, at_high = blocks.argmin(axis=1), blocks.argmax(axis=1)
-    each = np.arange(len(blocks))
-    least, most = np.minimum(blocks[each, at_low], 0.0), np.maximum(blocks[each, at_high], 0.0)
-    if shifted:
-        scale = (most - least) / (book[-1] - book[0])
-        low, high = least, most
-        pairs = [(k, j) for k in each for j in (at_low[k], at_high[k])]
-    else:
-        scale = np.maximum(most / book[-1], least / book[0])
-        low, high = book[0] * scale, book[-1] * scale
-        upper = most / book[-1] >= least / book[0]
-        pairs = [(k, at_high[k] if upper[k] else at_low[k]) for k in each]
-    for block, position in pairs:
-        row, column = (block, position) if len(grid.scale) > 1 else divmod(position, width)
-        if row in problem.rows and column in problem.inputs:
-            binding[problem.rows.index(row), column - problem.inputs.start] = True
-    index = np.asarray(problem.rows) if len(grid.scale) > 1 else np.zeros(len(problem), dtype=int)
-    return low[index], high[index], scale[index]
+    values = np.asarray(whole, dtype=np.float64)
+    width, size, own = values.shape[1], grid.group_size, len(grid.scale) > 1
+    low, high, scale = (np.empty(grid.scale.shape) for _ in range(3))
+    marked = np.zeros(values.shape, dtype=bool)
+    for g in range(grid.scale.shape[1]):
+        begin = g * size
+        block = values[:, begin : begin + size]
+        block = block if own else np.ascontiguousarray(block).reshape(1, -1)
+        across = block.shape[1] if own else min(size, width - begin)
+        each = np.arange(len(block))
+        at_low, at_high = block.argmin(axis=1), block.argmax(axis=1)
+        least, most = np.minimum(block[each, at_low], 0.0), np.maximum(block[each, at_high], 0.0)
+        if shifted:
+            scale[:, g] = (most - least) / (book[-1] - book[0])
+            low[:, g], high[:, g] = least, most
+            pairs = [*zip(each, at_low, strict=True), *zip(each, at_high, strict=True)]
+        else:
+            scale[:, g] = np.maximum(most / book[-1], least / book[0])
+            low[:, g], high[:, g] = book[0] * scale[:, g], book[-1] * scale[:, g]
+            upper = most / book[-1] >= least / book[0]
+            pairs = [*zip(each, np.where(upper, at_high, at_low), strict=True)]
+        for row, position in pairs:
+            r, column = (row, position) if own else divmod(int(position), across)
+            marked[r, begin + column] = True
+    binding[...] = marked[np.ix_(np.asarray(problem.rows), np.asarray(problem.inputs))]
+    return low, high, scale
 
 
-def mesh_of(values: FloatArray) -> float:
-    """Spacing of the numbers a row's weights are stored in, the largest over them; 0 for float32 and finer."""
+WINDOW = 32  # inputs that share a scale in common formats of rounded weights
+
+
+def mesh_of(values: FloatArray, random: BoolArray) -> float:
+    """Spacing of the numbers a row's weights are stored in, the largest over the random ones; 0 if very fine."""
     eta = 0.0
-    largest = float(np.abs(values).max(initial=0.0))
+    largest = float(np.abs(values[random]).max(initial=0.0))
     if largest == 0:
         return 0.0
+    mantissa, _ = np.frexp(values)
     for digits in (8, 11):  # bfloat16, float16: binary digits of the mantissa
-        mantissa, _ = np.frexp(values)
-        if np.array_equal(np.ldexp(mantissa, digits), np.round(np.ldexp(mantissa, digits))):
+        scaled = np.ldexp(mantissa, digits)
+        if np.array_equal(scaled, np.round(scaled)):
             eta = float(2.0 ** (np.frexp(largest)[1] - digits))
             break
     distinct = len(np.unique(values))
     if len(values) >= 16 and distinct < len(values) / 2:  # already rounded to a grid of its own
         eta = max(eta, float(np.ptp(values)) / max(1, distinct - 1))
+    # rounded to grids of blocks: a quarter of the neighbours in order of size are equal
+    whole = len(values) // WINDOW * WINDOW
+    gaps = np.diff(np.sort(values[:whole].reshape(-1, WINDOW), axis=1), axis=1)
+    for block in gaps[(gaps == 0).mean(axis=1) > 0.25]:
+        apart = block[block > 0]
+        eta = max(eta, float(apart.min()) if len(apart) else 0.0)
     return eta

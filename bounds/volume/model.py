@@ -12,7 +12,7 @@ from scipy.special import gammaln
 
 from ..gram import BoolArray, FloatArray, IntArray
 from ..layer_problem import LayerProblem
-from .babai import BabaiTest, Sums, babai_test, sums
+from .babai import BabaiTest, Sums, babai_test, sums, wave
 from .chain import median_level
 from .coverage import Covered, Uncovered, cover, mesh_of
 from .layer import layer_level
@@ -20,9 +20,10 @@ from .relax import decision_order, factor, relaxed
 from .rows import RowLevels, row_levels
 
 ODDS = 1e-3
-TESTED = 512  # rows that the test reads at most, evenly spaced
+TESTED = 2**22  # weights that the test reads at most, in rows evenly spaced
 LEAST_RMS = 0.4  # in units of the spacing: below, a row's or a column's rounding says nothing
 DEAD = 1e-4  # rows with a root mean square below this part of the median row's
+MOST_WAVE = 0.1  # weights whose density is not flat over a step tell the test nothing
 TEST_SHARE = 0.6  # of the min-max scale, where the scale is the row's own
 MOST_ON_LEVELS = 0.01
 MEDIAN_RATIO = 1.15  # optimum over the median level: empirical, see `docs/volume.md`
@@ -148,7 +149,7 @@ def _state(
         log_odds -= sum(math.log(of.tried) for of in levels)
     else:
         log_odds -= covered.log_candidates
-    mesh = max(float(_mesh(covered, part, of)) for part, of in zip(parts, levels, strict=True))
+    mesh = max(float(_mesh(problem.weight, covered, part, of)) for part, of in zip(parts, levels, strict=True))
     model = replace(model, checks=replace(checks, mesh=mesh))
     if mesh > 1:
         return replace(model, refused="the weights are stored on a mesh that is coarse against the grid")
@@ -199,24 +200,32 @@ def _best_count(matrix: FloatArray, order: IntArray) -> int:
 
 
 def _sums(part: _Part, covered: Covered, parts: int) -> Sums:
-    most = max(1, TESTED // parts)
+    most = max(1, TESTED // (parts * len(part.keep)))
     rows = part.rows if len(part.rows) <= most else part.rows[np.linspace(0, len(part.rows) - 1, most).astype(int)]
     at = np.ix_(rows, part.keep)
     unit = float(np.mean(part.matrix.diagonal()))
-    weight, random = covered.weight[at], ~covered.known[at]
+    weight, spacing = covered.weight[at], None
     if covered.per_row:  # a scale fitted to the row bends its remainders: test at one that the known weights give
         weight = weight * (covered.unit[rows] / (TEST_SHARE * covered.nominal[rows]))[:, None]
-        random = ~covered.binding[at] & (weight != 0)
-    return sums(weight, random, part.matrix / unit, part.order)
+    if covered.ratio.shape[1] > 1:
+        spacing = covered.ratio[np.ix_(rows, covered.group[part.keep])]
+    sigma = np.sqrt((weight**2).mean(axis=1, keepdims=True))
+    waves = np.broadcast_to(wave(sigma if spacing is None else sigma / spacing), weight.shape)
+    # weights outside the grid are counted too: without them the others are cut, and not uniform modulo the step
+    random = ~covered.binding[at] & (weight != 0) & (waves < MOST_WAVE)
+    return sums(weight, random, part.matrix / unit, part.order, spacing, waves)
 
 
 def _share_on_levels(covered: Covered, alive: BoolArray) -> float:
     on = 0
     for r in np.flatnonzero(alive):
-        w, of = covered.weight[r], covered.levels[r]
-        place = np.clip(np.searchsorted(of, w), 1, len(of) - 1)
-        near = np.minimum(np.abs(w - of[place]), np.abs(w - of[place - 1])) < 1e-9
-        on += int(((near | (w == 0)) & ~covered.binding[r]).sum())
+        w, levels = covered.weight[r], covered.levels(r)
+        for g, of in enumerate(levels):
+            here = covered.group == g
+            part = w[here]
+            place = np.clip(np.searchsorted(of, part), 1, len(of) - 1)
+            near = np.minimum(np.abs(part - of[place]), np.abs(part - of[place - 1])) < 1e-9
+            on += int(((near | (part == 0)) & ~covered.binding[r, here]).sum())
     return on / (int(alive.sum()) * covered.weight.shape[1])
 
 
@@ -231,8 +240,9 @@ def _contradiction(test: BabaiTest) -> str:
     )
 
 
-def _mesh(covered: Covered, part: _Part, of: RowLevels) -> float:
-    meshes = [mesh_of(covered.weight[r, part.keep] * covered.unit[r]) / covered.unit[r] for r in part.rows]
+def _mesh(weight: FloatArray, covered: Covered, part: _Part, of: RowLevels) -> float:
+    at = part.keep
+    meshes = [mesh_of(weight[r, at], ~covered.known[r, at]) / covered.unit[r] for r in part.rows]
     pivot = float((of.largest_lam * part.matrix.diagonal() + of.c).max())
     return max(meshes) ** 2 * pivot
 

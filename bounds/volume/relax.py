@@ -7,7 +7,7 @@ import scipy.linalg
 
 from ..gram import FloatArray, IntArray
 
-GREEDY = 600  # inputs up to which the greedy order is computed, n^3; beyond, one look at the inverse
+BLOCK = 64
 
 
 def decision_order(matrix: FloatArray) -> IntArray:
@@ -19,18 +19,24 @@ def decision_order(matrix: FloatArray) -> IntArray:
     n = len(matrix)
     shifted = matrix + 1e-10 * max(matrix.diagonal().mean(), 1e-300) * np.eye(n)
     inverse = np.linalg.inv(shifted)
-    if n > GREEDY:
-        return np.argsort(inverse.diagonal(), kind="stable").astype(np.int64)
-    left = np.arange(n)
-    order = np.empty(n, dtype=np.int64)
-    for k in range(n):
-        i = int(np.argmin(inverse.diagonal()))
-        order[k] = left[i]
-        column = inverse[:, i]
-        inverse = inverse - np.outer(column, column) / column[i]
-        rest = np.arange(len(left)) != i
-        inverse, left = inverse[np.ix_(rest, rest)], left[rest]
-    return order
+    # Cholesky of the inverse with the least diagonal as the next pivot: columns are brought up to date when they
+    # are needed, the rest once in a block
+    order = np.arange(n)
+    diagonal = inverse.diagonal().copy()
+    done = np.zeros(n, dtype=bool)
+    columns = np.empty((n, BLOCK))
+    for start in range(0, n, BLOCK):
+        stop = min(n, start + BLOCK)
+        for k in range(stop - start):
+            i = int(np.argmin(np.where(done, np.inf, diagonal)))
+            column = inverse[:, i] - columns[:, :k] @ columns[i, :k]
+            columns[:, k] = column / np.sqrt(max(column[i], 1e-300))
+            diagonal -= columns[:, k] ** 2
+            done[i], order[start + k] = True, i
+        used = columns[:, : stop - start]
+        inverse -= used @ used.T
+        diagonal = inverse.diagonal().copy()
+    return order.astype(np.int64)
 
 
 def factor(matrix: FloatArray, order: IntArray) -> FloatArray:
@@ -38,12 +44,13 @@ def factor(matrix: FloatArray, order: IntArray) -> FloatArray:
     reverse = order[::-1]
     permuted = matrix[np.ix_(reverse, reverse)]
     unit = max(float(permuted.diagonal().mean()), 1e-300)
-    for floor in (0.0, 1e-13, 1e-11):  # a singular H: what is tested holds for any triangular matrix
+    for floor in (0.0, 1e-13, 1e-11, 1e-8):  # a singular H: what is tested holds for any triangular matrix
+        permuted.flat[:: len(matrix) + 1] += floor * unit
         try:
-            return np.asarray(np.linalg.cholesky(permuted + floor * unit * np.eye(len(matrix))))
+            return np.asarray(np.linalg.cholesky(permuted))
         except np.linalg.LinAlgError:
             continue
-    return np.asarray(np.linalg.cholesky(permuted + 1e-8 * unit * np.eye(len(matrix))))
+    raise np.linalg.LinAlgError("H is indefinite")
 
 
 def relaxed(matrix: FloatArray, keep: IntArray) -> FloatArray:
@@ -69,6 +76,9 @@ def relaxed(matrix: FloatArray, keep: IntArray) -> FloatArray:
     result = (result + result.T) / 2
     padded = matrix.copy()
     padded[np.ix_(keep, keep)] -= result
-    if np.linalg.eigvalsh(padded)[0] < -1e-10 * np.trace(matrix):
-        raise ValueError("the Schur complement is not below H")
+    padded.flat[:: len(padded) + 1] += 1e-10 * np.trace(matrix)
+    try:
+        np.linalg.cholesky(padded)
+    except np.linalg.LinAlgError:
+        raise ValueError("the Schur complement is not below H") from None
     return np.asarray(result)

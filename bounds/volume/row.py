@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.linalg
-from scipy.special import logsumexp
 
 from ..gram import FloatArray, IntArray
 from .tail import log_largest_density
@@ -32,8 +31,9 @@ class Spectrum:
     def of(cls, matrix: FloatArray) -> Spectrum:
         """Of a positive semidefinite matrix."""
         values, vectors = np.linalg.eigh(matrix)
-        # an eigenvalue that is rounding is lowered to 0: M, and the level, get smaller, never larger
-        values = np.where(values > 4 * len(values) * np.finfo(float).eps * values[-1], values, 0.0)
+        # lowered by their rounding, to 0 where they are no more than that: M, and the level, get smaller
+        rounding = len(values) * np.finfo(float).eps * values[-1]
+        values = np.where(values > 4 * rounding, values - rounding, 0.0)
         return cls(matrix, values, vectors)
 
 
@@ -87,7 +87,7 @@ def row_log_z(
     ----------
     known : (|C|,) inputs in C.
     log_a : sum over I of log A_i(c), `density.log_factor`.
-    weight, levels : (n,) and (L,), in units of the scale.
+    weight, levels : (n,), and (L,) or, where they differ, (|C|, L) of each known input, in units of the scale.
     log_correction : `Tilt.log_correction(m)`, of this m or a smaller one.
     inverse : M^-1 where it was computed before.
     """
@@ -112,15 +112,17 @@ def row_log_z(
     b = scipy.linalg.cho_solve(factor, np.eye(len(known)))
     b = (b + b.T) / 2 - tilt.c * np.eye(len(known))
     w = weight[known]
-    u = _box_minimum(b, w - levels[-1], w - levels[0])
+    u = _box_minimum(b, w - levels[..., -1], w - levels[..., 0])
     gradient = 2 * (b @ u)
     root = np.sqrt(np.maximum(b.diagonal(), 0.0))
     rho = 0.0
     if root.min() > 0:
         rho = max(0.0, SHRINK * float(np.linalg.eigvalsh(b / np.outer(root, root))[0]) - EPS)
     d = rho * root**2
-    v = (w - u)[:, None] - levels[None, :]
-    terms = logsumexp(-gradient[:, None] * v - d[:, None] * v * v, axis=1)
+    v = (w - u)[:, None] - levels
+    exponents = -gradient[:, None] * v - d[:, None] * v * v
+    top = exponents.max(axis=1)  # plain exp underflows where u* is far out
+    terms = top + np.log(np.exp(exponents - top[:, None]).sum(axis=1))
     return result - float(u @ b @ u) + float(terms.sum())
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from ..gram import FloatArray, IntArray
+from ..gram import BoolArray, FloatArray, IntArray
 from .coverage import Covered
 from .density import log_factor
 from .row import Spectrum, Tilt, row_log_z
@@ -54,7 +54,10 @@ def row_levels(
     cost = float(stats.gamma.isf(AIM, total)) / total
     middle = rows[np.argsort(rms[rows])[len(rows) // 2]]
     # where the scale is the row's own, what is compared must not depend on it: a factor of the codebook alone
-    log_a = _codebook_factor(covered.levels[middle]) if covered.per_row else factors.of(middle)
+    if covered.per_row:
+        log_a = _codebook_factor(len(covered.book))
+    else:
+        log_a = factors.of(middle, ~covered.known[middle, keep], keep)
     pairs = _candidates(spectrum, log_a, cost)
     sample = rows[np.unique(np.linspace(0, len(rows) - 1, min(SAMPLE, len(rows))).astype(int))]
     shares = SHARES if covered.per_row else (1.0,)
@@ -106,9 +109,10 @@ def _levels(
             if (scaled, fewer) not in corrections:
                 corrections[scaled, fewer] = tilt.log_correction(fewer)
             correction = corrections[scaled, fewer]
-        log_a = m * float(factors.of(r)[at_c])
+        log_a = m * float(factors.of(r, ~covered.known[r, keep], keep)[at_c])
         weight = covered.weight[r, keep]
-        log_z = row_log_z(tilt, known, log_a, weight, covered.levels[r], correction, inverse)
+        levels = covered.levels(r)[covered.group[keep[known]]]
+        log_z = row_log_z(tilt, known, log_a, weight, levels, correction, inverse)
         t1[k] = -log_z / scaled * covered.unit[r] ** 2
         rates[k] = scaled / covered.unit[r] ** 2
     return t1, rates
@@ -131,27 +135,36 @@ def _candidates(spectrum: Spectrum, log_a: FloatArray, cost: float) -> list[tupl
     return [(lam * stretch, c) for _, lam, c in found[:4] for stretch in STRETCH]
 
 
-def _codebook_factor(levels: FloatArray) -> FloatArray:
-    """log A of a grid of as many levels about 0, for a sigma of a quarter of its span: no weight is in it."""
-    centred = np.arange(len(levels), dtype=np.float64) - (len(levels) - 1) / 2
-    span = len(levels) / 2
+def _codebook_factor(count: int) -> FloatArray:
+    """log A of `count` even levels about 0, for a sigma of a quarter of their span: no weight is in it."""
+    centred = np.arange(count, dtype=np.float64) - (count - 1) / 2
+    span = count / 2
     return log_factor(centred, -span, span, span / 2, np.array(DAMPING))
 
 
 class _Factors:
-    """log A of rows, computed once for rows alike: sigma is rounded to 2 %, far less than the family spans."""
+    """log A of rows, computed once for groups alike: sigma is rounded to 2 %, far less than the family spans."""
 
     def __init__(self, covered: Covered, rms: FloatArray):
         self._covered, self._rms = covered, rms
         self._known: dict[tuple[float, ...], FloatArray] = {}
 
-    def of(self, r: int) -> FloatArray:
-        """(len(DAMPING),) log A(c) of row r."""
+    def of(self, r: int, random: BoolArray, keep: IntArray) -> FloatArray:
+        """(len(DAMPING),) mean of log A(c) over the inputs in I of row r, which `random` (len(keep),) marks."""
+        covered = self._covered
+        count = np.bincount(covered.group[keep[random]], minlength=covered.ratio.shape[1])
+        if not count.any():
+            return np.zeros(len(DAMPING))
+        levels = covered.levels(r)
+        parts = [self._group(r, int(g), levels[g]) for g in np.flatnonzero(count)]
+        return np.asarray(count[count > 0] @ np.array(parts) / count.sum())
+
+    def _group(self, r: int, g: int, levels: FloatArray) -> FloatArray:
         covered = self._covered
         step = round(math.log(self._rms[r]) / 0.02)
-        levels = covered.levels[r]
-        key = (step, covered.low[r], covered.high[r], levels[0])
+        low, high = float(covered.low[r, g]), float(covered.high[r, g])
+        key = (step, low, high, float(levels[0]), float(levels[-1]))
         if key not in self._known:
             sigma = math.exp(0.02 * step)
-            self._known[key] = log_factor(levels, covered.low[r], covered.high[r], sigma, np.array(DAMPING))
+            self._known[key] = log_factor(levels, low, high, sigma, np.array(DAMPING))
         return self._known[key]

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
-from pvq.bounds.volume.babai import babai_test, remainders, sums
+from pvq.bounds.volume.babai import babai_test, remainders, sums, wave
 from pvq.bounds.volume.relax import decision_order, factor
+from scipy import stats
 
 
 def correlated(rng, n):
@@ -68,3 +69,40 @@ def test_weights_on_a_mesh_near_the_spacing_raise_the_alarm(mesh):
     h = correlated(rng, 16)
     w = mesh * np.round(rng.normal(0, 2, (200, 16)) / mesh)
     assert babai_test([sums(w, w != 0, h, decision_order(h))]).refuses
+
+
+@pytest.mark.parametrize(("df", "sigma"), [(4, 0.5), (4, 1.0), (np.inf, 0.5)])
+def test_the_wave_is_the_first_harmonic_of_the_worst_density(df, sigma):
+    law = stats.norm(0, 0.9 * sigma) if df == np.inf else stats.t(df, 0, sigma * np.sqrt((df - 2) / df))
+    x = np.linspace(-400, 400, 400_001)
+    harmonic = abs(np.trapezoid(law.pdf(x) * np.cos(2 * np.pi * x), x))
+    assert wave(np.array([sigma]))[0] >= harmonic * (1 - 1e-6)
+    if df == 4:
+        assert wave(np.array([sigma]))[0] == pytest.approx(harmonic, rel=1e-3)
+
+
+def test_densities_that_are_not_flat_over_a_step_raise_no_alarm_where_the_model_has_them():
+    rng = np.random.default_rng(4)
+    h = np.eye(16)  # nothing averages the wave out
+    w = stats.t(4, 0, 0.7 * np.sqrt(0.5)).rvs((20000, 16), random_state=rng)
+    everything = np.ones(w.shape, dtype=bool)
+    order = decision_order(h)
+    assert babai_test([sums(w, everything, h, order)]).refuses
+    waves = np.broadcast_to(wave(np.array([0.7])), w.shape)
+    assert not babai_test([sums(w, everything, h, order, waves=waves)]).refuses
+
+
+def test_groups_of_their_own_step_are_rounded_to_it():
+    rng = np.random.default_rng(5)
+    h = correlated(rng, 12)
+    spacing = np.repeat(rng.uniform(0.5, 2, (300, 3)), 4, axis=1)
+    w = spacing * rng.uniform(-3, 3, (300, 12))
+    everything = np.ones(w.shape, dtype=bool)
+    order = decision_order(h)
+    assert not babai_test([sums(w, everything, h, order, spacing)]).refuses
+    planted = spacing * (np.round(w / spacing) + 0.1)
+    assert babai_test([sums(planted, everything, h, order, spacing)]).refuses
+    # one group is the scale of one row
+    lower = factor(h, order)
+    same = np.full((300, 12), 1.7)
+    assert remainders(w, lower, order, same) == pytest.approx(remainders(w / 1.7, lower, order))

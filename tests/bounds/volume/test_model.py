@@ -33,6 +33,8 @@ SCALES = [
     {"granularity": "channel", "range": "minmax"},
     {"granularity": "channel", "range": "mse"},
     {"granularity": "tensor", "range": "gram"},
+    {"granularity": "channel", "range": "gram"},
+    {"granularity": "group:3", "range": "minmax"},
 ]
 
 
@@ -96,7 +98,9 @@ def test_optima_that_were_planted_are_refused():
 @pytest.mark.parametrize(
     ("setting", "reason"),
     [
-        ({"bits": 4, "granularity": "group:8"}, "granularity tensor or channel is covered"),
+        ({"bits": 4, "granularity": "group:8"}, "range minmax, or granularity tensor or channel, is covered"),
+        ({"bits": 4, "granularity": "group:8", "range": "gram"}, "fitted (gram)"),
+        ({"grid": "fp8-e4m3", "granularity": "group:8", "range": "minmax"}, "up to 32 levels"),
         ({"bits": 10}, "up to 256"),
     ],
 )

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 from pvq.bounds.volume.chain import chain, median_level, sphere_level
-from pvq.bounds.volume.density import log_factor
+from pvq.bounds.volume.density import NORMAL, log_factor
 from pvq.bounds.volume.layer import layer_level
 from pvq.bounds.volume.relax import decision_order, factor, relaxed
 from pvq.bounds.volume.row import Spectrum, Tilt, row_log_z
@@ -80,7 +80,7 @@ def test_f_is_infinite_for_two_directions_or_fewer(k):
 def test_a_is_the_supremum_of_the_sum(levels, cut):
     law = stats.norm(0, 0.8)
     c = np.array([0.0, 0.1, 0.5])
-    found = log_factor(levels, *cut, 0.8, c, laws=[(law.pdf, law.cdf)])
+    found = log_factor(levels, *cut, 0.8, c, laws=np.array([[NORMAL, 0.8]]))
     u = np.linspace(cut[0] - levels[-1], cut[1] - levels[0], 200001)
     x = u[:, None] + levels
     k = (law.pdf(x) * ((x >= cut[0]) & (x <= cut[1]))).sum(axis=1) / np.diff(law.cdf(cut))
@@ -123,7 +123,6 @@ def test_rows_undercut_their_level_no_more_often_than_the_theorem_says(n, levels
     h = hessian(rng, n)
     low, high = levels[0] - 0.4 * (levels[1] - levels[0]), levels[-1] + 0.4 * (levels[-1] - levels[-2])
     law = stats.truncnorm(low, high)
-    plain = stats.norm(0, 1)
     w = law.rvs((draws, n), random_state=rng)
     known = np.array([0]) if clipped and n > 1 else NONE
     if len(known):
@@ -133,7 +132,7 @@ def test_rows_undercut_their_level_no_more_often_than_the_theorem_says(n, levels
     for lam in (0.5, 2.0, 8.0):
         for c in (0.0, 0.2):
             tilt = Tilt(Spectrum.of(h), lam / h.trace() * n, c)
-            a = float(log_factor(levels, low, high, 1.0, np.array([c]), laws=[(plain.pdf, plain.cdf)])[0])
+            a = float(log_factor(levels, low, high, 1.0, np.array([c]), laws=np.array([[NORMAL, 1.0]]))[0])
             z = row_log_z(tilt, known, m * a, w[0], levels, tilt.log_correction(m))
             p = np.exp(tilt.lam * errors + z)
             for odds in (0.1, 0.01, 0.001):
