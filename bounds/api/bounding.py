@@ -31,6 +31,7 @@ def bound(
     seed: int = 0,
     device: str = "cpu",
     odds: float | None = None,
+    explain: bool = False,
     certify: bool = False,
     progress: Callable[[Row], object] | None = None,
     stage: Callable[[str], object] | None = None,
@@ -74,6 +75,8 @@ def bound(
         Where the solver bnb runs long searches of quantized rows: "cpu", "gpu", or "auto", a GPU if there is one.
     odds : float, optional
         Odds of the volume model's level, between 0 and 1; 0.001 where None, and above 2048 inputs no model then.
+    explain : bool
+        The document's volume model has a level and a prediction for each row as well.
     certify : bool
         Find a proof for every lower bound, also where that takes longer than the solve.
     progress : callable, optional
@@ -106,6 +109,7 @@ def bound(
         seed=seed,
         device=device,
         odds=odds,
+        explain=explain,
         certify=certify,
         progress=progress,
         stage=stage,

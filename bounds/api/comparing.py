@@ -35,6 +35,7 @@ from pvq.solvers.compare.network import Task, compare_all, distinct, found_in, t
 from pvq.solvers.compare.verdict import SKIPPED
 from pvq.solvers.device import check_device
 from pvq.solvers.document import environment
+from pvq.solvers.modelled import check_odds
 from pvq.solvers.registry import get_solver
 from pvq.solvers.watch import Calls, watched
 
@@ -187,6 +188,7 @@ def compare(
     jobs: int = 1,
     seed: int = 0,
     device: str = "cpu",
+    odds: float | None = None,
     earlier: str | os.PathLike[str] | None = None,
     progress: Callable[[str, Mapping[str, Any]], object] | None = None,
     keep: Callable[[Comparison], object] | None = None,
@@ -242,6 +244,8 @@ def compare(
         As in `bound`.
     device : str
         As in `bound`.
+    odds : float, optional
+        As in `bound`: the quantized side of each pair has the volume model's statement, which decides nothing.
     earlier : path, optional
         File of an earlier comparison to go on from; what it has is not computed again.
     progress : callable, optional
@@ -270,6 +274,7 @@ def compare(
     begin = time.perf_counter()
     check_limits(time_limit, gap, jobs)
     check_device(device)
+    check_odds(odds)
     if nm is not None and (nm < 2 or scope == "layer" or block is not None):
         raise ProblemError("`nm` M must be at least 2, and goes neither with `block` nor with `scope` layer")
     if sample_rows is not None and (sample_rows < 1 or scope == "layer"):
@@ -288,6 +293,7 @@ def compare(
         methods=methods_by_name(methods, update),
         levels=file_levels(grid),
         nm=nm,
+        odds=odds,
         time_limit=time_limit or None,
         sample_rows=sample_rows,
         options=Options(time_limit=None, gap=gap, seed=seed, device=device),

@@ -26,6 +26,7 @@ from pvq.solvers.interrupt import stop_on_interrupt
 from pvq.solvers.layer import solve_layer
 from pvq.solvers.layer_scope import row_curves, unfinished
 from pvq.solvers.methods import empirical_methods, left_out
+from pvq.solvers.modelled import check_odds, modelled
 from pvq.solvers.registry import get_solver
 from pvq.solvers.rows import LayerResult, RowResult, prepare
 from pvq.solvers.sample import Beside, Sample
@@ -42,9 +43,6 @@ if TYPE_CHECKING:
 
 PREPARING, ROWS, SAMPLE, MODEL = "preparing", "rows", "quick errors of all rows", "volume model"
 """Stages of a run, as `stage` is told of them."""
-ODDS = 1e-3
-MODELLED = 2048
-"""Inputs up to which the volume model is stated unasked: beyond, it takes longer than a quick answer may."""
 
 
 class Part(NamedTuple):
@@ -75,6 +73,7 @@ class Search:
     seed: int = 0
     device: str = "cpu"
     odds: float | None = None
+    explain: bool = False
     certify: bool = False
     progress: Callable[[Row], object] | None = None
     stage: Callable[[str], object] | None = None
@@ -82,8 +81,7 @@ class Search:
     def __post_init__(self) -> None:
         check_limits(self.time_limit, self.gap, self.jobs)
         check_device(self.device)
-        if self.odds is not None and not 0 < self.odds < 1:
-            raise ProblemError(f"`odds` must lie between 0 and 1, as 0.001, not {self.odds}")
+        check_odds(self.odds)
 
     def options(self, stop: threading.Event) -> Options:
         """For the solvers."""
@@ -236,7 +234,7 @@ class Run:
         used = environment(self.engine.name, self.search.jobs, seconds if prepared is None else prepared, seconds)
         results = []
         for (stated, found), model in zip(solved, models, strict=True):
-            said = None if model is None else model.as_json()
+            said = None if model is None else model.as_json(self.search.explain)
             sample = self.estimated(stated, found)
             document = result_document(self.layer, stated, self.options, found, used, said, sample)
             place = device_note((row.result for row in found.rows), self.search.device)
@@ -258,16 +256,14 @@ class Run:
     def model(self, problem: LayerProblem, result: LayerResult) -> Model | None:
         """What the volume model says beside the result, with the proven ends for the rows that it leaves out."""
         stop, odds = self.options.stop, self.search.odds
-        asked = odds is not None or len(problem.inputs) <= MODELLED
-        if problem.setting.method != "quant" or not asked or stop.is_set():
+        if stop.is_set():
             return None
-        from pvq.bounds.volume import volume_model  # statistics take half a second to load
-
-        self.stage(MODEL)
+        if problem.setting.method == "quant":
+            self.stage(MODEL)
         lower = np.array([row.lower or 0.0 for row in result.rows])
         upper = np.array([row.result.upper for row in result.rows])
         whole: FloatArray = self.layer.weight
-        return watched(lambda: volume_model(problem, odds or ODDS, whole, lower, upper), stop)
+        return watched(lambda: modelled(problem, odds, whole, lower, upper), stop)
 
 
 @contextmanager

@@ -70,14 +70,23 @@ def bound(
             rich_help_panel=SEARCH,
         ),
     ] = 10.0,
-    odds: Annotated[
-        float | None,
+    odds: options.Odds = None,
+    explain: Annotated[
+        bool,
         Option(
-            metavar="P",
-            help="Odds of the volume model's level (0.001; above 2048 inputs the model is stated only if asked).",
-            rich_help_panel=SEARCH,
+            "--explain",
+            help="Say all that the volume model assumes; --json has its level for each row.",
+            rich_help_panel=OUTPUT,
         ),
-    ] = None,
+    ] = False,
+    limits: Annotated[
+        bool,
+        Option(
+            "--limits",
+            help="Say what no code of as many bits reaches on average over Gaussian weights (quantization).",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = False,
     gap: options.Gap = 1e-6,
     jobs: Annotated[int, Option(help="Rows solved at the same time.", rich_help_panel=SEARCH)] = 1,
     seed: options.Seed = 0,
@@ -126,6 +135,8 @@ def bound(
 
     sparsities = [] if sparsity is None else sparsities_of(sparsity)
     several = len(sparsities) > 1
+    if limits and method != "quant":
+        raise typer.BadParameter("--limits is for --method quant")
     if several and (solution or certificate or score):
         raise typer.BadParameter("--solution, --certificate and --score are for one sparsity, not for a range")
     if sample_rows is not None and certificate is not None:
@@ -181,6 +192,7 @@ def bound(
             "seed": seed,
             "device": device,
             "odds": odds,
+            "explain": explain,
             "progress": shown.row,
             "stage": shown.stage,
             "stop": stop,
@@ -190,12 +202,16 @@ def bound(
         else:
             results = [pvq.bound(data, problem, certify=certificate is not None, **search)]
     result = results[0]
+    if limits:
+        from pvq.bounds.volume.limit import any_code
+
+        result.document["total"]["any_code"] = any_code(result.problem)
     scored = None if own is None else result.score(own)
     document = curve_document([each.document for each in results]) if several else result.document
     if scored is not None:
         document = {**document, "score": scored.as_json()}
     write_each(
-        lambda: print_curve(results) if several else print_result(result, scored),
+        lambda: print_curve(results) if several else print_result(result, scored, explain),
         (json_, lambda path: write_json(path, document)),
         (solution, lambda path: write_solution(path, result.weights, result.problem)),
         (certificate, lambda path: result.certificate().save(path)),

@@ -50,6 +50,14 @@ Scope = Annotated[
     ),
 ]
 Solver = Annotated[str, Option(help="Where bounds come from, see `pvq solvers`.", rich_help_panel=SEARCH)]
+Odds = Annotated[
+    float | None,
+    Option(
+        metavar="P",
+        help="Odds of the volume model's level (0.001; above 2048 inputs the model is stated only if asked).",
+        rich_help_panel=SEARCH,
+    ),
+]
 Methods = Annotated[
     str | None,
     Option(

@@ -19,12 +19,12 @@ from rich.table import Table
 from .console import Printer, printable
 from .hints import outlier_hint
 from .sampled import sample_sentence
-from .volume import model_sentence
+from .volume import explanation, model_sentence
 
 ROWS_SHOWN = 16  # more rows than this are summed up, not listed
 
 
-def print_result(result: Result, own: Score | None = None) -> None:
+def print_result(result: Result, own: Score | None = None, explain: bool = False) -> None:
     """Print the tables and the sentence on standard output."""
     console = Printer()
     problem, solved = result.problem, result.solved
@@ -40,11 +40,28 @@ def print_result(result: Result, own: Score | None = None) -> None:
     if own is not None:
         console.say(own_sentence(solved, own))
     if result.model is not None:
-        console.say(model_sentence(result.model, solved))
+        say = result.model.as_json()
+        console.say(model_sentence(say, solved.reference, solved.empirical))
+        if explain:
+            console.say(explanation(say, solved.reference))
+    if "any_code" in result.document["total"]:
+        console.say(limit_sentence(result))
     _say_notes(console, result)
     hint = outlier_hint(problem, result.layer.weight)
     if hint is not None:
         console.say(hint)
+
+
+def limit_sentence(result: Result) -> str:
+    """What no code of the grid's bits reaches on average."""
+    limit = result.document["total"]["any_code"]
+    grid = result.problem.grid
+    assert grid is not None
+    return (
+        f"Any code of {math.log2(len(grid.codebook.levels)):.3g} bits a weight, vector codes too, has at most "
+        f"{format_db(result.solved.reference, limit)} dB on average over Gaussian weights (reverse "
+        "water-filling), which is no bound for these weights."
+    )
 
 
 def own_sentence(result: LayerResult, own: Score) -> str:

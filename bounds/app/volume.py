@@ -3,25 +3,60 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import Any
 
 from pvq.bounds.sqnr import format_db
-from pvq.solvers.rows import LayerResult
-
-if TYPE_CHECKING:
-    from pvq.bounds.volume import Model
 
 
-def model_sentence(model: Model, result: LayerResult) -> str:
-    """The model in one sentence."""
-    if model.refused is not None or model.lower is None or model.optimum is None:
-        return f"Model estimate (not a bound): none; {model.refused}."
-    reference = result.reference
+def model_sentence(model: Mapping[str, Any], reference: float, empirical: Mapping[str, float]) -> str:
+    """The model, as JSON has it, in one sentence.
+
+    Parameters
+    ----------
+    reference : w'Hw of the layer.
+    empirical : errors of methods; of GPTQ it is said how far from the prediction it is.
+    """
+    if model["refused"] is not None:
+        return f"Model estimate (not a bound): none; {model['refused']}."
     text = (
         "Model estimate, not a bound for these weights: under the model of random weights (checks did not refuse) "
-        f"a total above {format_db(reference, model.lower)} dB would occur in at most {model.odds:g} of draws; "
-        f"the optimum is about {format_db(reference, model.optimum)} dB"
+        f"a total above {format_db(reference, model['lower'])} dB would occur in {_odds(model)}; "
+        f"the optimum is about {format_db(reference, model['optimum'])} dB"
     )
-    if "gptq" in result.empirical and model.optimum > 0:
-        text += f"; gptq is about {10 * math.log10(result.empirical['gptq'] / model.optimum):.2f} dB from it"
+    if "gptq" in empirical and model["optimum"] > 0 and empirical["gptq"] > 0:
+        text += f"; gptq is about {10 * math.log10(empirical['gptq'] / model['optimum']):.2f} dB from it"
     return text + "."
+
+
+def model_words(model: Mapping[str, Any], reference: float) -> str:
+    """The model in a few words, beside others."""
+    if model["refused"] is not None:
+        return f"model estimate (not a bound): none; {model['refused']}"
+    return (
+        f"model estimate (not a bound): optimum about {format_db(reference, model['optimum'])} dB, above "
+        f"{format_db(reference, model['lower'])} dB in {_odds(model)}"
+    )
+
+
+def explanation(model: Mapping[str, Any], reference: float) -> str:
+    """What the model's level says, with everything that it assumes."""
+    if model["refused"] is not None:
+        return f"The volume model says nothing of this layer: {model['refused']}."
+    checks = model["checks"]
+    left = model["rows_left_to_rigorous"]
+    rest = f" Of {left} rows that it does not cover it has the proven lower ends." if left else ""
+    return (
+        "Model estimate, not a bound for these weights: if, given H, the scales and the weights treated as known, "
+        "the other weights were independent draws from the densities fitted here, a total error below "
+        f"{model['lower']:.6g} ({format_db(reference, model['lower'])} dB) would occur in {_odds(model)}. The "
+        "densities are fitted to the same weights; that error is not included. Checks not refused: z "
+        f"{checks['z']:.2f}, harmonic {checks['harmonic']:.2f}, KS p {checks['ks']:.2g}, {checks['zeros']:.2%} of "
+        f"the weights on levels, mesh {checks['mesh']:.2g} (of 1): absence of evidence, no more.{rest} The "
+        f"predicted optimum {model['optimum']:.6g} is 1.15 times a median level, a factor that was found on other "
+        "layers and is no theorem."
+    )
+
+
+def _odds(model: Mapping[str, Any]) -> str:
+    return f"at most {model['odds']:g} of draws"

@@ -43,6 +43,15 @@ class Checks:
 
 
 @dataclass(frozen=True)
+class RowModel:
+    """The model's statement about one row by itself; those of several rows do not add up."""
+
+    row: int
+    lower: float
+    optimum: float
+
+
+@dataclass(frozen=True)
 class Model:
     """Model estimate for the total error of a layer, not a bound for its weights.
 
@@ -57,9 +66,11 @@ class Model:
     rows_left_to_rigorous: int = 0
     checks: Checks = field(default_factory=Checks)
     refused: str | None = None
+    rows: tuple[RowModel, ...] = ()
+    """Of the rows that are covered, each by itself, where the layer is not refused."""
 
-    def as_json(self) -> dict[str, Any]:
-        """Its fields as JSON values."""
+    def as_json(self, rows: bool = False) -> dict[str, Any]:
+        """Its fields as JSON values, with its rows or without."""
         return {
             "lower": self.lower,
             "odds": self.odds,
@@ -68,6 +79,7 @@ class Model:
             "rows_left_to_rigorous": self.rows_left_to_rigorous,
             "checks": {name: float(value) for name, value in vars(self.checks).items()},
             "refused": self.refused,
+            **({"rows": [vars(row) for row in self.rows]} if rows else {}),
         }
 
 
@@ -142,13 +154,15 @@ def _state(
         return replace(model, refused="rows are repeated, so they are not independent")
     if test.refuses:
         return replace(model, refused=_contradiction(test))
-    left_out = stats.chi2.cdf(LEAST_RMS**2 * len(problem.inputs) / np.maximum(rms, 1e-9) ** 2, len(problem.inputs))
-    log_odds = math.log(odds) - float(np.log1p(left_out).sum())
+    # rows that are small against the grid were left out for what they are: their odds are paid
+    log_left_out = np.log1p(
+        stats.chi2.cdf(LEAST_RMS**2 * len(problem.inputs) / np.maximum(rms, 1e-9) ** 2, len(problem.inputs))
+    )
+    log_odds = math.log(odds) - float(log_left_out.sum())
     levels = [row_levels(covered, part.rows, part.matrix, part.keep, rms, int(alive.sum())) for part in parts]
-    if covered.per_row:  # every H has its own choice: the joint choices multiply
-        log_odds -= sum(math.log(of.tried) for of in levels)
-    else:
-        log_odds -= covered.log_candidates
+    # per channel every H has its own choice of what was tried, and joint choices multiply; else log N is paid once
+    paid = [math.log(of.tried) if covered.per_row else covered.log_candidates for of in levels]
+    log_odds -= sum(paid) if covered.per_row else covered.log_candidates
     mesh = max(float(_mesh(problem.weight, covered, part, of)) for part, of in zip(parts, levels, strict=True))
     model = replace(model, checks=replace(checks, mesh=mesh))
     if mesh > 1:
@@ -158,12 +172,19 @@ def _state(
     level = max(0.0, layer_level(t1, lam, log_odds)) + rest
     if not math.isfinite(level):
         raise Uncovered("no level was found in floating point; use the proven bounds")
-    expected = _expected(covered, parts, levels) + (rest if upper is None else float(upper[~alive].sum()))
+    each = [MEDIAN_RATIO * _median(covered, *pair) for pair in zip(parts, levels, strict=True)]
+    expected = sum(float(of.sum()) for of in each) + (rest if upper is None else float(upper[~alive].sum()))
     if upper is not None and level > float(upper.sum()) * (1 + 1e-9):
         return replace(model, refused="weights were found with an error below its level, so it does not hold here")
     if upper is not None:
         expected = min(expected, float(upper.sum()))
-    return replace(model, lower=level, optimum=max(expected, level))
+    rows = []
+    for part, of, medians, cost in zip(parts, levels, each, paid, strict=True):
+        alone = of.t1 + (math.log(odds) - log_left_out[part.rows] - cost) / of.lam
+        for r, least, median in zip(part.rows, np.maximum(alone, 0.0), medians, strict=True):
+            most = math.inf if upper is None else float(upper[r])
+            rows.append(RowModel(problem.rows[r], float(least), max(float(least), min(float(median), most))))
+    return replace(model, lower=level, optimum=max(expected, level), rows=tuple(rows))
 
 
 def _parts(problem: LayerProblem, covered: Covered, alive: BoolArray) -> list[_Part]:
@@ -218,7 +239,7 @@ def _sums(part: _Part, covered: Covered, parts: int) -> Sums:
 
 def _share_on_levels(covered: Covered, alive: BoolArray) -> float:
     on = 0
-    for r in np.flatnonzero(alive):
+    for r in np.flatnonzero(alive).tolist():
         w, levels = covered.weight[r], covered.levels(r)
         for g, of in enumerate(levels):
             here = covered.group == g
@@ -247,12 +268,8 @@ def _mesh(weight: FloatArray, covered: Covered, part: _Part, of: RowLevels) -> f
     return max(meshes) ** 2 * pivot
 
 
-def _expected(covered: Covered, parts: list[_Part], levels: list[RowLevels]) -> float:
-    """`MEDIAN_RATIO` times each row's median level, the larger of chain and row theorem."""
-    total = 0.0
-    for part, of in zip(parts, levels, strict=True):
-        pivots = factor(part.matrix, part.order).diagonal() ** 2
-        chain = median_level(pivots[pivots > 1e-9 * pivots.max()]) * covered.unit[part.rows] ** 2
-        half = of.plain + math.log(0.5) / of.lam
-        total += float(np.maximum(chain, half).sum())
-    return MEDIAN_RATIO * total
+def _median(covered: Covered, part: _Part, of: RowLevels) -> FloatArray:
+    """(rows,) each row's median level, the larger of chain and row theorem."""
+    pivots = factor(part.matrix, part.order).diagonal() ** 2
+    chain = median_level(pivots[pivots > 1e-9 * pivots.max()]) * covered.unit[part.rows] ** 2
+    return np.asarray(np.maximum(chain, of.plain + math.log(0.5) / of.lam))

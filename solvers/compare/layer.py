@@ -20,6 +20,7 @@ from pvq.layers.format import Layer
 
 from ..base import Options, Solver
 from ..empirical.layerwise import layer_point
+from ..modelled import modelled
 from ..rows import applicable
 from .bounds import lower_upper, prepare_side, raise_lower
 from .sampled import SampledSide, likely_better, sample_json, sample_words
@@ -62,6 +63,8 @@ class Comparison:
     levels: tuple[float, ...] | None = None
     """Of a grid that is a file, read once: whatever becomes of the file, all pairs have the same grid."""
     nm: int | None = None
+    odds: float | None = None
+    """Of the volume model beside the quantized side; None for the usual ones, and none for long rows then."""
     time_limit: float | None = 60.0
     """Seconds for the bounds of one pair."""
     full: bool = False
@@ -155,6 +158,9 @@ def _compare_pair(
     if what.full:
         for side in (prune, quant):
             _complete(side, what, jobs)
+    if not what.options.stop.is_set():
+        part(f"{layer.name}, {pair.bits} bits: volume model")
+        quant.model = modelled(quant.problem, what.odds, layer.weight, quant.lower, quant.upper)
     return known(), prune.x
 
 

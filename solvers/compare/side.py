@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pvq.bounds.certified import closed, sum_down, sum_up
@@ -15,6 +15,9 @@ from ..checked import ROUNDING
 from ..empirical.layerwise import LayerPoint, row_errors, used_units
 from ..result import BoundKind, Reason, Result
 from .verdict import Interval
+
+if TYPE_CHECKING:
+    from pvq.bounds.volume import Model
 
 
 class Side:
@@ -38,6 +41,8 @@ class Side:
         self.empirical: dict[str, float] = {}
         self.failed: list[int] = []
         """Rows on which a solver broke, or claimed a lower bound above a feasible error: it does not count."""
+        self.model: Model | None = None
+        """What the volume model says beside it: no verdict rests on it."""
 
     @property
     def words(self) -> str:
@@ -129,6 +134,7 @@ class Side:
             "macs": macs,
             "empirical": dict(self.empirical),
             "failed_rows": list(self.failed),
+            **({} if self.model is None else {"model": self.model.as_json()}),
         }
 
 
@@ -141,4 +147,6 @@ def merge(old: Mapping[str, Any], new: dict[str, Any]) -> dict[str, Any]:
         for name in ("lower", "sqnr_max_db", "bound_kind", "rows_bounded", "rows_optimal"):
             merged[name] = old[name]
     merged["empirical"] = {**old["empirical"], **new["empirical"]}
+    if "model" in old:
+        merged.setdefault("model", old["model"])
     return merged

@@ -28,7 +28,7 @@ def test_a_layer_that_is_not_covered_says_why_and_keeps_its_result(cli, tmp_path
     total = json.loads(file.read_text())["total"]
     assert total["model"]["lower"] is None
     assert total["lower"] > 0
-    assert "granularity tensor or channel is covered" in " ".join(ended.out.split())
+    assert "range minmax, or granularity tensor or channel, is covered" in " ".join(ended.out.split())
 
 
 def test_pruning_has_no_model(cli, tmp_path):
@@ -41,3 +41,48 @@ def test_odds_are_checked(cli, tmp_path):
     ended, _ = run(cli, tmp_path, "--method", "quant", "--bits", "3", "--odds", "2")
     assert ended.code == 2
     assert "--odds must lie between 0 and 1" in " ".join(ended.err.split())
+
+
+def test_groups_with_min_max_scales_are_covered(cli, tmp_path):
+    ended, file = run(
+        cli, tmp_path, "--method", "quant", "--bits", "3", "--granularity", "group:4", "--range", "minmax"
+    )
+    assert ended.code == 0, ended.err
+    total = json.loads(file.read_text())["total"]
+    assert total["model"]["refused"] is None
+    assert 0 < total["model"]["lower"] < total["lower"]
+
+
+def test_what_is_assumed_is_said_on_demand_and_each_row_has_its_level(cli, tmp_path):
+    ended, file = run(cli, tmp_path, "--method", "quant", "--bits", "3", "--explain", "--limits")
+    assert ended.code == 0, ended.err
+    said = " ".join(ended.out.split())
+    assert "the other weights were independent draws from the densities fitted here" in said
+    assert "that error is not included" in said
+    document = json.loads(file.read_text())
+    model = document["total"]["model"]
+    assert f"{model['lower']:.6g}" in said
+    assert [row["row"] for row in model["rows"]] == list(range(20))
+    # a row alone is less certain than the sum of all
+    assert sum(row["lower"] for row in model["rows"]) < model["lower"]
+    assert all(row["lower"] <= row["optimum"] for row in model["rows"])
+    # at most an error that no grid of 8 levels reaches
+    assert "Any code of 3 bits" in said
+    assert 0 < document["total"]["any_code"] < document["total"]["lower"]
+
+
+def test_a_comparison_has_it_beside_the_quantized_side_alone(cli, tmp_path):
+    run(cli, tmp_path, "--method", "quant", "--bits", "3")
+    options = ("--bits", "3", "--odds", "0.01", "--quiet", "--json", tmp_path / "c.json")
+    ended = cli("compare", tmp_path / "layer.npz", *options)
+    assert ended.code == 0, ended.err
+    pair = json.loads((tmp_path / "c.json").read_text())["layers"][0]["pairs"][0]
+    assert pair["quant"]["model"]["odds"] == 0.01
+    assert 0 < pair["quant"]["model"]["lower"] <= pair["quant"]["upper"]
+    assert "model" not in pair["prune"]
+    assert "model estimate (not a bound)" in " ".join(ended.out.split())
+
+
+def test_limits_are_for_quantization(cli, tmp_path):
+    ended, _ = run(cli, tmp_path, "--method", "prune", "--sparsity", "0.5", "--limits")
+    assert ended.code == 2

@@ -61,6 +61,7 @@ def compare(
     ] = 1,
     seed: options.Seed = 0,
     device: options.Device = "cpu",
+    odds: options.Odds = None,
     json_: options.Json = None,
     resume: Annotated[
         bool, Option("--resume", help="Go on from what the file of --json has.", rich_help_panel=OUTPUT)
@@ -127,6 +128,7 @@ def compare(
         "jobs": jobs,
         "seed": seed,
         "device": device,
+        "odds": odds,
     }
     if run_comparison(layers, asked, output):
         raise typer.Exit(130)

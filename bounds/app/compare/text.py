@@ -10,6 +10,7 @@ from rich import box
 from rich.table import Table
 
 from ..console import Printer, printable
+from ..volume import model_words
 
 FEW = 3
 """Up to so many layers are shown with all their intervals."""
@@ -35,6 +36,7 @@ def print_comparison(document: Mapping[str, Any]) -> None:
         if any("sampled" in pair for layer in layers for pair in layer["pairs"]):
             console.say(LEGEND_SAMPLED, style="dim")
         console.table(_summary(document))
+        _say_models(console, layers)
     for layer in document["layers"]:
         if layer["skipped"] is not None:
             console.say(f"{printable(layer['name'])}: skipped, {printable(layer['skipped'])}")
@@ -108,7 +110,23 @@ def _print_layer(console: Printer, layer: Mapping[str, Any], chosen: Mapping[str
     console.table(table)
     for pair in layer["pairs"]:
         if pair["verdict"] != SKIPPED:
-            console.say(printable(pair["words"]))
+            said = printable(pair["words"])
+            quant = pair["quant"]
+            if "model" in quant:
+                said += f" {pair['bits']} bits, {model_words(quant['model'], quant['reference'])}."
+            console.say(said)
+
+
+def _say_models(console: Printer, layers: Sequence[Mapping[str, Any]]) -> None:
+    """How many pairs have an estimate by the volume model."""
+    quant = [pair["quant"] for layer in layers for pair in layer["pairs"] if pair["verdict"] != SKIPPED]
+    models = [side["model"] for side in quant if "model" in side]
+    if models:
+        stated = sum(model["refused"] is None for model in models)
+        console.say(
+            f"The volume model estimates the optimum of {stated} of {len(models)} quantized layers (no bounds, no "
+            "part of a verdict); --json has them, and why it refused the others."
+        )
 
 
 def _verdict(pair: Mapping[str, Any]) -> str:

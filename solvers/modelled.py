@@ -1,0 +1,39 @@
+"""The volume model beside a result: where it is quick or asked for, and loaded only then."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pvq.bounds.errors import ProblemError
+from pvq.bounds.gram import FloatArray
+from pvq.bounds.layer_problem import LayerProblem
+
+if TYPE_CHECKING:
+    from pvq.bounds.volume import Model
+
+ODDS = 1e-3
+MODELLED = 2048
+"""Inputs up to which the model is stated unasked: beyond, it takes longer than a quick answer may."""
+
+
+def check_odds(odds: float | None) -> None:
+    """Raise `ProblemError` for odds that are none; NaN is none."""
+    if odds is not None and not 0 < odds < 1:
+        raise ProblemError(f"`odds` must lie between 0 and 1, as 0.001, not {odds}")
+
+
+def modelled(
+    problem: LayerProblem, odds: float | None, whole: FloatArray, lower: FloatArray, upper: FloatArray
+) -> Model | None:
+    """What the model says of a quantized layer; None of others, and of long rows where nobody asked for odds.
+
+    Parameters
+    ----------
+    whole : (out, in) all weights of the layer.
+    lower, upper : (rows,) rigorous ends, for rows that the model leaves out.
+    """
+    if problem.setting.method != "quant" or (odds is None and len(problem.inputs) > MODELLED):
+        return None
+    from pvq.bounds.volume import volume_model  # statistics take half a second to load
+
+    return volume_model(problem, odds or ODDS, whole, lower, upper)
