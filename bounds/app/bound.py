@@ -203,7 +203,7 @@ def bound(
             results = [pvq.bound(data, problem, certify=certificate is not None, **search)]
     result = results[0]
     if limits:
-        from pvq.bounds.volume.limit import any_code
+        from pvq.bounds.theory.any_code import any_code
 
         result.document["total"]["any_code"] = any_code(result.problem)
     scored = None if own is None else result.score(own)

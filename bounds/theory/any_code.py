@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from ..layer_problem import LayerProblem
-from ..theory.rate_distortion import WaterFilling
+from .rate_distortion import WaterFilling
 
 
 def any_code(problem: LayerProblem) -> float:
