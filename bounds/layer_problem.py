@@ -20,6 +20,9 @@ from .sparsity import Sparsity
 from .stages import stage
 
 METHODS = ("quant", "prune", "joint")
+GRID_WORDS = ("bits", "grid", "granularity", "range")
+PATTERN_WORDS = ("sparsity", "nm", "block", "update", "scope")
+"""Settings that say where quantized weights lie, and which weights are kept."""
 _KINDS = {
     "bits": (int, type(None)),
     "grid": (str,),
@@ -60,16 +63,22 @@ class Setting:
             near = difflib.get_close_matches(self.method, METHODS, n=1)
             hint = f"; did you mean '{near[0]}'?" if near else ""
             raise ProblemError(f"`method` must be one of {', '.join(METHODS)}, not '{self.method}'{hint}")
-        if self.method == "quant" and (self.sparsity is not None or self.nm or self.block):
-            raise ProblemError("`sparsity`, `nm` and `block` are for `method` prune or joint")
-        if self.method == "prune" and self.bits is not None:
-            raise ProblemError("`bits` is for `method` quant or joint; for pruning give `sparsity` or `nm`")
+        self._check_words()
         if not 0 <= self.ridge < np.inf:
             raise ProblemError(
                 f"`ridge` must be 0 or more (0.01 adds 1% of H's mean diagonal), not {self.ridge:g}"
             )
         if self.method != "quant":
             self._check_pattern()
+
+    def _check_words(self) -> None:
+        """Refuse words of the other method: an option that changes nothing is a mistake."""
+        unused = () if self.method == "joint" else PATTERN_WORDS if self.method == "quant" else GRID_WORDS
+        given = [name for name in unused if getattr(self, name) != getattr(Setting, name)]
+        if given:
+            names = " and ".join(f"`{name}`{'=False' * (name == 'update')}" for name in given)
+            other, hint = ("prune", "") if self.method == "quant" else ("quant", "; give `sparsity` or `nm`")
+            raise ProblemError(f"`method` {self.method} takes no {names}, `method` {other} or joint do{hint}")
 
     def _check_pattern(self) -> None:
         if self.sparsity is not None and self.nm is not None:
@@ -104,8 +113,8 @@ class Setting:
     def as_json(self) -> dict[str, Any]:
         """The settings that matter for this method, as JSON values."""
         values = asdict(self)
-        unused = [] if self.quantizes else ["bits", "grid", "granularity", "range"]
-        unused += [] if self.prunes else ["sparsity", "nm", "block", "update", "scope"]
+        unused = [] if self.quantizes else [*GRID_WORDS]
+        unused += [] if self.prunes else [*PATTERN_WORDS]
         for name in unused:
             del values[name]
         if values.get("nm"):

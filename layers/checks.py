@@ -11,6 +11,8 @@ from .arrays import plain
 
 FloatArray = npt.NDArray[np.float64]
 
+SMALLEST, LARGEST = 1e-95, 1e95
+"""Of an array's largest entry: w'Hw of 1e5 inputs then stays between 1e-285 and 1e295."""
 SHAPES = "expected weight (out, in) with gram (in, in) or (groups, in, in), or activations (samples, in)"
 
 
@@ -46,6 +48,17 @@ def real_array(array: npt.NDArray[Any], name: str) -> FloatArray:
     if not np.isfinite(real).all():
         raise LayerError(f"{name} has {int((~np.isfinite(real)).sum())} NaN or infinite entries, expected none")
     return real
+
+
+def check_size(weight: FloatArray, grams: FloatArray) -> None:
+    """Refuse numbers whose errors w'Hw and their sums float64 cannot hold; what is all zeros is left alone."""
+    for name, array in (("weight", weight), ("gram", grams)):
+        largest = float(np.abs(array).max())
+        if largest and not SMALLEST <= largest <= LARGEST:
+            raise LayerError(
+                f"the largest entry of {name} is {largest:.3g}, expected {SMALLEST:g} to {LARGEST:g}: beyond that "
+                "float64 cannot hold the errors; multiply it by a constant"
+            )
 
 
 def summed_in_float32(stored: Any, grams: FloatArray, samples: int | None) -> bool:

@@ -21,6 +21,7 @@ from .checks import (
     array_of,
     check_activations,
     check_groups,
+    check_size,
     gram_of,
     real_array,
     summed_in_float32,
@@ -84,9 +85,9 @@ class Layer:
         check_groups("gram", grams, weight)
         if grams.shape[1:] != (weight.shape[1],) * 2:
             raise LayerError(f"gram {self.grams.shape} does not fit weight {weight.shape}; {SHAPES}")
+        check_size(weight, grams)
         transposed = grams.transpose(0, 2, 1)
-        with np.errstate(over="ignore"):
-            asymmetry = float(np.abs(grams - transposed).max())
+        asymmetry = float(np.abs(grams - transposed).max())
         largest = float(np.abs(grams).max())
         allowed = ASYMMETRY * largest
         if asymmetry > allowed and summed_in_float32(self.grams, grams, self.samples):
@@ -97,7 +98,7 @@ class Layer:
                 f"gram is not symmetric: entries differ from their mirror image by up to {asymmetry:.3g}, "
                 f"expected at most {allowed:.3g} ({allowed / largest:.3g} of the largest entry)"
             )
-        grams = 0.5 * grams + 0.5 * transposed  # the sum alone could overflow
+        grams = 0.5 * (grams + transposed)
         activations = self.activations
         if activations is not None:
             activations = real_array(activations, "activations")

@@ -87,6 +87,8 @@ def place_of(path: Named) -> Place:
             return Place(Path(name))
     except OSError as error:
         raise OutputError.of(path, error) from None
+    except ValueError as error:  # a zero byte
+        raise OutputError(f"cannot write {str(path)!r}: {error}") from None
 
 
 def check_outputs(

@@ -144,7 +144,9 @@ def problem_of(
         No such method, or words that are for another one.
     """
     kept_of = _kept_of(nm)
-    Setting(method, bits=bits, sparsity=sparsity, nm=kept_of, block=block, update=update, scope=scope)  # checks
+    grids = {"bits": bits, "grid": grid if isinstance(grid, str) else LEVELS, "granularity": granularity}
+    patterns = {"sparsity": sparsity, "nm": kept_of, "block": block, "update": update, "scope": scope}
+    Setting(method, **grids, range=range, **patterns)  # type: ignore[arg-type]  # checks
     if method == "prune":
         return Prune(sparsity, kept_of, block, update, scope)
     quant = Quant(bits, grid, granularity, range)

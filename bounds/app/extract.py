@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -61,7 +61,9 @@ def extract(
     from pvq.layers.extract import extract as extract_files
     from pvq.layers.text import Packing
 
-    with _batch_progress(quiet) as progress:
+    from .console import printable
+
+    with _batch_progress(model, quiet) as progress:
         files = extract_files(
             model,
             layer,
@@ -75,27 +77,43 @@ def extract(
             packing=Packing(sequence_length, tokens, text_column),
             device=device,
             progress=progress,
-            say=lambda line: print(f"pvq: {line}", file=sys.stderr),
+            say=lambda line: print(f"pvq: {printable(line)}", file=sys.stderr),
         )
     for file in files:
         print(file)
 
 
 @contextmanager
-def _batch_progress(quiet: bool) -> Iterator[Callable[[int, int | None], None] | None]:
-    """A callback that shows batches done on standard error: a bar on a terminal, else one line each."""
+def _batch_progress(model: str, quiet: bool) -> Iterator[Callable[[int, int | None], None] | None]:
+    """A callback that shows batches done on standard error: a bar on a terminal, else one line each.
+
+    Before the first batch, and while it runs, the stage is named.
+    """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
     from .console import Printer, plain_column
+    from .progress import stages
 
     console = Printer(stderr=True)
     if quiet:
         yield None
         return
-    if not console.is_terminal:
-        yield lambda done, total: console.print(f"batch {done} of {total or '?'}")
-        return
     columns = (plain_column("calibration"), BarColumn(), MofNCompleteColumn(), plain_column("batches"))
-    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
-        task = bar.add_task("calibration", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+    with ExitStack() as first, ExitStack() as rest:
+        first.enter_context(stages(f"loading {model}, and a first batch", quiet))
+        bar: Progress | None = None
+
+        def advance(done: int, total: int | None) -> None:
+            nonlocal bar
+            first.close()
+            if not console.is_terminal:
+                console.print(f"batch {done} of {total or '?'}")
+                return
+            if bar is None:
+                bar = rest.enter_context(
+                    Progress(*columns, TimeRemainingColumn(), console=console, transient=True)
+                )
+                bar.add_task("calibration", total=None)
+            bar.update(bar.task_ids[0], completed=done, total=total)
+
+        yield advance

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from pvq.solvers.interrupt import ended_by_interrupt
 
+from .streams import prepare_streams
+
 if TYPE_CHECKING:  # commands load once Ctrl-C is heard
     import typer
 
@@ -91,9 +93,7 @@ def pvq_bound() -> NoReturn:
 
 def run(commands: Callable[[], typer.Typer], name: str) -> NoReturn:
     """Run a command and leave with its exit code; what the user can mend is said in one line."""
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(AttributeError):  # closed, or a test's
-            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    prepare_streams()
     with ended_by_interrupt(name) as guard:
         try:
             code = commands()(standalone_mode=False, prog_name=name)
@@ -130,13 +130,15 @@ def _leave(code: int) -> NoReturn:
 
 def message(error: Exception) -> str:
     """The error as one line, in the words of the command line."""
+    from .console import printable
+
     text = error.format_message() if hasattr(error, "format_message") else _with_dashes(str(error))
-    if isinstance(error, OSError) and _is_of_cache(error):
-        text = (
-            f"cannot write numba's cache of compiled code: {error.strerror or error}; "
-            "NUMBA_CACHE_DIR names a folder with room for it"
-        )
-    return " ".join(text.split())
+    if isinstance(error, OSError):
+        said = error.strerror or error
+        text = f"cannot write standard output: {said}"
+        if _is_of_cache(error):
+            text = f"cannot write numba's cache of compiled code: {said}; NUMBA_CACHE_DIR names a folder with room"
+    return printable(" ".join(text.split()))
 
 
 def _is_of_cache(error: OSError) -> bool:
@@ -178,9 +180,9 @@ def exit_code(error: Exception) -> int | None:
 
 
 def fail(name: str, text: str, code: int) -> NoReturn:
-    """Say one line on stderr and leave."""
+    """Say one line on stderr, if there is anything to say, and leave."""
     with suppress(OSError):
-        if sys.stderr is not None:
+        if sys.stderr is not None and text:
             print(f"{name}: {text}", file=sys.stderr, flush=True)
     try:
         if sys.stdout is not None:

@@ -31,20 +31,22 @@ def verify(
     Exit code 0: all that is claimed is proven. 1: the first claim that is not, or another layer. 2: unreadable.
     """
     import pvq
-    from pvq.layers.files import write_json
+    from pvq.layers.files import write_each, write_json
     from pvq.layers.outputs import check_outputs
 
+    from .progress import stages
     from .verified import as_json, in_words
 
     check_outputs({"--json": json_}, inputs=[certificate, layer])
     claimed = pvq.load_certificate(certificate)
     data = pvq.load_layer(layer)
     try:
-        proven = pvq.verify(claimed, data, time_limit=time_limit, nodes=nodes, reference=reference)
+        with stages(f"checking {certificate}", quiet=False):
+            proven = pvq.verify(claimed, data, time_limit=time_limit, nodes=nodes, reference=reference)
     except pvq.NotProven as error:
         print(f"pvq: not verified: {error}", file=sys.stderr)
         raise typer.Exit(1) from None
-    if json_ != "-":
-        print("\n".join(in_words(data, proven.verified)))
-    if json_ is not None:
-        write_json(json_, as_json(data, proven.verified))
+    write_each(
+        lambda: print("\n".join(in_words(data, proven.verified)), flush=True),
+        (json_, lambda path: write_json(path, as_json(data, proven.verified))),
+    )

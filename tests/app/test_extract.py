@@ -76,13 +76,3 @@ def test_a_folder_behind_a_link_and_what_is_no_folder(extract_small, tmp_path):
         assert (ended.code, ended.out) == (2, "")
         assert len(ended.err.splitlines()) == 1
     assert (tmp_path / "file").read_text() == "precious"
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_without_rights(extract_small, tmp_path):
-    (tmp_path / "closed").mkdir(mode=0o555)
-    for name in ("closed", "closed/below"):
-        ended = extract_small(tmp_path / name)
-        assert ended.code == 2
-        assert "ermission denied" in ended.err
-        assert len(ended.err.splitlines()) == 1

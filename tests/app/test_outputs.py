@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pytest
 from pvq.layers.format import Layer, save_layer
 from safetensors.numpy import save_file
 
-from faults import files_of_at_most, hidden
+from faults import files_of_at_most, hidden, without_root_rights
 
 BOUND = ("bound", "LAYER", "--method", "quant", "--bits", "2")
 CURVE = ("bound", "LAYER", "--method", "prune", "--sparsity", "0.2:0.6:0.2")
@@ -137,24 +138,63 @@ def test_onto_the_input_is_refused_before_the_search(run, tmp_path, command, opt
 
 
 @every_output
-@pytest.mark.parametrize("where", ["missing", "file", "folder", "closed"])
+@pytest.mark.parametrize("where", ["missing", "file", "folder"])
 def test_a_place_that_cannot_be_written_is_refused_before_the_search(
     run, tmp_path, command, option, suffix, where
 ):
-    if where == "closed" and os.geteuid() == 0:
-        pytest.skip("root may write everywhere")
     out = tmp_path / where / f"x{suffix}"
     if where == "file":
         out.parent.write_text("precious")
     elif where == "folder":
         out.mkdir(parents=True)
-    elif where == "closed":
-        out.parent.mkdir(mode=0o555)
     done = run(command, option, out)
     assert (done.code, done.out) == (2, "")
     assert done.err.startswith(f"pvq: cannot write {out}: ")
     assert len(done.err.splitlines()) == 1
     assert where != "file" or out.parent.read_text() == "precious"
+
+
+IN_TURN = """
+import contextlib, io, json, sys
+from pvq.bounds.app.main import pvq
+ended = []
+for words in json.loads(sys.argv[1]):
+    sys.argv, out, err = ["pvq", *words], io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            pvq()
+        except SystemExit as end:
+            ended.append((end.code, out.getvalue(), err.getvalue()))
+print(json.dumps(ended))
+"""
+"""Runs commands one after the other in one process, and says how each ended."""
+
+
+def test_a_folder_without_rights_is_refused_by_every_command(run, tmp_path):
+    (tmp_path / "closed").mkdir(mode=0o555)
+    run(BOUND, "--certificate", tmp_path / "p.npz")
+    np.save(tmp_path / "x.npy", np.ones((3, 6)))
+    (tmp_path / "made.py").write_text("import torch\ndef model():\n    return torch.nn.Linear(6, 4)\n")
+    names = {"LAYER": "l.npz", "MODEL": "m.safetensors", "PROOF": "p.npz", "LIST": "list.json"}
+    commands = [
+        [*(names.get(word, word) for word in command), option, f"closed/x{suffix}"]
+        for command, option, suffix in OUTPUTS
+    ]
+    extract = ["extract", "made:model", "--layer", "*", "--calibration", "x.npy", "--quiet", "-o"]
+    done = subprocess.run(
+        [sys.executable, "-c", IN_TURN, json.dumps([*commands, [*extract, "closed"], [*extract, "closed/new"]])],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        preexec_fn=without_root_rights,
+    )
+    ended = json.loads(done.stdout)
+    assert len(ended) == len(OUTPUTS) + 2
+    for code, out, err in ended:
+        assert (code, out) == (2, "")
+        assert re.fullmatch(r"pvq: .*closed.*permission.*\n", err)
+    assert list((tmp_path / "closed").iterdir()) == []
 
 
 def test_two_outputs_of_one_name_are_refused(run, tmp_path):
@@ -200,14 +240,56 @@ def test_standard_output_that_is_full_costs_no_file(run, tmp_path):
     assert (tmp_path / "j").exists()
 
 
-@pytest.mark.parametrize("closed", [1, 2])
+def close(*streams):
+    for number in streams:
+        os.close(number)
+
+
+@pytest.mark.parametrize("closed", [(1,), (2,), (0, 1, 2)])
 def test_a_closed_stream_costs_no_file(run, tmp_path, closed):
     words = [tmp_path / "l.npz" if word == "LAYER" else word for word in BOUND]
     with (tmp_path / "err").open("w") as err:
-        done = outside(*words, "--json", tmp_path / "j", stderr=err, preexec_fn=lambda: os.close(closed))
+        done = outside(*words, "--json", tmp_path / "j", stderr=err, preexec_fn=lambda: close(*closed))
     assert done.returncode == 0
     assert "Traceback" not in (tmp_path / "err").read_text()
     assert (tmp_path / "j").read_text().startswith("{")
+
+
+@pytest.mark.parametrize("fault", ["closed", "full", "gone"])
+def test_what_standard_error_cannot_take_is_lost_and_goes_nowhere_else(run, tmp_path, fault):
+    run(BOUND, "--certificate", tmp_path / "p.npz")
+    save_layer(tmp_path / "other.npz", Layer("other", np.ones((2, 6)), np.eye(6)))
+    read, gone = os.pipe()
+    os.close(read)
+    with open("/dev/full", "w") as full:
+        done = outside(
+            *("verify", tmp_path / "p.npz", tmp_path / "other.npz"),
+            stdout=subprocess.PIPE,
+            stderr={"closed": None, "full": full, "gone": gone}[fault],
+            preexec_fn=(lambda: os.close(2)) if fault == "closed" else None,
+        )
+    os.close(gone)
+    assert (done.returncode, done.stdout) == (1, "")
+
+
+@pytest.mark.parametrize("command", [VERIFY, ("solvers",)])
+def test_a_standard_output_that_is_full_is_named(run, tmp_path, command):
+    if command is VERIFY:
+        run(BOUND, "--certificate", tmp_path / "p.npz")
+    words = [{"PROOF": tmp_path / "p.npz", "LAYER": tmp_path / "l.npz"}.get(word, word) for word in command]
+    more = ("--json", tmp_path / "j") if command is VERIFY else ()
+    with open("/dev/full", "w") as full:
+        done = outside(*words, *more, stdout=full)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == "pvq: cannot write standard output: No space left on device"
+    assert command is not VERIFY or (tmp_path / "j").exists()
+
+
+def test_an_error_line_has_no_control_characters(cli, tmp_path):
+    done = cli("bound", tmp_path / "a\x1b[31m\nb\u202e.npz", "--method", "quant", "--bits", "2")
+    assert done.code == 2
+    assert done.err.count("\n") == 1
+    assert "a\\x1b[31m b\\u202e.npz: no such file" in done.err
 
 
 def test_json_on_a_closed_standard_output_is_refused(run, tmp_path):
