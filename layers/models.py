@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import import_module
+from importlib.util import find_spec
 from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,10 +24,11 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 SOURCES = (
-    "expected zoo:efficientnet-lite0, torchvision:NAME, timm:NAME, transformers:DIR-or-ID "
+    "expected zoo:efficientnet-lite0, torchvision:NAME, timm:NAME, transformers:DIR, ID or FILE.gguf "
     "or package.module:factory"
 )
 
+GGUF = ".gguf"
 NO_IMAGES = "expected a text file (one sequence per line) or a .npy array of token ids"
 NO_PROCESSOR = "add it to the folder of the model or give a .npy array of prepared images"
 NO_TOKENIZER = "add its files to the folder of the model or give a .npy array of token ids"
@@ -59,9 +61,9 @@ def load_model(source: str, weights: str | os.PathLike[str] | None = None) -> Mo
 
     Parameters
     ----------
-    source : `zoo:efficientnet-lite0`, `torchvision:NAME`, `timm:NAME`, `transformers:DIR-or-ID` or
-        `package.module:factory`, a callable without arguments that returns the module; the working folder counts
-        as a place to import from.
+    source : `zoo:efficientnet-lite0`, `torchvision:NAME`, `timm:NAME`, `transformers:DIR-or-ID`,
+        `transformers:FILE.gguf` or `package.module:factory`, a callable without arguments that returns the module;
+        the working folder counts as a place to import from.
     weights : state dict (never unpickled beyond tensors) or safetensors file to use instead of the source's own.
 
     Raises
@@ -178,11 +180,17 @@ def _timm(source: str, name: str, pretrained: bool) -> Model:
 def _transformers(source: str, name: str, pretrained: bool) -> Model:
     transformers = _package("transformers", source, "transformers")
     path = str(Path(name).expanduser()) if Path(name).expanduser().exists() else name
-    config = transformers.AutoConfig.from_pretrained(path)
+    inside: dict[str, str] = {}
+    if path.endswith(GGUF):
+        path, inside = _gguf(source, Path(path))
+    config = transformers.AutoConfig.from_pretrained(path, **inside)
     # the class the weights were saved from, so that no layer is missing and names are as published
     saved = next(iter(config.architectures or ()), "")
-    cls = getattr(transformers, saved, transformers.AutoModel)
-    module = cls.from_pretrained(path) if pretrained else cls(config)
+    cls = getattr(transformers, saved, transformers.AutoModelForCausalLM if inside else transformers.AutoModel)
+    if pretrained:
+        module = cls.from_pretrained(path, **inside)
+    else:
+        module = cls.from_config(config) if hasattr(cls, "from_config") else cls(config)
 
     known = signature(module.forward).parameters
 
@@ -199,10 +207,20 @@ def _transformers(source: str, name: str, pretrained: bool) -> Model:
 
     def tokenizer() -> Any:
         with foreign(f"{source}: no tokenizer can be opened, {NO_TOKENIZER}"):
-            return transformers.AutoTokenizer.from_pretrained(path)
+            return transformers.AutoTokenizer.from_pretrained(path, **inside)
 
-    short = Path(name).name or Path(name).resolve().name
-    return Model(source, short, module, transform, tokenizer if "input_ids" in known else None)
+    short = Path(name).stem if inside else Path(name).name or Path(name).resolve().name
+    about = {"weights": "as its GGUF file has them, rounded where that is quantized"} if inside else {}
+    return Model(source, short, module, transform, tokenizer if "input_ids" in known else None, about)
+
+
+def _gguf(source: str, file: Path) -> tuple[str, dict[str, str]]:
+    """The folder of a GGUF file, and the word by which transformers is told of the file in it."""
+    if not file.is_file():
+        raise LayerError(f"{source}: no such file")
+    if any(find_spec(package) is None for package in ("gguf", "accelerate")):
+        raise LayerError(f"{source} needs gguf and accelerate: pip install 'pvq-bound[gguf]'")
+    return str(file.parent), {"gguf_file": file.name}
 
 
 def _own(source: str, _: str, pretrained: bool) -> Model:

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 MODEL_HELP = (
-    "zoo:efficientnet-lite0, torchvision:NAME, timm:NAME, transformers:DIR-or-ID or package.module:factory."
+    "zoo:efficientnet-lite0, torchvision:NAME, timm:NAME, transformers:DIR, ID or FILE.gguf, "
+    "or package.module:factory."
 )
 CALIBRATION_HELP = "zoo:photos, a folder of images, a text or .jsonl file (language models) or a .npy array."
 

@@ -23,8 +23,8 @@ if TYPE_CHECKING:  # numpy, scipy and numba load only when there is something to
 SCHEMA = "pvq.weights/1"
 INCLUDED = "floating-point parameters with at least 2 dimensions (embeddings too)"
 SOURCES_HELP = (
-    "zoo:efficientnet-lite0, torchvision:NAME, timm:NAME, transformers:DIR-or-ID, package.module:factory, "
-    "or a checkpoint: FILE.safetensors (without torch), or a state dict .pt, .pth, .bin."
+    "zoo:efficientnet-lite0, torchvision:NAME, timm:NAME, transformers:DIR, ID or FILE.gguf, "
+    "package.module:factory, or a checkpoint: FILE.safetensors (without torch), or a state dict .pt, .pth, .bin."
 )
 
 
