@@ -10,7 +10,7 @@ from pvq.bounds.gram import Gram
 from pvq.bounds.problem import Problem
 from pvq.bounds.proof import Below, Block, Cover, Enumeration, Order, Split
 from pvq.bounds.sparsity import Sparsity
-from pvq.bounds.verify import enumeration
+from pvq.bounds.verify import visit
 from pvq.bounds.verify.exact import exact_lower_bound, exact_upper_bound
 from pvq.bounds.verify.row import NotProven, lower_bound
 from pvq.bounds.verify.split import upper_bound
@@ -273,19 +273,20 @@ def test_distances_from_even_values_are_never_too_large():
     """(k - zero) scale, as float64 has it: the sum over one input is below the square of the exact distance."""
     rng = np.random.default_rng(5)
     for _ in range(300):
-        count, zero = int(rng.integers(5, 300)), float(rng.integers(-40, 300))
+        count, zero = int(rng.integers(2, 300)), float(rng.integers(-40, 300))
         scale = float(2.0 ** rng.integers(-200, 200) * rng.uniform(1, 2))
         values = ((np.arange(count) - zero) * scale)[None]
-        even = enumeration._even(values)
-        assert even.shape == (4, 1)
         at = [*rng.choice(values[0], 4), *rng.uniform(values.min(), values.max(), 4), 1e6 * scale, -1e9 * scale]
         at += (rng.choice(values[0, :-1], 4) + scale / 2).tolist()  # ties
         for s in map(float, at):
-            found = enumeration._ahead(np.array([s]), np.ones(1), values, even, values[:0].T, np.zeros(1))
+            even = visit.values_in_order(values, np.array([abs(s)])).even
+            assert even.shape == (4, visit.WIDTH)
+            centre, ones = visit.filled(np.array([[0.0], [0.0], [s]])), visit.filled(np.array([[0.0], [1.0]]))
+            found = visit.even_ahead(centre, 0 * ones, ones, even, count - 1.0, 1, 1.0)
             exact = min(abs(Fraction(s) - Fraction(float(value))) for value in values[0]) ** 2
             assert found <= exact * (1 + Fraction(1, 2**50))
             assert found >= exact * (1 - Fraction(1, 10**6)) - Fraction(1e-20) * Fraction(scale) ** 2
     uneven = np.array([[0.0, 1.0, 2.0, 3.0, 4.0 + 1e-7], [0.0, 1.0, 2.0, 3.0, np.inf]])
-    assert enumeration._even(uneven[:1]).shape == (4, 0)
-    assert enumeration._even(uneven[1:]).shape == (4, 0)
-    assert enumeration._even(np.arange(9.0)[None] * 2.0**-1060).shape == (4, 0)  # 1 / step is infinite
+    tiny = np.arange(9.0)[None] * 2.0**-1060  # 1 / step is infinite
+    for values in (uneven[:1], uneven[1:], tiny):
+        assert visit.values_in_order(values, np.ones(1)).even.shape == (4, 0)
