@@ -50,7 +50,9 @@ def extract(
     batches: Iterable[Any],
     modules: str | Sequence[str] = "*",
     *,
+    keep_activations: int = 0,
     progress: Callable[[int, int | None], None] | None = None,
+    say: Callable[[str], object] | None = None,
 ) -> dict[str, Layer]:
     """Layers of a torch module, with the Gram matrices of what reaches them on calibration data.
 
@@ -59,11 +61,16 @@ def extract(
     model : torch.nn.Module
         Runs in evaluation mode and is left as it was.
     batches : iterable
-        Each a tensor, a tuple of positional or a dict of keyword arguments of the model.
+        Each a tensor, a tuple of positional or a dict of keyword arguments of the model. An `attention_mask` of
+        shape (batch, positions) among these also says which samples are padding.
     modules : str or sequence of str
         Glob over module names, as "*.mlp.*"; one that starts with ! takes names away.
+    keep_activations : int
+        Keep the first so many columns of the inputs X as well.
     progress : callable, optional
         Called with the number of batches done and of all, None if unknown.
+    say : callable, optional
+        Called with a line about chosen layers that no sample reached; a warning where None.
 
     Returns
     -------
@@ -72,8 +79,8 @@ def extract(
     Raises
     ------
     LayerError
-        Nothing matches, a batch does not fit, a chosen module was never called.
+        Nothing matches, a batch does not fit, no sample reached any of the chosen layers.
     """
     from pvq.layers.extract import extract_layers
 
-    return extract_layers(model, modules, batches, progress=progress)
+    return extract_layers(model, modules, batches, keep_activations=keep_activations, progress=progress, say=say)

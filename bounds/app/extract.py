@@ -59,27 +59,37 @@ def extract(
 
     if importlib.util.find_spec("torch") is None:
         raise LayerError("pvq extract needs torch: pip install 'pvq-bound[extract]'")
-    from pvq.layers.extract import extract as extract_files
+    import pvq
+    from pvq.layers.extraction import Extraction
     from pvq.layers.text import Packing
 
     from .console import printable
 
+    def say(line: str) -> None:
+        print(f"pvq: {printable(line)}", file=sys.stderr)
+
     with _batch_progress(model, quiet) as progress:
-        files = extract_files(
+        asked = Extraction(
             model,
             layer,
             calibration,
             out,
             weights=weights,
             name=name,
-            keep_activations=keep_activations,
             batch_size=batch_size,
             limit=limit,
             packing=Packing(sequence_length, tokens, text_column),
             device=device,
-            progress=progress,
-            say=lambda line: print(f"pvq: {printable(line)}", file=sys.stderr),
         )
+        if asked.batches.data.note is not None:
+            say(asked.batches.data.note)
+        layers = pvq.extract(
+            asked.module, asked.batches, layer, keep_activations=keep_activations, progress=progress, say=say
+        )
+    left_out = asked.left_out()
+    if left_out is not None:
+        say(left_out)
+    files = asked.save(layers)
     for file in files:
         print(file)
 

@@ -8,10 +8,11 @@ import torch
 from PIL import Image
 from pvq.layers import LayerError, load_layer, photos
 from pvq.layers.calibration import open_calibration
-from pvq.layers.extract import extract
 from pvq.layers.images import Preprocess, image_files
 from pvq.layers.models import Model
 from torch import nn
+
+from extracting import extract
 
 TINY = Preprocess(8, 8, (0.0, 0.0, 0.0), (255.0, 255.0, 255.0))
 

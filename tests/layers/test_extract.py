@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 from pvq.layers import LayerError
-from pvq.layers.extract import choose_layers, extract_layers, file_names
+from pvq.layers.extract import choose_layers, extract_layers
+from pvq.layers.extraction import file_names
 from torch import nn
 
 

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pvq.layers import LayerError, load_layer
-from pvq.layers.extract import extract
+
+from extracting import extract
 
 INSTANCES = Path(__file__).parents[2] / "benchmarks" / "instances"
 MODULES = {

@@ -8,10 +8,11 @@ import pytest
 import torch
 from PIL import Image
 from pvq.layers import LayerError, load_layer, models
-from pvq.layers.extract import extract
 from pvq.layers.images import IMAGENET, Preprocess
 from pvq.layers.models import load_model
 from torch import nn
+
+from extracting import extract
 
 FACTORY = """
 import torch

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from pvq.layers import LayerError, load_layer
-from pvq.layers.extract import choose_layers, extract, extract_layers
+from pvq.layers.extract import choose_layers, extract_layers
 from pvq.layers.models import Model
 from pvq.layers.parts import candidates, not_covered
 from tiny_models import VOCABULARY, build
@@ -12,6 +12,8 @@ from torch import nn
 from torch.nn import functional
 from torch.nn.utils import prune
 from torch.optim.swa_utils import AveragedModel
+
+from extracting import extract
 
 IDS = torch.tensor([[3, 4, 5, 6, 7], [8, 9, 10, 11, 3]])
 

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 from pvq.layers import LayerError, load_layer
-from pvq.layers.extract import extract
 from pvq.layers.text import most_positions
 from tiny_models import POSITIONS, build, save_tokenizer, transformers
+
+from extracting import extract
 
 LINES = ["the cat sat", "on a mat", "dog", "and the dog ran far away", "from it all", "the day", "a cat ran", "it"]
 

@@ -1,0 +1,156 @@
+"""From the sources of a model and of calibration data to layer files."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .calibration import Calibration, open_calibration
+from .extract import all_names, choose_layers, moved
+from .foreign import foreign
+from .format import Layer, LayerError, array_sha256, save_layer
+from .models import Model, load_model, load_weights, shorten
+from .outputs import OutputError, check_outputs
+from .parts import check_model, not_covered, unwrapped
+from .text import Packing
+
+
+class Extraction:
+    """A model, calibration data and a folder, checked before the long pass; `save` writes what came out of it.
+
+    Parameters
+    ----------
+    model : a source that `load_model` understands, or a loaded model.
+    layer : glob over module names, or several; one that starts with `!` takes names away again.
+    calibration : a source that `open_calibration` understands.
+    out_dir : folder for the files, made if it is not there.
+    weights : state dict or safetensors file for the model.
+    name : of the model, for the files; None: that of its source.
+    batch_size, limit : samples per batch, and most samples to use.
+    packing : how text becomes sequences.
+    device : torch device that runs the model and holds one (groups, n, n) float64 array per chosen layer.
+
+    Raises
+    ------
+    LayerError
+        Whatever is wrong with model, layers, calibration data or folder.
+    """
+
+    def __init__(
+        self,
+        model: str | Model,
+        layer: str | Sequence[str],
+        calibration: str | os.PathLike[str],
+        out_dir: str | os.PathLike[str],
+        *,
+        weights: str | os.PathLike[str] | None = None,
+        name: str | None = None,
+        batch_size: int = 8,
+        limit: int | None = None,
+        packing: Packing | None = None,
+        device: str = "cpu",
+    ) -> None:
+        if isinstance(model, str):
+            model = load_model(model, weights)
+        elif weights is not None:
+            load_weights(model.module, weights)
+        self.module = unwrapped(model.module)
+        self.model = replace(model, module=self.module, name=model.name if name is None else name)
+        check_model(self.module)
+        chosen = choose_layers(self.module, layer)  # before the data is opened: the most frequent mistake
+        data = open_calibration(calibration, self.model, batch_size, limit, packing)
+        self.folder = Path(out_dir)
+        _check_folder(self.folder)  # now, and not after a long pass
+        names = file_names(self.model.name, all_names(self.module))
+        self.files = {name: self.folder / f"{names[name]}.npz" for name in chosen}
+        read = [None if source is None else os.fspath(source) for source in (calibration, weights)]
+        try:
+            if self.folder.is_dir():
+                check_outputs({f"layer {name}": file for name, file in self.files.items()}, read)
+        except OutputError as error:
+            raise LayerError(str(error)) from None
+        with foreign(f"device {device!r} cannot be used"):
+            self.module = self.module.to(device)
+        self.batches = Batches(data, self.module)
+
+    def left_out(self) -> str | None:
+        """A line about weights of the model that are no layers; None if there are none."""
+        missed, share = not_covered(self.module)
+        return f"not a layer, {share:.1%} of the model's weights: {shorten(missed)}" if missed else None
+
+    def save(self, layers: Mapping[str, Layer]) -> list[Path]:
+        """Write the layers that came out of the pass, by module name; raises `LayerError` if one cannot be."""
+        data = self.batches.data
+        about: dict[str, Any] = {"model": self.model.source, "calibration": data.source, **self.model.about}
+        if data.attribution is not None:
+            about["calibration_attribution"] = data.attribution
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise LayerError(f"{self.folder}: cannot be written: {error.strerror or error}") from None
+        paths, failed = [], []
+        for name, found in layers.items():
+            meta = {**found.meta, **about}
+            meta["hashes"] = {**meta["hashes"], "calibration": self.batches.digest.hexdigest()}
+            stem = self.files[name].stem
+            complete = Layer(stem, found.weight, found.grams, found.samples, meta, found.activations)
+            try:
+                paths.append(save_layer(self.files[name], complete))
+            except LayerError as error:  # a smaller layer may still fit
+                failed.append(str(error))
+        if failed:
+            raise LayerError("; ".join(failed))
+        return paths
+
+
+class Batches:
+    """The batches of a source where the model takes them, hashed as they pass by."""
+
+    def __init__(self, data: Calibration, module: torch.nn.Module) -> None:
+        parameter = next((p for p in module.parameters() if p.is_floating_point()), torch.empty(0))
+        self.data, self.device, self.dtype = data, parameter.device, parameter.dtype
+        self.digest = hashlib.sha256()
+
+    def __len__(self) -> int:
+        return self.data.count
+
+    def __iter__(self) -> Iterator[Any]:
+        for batch in self.data.batches():
+            for tensor in batch.values() if isinstance(batch, Mapping) else (batch,):
+                self.digest.update(array_sha256(tensor.numpy()).encode())
+            yield moved(batch, self.device, self.dtype)
+
+
+def file_names(model: str, layers: Iterable[str]) -> dict[str, str]:
+    """Names of files without `.npz` for all layers of a model.
+
+    Leading underscores and a trailing `_conv` of each part of a module name are dropped
+    (`_blocks.3._depthwise_conv` becomes `blocks.3.depthwise`), unless two layers would then share a name.
+    """
+    names = list(layers)
+    prefix = re.sub(r"\W", "_", model)
+    plain = {name: re.sub(r"[^\w.]", "_", name) for name in names}
+    short = {
+        name: ".".join(part.lstrip("_").removesuffix("_conv") or part for part in plain[name].split("."))
+        for name in names
+    }
+    often = Counter(name.casefold() for name in short.values())  # some file systems do not tell A from a
+    chosen = {name: short[name] if often[short[name].casefold()] == 1 else plain[name] for name in names}
+    return {name: f"{prefix}.{file}" if file else prefix for name, file in chosen.items()}
+
+
+def _check_folder(folder: Path) -> None:
+    """Refuse a folder that cannot be made or written."""
+    nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not nearest.is_dir():
+        raise LayerError(f"{folder}: cannot be written: {nearest} is not a folder")
+    if not os.access(nearest, os.W_OK):
+        raise LayerError(f"{folder}: cannot be written: no permission in {nearest}")
