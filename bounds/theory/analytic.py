@@ -40,7 +40,7 @@ class FittedGrid:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ExpectedErrors:
     """Quantization to b bits against pruning to sparsity 1 - b / 16."""
 
     bits: int
@@ -148,13 +148,13 @@ def _extent(book: Codebook) -> FloatArray:
     return book.levels - book.levels.mean() if book.shifted else book.levels
 
 
-def compare(source: Distribution, grid: str, bits: int) -> Comparison:
+def compare(source: Distribution, grid: str, bits: int) -> ExpectedErrors:
     """Quantization at its best range against magnitude pruning, at equal compression."""
     fitted = fit_range(source, codebook(grid, None if grid in FIXED_BITS else bits))
     sparsity = sparsity_of(bits)
     threshold, pruned_error = source.prune(sparsity)
     reference = source.mean_square
-    return Comparison(
+    return ExpectedErrors(
         bits,
         fitted,
         sparsity,
@@ -201,7 +201,7 @@ class Crossing:
         return FULL_BITS / self.bits
 
 
-def crossings(source: Distribution, rows: Sequence[Comparison]) -> list[Crossing]:
+def crossings(source: Distribution, rows: Sequence[ExpectedErrors]) -> list[Crossing]:
     """Where pruning and quantization change places, by real-valued bits b, from few bits to many.
 
     SQNR of quantization is taken linear in b between whole bit widths, where alone it is defined (it is close to
@@ -218,7 +218,7 @@ def crossings(source: Distribution, rows: Sequence[Comparison]) -> list[Crossing
     return found
 
 
-def _difference(source: Distribution, few: Comparison, many: Comparison) -> Callable[[float], float]:
+def _difference(source: Distribution, few: ExpectedErrors, many: ExpectedErrors) -> Callable[[float], float]:
     assert few.quant_db is not None
     assert many.quant_db is not None
     low, high = few.quant_db, many.quant_db
@@ -233,7 +233,7 @@ def _difference(source: Distribution, few: Comparison, many: Comparison) -> Call
     return difference
 
 
-def verdict(source: Distribution, rows: Sequence[Comparison]) -> str:
+def verdict(source: Distribution, rows: Sequence[ExpectedErrors]) -> str:
     """One sentence: at which compression pruning overtakes quantization."""
     first, last = rows[0].bits, rows[-1].bits
     span = f"{first} bits" if first == last else f"{first}..{last} bits"
@@ -254,6 +254,6 @@ def verdict(source: Distribution, rows: Sequence[Comparison]) -> str:
     return f"With growing compression, {'; '.join(parts)}; quantization interpolated between whole bits."
 
 
-def _sign(row: Comparison) -> int:
+def _sign(row: ExpectedErrors) -> int:
     """1 where quantization has the higher SQNR, else -1 or (equal) 0."""
     return (row.quantized.error < row.pruned_error) - (row.quantized.error > row.pruned_error)

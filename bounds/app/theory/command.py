@@ -13,7 +13,7 @@ from ..options import OUTPUT, PROBLEM
 if TYPE_CHECKING:  # numpy and scipy load only when there is something to compute, so that --help is quick
     from collections.abc import Sequence
 
-    from ...theory.analytic import Comparison
+    from ...theory.analytic import ExpectedErrors
     from ...theory.distributions import Distribution
     from ...theory.layer_output import OutputRow
 
@@ -145,7 +145,7 @@ def _degrees_of_freedom(source: Distribution) -> float:
 def document(
     source: Distribution,
     grid: str,
-    rows: Sequence[Comparison],
+    rows: Sequence[ExpectedErrors],
     output: Sequence[OutputRow] | None,
     layer: str | None,
 ) -> dict[str, Any]:
@@ -219,13 +219,13 @@ def _finite(value: float) -> float | None:
 
 
 def _db(value: float | None) -> str:
-    return "exact" if value is None else f"{value:.2f}"
+    return "exact" if value is None else f"{value:z.2f}"
 
 
 def _print(
     source: Distribution,
     grid: str,
-    rows: Sequence[Comparison],
+    rows: Sequence[ExpectedErrors],
     output: Sequence[OutputRow] | None,
     layer: str | None,
 ) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...grid import nearest_index
-from ...theory.analytic import FULL_BITS, Comparison, compare, crossings
+from ...theory.analytic import FULL_BITS, ExpectedErrors, compare, crossings
 from ...theory.distributions import Distribution, TruncatedStudentT
 from ...theory.layer_output import OutputRow
 from ...theory.rate_distortion import gaussian_limit_db
@@ -33,7 +33,7 @@ def comparison_figure(
     path: Path,
     source: Distribution,
     grid: str,
-    rows: Sequence[Comparison],
+    rows: Sequence[ExpectedErrors],
     output: Sequence[OutputRow] | None,
     layer: str = "",
 ) -> None:
@@ -51,14 +51,14 @@ def comparison_figure(
     save(figure, path)
 
 
-def _reach(source: Distribution, row: Comparison) -> float:
+def _reach(source: Distribution, row: ExpectedErrors) -> float:
     """How far the horizontal axis goes: the grid and the threshold, not every outlier."""
     levels = row.quantized.levels
     highest = max(float(np.abs(levels).max()), row.threshold if math.isfinite(row.threshold) else 0.0)
     return min(1.25 * highest, 1.1 * source.largest)
 
 
-def _distributions(axes: Axes, source: Distribution, row: Comparison, reach: float) -> None:
+def _distributions(axes: Axes, source: Distribution, row: ExpectedErrors, reach: float) -> None:
     x = np.linspace(-reach, reach, 1501)
     density = source.density(x)
     axes.plot(x, density, color="black", linewidth=1.2, label="before compression")
@@ -102,7 +102,7 @@ def _distributions(axes: Axes, source: Distribution, row: Comparison, reach: flo
     axes.set_xlim(-reach, reach)
 
 
-def _error_density(axes: Axes, source: Distribution, row: Comparison, reach: float) -> None:
+def _error_density(axes: Axes, source: Distribution, row: ExpectedErrors, reach: float) -> None:
     x = np.linspace(-reach, reach, 4001)
     density = source.density(x)
     levels = row.quantized.levels
@@ -127,7 +127,7 @@ def _mse(name: str, error: float) -> str:
     return f"{name}: area = MSE = {error:.3g}"
 
 
-def _sqnr(axes: Axes, source: Distribution, rows: Sequence[Comparison]) -> None:
+def _sqnr(axes: Axes, source: Distribution, rows: Sequence[ExpectedErrors]) -> None:
     compression = [row.compression for row in rows]
     axes.plot(compression, [_or_nan(row.quant_db) for row in rows], **QUANT, label="quantization")
     axes.plot(compression, [_or_nan(row.prune_db) for row in rows], **PRUNE, label="magnitude pruning")

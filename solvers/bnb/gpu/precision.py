@@ -45,7 +45,7 @@ from pvq.bounds.gram import FloatArray
 
 from .numbers import Numbers
 
-SAFE = 1 + 2.0**-40
+ABOVE = 1 + 2.0**-40
 UNIT = 2.0**-24
 """Relative rounding of float32."""
 
@@ -80,11 +80,11 @@ class Precision:
         """
         plan = self.numbers
         rho = rounded_off(plan.n, self.k) + plan.slope_error.T @ np.sqrt(
-            LOOSE * SAFE * threshold / plan.pivot_down
+            LOOSE * ABOVE * threshold / plan.pivot_down
         )
         by_entries = float(rho @ (np.abs(plan.hessian) @ rho))
         by_eigenvalue = plan.eigenvalue * float(np.sum(plan.hessian.diagonal() * rho * rho))
-        return math.sqrt(min(by_entries, by_eigenvalue) / (1 - plan.residual) * SAFE) * SAFE
+        return math.sqrt(min(by_entries, by_eigenvalue) / (1 - plan.residual) * ABOVE) * ABOVE
 
     @property
     def relative(self) -> float:
@@ -92,7 +92,7 @@ class Precision:
         plan = self.numbers
         delta = (2 * self.offset + plan.top + 40) * UNIT
         sums = 1 + 1.01 * (plan.n + 60) * UNIT
-        return (sums * ((0.5 + delta) / (0.5 - delta)) ** 2 - 1) * SAFE + 2.0**-50
+        return (sums * ((0.5 + delta) / (0.5 - delta)) ** 2 - 1) * ABOVE + 2.0**-50
 
     @property
     def grow(self) -> float:
@@ -123,9 +123,9 @@ def binade(numbers: Numbers, weight: FloatArray, threshold: float) -> int | None
 
     weight : (n,) centres of the undecided row.
     """
-    far = np.abs(weight - numbers.top // 2) + np.sqrt(LOOSE * threshold * numbers.spread) * SAFE
+    far = np.abs(weight - numbers.top // 2) + np.sqrt(LOOSE * threshold * numbers.spread) * ABOVE
     for k in range(FINEST, COARSEST - 1, -1):
-        if float(np.max(far + 2 * rounded_off(numbers.n, k))) * SAFE < 2.0 ** (22 - k) - 0.01:
+        if float(np.max(far + 2 * rounded_off(numbers.n, k))) * ABOVE < 2.0 ** (22 - k) - 0.01:
             return k
     return None
 
