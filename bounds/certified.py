@@ -192,7 +192,7 @@ def rounded_down(value: Fraction) -> float:
 
 def sum_down(numbers: Iterable[float]) -> float:
     """Sum of finite numbers, rounded down."""
-    return -sum_up(-number for number in numbers)
+    return 0.0 - sum_up(-number for number in numbers)  # 0.0, where a minus sign alone would make -0.0
 
 
 def sum_up(numbers: Iterable[float]) -> float:
@@ -201,5 +201,5 @@ def sum_up(numbers: Iterable[float]) -> float:
     total = math.fsum(listed)
     # `fsum` rounds the exact sum to the nearest number: the sign of the rest says to which side
     if math.isfinite(total) and math.fsum((*listed, -total)) > 0:
-        return math.nextafter(total, math.inf)
-    return total
+        total = math.nextafter(total, math.inf)
+    return total + 0.0  # no -0.0

@@ -17,4 +17,4 @@ def format_db(reference: float, error: float) -> str:
     value = sqnr_db(reference, error)
     if value is None:
         return "exact" if error <= 0 else "-"
-    return f"{value:.2f}"
+    return f"{value:z.2f}"

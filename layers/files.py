@@ -118,7 +118,7 @@ def write_text(path: Named, text: str) -> None:
 
 
 def write_json(path: Named, document: Mapping[str, Any]) -> None:
-    """Write JSON to a file, or to standard output for '-'; never NaN or infinity."""
+    """Write JSON to a file, or to standard output for '-'; never NaN, infinity or -0.0."""
     parts = [f"{json.dumps(key)}: {_value(value)}" for key, value in document.items()]
     text = "{" + ",\n ".join(parts) + "}\n"
     if str(path) == "-":
@@ -131,8 +131,17 @@ def write_json(path: Named, document: Mapping[str, Any]) -> None:
 def _value(value: Any) -> str:
     """JSON with one line for each element of a list (each row): long results stay readable and diffable."""
     if isinstance(value, list) and value:
-        return "[" + ",\n  ".join(json.dumps(item, allow_nan=False) for item in value) + "]"
-    return json.dumps(value, allow_nan=False)
+        return "[" + ",\n  ".join(json.dumps(_plain(item), allow_nan=False) for item in value) + "]"
+    return json.dumps(_plain(value), allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    """The value with every -0.0, the sign of which means nothing here, as 0.0."""
+    if isinstance(value, float):
+        return value + 0.0
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def write_each(show: Callable[[], object], *writes: tuple[Named | None, Callable[[Named], object]]) -> None:

@@ -326,7 +326,7 @@ class Result:
         least, most = self.sqnr_db
         return (
             f"<pvq.Result {self.layer.name!r}: {self.status}, {self.lower:.6g} <= error <= {self.upper:.6g}, "
-            f"best possible SQNR {least:.2f} to {most:.2f} dB ({self.bound_kind})>"
+            f"best possible SQNR {least:z.2f} to {most:z.2f} dB ({self.bound_kind})>"
         )
 
     def _repr_html_(self) -> str:

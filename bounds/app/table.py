@@ -253,4 +253,4 @@ def sentence(problem: LayerProblem, gap: float, result: LayerResult) -> str:
     if result.status is Status.OPTIMAL:
         return f"{start}Proven ({how}): {limit}, and {reached}: the optimum, within a gap of {gap:g}."
     far = 10 * math.log10(upper / lower) if lower > 0 else math.inf
-    return f"{start}Proven ({how}): {limit}; {reached}, at most {far:.2f} dB from the optimum."
+    return f"{start}Proven ({how}): {limit}; {reached}, at most {far:z.2f} dB from the optimum."

@@ -25,7 +25,7 @@ def model_sentence(model: Mapping[str, Any], reference: float, empirical: Mappin
         f"the optimum is about {format_db(reference, model['optimum'])} dB"
     )
     if "gptq" in empirical and model["optimum"] > 0 and empirical["gptq"] > 0:
-        text += f"; gptq is about {10 * math.log10(empirical['gptq'] / model['optimum']):.2f} dB from it"
+        text += f"; gptq is about {10 * math.log10(empirical['gptq'] / model['optimum']):z.2f} dB from it"
     return text + "."
 
 

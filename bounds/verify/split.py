@@ -190,7 +190,7 @@ def fsum_below(numbers: FloatArray) -> float:
 
 def fsum_above(numbers: list[float]) -> float:
     """Sum rounded up."""
-    return -down(*(-number for number in numbers))
+    return 0.0 - down(*(-number for number in numbers))  # a minus sign alone would make -0.0
 
 
 def upper_bound(problem: Problem, x: FloatArray, margin: float) -> float:

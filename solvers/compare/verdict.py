@@ -58,7 +58,7 @@ def sentence(bits: int, sparsity: float, reference: float, quant: Interval, prun
         if quant.upper <= 0 and prune.upper <= 0:
             return f"{start} both are without error: neither is better."
         missing = margin_db(quant, prune)
-        lacks = f"{-missing:.2f} dB are missing" if missing is not None else "a lower bound is missing"
+        lacks = f"{-missing:z.2f} dB are missing" if missing is not None else "a lower bound is missing"
         return (
             f"{start} it is open: quantization's least error is in {_range(quant)}, pruning's in {_range(prune)}; "
             f"{lacks} for a proof."

@@ -97,7 +97,8 @@ def test_sums_are_rounded_to_their_side():
     exact = sum(map(Fraction, numbers))
     assert Fraction(sum_down(numbers)) <= exact <= Fraction(sum_up(numbers))
     assert (sum_down(numbers), sum_up(numbers)) == (1.0, np.nextafter(1.0, 2.0))
-    assert sum_up([]) == sum_down([]) == 0.0
+    for nothing in ([], [0.0, -0.0], [-0.0]):
+        assert [str(end(nothing)) for end in (sum_down, sum_up)] == ["0.0", "0.0"]
 
 
 def test_numbers_beyond_float64_are_infinite_above_and_the_largest_below():

@@ -275,3 +275,10 @@ def test_the_lock_of_a_file_ends_with_it(tmp_path):
     with (tmp_path / "a").open("rb+") as file:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     assert place_of(tmp_path / "a").is_replaced
+
+
+def test_no_number_of_a_record_has_the_sign_of_nothing(tmp_path):
+    ends = {"lower": -0.0, "upper": -1.5, "rows": [{"lower": -0.0}, (0.0, [-0.0])]}
+    write_json(tmp_path / "a", {**ends, "list": [-0.0, ends]})
+    assert "-0.0" not in (tmp_path / "a").read_text()
+    assert json.loads((tmp_path / "a").read_text())["list"][1]["upper"] == -1.5

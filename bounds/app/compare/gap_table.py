@@ -37,7 +37,7 @@ class Gap:
         """For a table cell."""
         if self.most is None:
             return f"{at_least}{self.least:.2f}"
-        return f"{self.least:.2f}" if self.exact else f"{self.least:.2f}{dash}{self.most:.2f}"
+        return f"{self.least:.2f}" if self.exact else f"{self.least:.2f}{dash}{self.most:z.2f}"
 
 
 def gap_of(error: float, lower: float, upper: float) -> Gap | None:

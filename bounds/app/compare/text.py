@@ -139,7 +139,7 @@ def _by(pair: Mapping[str, Any]) -> str:
     margin = margin_of(pair)
     if margin is None or ("sampled" in pair and pair["verdict"] == OPEN):
         return ""
-    return f" ({-margin:.2f} dB missing)" if pair["verdict"] == OPEN else f" by {margin:.2f} dB"
+    return f" ({-margin:z.2f} dB missing)" if pair["verdict"] == OPEN else f" by {margin:.2f} dB"
 
 
 def openness(layer: Mapping[str, Any]) -> tuple[int, float]:

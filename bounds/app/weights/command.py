@@ -273,7 +273,7 @@ def _print(
         if tensor.skipped is not None:
             table.add_row(printable(tensor.name), shape, f"skipped: {tensor.skipped}")
             continue
-        cells = ["-" if r.advantage_db is None else f"{r.advantage_db:+.1f}" for r in tensor.widths]
+        cells = ["-" if r.advantage_db is None else f"{r.advantage_db:+z.1f}" for r in tensor.widths]
         table.add_row(printable(tensor.name), shape, f"{tensor.kurtosis:.4g}", *cells)
     console.table(table)
     if not summary:
@@ -296,4 +296,4 @@ def _print(
 
 
 def _rho(value: float | None) -> str:
-    return "-" if value is None else f"{value:+.2f}"
+    return "-" if value is None else f"{value:+z.2f}"
