@@ -106,7 +106,7 @@ def _nearest_even(values, even, i, s):  # type: ignore[no-untyped-def]
     if guess >= last:
         k = last
     elif guess > 0:  # not where it is no number
-        k = np.int64(guess)
+        k = int(guess)
     while k > 0 and not values[i, k] - s < s - values[i, k - 1]:
         k -= 1
     while k < last and values[i, k + 1] - s < s - values[i, k]:
