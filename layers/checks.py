@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,16 @@ SHAPES = "expected weight (out, in) with gram (in, in) or (groups, in, in), or a
 
 class LayerError(ValueError):
     """A layer cannot be read, written or extracted; the message is one line: what is wrong, what is expected."""
+
+
+def array_sha256(*arrays: npt.NDArray[Any]) -> str:
+    """Hash of arrays: of type, shape and content of each in turn, the same on every machine."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
+        digest.update(f"{little.dtype.str}{little.shape}".encode())
+        digest.update(little.tobytes())
+    return digest.hexdigest()
 
 
 def gram_of(activations: FloatArray) -> FloatArray:

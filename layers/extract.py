@@ -16,9 +16,11 @@ from .capture import capture, weight_matrix
 from .checks import FloatArray
 from .foreign import foreign
 from .format import SCHEMA, Layer, LayerError, array_sha256
-from .gram import Call, GramAccumulator, columns
+from .gram import Call, GramAccumulator
 from .models import shorten
 from .parts import Part, candidates, check_model, second_names, unwrapped
+from .sharing import Sums
+from .together import with_grams_of
 
 Progress = Callable[[int, int | None], None]
 """Called with the number of batches done and of all batches (None if unknown)."""
@@ -36,7 +38,7 @@ def extract_layers(
     """Weights and Gram matrices of chosen layers of a module of your own.
 
     The module runs in evaluation mode and is left as it was. Memory is one float64 (groups, n, n) array per chosen
-    layer, and `gram.CHUNK_BYTES` for unfolding, whatever the amount of data.
+    layer, one for all that get the same inputs, and `gram.CHUNK_BYTES` for unfolding, whatever the amount of data.
 
     Parameters
     ----------
@@ -67,11 +69,14 @@ def extract_layers(
     total = len(batches) if isinstance(batches, Sized) else None
     mask: Tensor | None = None
 
+    sums = Sums(keep_activations)
+
     def seen(name: str, call: Call) -> None:
         if name not in records:
-            records[name] = _Record(call, keep_activations)
+            records[name] = _Record(call)
         try:
-            records[name].add(call, mask)
+            records[name].check(call)
+            sums.add(name, call, mask)
         except LayerError as error:
             raise LayerError(f"{name}: {error}") from None
 
@@ -80,9 +85,11 @@ def extract_layers(
             mask = batch.get("attention_mask") if isinstance(batch, Mapping) else None
             mask = mask if mask is not None and mask.dim() == 2 else None
             _run(module, batch)
+            sums.end_batch()
             if progress is not None:
                 progress(done, None if total is None else max(done, total))
-    reached = [name for name in names if name in records and records[name].accumulator.samples]
+    found = {name: sums.accumulator(name) for name in names}
+    reached = {name: of for name, of in found.items() if of is not None and of.samples}
     silent = [name for name in names if name not in reached]
     if not reached:
         raise LayerError(
@@ -96,9 +103,11 @@ def extract_layers(
         else:
             say(line)
     layers = {}
-    for name in reached:
+    first: dict[GramAccumulator, Layer] = {}
+    for name, accumulator in reached.items():
         try:
-            layers[name] = records[name].layer(name, known[name])
+            layer_found = records[name].layer(name, known[name], accumulator)
+            layers[name] = with_grams_of(layer_found, first.setdefault(accumulator, layer_found))
         except LayerError as error:
             raise LayerError(f"{name}: {error}") from None
     return layers
@@ -145,20 +154,19 @@ def all_names(module: nn.Module) -> dict[str, Part]:
 class _Record:
     """What is known of one layer during the pass, from its first call on."""
 
-    def __init__(self, call: Call, keep: int) -> None:
+    def __init__(self, call: Call) -> None:
         self.first = replace(call, input=torch.empty(0))  # the input itself must not stay in memory
         self.weight = weight_matrix(call.weight)
-        self.accumulator = GramAccumulator(call.groups, self.weight.shape[1], keep)
 
-    def add(self, call: Call, mask: Tensor | None) -> None:
+    def check(self, call: Call) -> None:
+        """Raise `LayerError` for a call with another weight than the first one."""
         same = call.weight is self.first.weight or torch.equal(weight_matrix(call.weight), self.weight)
         if not same or call.groups != self.first.groups:
             raise LayerError("uses another weight from call to call, so it has no single Gram matrix")
-        for piece in columns(call, mask):
-            self.accumulator.add(piece)
 
-    def layer(self, name: str, part: Part) -> Layer:
-        gram: FloatArray = self.accumulator.gram()
+    def layer(self, name: str, part: Part, accumulator: GramAccumulator) -> Layer:
+        """The layer; those of one accumulator share the array of their Gram matrix."""
+        gram: FloatArray = accumulator.gram()
         weight: FloatArray = self.weight.numpy()
         meta: dict[str, Any] = {
             "schema": SCHEMA,
@@ -178,7 +186,7 @@ class _Record:
             meta["stride"] = list(self.first.stride)
             meta["padding"] = [list(both) for both in self.first.padding]
             meta["dilation"] = list(self.first.dilation)
-        return Layer(name, weight, gram, self.accumulator.samples, meta, self.accumulator.activations())
+        return Layer(name, weight, gram, accumulator.samples, meta, accumulator.activations())
 
 
 def _run(module: nn.Module, batch: Any) -> None:

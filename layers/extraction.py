@@ -16,11 +16,12 @@ import torch
 from .calibration import Calibration, open_calibration
 from .extract import all_names, choose_layers, moved
 from .foreign import foreign
-from .format import Layer, LayerError, array_sha256, save_layer
+from .format import Layer, LayerError, array_sha256
 from .models import Model, load_model, load_weights, shorten
 from .outputs import OutputError, check_outputs
 from .parts import check_model, not_covered, unwrapped
 from .text import Packing
+from .together import save_layers, with_grams_of
 
 
 class Extraction:
@@ -96,16 +97,13 @@ class Extraction:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise LayerError(f"{self.folder}: cannot be written: {error.strerror or error}") from None
-        paths, failed = [], []
+        complete: dict[Path, Layer] = {}
         for name, found in layers.items():
             meta = {**found.meta, **about}
             meta["hashes"] = {**meta["hashes"], "calibration": self.batches.digest.hexdigest()}
-            stem = self.files[name].stem
-            complete = Layer(stem, found.weight, found.grams, found.samples, meta, found.activations)
-            try:
-                paths.append(save_layer(self.files[name], complete))
-            except LayerError as error:  # a smaller layer may still fit
-                failed.append(str(error))
+            own = Layer(self.files[name].stem, found.weight, found.grams, found.samples, meta, found.activations)
+            complete[self.files[name]] = with_grams_of(own, found)
+        paths, failed = save_layers(complete, self.model.name)
         if failed:
             raise LayerError("; ".join(failed))
         return paths

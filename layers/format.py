@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -27,7 +27,9 @@ from .checks import (
     summed_in_float32,
 )
 from .checks import LayerError as LayerError
+from .checks import array_sha256 as array_sha256
 from .files import write_atomically
+from .gram_file import load_gram
 from .outputs import OutputError
 
 SCHEMA = "pvq.layer/1"
@@ -223,16 +225,6 @@ class Layer:
         return array_sha256(self.weight, self.grams)
 
 
-def array_sha256(*arrays: npt.NDArray[Any]) -> str:
-    """Hash of arrays: of type, shape and content of each in turn, the same on every machine."""
-    digest = hashlib.sha256()
-    for array in arrays:
-        little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
-        digest.update(f"{little.dtype.str}{little.shape}".encode())
-        digest.update(little.tobytes())
-    return digest.hexdigest()
-
-
 def load_layer(path: str | os.PathLike[str]) -> Layer:
     """Read and check a layer file.
 
@@ -252,7 +244,7 @@ def load_layer(path: str | os.PathLike[str]) -> Layer:
     path = Path(path)
     try:
         arrays = _read(path)
-        return _layer(arrays, path.stem)
+        return _layer(arrays, path)
     except LayerError as error:
         raise LayerError(f"{path}: {error}") from None
 
@@ -280,12 +272,19 @@ def save_layer(path: str | os.PathLike[str], layer: Layer) -> Path:
     path = Path(path)
     if path.suffix != ".npz":
         path = path.with_name(path.name + ".npz")
+    return write_layer(path, layer)
+
+
+def write_layer(path: Path, layer: Layer, pointer: Mapping[str, str] | None = None) -> Path:
+    """Write a layer file, with its Gram matrix or with what says where that is."""
     meta = {**layer.meta, "schema": SCHEMA, "name": layer.name}
-    arrays: dict[str, npt.NDArray[Any]] = {
-        "weight": _compact(layer.weight),
-        "gram": layer.grams[0] if layer.groups == 1 else layer.grams,
-        "meta": np.array(json.dumps(meta, sort_keys=True)),
-    }
+    meta.pop("gram", None)
+    arrays: dict[str, npt.NDArray[Any]] = {"weight": _compact(layer.weight)}
+    if pointer is None:
+        arrays["gram"] = layer.grams[0] if layer.groups == 1 else layer.grams
+    else:
+        meta["gram"] = dict(pointer)
+    arrays["meta"] = np.array(json.dumps(meta, sort_keys=True))
     if layer.samples is not None:
         arrays["samples"] = np.array(layer.samples)
     if layer.activations is not None:
@@ -312,7 +311,7 @@ def _read(path: Path) -> dict[str, npt.NDArray[Any]]:
         raise LayerError(f"cannot be read: {error.strerror or error}; {expected}") from None
 
 
-def _layer(arrays: dict[str, npt.NDArray[Any]], stem: str) -> Layer:
+def _layer(arrays: dict[str, npt.NDArray[Any]], path: Path) -> Layer:
     """The layer that the arrays of a file describe."""
     meta = _meta(arrays.get("meta"))
     if "weight" not in arrays:
@@ -322,6 +321,8 @@ def _layer(arrays: dict[str, npt.NDArray[Any]], stem: str) -> Layer:
     activations = arrays.get("activations")
     if "gram" in arrays:
         grams = arrays["gram"]
+    elif "gram" in meta:
+        grams = load_gram(path.parent, meta["gram"], arrays["weight"].shape[-1] if arrays["weight"].ndim else 0)
     elif activations is not None:
         activations = real_array(activations, "activations")
         check_activations(activations, real_array(arrays["weight"], "weight"))
@@ -333,7 +334,7 @@ def _layer(arrays: dict[str, npt.NDArray[Any]], stem: str) -> Layer:
         raise LayerError(f"has neither gram nor activations; {SHAPES}")
     name = meta.get("name")
     return Layer(
-        name if isinstance(name, str) and name else stem, arrays["weight"], grams, samples, meta, activations
+        name if isinstance(name, str) and name else path.stem, arrays["weight"], grams, samples, meta, activations
     )
 
 

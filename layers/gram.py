@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -53,6 +53,7 @@ class GramAccumulator:
         self.groups, self.inputs, self.keep = groups, inputs, keep
         self.samples = 0
         self._kept: list[Tensor] = []
+        self._gram: FloatArray | None = None
 
     def add(self, columns: Tensor) -> None:
         """Add samples, given as (groups, n, samples)."""
@@ -65,14 +66,29 @@ class GramAccumulator:
             self._kept.append(columns[:, :, :missing].transpose(1, 2).cpu().clone())
         self.samples += columns.shape[2]
 
+    def without(self, last: Iterable[Tensor]) -> GramAccumulator:
+        """Another one, of the samples but for the last ones, which are given again."""
+        other = GramAccumulator(self.groups, self.inputs, self.keep)
+        assert self.total is not None
+        other.total, other.samples = self.total.clone(), self.samples
+        for piece in last:
+            piece = _wide(piece)
+            other.total.baddbmm_(piece, piece.transpose(1, 2), alpha=-1.0)
+            other.samples -= piece.shape[2]
+        kept = torch.cat(self._kept, dim=1)[:, : other.samples] if self._kept else None
+        other._kept = [] if kept is None or not kept.shape[1] else [kept.clone()]
+        return other
+
     def gram(self) -> FloatArray:
-        """H = X X' / samples, (groups, n, n), exactly symmetric.
+        """H = X X' / samples, (groups, n, n), exactly symmetric and read-only: the same array when asked again.
 
         Raises
         ------
         LayerError
             There were no samples, or some were NaN or infinite.
         """
+        if self._gram is not None:
+            return self._gram
         if self.total is None or self.samples == 0:
             raise LayerError("no calibration sample reached it")
         gram = self.total / self.samples
@@ -80,6 +96,8 @@ class GramAccumulator:
         if not torch.isfinite(gram).all():
             raise LayerError("NaN or infinite activations reached it; check the calibration data and the weights")
         array: FloatArray = gram.cpu().numpy()
+        array.setflags(write=False)
+        self._gram, self.total = array, None
         return array
 
     def activations(self) -> FloatArray | None:

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 from pvq.layers import LayerError, load_layer, models
-from pvq.layers.extract import extract
 from tiny_models import VOCABULARY, build
+
+from extracting import extract
 
 NAMES = {
     "token_embd": "model.embed_tokens",
