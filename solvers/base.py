@@ -207,26 +207,27 @@ class Solver(ABC):
             return parts[0].solve_rows(problems, options, starts)
         begin = time.perf_counter()
         presolved = [presolve(problem) for problem in problems]
-        live = [row.problem for row in presolved if row.problem is not None and trivial(row.problem) is None]
-        outcomes = None
-        if parts == (self,) and len(live) == len(problems):
+        rows = [row.problem for row in presolved]
+        live = [i for i, row in enumerate(rows) if row is not None and trivial(row) is None]
+        results: dict[int, Result] = {}
+        if parts == (self,) and live:
             self.check(problems[0])
-            within = with_share(options, proof_cost(live[0].gram, self.name))
-            limit = None if within.time_limit is None else within.time_limit * len(problems)
-            units = [Units.of(row) for row in live]
+            reduced = [row for i in live if (row := rows[i]) is not None]
+            within = with_share(options, proof_cost(reduced[0].gram, self.name))
+            limit = None if within.time_limit is None else within.time_limit * len(live)
+            units = [Units.of(row) for row in reduced]
             own = [
-                unit.start(None if x is None else x[row.live])
-                for unit, x, row in zip(units, starts, presolved, strict=True)
+                unit.start(None if (x := starts[i]) is None else x[presolved[i].live])
+                for unit, i in zip(units, live, strict=True)
             ]
             found = self._solve_rows([unit.problem for unit in units], replace(options, time_limit=limit), own)
             if found is not None:
-                outcomes = [unit.outcome(outcome) for unit, outcome in zip(units, found, strict=True)]
-        if outcomes is None:
-            return [self.solve(problem, options, x) for problem, x in zip(problems, starts, strict=True)]
-        seconds = (time.perf_counter() - begin) / len(problems)
+                seconds = (time.perf_counter() - begin) / len(live)
+                for i, unit, outcome in zip(live, units, found, strict=True):
+                    results[i] = checked(self.name, presolved[i], options, unit.outcome(outcome), seconds)
         return [
-            checked(self.name, row, options, outcome, seconds)
-            for row, outcome in zip(presolved, outcomes, strict=True)
+            results[i] if i in results else self.solve(problem, options, x)
+            for i, (problem, x) in enumerate(zip(problems, starts, strict=True))
         ]
 
     def _solve_rows(

@@ -146,12 +146,29 @@ def _cover_bound(problem: Problem, cover: Cover, margin: float) -> float:
             raise NotProven("intervals have no blocks")
         key = id(split.below)
         if key not in shifts:
-            shifts[key] = defect(*_sum(problem, outer, -matrix_of(split.below)), margin)
+            shifts[key] = _shift_with(problem, outer, split.below, direction)
         found = terms(problem, split, nothing, shifts[key], margin, Tilt(p, a, b))
         bounds.append(least(problem, found, state, margin))
     if not np.isfinite([*bounds, *(value for eps in shifts.values() for value in eps)]).all():
         raise NotProven("the bound is minus infinity: H + pp' - D is not positive semidefinite, or D not positive")
     return min(bounds)
+
+
+_tilted: WeakKeyDictionary[Below, tuple[weakref[Gram], tuple[bytes, float, float], FloatArray]] = (
+    WeakKeyDictionary()
+)
+
+
+def _shift_with(
+    problem: Problem, outer: FloatArray, below: Below, direction: tuple[bytes, float, float]
+) -> FloatArray:
+    """(n,) eps with H + pp' - D + diag(eps) positive semidefinite; done once for all rows that share D and p."""
+    known = _tilted.get(below)
+    if known is not None and known[0]() is problem.gram and known[1] == direction:
+        return known[2]
+    eps = defect(*_sum(problem, outer, -matrix_of(below)), direction[2])
+    _tilted[below] = weakref(problem.gram), direction, eps
+    return eps
 
 
 def _sum(problem: Problem, *others: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -24,17 +24,23 @@ CHUNK = 64
 
 
 def can_be_together(problem: Problem) -> bool:
+    """Whether rows like this are bounded together: long ones that a batch takes."""
+    return int(problem.gram.live.sum()) > LONG and fits_batch(problem)
+
+
+def fits_batch(problem: Problem) -> bool:
     """Whether there is a way to bound such rows together: on grids, or pruned one by one with free weights."""
-    if int(problem.gram.live.sum()) <= LONG:
-        return False
     sparsity = problem.sparsity
     return sparsity is None or (problem.free_weights and sparsity.units == problem.n)
 
 
 def prepare_together(problems: Sequence[Problem]) -> bool:
     """Layer-wide work for rows that are bounded together; False where they are not."""
-    if not can_be_together(problems[0]):
-        return False
+    return can_be_together(problems[0]) and prepare_batch(problems)
+
+
+def prepare_batch(problems: Sequence[Problem]) -> bool:
+    """Layer-wide work of a batch, of rows that fit one; False where H is singular."""
     if problems[0].sparsity is None:
         return long_layer(problems[0].gram) is not None
     return pruned.prepare_layer(problems, Clock(Options(time_limit=FIT_SECONDS)))
@@ -44,7 +50,14 @@ def bound_together(
     problems: Sequence[Problem], options: Options, starts: Sequence[FloatArray | None]
 ) -> list[Outcome] | None:
     """Outcomes of all rows, None where they are bounded one by one: short, other patterns, or H is singular."""
-    if not can_be_together(problems[0]) or any(problem.gram is not problems[0].gram for problem in problems):
+    return bound_batch(problems, options, starts) if can_be_together(problems[0]) else None
+
+
+def bound_batch(
+    problems: Sequence[Problem], options: Options, starts: Sequence[FloatArray | None]
+) -> list[Outcome] | None:
+    """Outcomes of all rows, None where there is no batch for them, or H is singular."""
+    if not fits_batch(problems[0]) or any(problem.gram is not problems[0].gram for problem in problems):
         return None
     if problems[0].sparsity is None:
         return quantized.bound_rows(problems, options, starts, Clock(options))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.linalg import LinAlgError
@@ -40,6 +41,7 @@ def raise_lower(
     row_limit: float | None,
     enough: Callable[[], bool],
     jobs: int = 1,
+    hopeless: Callable[[Spent], bool] = lambda spent: False,
 ) -> None:
     """Bound the rows of a side that are not solved yet, the widest interval first, until it is enough.
 
@@ -49,12 +51,18 @@ def raise_lower(
     row_limit : seconds for one row, None for no limit.
     enough : asked after every few rows.
     jobs : rows at the same time, in threads.
+    hopeless : asked after every few rows that are bounded one by one whether the others are worth their time.
     """
     clock = Clock(options)
     if side.shared:
         _raise_shared(side, engine, options, jobs)
         return
     rows = side.open_rows()
+    size = engine.together(side.problem.row(0))
+    if size > 1:
+        _raise_together(side, engine, options, _pieces(side, rows, size), enough)
+        return
+    begin, closed = time.perf_counter(), 0.0
 
     def one(i: int) -> Result:
         left = min(clock.left, float("inf") if row_limit is None else row_limit)
@@ -73,7 +81,56 @@ def raise_lower(
             return
         chunk = rows[first : first + jobs]
         for i, result in zip(chunk, _map(one, chunk, jobs), strict=True):
+            lower, width = side.lower[i], side.upper[i] - side.lower[i]
             side.add(i, result, options.gap)
+            closed = max(closed, (side.lower[i] - lower) / width if width > 0 else 0.0)
+        done = first + len(chunk)
+        seconds = (time.perf_counter() - begin) / done
+        if hopeless(Spent(rows[:done], rows[done:], seconds, closed, clock.left)):
+            return
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What bounding rows one by one has shown of the others."""
+
+    done: Sequence[int]
+    rows: Sequence[int]
+    """Those left, the widest interval first."""
+    seconds: float
+    """Each row has taken."""
+    closed: float
+    """The largest part of its interval that a row's lower end has risen by."""
+    left: float
+    """Seconds for the others."""
+
+
+def _pieces(side: Side, rows: Sequence[int], size: int) -> list[list[int]]:
+    """The rows in pieces of one Gram matrix, in their order."""
+    of_gram: dict[int, list[int]] = {}
+    for i in rows:
+        of_gram.setdefault(int(side.problem.gram_of_row[i]), []).append(i)
+    return [some[first : first + size] for some in of_gram.values() for first in range(0, len(some), size)]
+
+
+def _raise_together(
+    side: Side, engine: Solver, options: Options, pieces: Sequence[Sequence[int]], enough: Callable[[], bool]
+) -> None:
+    """Bound pieces of rows with one Gram matrix, each at once."""
+    clock, done, total = Clock(options), 0, sum(map(len, pieces))
+    for piece in pieces:
+        part(f"{side.words}: rows {done + 1} to {done + len(piece)} of {total} together")
+        if clock.ended() or enough():
+            return
+        left = None if clock.left == float("inf") else max(clock.left, 0.0) / len(piece)
+        problems = [side.problem.row(i) for i in piece]
+        try:
+            found = engine.solve_rows(problems, replace(options, time_limit=left), [side.x[i] for i in piece])
+        except BREAKS:
+            found = [replace(not_solved(problem, engine), reason=Reason.FAILURE) for problem in problems]
+        for i, result in zip(piece, found, strict=True):
+            side.add(i, result, options.gap)
+        done += len(piece)
 
 
 def lower_upper(side: Side, options: Options, enough: Callable[[], bool]) -> None:

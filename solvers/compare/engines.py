@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..base import Solver, SolverUnavailable, UnsupportedProblem
-from ..bound.shared_diagonal import SharedDiagonal
+from ..bound.layer_wide import LayerWide
 from ..registry import get_solver, solver_class, solver_names
 
 LADDER = ("bound", "bnb")
@@ -20,7 +20,7 @@ def engines_by_name(name: str) -> list[Solver]:
     ProblemError, SolverUnavailable
         Unknown, proves nothing, or not installed.
     """
-    engines = [SharedDiagonal(), *map(get_solver, LADDER)] if name == "auto" else [get_solver(name)]
+    engines = [LayerWide(), *map(get_solver, LADDER)] if name == "auto" else [get_solver(name)]
     for engine in engines:
         if engine.proves == "nothing":
             raise UnsupportedProblem(f"'{engine.name}' proves nothing; `solver` takes a solver that bounds")

@@ -22,7 +22,8 @@ from ..base import Options, Solver
 from ..empirical.layerwise import layer_point
 from ..modelled import modelled
 from ..rows import applicable
-from .bounds import lower_upper, prepare_side, raise_lower
+from .bounds import Spent, lower_upper, prepare_side, raise_lower
+from .outlook import POLISHED_DB, why_hopeless
 from .sampled import SampledSide, likely_better, sample_json, sample_words
 from .side import Side, merge
 from .verdict import OPEN, SAMPLED, SKIPPED, Interval, margin_db, sentence, verdict
@@ -148,13 +149,18 @@ def _compare_pair(
         for side in (quant, prune):
             _score(side, what.close, what)
 
+    reasons: list[str] = []
+
     def known() -> dict[str, Any]:
-        return _document(pair, quant, prune, what, old, time.perf_counter() - begin)
+        found = _document(pair, quant, prune, what, old, time.perf_counter() - begin)
+        if found["verdict"] == OPEN and reasons:
+            found["words"] += f" {reasons[-1]}"
+        return found
 
     what.running[layer.name] = known
     documents = [quant.as_json(pair.quant_bits, 1.0), prune.as_json(pair.prune_bits, pair.macs)]
     if old is None or verdict(*_merged(old, documents)) == OPEN:
-        _decide(quant, prune, what, jobs)
+        _decide(quant, prune, what, jobs, reasons)
     if what.full:
         for side in (prune, quant):
             _complete(side, what, jobs)
@@ -229,8 +235,12 @@ def _score(side: Side, methods: Sequence[Solver], what: Comparison) -> None:
                 side.scores[method.name] = point.errors
 
 
-def _decide(quant: Side, prune: Side, what: Comparison, jobs: int) -> None:
-    """Bound the side that looks worse, and improve the one that looks better, until a verdict or out of time."""
+def _decide(quant: Side, prune: Side, what: Comparison, jobs: int, reasons: list[str]) -> None:
+    """Bound the side that looks worse, and improve the one that looks better, until a verdict or out of time.
+
+    Rows of a layer are bounded together first, and one by one only where that may decide the pair in time: what is
+    to be said where it may not is added to `reasons`.
+    """
 
     def decided() -> bool:
         if isinstance(quant, SampledSide) and isinstance(prune, SampledSide):
@@ -242,15 +252,28 @@ def _decide(quant: Side, prune: Side, what: Comparison, jobs: int) -> None:
 
     budget = Budget(what)
     rounds = {id(side): _rounds(what.engines, side) for side in (quant, prune)}
+    # swaps of a batch may lower the pruned side's upper end so far that the other side is the worse one
+    near = not prune.shared and abs(_ratio_db(quant, prune)) < CLOSE_DB
     while not (decided() or budget.ended()):
         better, worse = sorted((quant, prune), key=lambda side: side.interval.upper)
+        if near:
+            better, worse, near = quant, prune, False
         engine, limit = next(rounds[id(worse)], (None, None))
         if engine is None or not worse.open_rows():
             break
         prepare_side(worse, engine)
+        # a search may close any interval, and nothing tells when
+        last = engine is what.engines[-1] or isinstance(quant, SampledSide)
+
+        def hopeless(spent: Spent, worse: Side = worse, better: Side = better, last: bool = last) -> bool:
+            why = None if last else why_hopeless(worse, better, spent, jobs)
+            reasons.extend([] if why is None else [why])
+            return why is not None
+
         with budget.spend() as options:
-            raise_lower(worse, engine, options, limit, enough, jobs)
-        if not decided():
+            raise_lower(worse, engine, options, limit, enough, jobs, hopeless)
+        missing = margin_db(quant.interval, prune.interval)
+        if not decided() and (last or missing is None or -missing < POLISHED_DB):
             with budget.spend() as options:
                 lower_upper(better, options, enough)
 

@@ -140,7 +140,7 @@ def compare_all(
     on_pair: OnPair,
     on_failed: OnFailed,
 ) -> None:
-    """Compare layers, the largest first, `jobs` at the same time; every pair is handed over as it is finished.
+    """Compare layers, the cheapest first, `jobs` at the same time; every pair is handed over as it is finished.
 
     Parameters
     ----------
@@ -148,7 +148,7 @@ def compare_all(
     known : pairs of an earlier run, by layer name and bits.
     on_pair, on_failed : called in this thread, with a pair or with why a layer could not be read again.
     """
-    todo = sorted((task for task in tasks if task.skipped is None), key=lambda task: -task.work)
+    todo = sorted((task for task in tasks if task.skipped is None), key=lambda task: task.work)
     side_by_side = min(jobs, len(todo))
     finished: SimpleQueue[Callable[[], None]] = SimpleQueue()
 

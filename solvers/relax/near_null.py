@@ -173,7 +173,7 @@ def bound_by_intervals(problem: Problem, upper: float, direction: Direction, clo
     fits = Fits(problem, upper, direction, clock)
     fits.fit(0.0)
     heap: list[Piece] = []
-    for a, b in _first_cover(upper, direction):
+    for a, b in first_cover(upper, direction):
         if clock.ended() is not None:
             return Bounded(0.0)
         heapq.heappush(heap, fits.piece(a, b))
@@ -205,7 +205,7 @@ def bound_by_intervals(problem: Problem, upper: float, direction: Direction, clo
     return Bounded(heap[0].bound, cover)
 
 
-def _first_cover(upper: float, direction: Direction) -> list[tuple[float, float]]:
+def first_cover(upper: float, direction: Direction) -> list[tuple[float, float]]:
     """Intervals of all t that a row below the upper bound may have: one around 0, then longer and longer ones."""
     reach = float(np.sqrt(upper / direction.floor)) * (1 + SURE)
     edges = [min(float(np.sqrt(CENTRE * upper)), reach)]

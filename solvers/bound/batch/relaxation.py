@@ -12,6 +12,7 @@ and any x^ proves e >= c - x^'Q^x^ - sum over groups of the `keep` largest r_i^2
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numba import njit
@@ -34,6 +35,11 @@ class AtDiagonal:
     """(n, n) H^."""
     inverse: FloatArray
     """(n, n) (H^ - I + RHO I)^-1."""
+
+    @cached_property
+    def size(self) -> FloatArray:
+        """(n, n) absolute values of H^."""
+        return np.abs(self.hessian)
 
     @classmethod
     def of(cls, h: FloatArray, d: FloatArray) -> AtDiagonal | None:
@@ -77,7 +83,15 @@ def relax(at: AtDiagonal, w: FloatArray, groups: Groups, steps: int, start: Rela
         beyond = OVER * x + (1 - OVER) * y
         _proximal(beyond + u, groups, y, z)
         u += beyond - y
-    return Relaxed(y / root, u * root, z, best, point / root)
+    return Relaxed(y / root, u * root, z, best - _rounding(at, w, b, point), point / root)
+
+
+def _rounding(at: AtDiagonal, w: FloatArray, b: FloatArray, x: FloatArray) -> FloatArray:
+    """(rows,) how far float64 may have raised a bound at x, w and x scaled: much where a tiny D lets x go far."""
+    both = np.abs(w) + np.abs(x)
+    off = len(at.d) * np.finfo(np.float64).eps * (both @ at.size + both)
+    residual = np.abs(b - x @ at.hessian + x) + off
+    return np.asarray((both * off + 2 * residual * off).sum(axis=1))
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

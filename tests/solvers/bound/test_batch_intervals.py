@@ -1,0 +1,120 @@
+"""Pruned rows at once where H has a near-null direction: intervals hold, are proven, and gain."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from pvq.bounds.gram import Gram
+from pvq.bounds.problem import Problem
+from pvq.bounds.proof import Below, Cover, Split
+from pvq.bounds.sparsity import Sparsity
+from pvq.bounds.verify import NotProven, lower_bound
+from pvq.bounds.verify.reference import reference_bound
+from pvq.solvers.base import Clock, Options
+from pvq.solvers.bound.batch import pruned
+from pvq.solvers.brute import Brute
+from pvq.solvers.relax.near_null import near_null
+
+OPTIONS = Options(time_limit=None)
+N = 8
+PATTERNS = {"row": Sparsity.row(N, 3), "n:m": Sparsity.nm(N, 2, 4)}
+
+
+def rows(seed, pattern, small=1e-4, count=4):
+    """Rows of a Gram matrix whose smallest eigenvalue is far below the others."""
+    rng = np.random.default_rng(seed)
+    q, _ = np.linalg.qr(rng.standard_normal((N, N)))
+    h = q @ np.diag([small, *rng.uniform(0.5, 2.0, N - 1)]) @ q.T
+    gram = Gram.from_array((h + h.T) / 2)
+    return [Problem(rng.standard_t(3, N), gram, None, PATTERNS[pattern]) for _ in range(count)]
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_intervals_hold_and_are_proven(pattern):
+    with_intervals, without = [], []
+    for seed in range(4):
+        problems = rows(seed, pattern)
+        layer = pruned.pruned_layer(problems, Clock(OPTIONS))
+        assert layer.intervals is not None
+        found = pruned.bound_rows(problems, layer, OPTIONS, [None] * len(problems))
+        assert len({id(split.below) for outcome in found for split in outcome.proof.splits}) == 1
+        for problem, outcome in zip(problems, found, strict=True):
+            best = Brute().solve(problem).upper
+            assert outcome.lower <= best * (1 + 1e-9)
+            assert best <= problem.error(outcome.x) * (1 + 1e-9)
+            proven = lower_bound(problem, outcome.proof)
+            if outcome.lower > 0:
+                assert proven == pytest.approx(outcome.lower, rel=1e-4)
+            assert proven <= best
+            with_intervals.append(outcome.lower / best)
+            plain = Split(Below(1e-4 * np.ones(N) / 2), outcome.proof.splits[0].v)
+            without.append(max(0.0, lower_bound(problem, plain)) / best)
+    assert np.mean(with_intervals) > 0.3 > 3 * np.mean(without)
+
+
+def test_both_checkers_agree():
+    problems = rows(7, "row", count=2)
+    layer = pruned.pruned_layer(problems, Clock(OPTIONS))
+    for problem, outcome in zip(problems, pruned.bound_rows(problems, layer, OPTIONS, [None, None]), strict=True):
+        assert lower_bound(problem, outcome.proof) <= reference_bound(problem, outcome.proof)
+
+
+def test_a_cover_that_leaves_something_out_proves_less():
+    """Fewer intervals, a D that is too large, another direction with this D: never above the optimum."""
+    fell = refused = 0
+    for seed in range(3):
+        problems = rows(seed, "row")
+        layer = pruned.pruned_layer(problems, Clock(OPTIONS))
+        for problem, outcome in zip(
+            problems, pruned.bound_rows(problems, layer, OPTIONS, [None] * 4), strict=True
+        ):
+            cover, best = outcome.proof, Brute().solve(problem).upper
+            whole = lower_bound(problem, cover)
+            fell += (
+                lower_bound(problem, Cover(cover.p, cover.floor, cover.edges[1:-1], cover.splits[1:-1])) < whole
+            )
+            large = Below(1.5 * cover.splits[0].below.d)
+            others = [
+                Cover(0.3 * cover.p, cover.floor, cover.edges, cover.splits),
+                Cover(cover.p, 3 * cover.floor, cover.edges, cover.splits),
+                Cover(cover.p, cover.floor, cover.edges, tuple(Split(large, s.v) for s in cover.splits)),
+            ]
+            for other in others:
+                try:
+                    assert lower_bound(problem, other) <= best
+                except NotProven:
+                    refused += 1
+            assert lower_bound(problem, cover) == whole
+    assert fell > 6
+    assert refused > 12
+
+
+def test_what_is_known_of_one_matrix_is_not_taken_for_another():
+    """The same D and direction below another H: D is tested against that one."""
+    problem = rows(1, "row", count=1)[0]
+    layer = pruned.pruned_layer([problem], Clock(OPTIONS))
+    (outcome,) = pruned.bound_rows([problem], layer, OPTIONS, [None])
+    assert lower_bound(problem, outcome.proof) > 0
+    smaller = replace(problem, gram=Gram.from_array(0.2 * problem.hessian))
+    with pytest.raises(NotProven):
+        lower_bound(smaller, outcome.proof)
+
+
+def test_a_stopped_clock_still_covers_everything():
+    problems = rows(2, "row")
+    layer = pruned.pruned_layer(problems, Clock(OPTIONS))
+    stopped = Options(time_limit=0.0)
+    for problem, outcome in zip(problems, pruned.bound_rows(problems, layer, stopped, [None] * 4), strict=True):
+        reach = np.sqrt(problem.error(outcome.x) / near_null(problem.gram).floor)
+        assert outcome.proof.edges[0] <= -reach
+        assert reach <= outcome.proof.edges[-1]
+        assert lower_bound(problem, outcome.proof) <= Brute().solve(problem).upper
+
+
+def test_a_row_without_error_has_no_intervals():
+    problems = rows(3, "row")
+    kept = replace(problems[0], weight=np.where(np.arange(N) < 3, problems[0].weight, 0.0))
+    layer = pruned.pruned_layer(problems, Clock(OPTIONS))
+    first, second = pruned.bound_rows([kept, problems[1]], layer, OPTIONS, [kept.weight, None])
+    assert first.lower == 0
+    assert isinstance(second.proof, Cover)
