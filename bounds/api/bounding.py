@@ -30,6 +30,7 @@ def bound(
     jobs: int = 1,
     seed: int = 0,
     device: str = "cpu",
+    budget: float | str | None = None,
     odds: float | None = None,
     explain: bool = False,
     certify: bool = False,
@@ -73,6 +74,9 @@ def bound(
         For methods that draw at random, and for `sample_rows`.
     device : str
         Where the solver bnb runs long searches of quantized rows: "cpu", "gpu", or "auto", a GPU if there is one.
+    budget : float or str, optional
+        Seconds for the whole run, or a duration as "30m" or "2h", instead of `time_limit`: first a bound of every
+        row, then better ones where they narrow the total most.
     odds : float, optional
         Odds of the volume model's level, between 0 and 1; 0.001 where None, and above 2048 inputs no model then.
     explain : bool
@@ -108,6 +112,7 @@ def bound(
         jobs=jobs,
         seed=seed,
         device=device,
+        budget=budget,
         odds=odds,
         explain=explain,
         certify=certify,
@@ -178,6 +183,8 @@ def curve(
     with quiet_machine(stop) as event:
         part = Part(rows, inputs, ridge, scales, sample_rows)
         run = Run.start(layer, problem, part, Search(**search), event)
+        if run.search.budget is not None:
+            raise ProblemError("`budget` is for one sparsity, not for several; give `time_limit`")
         if run.is_free:
             raise ProblemError("`range` optimal is for one sparsity, not for several")
         return run.several(wanted)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pvq.bounds.codebooks import INT_GRIDS, file_levels
+from pvq.bounds.durations import seconds_of
 from pvq.bounds.errors import ProblemError
 from pvq.bounds.layer_problem import Setting
 from pvq.bounds.stages import part
@@ -21,6 +22,7 @@ from pvq.layers.files import write_json
 from pvq.layers.format import Layer
 from pvq.solvers.base import Options
 from pvq.solvers.compare import layer as engine
+from pvq.solvers.compare.budgeted import compare_within
 from pvq.solvers.compare.document import (
     add_failure,
     add_pair,
@@ -183,6 +185,7 @@ def compare(
     solver: str = "auto",
     methods: Sequence[str] | str = (),
     time_limit: float | None = 60.0,
+    budget: float | str | None = None,
     full: bool | int = False,
     gap: float = 1e-6,
     jobs: int = 1,
@@ -234,6 +237,9 @@ def compare(
         Empirical methods to score on the side that each is for.
     time_limit : float, optional
         Seconds for the bounds of one pair, 0 or None for no limit.
+    budget : float or str, optional
+        Seconds for the whole run, or a duration as "30m" or "2h", instead of `time_limit`: first every pair for a
+        moment, then the open ones.
     full : bool or int
         Bound both sides on all rows, also where a verdict needs less; a number: if no more layers are compared.
     gap : float
@@ -275,6 +281,7 @@ def compare(
     check_limits(time_limit, gap, jobs)
     check_device(device)
     check_odds(odds)
+    until = None if budget is None else begin + seconds_of("`budget`", budget)
     if nm is not None and (nm < 2 or scope == "layer" or block is not None):
         raise ProblemError("`nm` M must be at least 2, and goes neither with `block` nor with `scope` layer")
     if sample_rows is not None and (sample_rows < 1 or scope == "layer"):
@@ -340,7 +347,10 @@ def compare(
             def on_failed(task: Task, why: str) -> None:
                 calls.make(lambda: fail(task, why))
 
-            compare_all(tasks, what, jobs, known_pairs(before), on_pair, on_failed)
+            if until is None:
+                compare_all(tasks, what, jobs, known_pairs(before), on_pair, on_failed)
+            else:
+                compare_within(tasks, what, jobs, known_pairs(before), on_pair, on_failed, until)
             return True
 
         tell()
@@ -350,6 +360,12 @@ def compare(
     summarise(document)
     used = environment(solver, jobs, 0.0, time.perf_counter() - begin)
     document["environment"] = {**used, "interrupted": event.is_set()}
+    if until is not None and not event.is_set():
+        reached = known_pairs(document)
+        compared_names = [task.name for task in tasks if task.skipped is None]
+        document["environment"]["not_reached"] = sum(
+            width not in reached[name] for name in compared_names for width in wanted
+        )
     return Comparison(document, tuple(wanted), tuple(failures))
 
 

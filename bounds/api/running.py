@@ -8,17 +8,19 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from signal import SIGINT
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from pvq.bounds.durations import seconds_of
 from pvq.bounds.errors import ProblemError
 from pvq.bounds.gram import FloatArray
 from pvq.bounds.layer_problem import LayerProblem, at_sparsity, drawn, state_problem
 from pvq.bounds.sampling import draw
 from pvq.layers.format import Layer
 from pvq.solvers.base import Options
+from pvq.solvers.budget import first_solver, solve_within
 from pvq.solvers.curve import solve_curve
 from pvq.solvers.device import check_device, device_note
 from pvq.solvers.document import environment, result_document
@@ -72,6 +74,7 @@ class Search:
     jobs: int = 1
     seed: int = 0
     device: str = "cpu"
+    budget: float | str | None = None
     odds: float | None = None
     explain: bool = False
     certify: bool = False
@@ -82,6 +85,8 @@ class Search:
         check_limits(self.time_limit, self.gap, self.jobs)
         check_device(self.device)
         check_odds(self.odds)
+        if self.budget is not None:
+            seconds_of("`budget`", self.budget)
 
     def options(self, stop: threading.Event) -> Options:
         """For the solvers."""
@@ -136,6 +141,8 @@ class Run:
         )
         if self.is_free:
             check_free_scale(self.problem, self.engine.name, search.certify)
+            if search.budget is not None:
+                raise ProblemError("`budget` is not for `range` optimal; give `time_limit`")
         self.engine.check(self.problem.row(0))
         self.methods = empirical_methods(search.methods, self.problem.row(0))
         skipped = left_out(search.methods, self.problem.row(0))
@@ -172,6 +179,11 @@ class Run:
             if self.is_free:  # rows are judged anew at the scale that is found
                 return solve_scales(self.problem, self.options, self.methods, self.search.jobs, self.tell)
             jobs, curves = self.search.jobs, self.curves
+            if self.search.budget is not None:
+                left = seconds_of("`budget`", self.search.budget) - (time.perf_counter() - self.begin)
+                within = replace(self.options, time_limit=max(left, 0.0))
+                found = solve_within(self.problem, self.engine, within, self.methods, jobs, keep, known.append)
+                return self.problem, found
             found = solve_layer(self.problem, self.engine, self.options, self.methods, jobs, keep, curves)
             return self.problem, found
 
@@ -204,7 +216,9 @@ class Run:
         self.stage(PREPARING)
 
         def work() -> bool:
-            prepare(self.problem, (self.engine, *self.methods))
+            # with a budget, what rows need one by one is prepared when their turn comes
+            engine = self.engine if self.search.budget is None else first_solver(self.problem, self.engine)
+            prepare(self.problem, (engine, *self.methods))
             return True
 
         if watched(work, self.options.stop) is None:

@@ -70,6 +70,7 @@ def bound(
             rich_help_panel=SEARCH,
         ),
     ] = 10.0,
+    budget: options.Budget = None,
     odds: options.Odds = None,
     explain: Annotated[
         bool,
@@ -171,7 +172,7 @@ def bound(
             selected(own.array, data.out, data.inputs, *chosen)
         given = None if scales is None else read_own_scales(scales, data)
     count = len(chosen[0]) if sample_rows is None else min(max(1, sample_rows), len(chosen[0]))
-    limit = max(0.0, time_limit) * count / max(1, jobs)
+    limit = max(0.0, time_limit) * count / max(1, jobs) if budget is None else 0.0
     with (
         warnings.catch_warnings(),
         stop_on_interrupt() as stop,
@@ -191,6 +192,7 @@ def bound(
             "jobs": jobs,
             "seed": seed,
             "device": device,
+            "budget": budget,
             "odds": odds,
             "explain": explain,
             "progress": shown.row,

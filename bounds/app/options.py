@@ -80,6 +80,15 @@ SampleRows = Annotated[
         rich_help_panel=PROBLEM,
     ),
 ]
+Budget = Annotated[
+    str | None,
+    Option(
+        metavar="TIME",
+        help="Time of the whole run, as 90s, 30m or 2h: first a bound of everything, then better ones where they "
+        "count most.",
+        rich_help_panel=SEARCH,
+    ),
+]
 Device = Annotated[
     str,
     Option(

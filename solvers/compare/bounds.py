@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.linalg import LinAlgError
@@ -20,6 +21,8 @@ from ..layer import solve_layer
 from ..result import BoundKind, Reason, Result
 from ..rows import not_solved, prepare
 from .side import Side
+
+T = TypeVar("T")
 
 BREAKS = (ArithmeticError, LinAlgError)
 """What numerical trouble raises. One row of thousands must not end the comparison of a network."""
@@ -60,7 +63,7 @@ def raise_lower(
     rows = side.open_rows()
     size = engine.together(side.problem.row(0))
     if size > 1:
-        _raise_together(side, engine, options, _pieces(side, rows, size), enough)
+        _raise_together(side, engine, options, _pieces(side, rows, size), enough, jobs)
         return
     begin, closed = time.perf_counter(), 0.0
 
@@ -114,23 +117,35 @@ def _pieces(side: Side, rows: Sequence[int], size: int) -> list[list[int]]:
 
 
 def _raise_together(
-    side: Side, engine: Solver, options: Options, pieces: Sequence[Sequence[int]], enough: Callable[[], bool]
+    side: Side,
+    engine: Solver,
+    options: Options,
+    pieces: Sequence[Sequence[int]],
+    enough: Callable[[], bool],
+    jobs: int,
 ) -> None:
     """Bound pieces of rows with one Gram matrix, each at once."""
     clock, done, total = Clock(options), 0, sum(map(len, pieces))
-    for piece in pieces:
-        part(f"{side.words}: rows {done + 1} to {done + len(piece)} of {total} together")
-        if clock.ended() or enough():
-            return
+
+    def together(k: int) -> list[Result]:
+        piece = pieces[k]
         left = None if clock.left == float("inf") else max(clock.left, 0.0) / len(piece)
         problems = [side.problem.row(i) for i in piece]
         try:
-            found = engine.solve_rows(problems, replace(options, time_limit=left), [side.x[i] for i in piece])
+            return engine.solve_rows(problems, replace(options, time_limit=left), [side.x[i] for i in piece])
         except BREAKS:
-            found = [replace(not_solved(problem, engine), reason=Reason.FAILURE) for problem in problems]
-        for i, result in zip(piece, found, strict=True):
-            side.add(i, result, options.gap)
-        done += len(piece)
+            return [replace(not_solved(problem, engine), reason=Reason.FAILURE) for problem in problems]
+
+    for first in range(0, len(pieces), jobs):
+        if clock.ended() or enough():
+            return
+        some = range(first, min(first + jobs, len(pieces)))
+        count = sum(len(pieces[k]) for k in some)
+        part(f"{side.words}: rows {done + 1} to {done + count} of {total} together")
+        for k, found in zip(some, _map(together, some, jobs), strict=True):
+            for i, result in zip(pieces[k], found, strict=True):
+                side.add(i, result, options.gap)
+        done += count
 
 
 def lower_upper(side: Side, options: Options, enough: Callable[[], bool]) -> None:
@@ -160,7 +175,7 @@ def polish(problem: Problem, x: FloatArray) -> FloatArray:
     return presolved.lift(polish_grid(row, start))
 
 
-def _map(one: Callable[[int], Result], rows: Sequence[int], jobs: int) -> list[Result]:
+def _map(one: Callable[[int], T], rows: Sequence[int], jobs: int) -> list[T]:
     if jobs == 1 or len(rows) == 1:
         return [one(i) for i in rows]
     with ThreadPoolExecutor(jobs) as pool:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from pvq.bounds.durations import words_of
 from pvq.bounds.errors import ProblemError
 from pvq.bounds.gram import FloatArray, Gram
 from pvq.bounds.layer_problem import LayerProblem, Setting, state_problem
@@ -68,6 +69,8 @@ class Comparison:
     """Of the volume model beside the quantized side; None for the usual ones, and none for long rows then."""
     time_limit: float | None = 60.0
     """Seconds for the bounds of one pair."""
+    until: float | None = None
+    """`time.perf_counter()` at which the run's budget ends."""
     full: bool = False
     """Bound every row of both sides, also where the verdict is proven without."""
     sample_rows: int | None = None
@@ -75,6 +78,11 @@ class Comparison:
     options: Options = field(default_factory=Options)
     running: dict[str, Callable[[], dict[str, Any]]] = field(default_factory=dict)
     """By layer, what is known of the pair at hand: for who has to leave the comparison where it is."""
+
+    @property
+    def left(self) -> float:
+        """Seconds left of the run's budget, infinity without one."""
+        return math.inf if self.until is None else self.until - time.perf_counter()
 
 
 def compare_layer(
@@ -93,7 +101,7 @@ def compare_layer(
         if old is not None and finished(old, what):
             yield dict(old)
             continue
-        if what.options.stop.is_set():
+        if what.options.stop.is_set() or what.left <= 0:
             if old is not None:
                 yield dict(old)
             continue
@@ -135,7 +143,8 @@ def _compare_pair(
 ) -> tuple[dict[str, Any], FloatArray]:
     """A pair, and its pruned weights (rows, n): the next pair, with more bits, may keep as many and more."""
     begin = time.perf_counter()
-    part(f"{layer.name}, {pair.bits} bits: feasible weights")
+    left = "" if what.until is None else f"; {words_of(what.left)} left"
+    part(f"{layer.name}, {pair.bits} bits: feasible weights{left}")
     stated = [
         state_problem(layer.weight, layer.grams, pair.quant, levels=what.levels, checked=grams),
         state_problem(layer.weight, layer.grams, pair.prune, checked=grams),
@@ -257,7 +266,9 @@ def _decide(quant: Side, prune: Side, what: Comparison, jobs: int, reasons: list
     while not (decided() or budget.ended()):
         better, worse = sorted((quant, prune), key=lambda side: side.interval.upper)
         if near:
-            better, worse, near = quant, prune, False
+            near = False
+            if prune.open_rows():
+                better, worse = quant, prune
         engine, limit = next(rounds[id(worse)], (None, None))
         if engine is None or not worse.open_rows():
             break
@@ -283,17 +294,19 @@ class Budget:
 
     def __init__(self, what: Comparison) -> None:
         self._options = what.options
-        self._left = math.inf if what.time_limit is None else what.time_limit
+        self._left = min(math.inf if what.time_limit is None else what.time_limit, what.left)
+        self._what = what
 
     def ended(self) -> bool:
         """Whether the time is up, or an interrupt came."""
-        return self._left <= 0 or self._options.stop.is_set()
+        return min(self._left, self._what.left) <= 0 or self._options.stop.is_set()
 
     @contextmanager
     def spend(self) -> Iterator[Options]:
         """Options whose time limit is what is left; what the block takes is taken off."""
         begin = time.perf_counter()
-        yield replace(self._options, time_limit=None if self._left == math.inf else max(self._left, 0.0))
+        left = min(self._left, self._what.left)
+        yield replace(self._options, time_limit=None if left == math.inf else max(left, 0.0))
         self._left -= time.perf_counter() - begin
 
 

@@ -139,6 +139,7 @@ def compare_all(
     known: Mapping[str, Mapping[int, Mapping[str, Any]]],
     on_pair: OnPair,
     on_failed: OnFailed,
+    order: Callable[[Task], Any] = lambda task: task.work,
 ) -> None:
     """Compare layers, the cheapest first, `jobs` at the same time; every pair is handed over as it is finished.
 
@@ -146,9 +147,10 @@ def compare_all(
     ----------
     jobs : layers at the same time; rows where there are fewer layers than that.
     known : pairs of an earlier run, by layer name and bits.
+    order : sort key of the layers.
     on_pair, on_failed : called in this thread, with a pair or with why a layer could not be read again.
     """
-    todo = sorted((task for task in tasks if task.skipped is None), key=lambda task: task.work)
+    todo = sorted((task for task in tasks if task.skipped is None), key=order)
     side_by_side = min(jobs, len(todo))
     finished: SimpleQueue[Callable[[], None]] = SimpleQueue()
 

@@ -49,6 +49,7 @@ def compare(
         float,
         Option(metavar="SEC", help="Seconds for the bounds of one pair, 0 for none.", rich_help_panel=SEARCH),
     ] = 60.0,
+    budget: options.Budget = None,
     full: Annotated[
         bool,
         Option(
@@ -123,6 +124,7 @@ def compare(
         "solver": solver,
         "methods": names_of(methods),
         "time_limit": time_limit,
+        "budget": budget,
         "full": full or table is not None or (PANELS if figure is not None else False),  # bands need both ends
         "gap": gap,
         "jobs": jobs,

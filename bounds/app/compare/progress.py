@@ -25,7 +25,18 @@ class PairProgress:
     """Counts the pairs of this run and shows nothing."""
 
     def __init__(self) -> None:
-        self.done = self.decided = self.total = 0
+        self.total = 0
+        self._verdicts: dict[tuple[str, int], str] = {}
+
+    @property
+    def done(self) -> int:
+        """Pairs that have been handed over, each once."""
+        return len(self._verdicts)
+
+    @property
+    def decided(self) -> int:
+        """Those with a verdict."""
+        return sum(found not in (OPEN, SKIPPED) for found in self._verdicts.values())
 
     def of(self, document: Mapping[str, Any], pairs: int) -> None:
         """Learn from a `pvq.compare/1` document how many pairs there will be, `pairs` of each layer."""
@@ -33,8 +44,7 @@ class PairProgress:
 
     def pair(self, name: str, pair: Mapping[str, Any]) -> None:
         """A pair of a layer is finished."""
-        self.done += 1
-        self.decided += pair["verdict"] not in (OPEN, SKIPPED)
+        self._verdicts[name, pair["bits"]] = pair["verdict"]
         self.show()
 
     def show(self) -> None:

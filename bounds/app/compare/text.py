@@ -206,6 +206,8 @@ def conclusion(document: Mapping[str, Any]) -> str:
     wrong = sum(len(pair[side]["failed_rows"]) for pair in pairs for side in ("quant", "prune"))
     if wrong:
         start += f"WARNING: a solver failed or contradicted itself on {wrong} rows, which count 0. "
+    if document["environment"].get("not_reached"):
+        start += f"{document['environment']['not_reached']} pairs were not reached within the budget. "
     return (
         f"{start}Proven{how}: {decided} of {len(pairs)} pairs, quantization better in {count[QUANT]}, pruning in "
         f"{count[PRUNE]};{likely} {count[OPEN]} open."

@@ -1,0 +1,79 @@
+"""A comparison within a budget of time: every pair for a moment, then the open ones, the nearest first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from .layer import Comparison
+from .network import OnFailed, OnPair, Task, compare_all
+from .verdict import OPEN
+
+FIRST = 0.25
+"""Part of the budget that pairs share in the first pass; what they leave is the later passes'."""
+
+LEAST = 0.5
+"""Seconds of a pair's bounds at least: less does not end a batch of rows."""
+
+PASSES = 8
+"""Passes at most, the first one included."""
+
+WORTH = 0.05
+"""A pass that takes less than this part of what is left has met only pairs that it could not decide."""
+
+
+def compare_within(
+    tasks: list[Task],
+    what: Comparison,
+    jobs: int,
+    known: Mapping[str, Mapping[int, Mapping[str, Any]]],
+    on_pair: OnPair,
+    on_failed: OnFailed,
+    until: float,
+) -> None:
+    """As `compare_all`, until `time.perf_counter()` is `until`; open pairs are taken up and handed over again.
+
+    Parameters
+    ----------
+    what : its `time_limit` is not used: a pair has a share of what is left.
+    """
+    latest = {name: dict(pairs) for name, pairs in known.items()}
+    failed: set[str] = set()
+    what = replace(what, until=until)
+
+    def keep(task: Task, pair: dict[str, Any]) -> None:
+        latest.setdefault(task.name, {})[pair["bits"]] = pair
+        on_pair(task, pair)
+
+    def fail(task: Task, why: str) -> None:
+        failed.add(task.name)
+        on_failed(task, why)
+
+    todo = [task for task in tasks if task.skipped is None]
+    limit = max(LEAST, FIRST * what.left * jobs / max(1, len(todo) * len(what.bits)))
+    for _ in range(PASSES):
+        left = what.left
+        if not todo or left <= 0 or what.options.stop.is_set():
+            return
+        turn = replace(what, time_limit=limit)
+        compare_all(todo, turn, jobs, latest, keep, fail, lambda task: _missing(task, latest))
+        if left - what.left < WORTH * left and limit > left / 2:
+            return
+        todo = [task for task in todo if task.name not in failed and _open(task, what, latest)]
+        pairs = sum(_open(task, what, latest) for task in todo)
+        limit = max(2 * limit, what.left * jobs / max(1, pairs))
+
+
+def _open(task: Task, what: Comparison, latest: Mapping[str, Mapping[int, Mapping[str, Any]]]) -> int:
+    """Pairs of a layer without a verdict, or, where everything is to be bounded, without all bounds."""
+    pairs = latest.get(task.name, {})
+    wanted = [pairs.get(bits) for bits in what.bits]
+    return sum(pair is None or pair["verdict"] == OPEN or what.full for pair in wanted)
+
+
+def _missing(task: Task, latest: Mapping[str, Mapping[int, Mapping[str, Any]]]) -> tuple[float, int]:
+    """Least dB that an open pair of a layer lacks, then its work: the order of a pass."""
+    pairs = latest.get(task.name, {}).values()
+    lacks = [-pair["margin_db"] for pair in pairs if pair["verdict"] == OPEN and pair["margin_db"] is not None]
+    return min(lacks, default=0.0 if not pairs else 1e9), task.work
