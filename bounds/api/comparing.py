@@ -22,7 +22,7 @@ from pvq.layers.files import write_json
 from pvq.layers.format import Layer
 from pvq.solvers.base import Options
 from pvq.solvers.compare import layer as engine
-from pvq.solvers.compare.budgeted import compare_within
+from pvq.solvers.compare.budgeted import compare_within, not_reached
 from pvq.solvers.compare.document import (
     add_failure,
     add_pair,
@@ -361,11 +361,7 @@ def compare(
     used = environment(solver, jobs, 0.0, time.perf_counter() - begin)
     document["environment"] = {**used, "interrupted": event.is_set()}
     if until is not None and not event.is_set():
-        reached = known_pairs(document)
-        compared_names = [task.name for task in tasks if task.skipped is None]
-        document["environment"]["not_reached"] = sum(
-            width not in reached[name] for name in compared_names for width in wanted
-        )
+        document["environment"]["not_reached"] = not_reached(tasks, wanted, known_pairs(document))
     return Comparison(document, tuple(wanted), tuple(failures))
 
 

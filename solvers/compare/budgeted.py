@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -63,6 +63,11 @@ def compare_within(
         todo = [task for task in todo if task.name not in failed and _open(task, what, latest)]
         pairs = sum(_open(task, what, latest) for task in todo)
         limit = max(2 * limit, what.left * jobs / max(1, pairs))
+
+
+def not_reached(tasks: Sequence[Task], bits: Sequence[int], known: Mapping[str, Mapping[int, Any]]) -> int:
+    """Pairs that were asked for and that nothing is known of."""
+    return sum(width not in known[task.name] for task in tasks if task.skipped is None for width in bits)
 
 
 def _open(task: Task, what: Comparison, latest: Mapping[str, Mapping[int, Mapping[str, Any]]]) -> int:
