@@ -139,6 +139,19 @@ def test_the_command_line_has_its_work_done_by_the_package():
         assert f"pvq.{function}" in called
 
 
+def test_no_option_is_declared_twice():
+    """What several commands have stands in `options`."""
+    seen = {}
+    for name, path in MODULES.items():
+        if not name.startswith("bounds.app."):
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "Option":
+                seen.setdefault(ast.unparse(node), []).append(name)
+    assert len(seen) > 50
+    assert {option: places for option, places in seen.items() if len(places) > 1} == {}
+
+
 def test_no_circles():
     """No module reaches itself, not even through an import inside a function."""
     state = {}
