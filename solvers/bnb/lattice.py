@@ -117,6 +117,8 @@ def reduced(hessian: FloatArray, step: FloatArray) -> Lattice | None:
     size = np.abs(z) @ v
     small = (2 * n + 6) * float(np.finfo(np.longdouble).eps)
     rounding = EPS * (v.T @ np.abs(plan.hessian) @ v) + small * (size.T @ np.abs(h) @ size)
+    if plan.pivot.min() <= 0.0:
+        return None
     if not np.linalg.norm((plan.residual + rounding) / np.sqrt(np.outer(plan.pivot, plan.pivot))) <= 0.5:
         return None  # see `Restated.slack`
     move = plan.slope @ z.T - z.T

@@ -12,7 +12,9 @@ from pvq.bounds.stages import stage
 
 from ..base import Clock, Options
 from ..empirical.swaps import greedy_mask, polish_mask, unit_lists
+from ..kernels.dependence import near_dependent
 from ..kernels.diagonal import largest_diagonal
+from ..relax.cone import SLACK
 from ..result import Outcome, Reason
 from ..tiny import tiny_rows
 from .node import Incumbent, Row
@@ -141,7 +143,8 @@ def row_in_scale(problem: Problem) -> Row:
     w = problem.weight / float(np.abs(problem.weight).max())
     b = h @ w
     start, inputs = unit_lists(problem)
-    return Row(h, b, max(0.0, float(w @ b)), sparsity.unit, start, inputs, sparsity.group, sparsity.keep)
+    slack = 0.0 if near_dependent(problem.gram) else SLACK
+    return Row(h, b, max(0.0, float(w @ b)), slack, sparsity.unit, start, inputs, sparsity.group, sparsity.keep)
 
 
 def _root_diagonal(problem: Problem, upper: float) -> FloatArray:

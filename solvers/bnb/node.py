@@ -13,6 +13,10 @@ from ..kernels.sparing import ZERO, assign
 from ..kernels.tiles import ROWS, subtract_product
 from .pool import FREE, KEPT, PRUNED
 
+NEAR, MARGIN = 2.0**-20, 2.0**-49
+"""A pivot below this part of its diagonal entry is a difference of nearly equal numbers, whose last bits decide
+how much is taken off c; it is made less by this part of the entry, 16 roundings. See `near_dependent`."""
+
 
 class Row(NamedTuple):
     """A row in the scale of its Gram matrix (mean diagonal 1, largest weight 1)."""
@@ -22,6 +26,8 @@ class Row(NamedTuple):
     """(n,) Hw."""
     c: float
     """w'Hw."""
+    slack: float
+    """What a test of A - D may add to its diagonal, relative to that of H; see `near_dependent`."""
     unit: IntArray
     start: IntArray
     inputs: IntArray
@@ -76,8 +82,8 @@ def eliminate(
 ) -> float:
     """A, b of the free inputs ids[:m] after eliminating the kept ones: R'R of their block, then the rest.
 
-    Returns c. A pivot lost to rounding is replaced by the least one that
-    rounding can produce, which makes the elimination take away too much rather than too little.
+    Returns c. Pivots that rounding may have made too large are made less, which makes the elimination take away
+    too much rather than too little.
     """
     n = len(row.b)
     order = np.empty(n, np.int64)
@@ -97,7 +103,9 @@ def eliminate(
     for s in range(p):
         subtract(t, s, s, t, t[s], s, size + 1)
         i = order[s]
-        pivot = max(t[s, s], UNIT_ROUNDOFF * row.h[i, i])
+        pivot, size_of = t[s, s], row.h[i, i]
+        if pivot < NEAR * size_of:
+            pivot = max(pivot - MARGIN * size_of, UNIT_ROUNDOFF * size_of)
         scale = 1.0 / np.sqrt(pivot)
         for v in range(s, size + 1):
             t[s, v] *= scale
@@ -112,4 +120,7 @@ def eliminate(
             a[s, v] = t[p + s, p + v]
             a[v, s] = t[p + s, p + v]
         b[s] = t[p + s, size]
+        size_of = row.h[ids[s], ids[s]]
+        if a[s, s] < NEAR * size_of:
+            a[s, s] -= MARGIN * size_of
     return c

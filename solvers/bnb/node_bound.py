@@ -45,6 +45,8 @@ class Free(NamedTuple):
     """(m,) relaxation's solution: on entry that of the parent."""
     variance: FloatArray
     """(m,) their diagonal of H."""
+    slack: float
+    """As of the row."""
     unit: IntArray
     """(m,) local unit of each input."""
     group: IntArray
@@ -82,14 +84,14 @@ def bound_of(
     """
     m, units = len(free.b), len(free.group)
     work, loss = np.empty((m, m)), np.empty(m)
-    inside = positive(free.a, free.d, free.e, free.variance, m, work, loss)
+    inside = positive(free.a, free.d, free.e, free.variance, free.slack, m, work, loss)
     for _ in range(20):
         if inside:
             break
         for s in range(m):
             free.d[s] = max(SHRINK * free.d[s], LEAST_D * free.variance[s])
             free.e[s] *= SHRINK
-        inside = positive(free.a, free.d, free.e, free.variance, m, work, loss)
+        inside = positive(free.a, free.d, free.e, free.variance, free.slack, m, work, loss)
     free.inside[:] = 0.0
     free.outside[:] = 0.0
     if not inside:
@@ -133,11 +135,11 @@ def _by_pairs(
                 break
         before_d, before_e = d.copy(), e.copy()
         if sweep(p, d, e, x, pairs, group, keep, EVEN_WEIGHT, BARRIER, least) and not positive(
-            a, d, e, free.variance, m, work, loss
+            a, d, e, free.variance, free.slack, m, work, loss
         ):
             assign(d, before_d)
             assign(e, before_e)
-            positive(a, d, e, free.variance, m, work, loss)
+            positive(a, d, e, free.variance, free.slack, m, work, loss)
         assign_matrix(q, a)
         for s in range(m):
             q[s, s] -= d[s]
@@ -191,9 +193,9 @@ def _by_blocks(
             ascend(p, d, weights, BARRIER * worth, 0.0)
             for s in range(m):
                 d[s] = max(d[s], LEAST_D * free.variance[s])
-            if not positive(a, d, free.e, free.variance, m, work, loss):
+            if not positive(a, d, free.e, free.variance, free.slack, m, work, loss):
                 assign(d, before)
-                positive(a, d, free.e, free.variance, m, work, loss)
+                positive(a, d, free.e, free.variance, free.slack, m, work, loss)
         assign_matrix(q, a)
         for s in range(m):
             q[s, s] -= d[s]

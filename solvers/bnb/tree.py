@@ -145,8 +145,8 @@ def opened(row: Row, pool: Pool, slot: int, state: np.ndarray, units: int, work:
         unit_local[s] = number[u]
     free = Free(
         np.ascontiguousarray(work.a[:m, :m]), work.b[:m].copy(), np.empty(m), np.empty(m), np.empty(m),
-        np.empty(m), unit_local, group_local, keep_local[:groups].copy(), np.full(m, -1), np.empty(units),
-        np.empty(units), np.empty(units), np.empty(units),
+        np.empty(m), row.slack, unit_local, group_local, keep_local[:groups].copy(), np.full(m, -1),
+        np.empty(units), np.empty(units), np.empty(units), np.empty(units),
     )  # fmt: skip
     inherit(row, pool, slot, state, ids, m, pairs, free)
     return Opened(free, c, ids[:m].copy(), names, pairs)

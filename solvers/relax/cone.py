@@ -17,15 +17,22 @@ LEAST_D = 1e-14
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def positive(
-    a: FloatArray, d: FloatArray, e: FloatArray, variance: FloatArray, m: int, out: FloatArray, loss: FloatArray
+    a: FloatArray,
+    d: FloatArray,
+    e: FloatArray,
+    variance: FloatArray,
+    slack: float,
+    m: int,
+    out: FloatArray,
+    loss: FloatArray,
 ) -> bool:
-    """Factorise A - D (loss 0), or A - D + diag(loss) with loss = SLACK diag(H), into `out`; False if neither is
+    """Factorise A - D (loss 0), or A - D + diag(loss) with loss = slack diag(H), into `out`; False if neither is
     positive definite. e[s] is the entry of D at (s, s + 1)."""
-    for slack in (0.0, SLACK):
+    for part in (0.0, slack):
         for i in range(m):
             for j in range(i, m):
                 out[i, j] = a[i, j]
-            loss[i] = slack * variance[i]
+            loss[i] = part * variance[i]
             out[i, i] += loss[i] - d[i]
             if e[i] != 0.0:
                 out[i, i + 1] -= e[i]

@@ -168,7 +168,7 @@ def ascend(
     """A part of one sweep, where that raises the bound: the bound and the next part; d, e and x are moved."""
     n = len(d)
     work, lower, p, loss = np.empty((n, n)), np.empty((n, n)), np.empty((n, n)), np.empty(n)
-    if not positive(row.a, d, e, row.variance, n, work, loss) or loss[0] > 0.0:
+    if not positive(row.a, d, e, row.variance, 0.0, n, work, loss):
         return bound, 0.0
     invert(work, n, lower, p)
     new_d, new_e = d.copy(), e.copy()
@@ -176,7 +176,7 @@ def ascend(
         return bound, 0.0
     for _ in range(TRIALS):
         trial_d, trial_e, point = d + part * (new_d - d), e + part * (new_e - e), x.copy()
-        if positive(row.a, trial_d, trial_e, row.variance, n, work, loss) and loss[0] == 0.0:
+        if positive(row.a, trial_d, trial_e, row.variance, 0.0, n, work, loss):
             found = relax_at(row, trial_d, trial_e, point, PRECISION * upper)
             if found > bound - DROP * upper:
                 assign(d, trial_d)

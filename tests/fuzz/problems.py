@@ -13,6 +13,7 @@ import itertools
 import multiprocessing
 import sys
 import time
+import warnings
 from collections import Counter
 from collections.abc import Callable
 from fractions import Fraction
@@ -44,6 +45,8 @@ KINDS = [
     "zero",
 ]
 OWN = ("bnb", "bound", "auto")
+COPIES = 20
+"""One case of so many has two inputs that are equal up to the noise of float32, where weights of 1e7 pay."""
 POINTS = 1500
 """Points of a grid problem that are tried."""
 CANDIDATES = 8
@@ -63,6 +66,9 @@ def made_gram(rng: np.random.Generator, n: int, kind: str) -> np.ndarray:
         a[:, 0] = a[:, -1] * rng.choice([1, -1, 2, 0.5])
     if kind == "neardup":
         a[:, 0] = a[:, -1] + 10.0 ** rng.uniform(-12, -5) * rng.standard_normal(samples)
+    if kind == "copies":
+        a[:, 0] = a[:, -1] * rng.choice([1, -1, 2, 0.7])
+        a[:, 0] += 10.0 ** rng.uniform(-7.6, -6.6) * rng.standard_normal(samples)
     if kind == "dead":
         a[:, rng.random(n) < 0.4] = 0
     if kind == "range":
@@ -142,10 +148,10 @@ def made_sparsity(rng: np.random.Generator, n: int, update: bool) -> Sparsity:
     return Sparsity.row(n, int(rng.integers(0, n + 1)), update)
 
 
-def made_problem(rng: np.random.Generator) -> tuple[str, str, Problem] | None:
-    """A method, a kind of matrix and a row; None where the matrix is refused."""
+def made_problem(rng: np.random.Generator, kind: str | None = None) -> tuple[str, str, Problem] | None:
+    """A method, a kind of matrix, any if none is given, and a row; None where the matrix is refused."""
     method = str(rng.choice(["quant", "prune", "fixed", "joint"]))
-    kind = str(rng.choice(KINDS))
+    kind = kind or str(rng.choice(KINDS))
     n = int(rng.integers(1, 8 if method in ("prune", "fixed") else 6))
     try:
         gram = Gram.from_array(made_gram(rng, n, kind))
@@ -267,7 +273,7 @@ def empirical() -> list[str]:
 def one_case(seed: int) -> tuple[str, list[str]]:
     """The kind of a case, and what is wrong with the results: nothing, one hopes."""
     rng = np.random.default_rng(seed)
-    made = made_problem(rng)
+    made = made_problem(rng, "copies" if seed % COPIES == COPIES - 1 else None)
     if made is None:
         return "refused", []
     method, kind, problem = made
@@ -318,6 +324,7 @@ def _tell(found: tuple[int, str, list[str]], kinds: Counter[str]) -> bool:
 
 def main(name: str, case: Case, words: list[str]) -> bool:
     """Run N [SEED] [JOBS] as they stand on the command line; whether a case was wrong."""
+    warnings.simplefilter("error")  # as in the tests
     count, seed, jobs = (*map(int, words), *(0, 1)[len(words) - 1 :])
     return run(count, seed, name, case, jobs) > 0
 
