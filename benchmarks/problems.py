@@ -26,6 +26,17 @@ def _stated(path: Path, setting: Setting) -> LayerProblem:
     return state_problem(layer.weight, layer.grams, setting)
 
 
+def stated(path: Path, setting: Setting) -> tuple[Layer, LayerProblem]:
+    """A layer, and its problem with all the rows that the setting has.
+
+    Raises
+    ------
+    LayerError, ProblemError
+        No such file, or the setting does not fit the layer.
+    """
+    return _layer(path), _stated(path, setting)
+
+
 def problem_of(path: Path, setting: Mapping[str, Any] | Setting, row: int) -> Problem:
     """The problem of one row.
 
@@ -36,10 +47,10 @@ def problem_of(path: Path, setting: Mapping[str, Any] | Setting, row: int) -> Pr
     """
     from pvq.bounds.errors import ProblemError
 
-    stated = _stated(path, setting if isinstance(setting, Setting) else setting_of(setting))
-    if not 0 <= row < len(stated):
-        raise ProblemError(f"no row {row}; the layer has rows 0:{len(stated)}")
-    return stated.row(row)
+    every = _stated(path, setting if isinstance(setting, Setting) else setting_of(setting))
+    if not 0 <= row < len(every):
+        raise ProblemError(f"no row {row}; the layer has rows 0:{len(every)}")
+    return every.row(row)
 
 
 def problem_of_instance(instance: Instance) -> Problem:

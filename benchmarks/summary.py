@@ -6,8 +6,9 @@ meant to be more (a relaxation, a solver with a node limit) counts as what it to
 
 A target is {"solver": LABEL, "measure": NAME, "at_most" or "at_least": NUMBER}, with "case" for one case only:
 solved (share of the instances taken), median, p90, max, total (seconds), within:T (share solved within T seconds),
-closed (least lower / best upper), speedup:LABEL (ratio of geometric means over instances both take), bound:LABEL
-(mean ratio of lower bounds), nodes_per_second.
+closed (least lower / best upper), level and predicted (the volume model's level and predicted optimum over the sum
+of the optima, the least of the cases; see `calibration`), speedup:LABEL (ratio of geometric means over instances
+both take), bound:LABEL (mean ratio of lower bounds), nodes_per_second.
 """
 
 from __future__ import annotations
@@ -152,6 +153,7 @@ MEASURES: dict[str, Callable[[list[Score]], float]] = {
     "nodes_per_second": lambda some: sum(s.nodes or 0 for s in some) / sum(s.seconds for s in some),
 }
 WITH = ("within", "speedup", "bound")
+MODEL = ("level", "predicted")
 
 
 def measure(some: Iterable[Score], target: Mapping[str, Any]) -> float | None:
@@ -180,8 +182,8 @@ def check_targets(targets: Any, tasks: Iterable[Task]) -> None:
         if not isinstance(target, dict) or not {"solver", "measure"} <= set(target):
             raise ProblemError(f"a target needs solver and measure: {target}")
         name, _, argument = str(target["measure"]).partition(":")
-        if name not in MEASURES and name not in WITH:
-            raise ProblemError(f"unknown measure '{name}' (there are: {', '.join((*MEASURES, *WITH))})")
+        if name not in (*MEASURES, *WITH, *MODEL):
+            raise ProblemError(f"unknown measure '{name}' (there are: {', '.join((*MEASURES, *WITH, *MODEL))})")
         if name == "within":
             float(argument)
         solvers = {target["solver"], argument} if name in ("speedup", "bound") else {target["solver"]}

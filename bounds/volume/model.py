@@ -49,6 +49,17 @@ class RowModel:
     row: int
     lower: float
     optimum: float
+    t1: float
+    rate: float
+    """P(optimum <= t) <= exp(rate (t - t1)), the scale taken as given."""
+
+    def tail(self, t: float) -> float:
+        """Bound on the share of draws whose optimum is at most t."""
+        return math.exp(min(0.0, self.rate * (t - self.t1)))
+
+    def as_json(self) -> dict[str, Any]:
+        """Number, level and prediction."""
+        return {"row": self.row, "lower": self.lower, "optimum": self.optimum}
 
 
 @dataclass(frozen=True)
@@ -79,7 +90,7 @@ class Model:
             "rows_left_to_rigorous": self.rows_left_to_rigorous,
             "checks": {name: float(value) for name, value in vars(self.checks).items()},
             "refused": self.refused,
-            **({"rows": [vars(row) for row in self.rows]} if rows else {}),
+            **({"rows": [row.as_json() for row in self.rows]} if rows else {}),
         }
 
 
@@ -181,9 +192,11 @@ def _state(
     rows = []
     for part, of, medians, cost in zip(parts, levels, each, paid, strict=True):
         alone = of.t1 + (math.log(odds) - log_left_out[part.rows] - cost) / of.lam
-        for r, least, median in zip(part.rows, np.maximum(alone, 0.0), medians, strict=True):
-            most = math.inf if upper is None else float(upper[r])
-            rows.append(RowModel(problem.rows[r], float(least), max(float(least), min(float(median), most))))
+        for k, r in enumerate(part.rows.tolist()):
+            least = max(0.0, float(alone[k]))
+            median = min(float(medians[k]), math.inf if upper is None else float(upper[r]))
+            tail = float(of.plain[k]), float(of.lam[k])
+            rows.append(RowModel(problem.rows[r], least, max(least, median), *tail))
     return replace(model, lower=level, optimum=max(expected, level), rows=tuple(rows))
 
 

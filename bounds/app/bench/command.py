@@ -96,6 +96,14 @@ def bench(
         Path | None,
         Option(metavar="FILE", help="Proven gap over time (.png or .svg).", rich_help_panel=OUTPUT),
     ] = None,
+    tails: Annotated[
+        Path | None,
+        Option(
+            metavar="FILE",
+            help="The volume model's tails against those of solved rows (.png or .svg).",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
     quiet: options.Quiet = False,
 ) -> None:
     """Run solvers side by side on the same rows and print who solved what, how fast.
@@ -107,8 +115,10 @@ def bench(
     if show:
         _print_lists()
         return
+    from pvq.benchmarks.calibration import calibrations
     from pvq.benchmarks.cases import changed, chosen, read_list
     from pvq.benchmarks.session import Session
+    from pvq.benchmarks.summary import MODEL
     from pvq.benchmarks.tasks import entry
     from pvq.layers.files import write_each, write_text
     from pvq.layers.lock import only_writer
@@ -118,8 +128,8 @@ def bench(
 
     from ...errors import ProblemError
     from ..figures import FORMATS, check_matplotlib
-    from .figure import gap_figure, profile_figure
-    from .table import print_targets, scores_table
+    from .figure import gap_figure, profile_figure, tails_figure
+    from .table import calibration_table, print_targets, scores_table
 
     folders = () if layers is None else (layers,)
     if build:
@@ -135,11 +145,17 @@ def bench(
     if resume and json_ is None:
         raise ProblemError("--resume needs --json FILE: the record to go on with")
     check_outputs(
-        {"--json": json_, "--csv": csv_, "--profile": profile, "--gap-plot": gap_plot},
+        {"--json": json_, "--csv": csv_, "--profile": profile, "--gap-plot": gap_plot, "--tails": tails},
         inputs=(library, *(lists or ())),
-        suffixes={"--json": (".json",), "--csv": (".csv",), "--profile": FORMATS, "--gap-plot": FORMATS},
+        suffixes={
+            "--json": (".json",),
+            "--csv": (".csv",),
+            "--profile": FORMATS,
+            "--gap-plot": FORMATS,
+            "--tails": FORMATS,
+        },
     )
-    if profile is not None or gap_plot is not None:
+    if any(path is not None for path in (profile, gap_plot, tails)):
         check_matplotlib()
     read = [read_list(name, folders, library) for name in names]
     tasks = [task for one in read for task in one.tasks]
@@ -166,9 +182,16 @@ def bench(
         with stop_on_interrupt() as stop, _progress(len(session.waiting), quiet) as advance:
             session.run(stop, advance, json_, steps=gap_plot is not None, verify=update)
 
+        wanted = dict.fromkeys(t["solver"] for one in read for t in one.targets if t["measure"] in MODEL)
+        calibrated = {label: calibrations(session, label) for label in wanted}
+        every = [one for some in calibrated.values() for one in some]
+
         def show_scores() -> None:
             scores_table([one.about for one in read], session)
-            print_targets([target for one in read for target in one.targets], session)
+            targets = [target for one in read for target in one.targets]
+            if every:
+                calibration_table(every)
+            print_targets(targets, session, calibrated)
 
         write_each(
             show_scores,
@@ -176,6 +199,7 @@ def bench(
             (csv_, lambda path: write_text(path, session.csv())),
             (profile, lambda path: profile_figure(Path(path), session)),
             (gap_plot, lambda path: gap_figure(Path(path), session)),
+            (tails, lambda path: tails_figure(Path(path), every)),
         )
     if stop.is_set():
         raise typer.Exit(130)

@@ -13,6 +13,7 @@ from ..figures import new_figure, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from pvq.benchmarks.calibration import Calibration
     from pvq.benchmarks.session import Session
 
 LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)))
@@ -36,6 +37,27 @@ def gap_figure(path: Path, session: Session) -> None:
     curves = mean_gaps(session.runs, session.tasks, session.best)
     labels = ("seconds", "mean of 1 - lower bound / best known error")
     _curves_figure(path, curves, labels, _title("Gap over time", session))
+
+
+def tails_figure(path: Path, some: Sequence[Calibration]) -> None:
+    """Share of rows whose optimum is as unlikely as p, against p: under the diagonal if the model holds."""
+    figure = new_figure(6.4, 5.2)
+    axes = figure.subplots()
+    axes.plot([1e-4, 1], [1e-4, 1], color="0.6", linewidth=1, label="as often as the theorem allows")
+    for i, one in enumerate(some):
+        color, line, mark = GREYS[i % len(GREYS)], LINES[i % len(LINES)], MARKS[i % len(MARKS)]
+        share = np.arange(1, len(one.tails) + 1) / len(one.tails)
+        label = f"{one.case}, {len(one.tails)} rows"
+        style: dict[str, Any] = {"color": color, "linestyle": line, "linewidth": 1.5, "marker": mark}
+        axes.step(one.tails, share, where="post", markersize=4, markevery=0.1, label=label, **style)
+    axes.set(xscale="log", yscale="log", xlim=(1e-4, 1.1), ylim=(8e-4, 1.1))
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter("{x:g}")  # no powers of ten, which need mathematics in text
+    axes.set(xlabel="bound p on the probability of so small an optimum", ylabel="share of rows at or below p")
+    axes.set_title("Volume model: predicted against measured tails")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+    save(figure, path)
 
 
 def _curves_figure(path: Path, curves: Sequence[Curve], labels: tuple[str, str], title: str) -> None:

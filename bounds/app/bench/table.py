@@ -14,6 +14,7 @@ from rich.table import Table
 from ..console import Printer, printable
 
 if TYPE_CHECKING:
+    from pvq.benchmarks.calibration import Calibration
     from pvq.benchmarks.session import Session
     from pvq.benchmarks.summary import Score
 
@@ -54,6 +55,36 @@ def scores_table(abouts: Sequence[str], session: Session) -> None:
         style="dim",
     )
     _print_whys(console, scores)
+
+
+def calibration_table(some: Iterable[Calibration]) -> None:
+    """Print what the volume model said of each case, and what was true."""
+    from pvq.benchmarks.calibration import ODDS
+
+    table = Table(box=box.SIMPLE, title="The volume model, against exact optima", title_justify="left")
+    table.add_column("case", no_wrap=True)
+    for title in ("rows", "covered", "level / optimum", "predicted / optimum", "optimum / predicted of a row"):
+        table.add_column(title, justify="right")
+    for odds in ODDS:
+        table.add_column(f"tail <= {odds:g}", justify="right")
+    for one in some:
+        quantiles = " ".join(f"{value:.2f}" for value in np.quantile(one.ratios, (0.05, 0.5, 0.95)))
+        cells = [
+            one.case,
+            str(one.rows),
+            str(len(one.tails)),
+            f"{one.level:.4f}",
+            f"{one.predicted:.4f}",
+            quantiles,
+        ]
+        table.add_row(*map(printable, cells), *(f"{one.share(odds):.4f}" for odds in ODDS))
+    console = Printer()
+    console.table(table)
+    console.say(
+        "level: for odds of 0.001; of a row: 5, 50 and 95 %; tail <= p: share of rows whose optimum is as small "
+        "as the theorem allows in a share p of draws, its scale taken as given.",
+        style="dim",
+    )
 
 
 def _machine(session: Session) -> str:
@@ -106,13 +137,19 @@ def _print_whys(console: Printer, scores: Iterable[Score]) -> None:
         console.say(f"... and {len(whys) - WHYS} more; --json has them all")
 
 
-def print_targets(targets: Iterable[Mapping[str, Any]], session: Session) -> None:
+def print_targets(
+    targets: Iterable[Mapping[str, Any]], session: Session, calibrated: Mapping[str, list[Calibration]]
+) -> None:
     """Print each target, what was measured, and whether it is met."""
-    from pvq.benchmarks.summary import measure
+    from pvq.benchmarks.calibration import measured
+    from pvq.benchmarks.summary import MODEL, measure
 
     console, scores = Printer(), session.scores()
     for target in targets:
-        got = measure(scores, target)
+        if target["measure"] in MODEL:
+            got = measured(calibrated.get(target["solver"], []), target["measure"], target.get("case"))
+        else:
+            got = measure(scores, target)
         least = "at_least" in target
         goal = target["at_least" if least else "at_most"]
         case = f"{target['case']}, " if "case" in target else ""
