@@ -196,8 +196,10 @@ def test_from_the_command_line(cli, tmp_path):
     more = ("--sequence-length", "8", "--tokens", "16", "--name", "tiny one", "--quiet")
     ended = cli("extract", f"transformers:{tmp_path / 'model'}", *words, *more)
     assert ended.code == 0, ended.err
-    files = sorted((tmp_path / "o").iterdir())
+    files = sorted((tmp_path / "o").glob("*.npz"))
     assert files[0].name == "tiny_one.model.layers.0.mlp.down_proj.npz"
     assert {load_layer(file).samples for file in files} == {16}
     ended = cli("extract", f"transformers:{tmp_path / 'model'}", *words, "--tokens", "0")
-    assert (ended.code, ended.err) == (2, "pvq: tokens is 0, expected at least 1\n")
+    assert ended.code == 2
+    assert ended.err.splitlines()[-1].startswith("pvq: ")
+    assert "tokens is 0, expected at least 1" in ended.err
