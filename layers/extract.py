@@ -78,7 +78,7 @@ def extract_layers(
             records[name].check(call)
             sums.add(name, call, mask)
         except LayerError as error:
-            raise LayerError(f"{name}: {error}") from None
+            raise LayerError(f"{name or 'the model'}: {error}") from None
 
     with _evaluating(module), torch.no_grad(), capture(module, {name: known[name] for name in names}, seen):
         for done, batch in enumerate(batches, start=1):
@@ -109,7 +109,7 @@ def extract_layers(
             layer_found = records[name].layer(name, known[name], accumulator)
             layers[name] = with_grams_of(layer_found, first.setdefault(accumulator, layer_found))
         except LayerError as error:
-            raise LayerError(f"{name}: {error}") from None
+            raise LayerError(f"{name or 'the model'}: {error}") from None
     return layers
 
 
@@ -140,7 +140,8 @@ def choose_layers(module: nn.Module, layer: str | Sequence[str]) -> list[str]:
                 names.append(name)
             chosen.add(id(every[name].module))
     if not names:
-        exist = shorten(known, 40) or "none: the model has no Linear, Conv1d or Conv2d"
+        exist = shorten([name or "'' (the model itself)" for name in known], 40)
+        exist = exist or "none: the model has no Linear, Conv1d or Conv2d"
         raise LayerError(f"no layer matches {' '.join(globs)!r}; layers are: {exist}")
     return names
 

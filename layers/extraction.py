@@ -147,7 +147,10 @@ def file_names(model: str, layers: Iterable[str]) -> dict[str, str]:
 
 def _check_folder(folder: Path) -> None:
     """Refuse a folder that cannot be made or written."""
-    nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    try:
+        nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    except OSError as error:  # a name that is too long
+        raise LayerError(f"{folder}: cannot be written: {error.strerror or error}") from None
     if not nearest.is_dir():
         raise LayerError(f"{folder}: cannot be written: {nearest} is not a folder")
     if not os.access(nearest, os.W_OK):

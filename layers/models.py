@@ -93,6 +93,9 @@ def load_weights(module: nn.Module, path: str | os.PathLike[str]) -> None:
     LayerError
         The file cannot be read as tensors, or does not fit the module.
     """
+    from .parts import unwrapped
+
+    module = unwrapped(module)
     state = fit(read_state(path), module.state_dict().keys(), str(path))
     try:
         missing, unexpected = module.load_state_dict(state, strict=False)

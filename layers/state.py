@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 WRAPPERS = ("state_dict", "model_state_dict", "model", "module", "net", "network", "params", "weight", "weights")
 """Keys under which training scripts save the state dict, the usual ones first."""
 
+AVERAGED = "n_averaged"
+"""What torch's AveragedModel saves beside the model."""
+
 
 def unwrap(state: Any, source: str) -> dict[str, Tensor]:
     """The tensors of a checkpoint by name: wrappers opened, marks of compiled and parallel models dropped.
@@ -36,6 +39,8 @@ def unwrap(state: Any, source: str) -> dict[str, Tensor]:
     tensors = {str(name): value for name, value in state.items() if isinstance(value, torch.Tensor)}
     # compiling puts one mark before the names of what it compiled, data parallelism another
     tensors = {_without(name, "_orig_mod"): value for name, value in tensors.items()}
+    if all(name.startswith("module.") for name in tensors if name != AVERAGED):
+        tensors.pop(AVERAGED, None)  # the count of AveragedModel, which is no weight of the model
     return {name.removeprefix("module."): value for name, value in tensors.items()}
 
 

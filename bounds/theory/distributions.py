@@ -227,7 +227,7 @@ class Empirical(Distribution):
         self._sums[0] = np.arange(count + 1) / count
         np.cumsum(self.values / count, out=self._sums[1, 1:])
         np.cumsum(self.values**2 / count, out=self._sums[2, 1:])
-        self.mean_square = float(self._sums[2, -1]) * self.largest**2
+        self.mean_square = float(self._sums[2, -1]) * self.largest * self.largest  # ** raises where * overflows
         if not (0 < self.mean_square < math.inf):
             raise ProblemError(f"{name}: the mean square of the samples is beyond float64 arithmetic")
 

@@ -76,3 +76,13 @@ def test_a_folder_behind_a_link_and_what_is_no_folder(extract_small, tmp_path):
         assert (ended.code, ended.out) == (2, "")
         assert len(ended.err.splitlines()) == 1
     assert (tmp_path / "file").read_text() == "precious"
+    ended = extract_small(tmp_path / ("a" * 300))
+    assert (ended.code, len(ended.err.splitlines())) == (2, 1)
+    assert "File name too long" in ended.err
+
+
+def test_a_model_that_is_one_layer_has_an_empty_name(cli, extract_small, tmp_path):
+    np.save(tmp_path / "x.npy", np.full((9, 6), np.nan, dtype=np.float32))
+    assert "pvq: the model: NaN or infinite activations reached it" in extract_small(tmp_path / "out").err
+    words = ("made_here:model", "--layer", "nothing", "--calibration", tmp_path / "x.npy", "-o", tmp_path)
+    assert "layers are: '' (the model itself)" in cli("extract", *words, "--quiet").err

@@ -159,6 +159,16 @@ def test_damaged_checkpoints_are_said(cli, tmp_path, checkpoint):
     assert "leave out --weights" in ended.err
 
 
+def test_numbers_whose_squares_overflow_are_skipped(cli, tmp_path):
+    weight = np.random.default_rng(0).standard_normal((9, 9))
+    save_file({"huge": weight * 1e200, "tiny": weight * 1e-200, "usual": weight}, tmp_path / "m.safetensors")
+    found = document(cli, tmp_path / "m.safetensors", "--bits", "4:4")
+    skipped = {tensor["name"]: tensor["skipped"] for tensor in found["tensors"]}
+    assert skipped["usual"] is None
+    assert "beyond float64" in skipped["huge"]
+    assert "beyond float64" in skipped["tiny"]
+
+
 def test_no_correlation_without_three_tensors():
     weight = np.random.default_rng(0).standard_normal((10, 10))
     (share,) = shares([measure("w", weight, "int", "tensor", [4])])

@@ -5,11 +5,12 @@ import pytest
 import torch
 from pvq.layers import LayerError, load_layer
 from pvq.layers.extract import choose_layers, extract_layers
-from pvq.layers.models import Model
-from pvq.layers.parts import candidates, not_covered
+from pvq.layers.models import Model, load_weights
+from pvq.layers.parts import candidates, not_covered, unwrapped
 from tiny_models import VOCABULARY, build
-from torch import nn
+from torch import distributed, nn
 from torch.nn import functional
+from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import prune
 from torch.optim.swa_utils import AveragedModel
 
@@ -209,6 +210,14 @@ def test_the_weight_of_a_changed_layer_is_the_effective_one(change):
     assert not_covered(model)[0] == []
 
 
+@pytest.fixture
+def one_process():
+    """A group of this process alone, which DistributedDataParallel asks for."""
+    distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
+    yield
+    distributed.destroy_process_group()
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
 @pytest.mark.parametrize(
     "wrap",
@@ -218,8 +227,12 @@ def test_the_weight_of_a_changed_layer_is_the_effective_one(change):
         AveragedModel,
         lambda m: torch.compile(nn.DataParallel(m)),
         lambda m: nn.DataParallel(torch.compile(m)),
+        DistributedDataParallel,
+        lambda m: DistributedDataParallel(torch.compile(m)),
+        lambda m: torch.compile(DistributedDataParallel(m)),
     ],
 )
+@pytest.mark.usefixtures("one_process")
 def test_wrappers_are_taken_off(wrap, tmp_path):
     torch.manual_seed(0)
     inner = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 3)).double()
@@ -231,6 +244,15 @@ def test_wrappers_are_taken_off(wrap, tmp_path):
     np.save(tmp_path / "x.npy", x)
     extract(Model("a:net", "net", wrapped), "2", tmp_path / "x.npy", tmp_path)
     assert load_layer(tmp_path / "net.2.npz").sha256 == layers["2"].sha256
+    own = unwrapped(wrapped)
+    # what it saves is read by the plain model, and what that saves by it
+    for saved, other in ((wrapped, own), (own, wrapped)):
+        torch.save({"state_dict": saved.state_dict()}, tmp_path / "saved.pt")
+        before = own[2].weight.detach().clone()
+        with torch.no_grad():
+            own[2].weight.zero_()
+        load_weights(other, tmp_path / "saved.pt")
+        assert torch.equal(own[2].weight, before)
 
 
 def test_models_without_plain_values_are_refused_in_one_line():
