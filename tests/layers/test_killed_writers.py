@@ -41,7 +41,7 @@ def write(k):
     "solution.npz": """
 from types import SimpleNamespace
 from pvq.bounds.app.output import write_solution
-problem = SimpleNamespace(rows=range(40), inputs=range(60))
+problem = SimpleNamespace(span=range(40), inputs=range(60), drawn_from=None)
 def write(k):
     write_solution(path, np.full((40, 60), float(k)), problem)
 """,
