@@ -80,11 +80,11 @@ def extract_layers(
         except LayerError as error:
             raise LayerError(f"{name or 'the model'}: {error}") from None
 
-    with _evaluating(module), torch.no_grad(), capture(module, {name: known[name] for name in names}, seen):
+    with evaluating(module), torch.no_grad(), capture(module, {name: known[name] for name in names}, seen):
         for done, batch in enumerate(batches, start=1):
             mask = batch.get("attention_mask") if isinstance(batch, Mapping) else None
             mask = mask if mask is not None and mask.dim() == 2 else None
-            _run(module, batch)
+            run_batch(module, batch)
             sums.end_batch()
             if progress is not None:
                 progress(done, None if total is None else max(done, total))
@@ -190,7 +190,7 @@ class _Record:
         return Layer(name, weight, gram, accumulator.samples, meta, accumulator.activations())
 
 
-def _run(module: nn.Module, batch: Any) -> None:
+def run_batch(module: nn.Module, batch: Any) -> None:
     """One batch through the module."""
     device = next((p.device for p in module.parameters()), torch.device("cpu"))
     batch = moved(batch, device, None)
@@ -221,7 +221,7 @@ def moved(batch: Any, device: torch.device, dtype: torch.dtype | None) -> Any:
 
 
 @contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
+def evaluating(module: nn.Module) -> Iterator[None]:
     """Evaluation mode for a while; each part then gets its own mode back."""
     modes = {part: part.training for part in module.modules()}
     module.eval()

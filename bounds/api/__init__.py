@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from .allocating import Allocation as Allocation
     from .allocating import allocate as allocate
+    from .applying import apply as apply
     from .bounding import bound as bound
     from .bounding import curve as curve
     from .checking import verify as verify
@@ -63,6 +64,7 @@ _HOME = {
     "SolverUnavailable": "pvq.solvers.base",
     "UnsupportedProblem": "pvq.solvers.base",
     "allocate": "pvq.allocating",
+    "apply": "pvq.applying",
     "bound": "pvq.bounding",
     "compare": "pvq.comparing",
     "curve": "pvq.bounding",

@@ -34,6 +34,7 @@ from pvq.solvers.compare.document import (
 )
 from pvq.solvers.compare.engines import engines_by_name, methods_by_name
 from pvq.solvers.compare.network import Task, compare_all, distinct, found_in, task_of
+from pvq.solvers.compare.solutions import solution_writer
 from pvq.solvers.compare.verdict import SKIPPED
 from pvq.solvers.device import check_device
 from pvq.solvers.document import environment
@@ -193,6 +194,7 @@ def compare(
     device: str = "cpu",
     odds: float | None = None,
     earlier: str | os.PathLike[str] | None = None,
+    solutions: str | os.PathLike[str] | None = None,
     progress: Callable[[str, Mapping[str, Any]], object] | None = None,
     keep: Callable[[Comparison], object] | None = None,
     stop: threading.Event | None = None,
@@ -254,6 +256,8 @@ def compare(
         As in `bound`: the quantized side of each pair has the volume model's statement, which decides nothing.
     earlier : path, optional
         File of an earlier comparison to go on from; what it has is not computed again.
+    solutions : path, optional
+        Folder for the best weights of both sides of each pair that is computed, for `apply`.
     progress : callable, optional
         Called with the layer's name and each finished pair of `pvq.compare/1`.
     keep : callable, optional
@@ -304,6 +308,7 @@ def compare(
         time_limit=time_limit or None,
         sample_rows=sample_rows,
         options=Options(time_limit=None, gap=gap, seed=seed, device=device),
+        found=None if solutions is None else solution_writer(Path(solutions)),
     )
     chosen = settings(what, solver)
     failures: list[str] = []
@@ -381,18 +386,14 @@ def tasks_of(layers: Layers) -> list[Task]:
     """What is to be compared: layers, by name, and files."""
     if isinstance(layers, Mapping):
         named = [(name, replace(layer, name=name)) for name, layer in layers.items()]
-        return distinct([_task(layer, Path(name)) for name, layer in named])
+        return distinct([replace(task_of(layer, Path(name)), layer=layer) for name, layer in named])
     several = list(layers) if isinstance(layers, Iterable) and not isinstance(layers, str) else [layers]
     tasks: list[Task] = []
     for given in several:
         if isinstance(given, Layer):
-            tasks.append(_task(given, Path(given.name)))
+            tasks.append(replace(task_of(given, Path(given.name)), layer=given))
         elif isinstance(given, str | os.PathLike):
             tasks += found_in(Path(given))
         else:
             raise ProblemError(f"`layers` must be of pvq.Layer or paths, not {type(given).__name__}")
     return distinct(tasks)
-
-
-def _task(layer: Layer, path: Path) -> Task:
-    return replace(task_of(layer, path), layer=layer)

@@ -19,6 +19,7 @@ from pvq.bounds.sqnr import format_db, sqnr_db
 from pvq.layers.arrays import Plain, plain
 from pvq.layers.files import write_json
 from pvq.layers.format import Layer
+from pvq.layers.solutions import Solution
 from pvq.solvers.certify import build_certificate
 from pvq.solvers.result import Status
 from pvq.solvers.rows import LayerResult, RowResult
@@ -266,6 +267,13 @@ class Result:
         if self.problem.drawn_from is not None:
             raise ProblemError("a sample of rows has no certificate; give `rows` instead of `sample_rows`")
         return build_certificate(self.layer, self.problem, self.solved)
+
+    def solution(self) -> Solution:
+        """The weights with what is needed to put them back into their model, as `--solution` writes them."""
+        setting = self.problem.setting
+        about = {"technique": setting.method, "bits": setting.bits, "sparsity": setting.sparsity}
+        problem = self.problem
+        return Solution.of(self.layer, self.weights, problem.rows, problem.inputs, self.upper, **about)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the document `pvq.result/1`, whole or not at all.

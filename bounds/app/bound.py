@@ -123,6 +123,7 @@ def bound(
     from pvq.layers.files import write_each, write_json
     from pvq.layers.outputs import check_outputs
     from pvq.layers.own_weights import read_own_scales, read_own_weights
+    from pvq.layers.solutions import SUFFIXES, save_solution
     from pvq.problems import problem_of
     from pvq.scales import AmbiguousScales
     from pvq.solvers.document import curve_document
@@ -130,7 +131,6 @@ def bound(
     from pvq.solvers.registry import check_names
 
     from .arguments import interval, names_of, sparsities_of
-    from .output import SOLUTIONS, write_solution
     from .progress import run_progress, stages
     from .table import print_curve, print_result
 
@@ -162,7 +162,7 @@ def bound(
     check_outputs(
         {"--json": json_, "--solution": solution, "--certificate": certificate},
         inputs=(layer, grid, score, scales),
-        suffixes={"--solution": SOLUTIONS, "--certificate": (".npz",)},
+        suffixes={"--solution": SUFFIXES, "--certificate": (".npz",)},
     )
     with stages(f"reading {layer}", quiet):
         data = pvq.load_layer(layer)
@@ -215,7 +215,7 @@ def bound(
     write_each(
         lambda: print_curve(results) if several else print_result(result, scored, explain),
         (json_, lambda path: write_json(path, document)),
-        (solution, lambda path: write_solution(path, result.weights, result.problem)),
+        (solution, lambda path: save_solution(path, result.solution())),
         (certificate, lambda path: result.certificate().save(path)),
     )
     if stop.is_set():

@@ -20,6 +20,17 @@ MODEL_HELP = (
     "or package.module:factory."
 )
 CALIBRATION_HELP = "zoo:photos, a folder of images, a text or .jsonl file (language models) or a .npy array."
+BatchSize = Annotated[int, Option(help="Samples per batch.")]
+Limit = Annotated[int | None, Option(metavar="N", help="Use at most N samples (lines of a text).")]
+TorchDevice = Annotated[str, Option(help="torch device.")]
+SequenceLength = Annotated[
+    int | None,
+    Option(metavar="N", help="Fill sequences of N tokens from line to line; else each line is one."),
+]
+Tokens = Annotated[int | None, Option(metavar="N", help="Use at most N tokens of a text.")]
+TextColumn = Annotated[
+    str | None, Option(metavar="NAME", help="The text of each object of a .jsonl file ('text').")
+]
 
 
 def extract(
@@ -31,18 +42,13 @@ def extract(
         Path | None, Option(metavar="FILE", help="State dict or safetensors file to load into the model.")
     ] = None,
     keep_activations: Annotated[int, Option(metavar="N", help="Also store the first N columns of inputs.")] = 0,
-    batch_size: Annotated[int, Option(help="Samples per batch.")] = 8,
-    limit: Annotated[int | None, Option(metavar="N", help="Use at most N samples (lines of a text).")] = None,
-    sequence_length: Annotated[
-        int | None,
-        Option(metavar="N", help="Fill sequences of N tokens from line to line; else each line is one."),
-    ] = None,
-    tokens: Annotated[int | None, Option(metavar="N", help="Use at most N tokens of a text.")] = None,
-    text_column: Annotated[
-        str | None, Option(metavar="NAME", help="The text of each object of a .jsonl file ('text').")
-    ] = None,
+    batch_size: BatchSize = 8,
+    limit: Limit = None,
+    sequence_length: SequenceLength = None,
+    tokens: Tokens = None,
+    text_column: TextColumn = None,
     name: Annotated[str | None, Option(help="Name of the model in the files; that of its source without.")] = None,
-    device: Annotated[str, Option(help="torch device.")] = "cpu",
+    device: TorchDevice = "cpu",
     quiet: options.Quiet = False,
 ) -> None:
     """Write one layer file (weights, Gram matrix) for every chosen layer, in one pass over the data.
@@ -68,7 +74,7 @@ def extract(
     def say(line: str) -> None:
         print(f"pvq: {printable(line)}", file=sys.stderr)
 
-    with _batch_progress(model, quiet) as progress:
+    with batch_progress(model, quiet) as progress:
         asked = Extraction(
             model,
             layer,
@@ -95,7 +101,7 @@ def extract(
 
 
 @contextmanager
-def _batch_progress(model: str, quiet: bool) -> Iterator[Callable[[int, int | None], None] | None]:
+def batch_progress(model: str, quiet: bool) -> Iterator[Callable[[int, int | None], None] | None]:
     """A callback that shows batches done on standard error: a bar on a terminal, else one line each.
 
     Before the first batch, and while it runs, the stage is named.

@@ -32,6 +32,7 @@ def _commands() -> typer.Typer:
     import typer
 
     from .allocate import allocate
+    from .apply import apply
     from .bench.command import bench
     from .bound import bound
     from .compare.command import compare
@@ -43,6 +44,7 @@ def _commands() -> typer.Typer:
 
     app = typer.Typer(name="pvq", help=HELP, no_args_is_help=True, add_completion=False)
     app.command("allocate")(_heard(allocate))
+    app.command("apply")(_heard(apply))
     app.command("bound")(_heard(bound))
     app.command("bench")(_heard(bench))
     app.command("compare")(_heard(compare))

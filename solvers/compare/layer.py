@@ -76,6 +76,8 @@ class Comparison:
     sample_rows: int | None = None
     """Rows that are drawn, None for all."""
     options: Options = field(default_factory=Options)
+    found: Callable[[Layer, int, Side], object] | None = None
+    """Called with the layer, the bits and each side of a finished pair whose weights are the best known."""
     running: dict[str, Callable[[], dict[str, Any]]] = field(default_factory=dict)
     """By layer, what is known of the pair at hand: for who has to leave the comparison where it is."""
 
@@ -176,6 +178,9 @@ def _compare_pair(
     if not what.options.stop.is_set():
         part(f"{layer.name}, {pair.bits} bits: volume model")
         quant.model = modelled(quant.problem, what.odds, layer.weight, quant.lower, quant.upper)
+    for name, side in (("quant", quant), ("prune", prune)):
+        if what.found is not None and (old is None or side.interval.upper <= old[name]["upper"]):
+            what.found(layer, pair.bits, side)
     return known(), prune.x
 
 

@@ -39,11 +39,9 @@ def write(k):
     save_layer(path, Layer("l", np.full((40, 60), float(k)), grams[k]))
 """,
     "solution.npz": """
-from types import SimpleNamespace
-from pvq.bounds.app.output import write_solution
-problem = SimpleNamespace(span=range(40), inputs=range(60), drawn_from=None)
+from pvq.layers.solutions import Solution, save_solution
 def write(k):
-    write_solution(path, np.full((40, 60), float(k)), problem)
+    save_solution(path, Solution(np.full((40, 60), float(k)), tuple(range(40)), (0, 60), {}))
 """,
     "certificate.npz": """
 from pvq.bounds.layer_problem import Setting, state_problem

@@ -67,6 +67,14 @@ def compare(
     resume: Annotated[
         bool, Option("--resume", help="Go on from what the file of --json has.", rich_help_panel=OUTPUT)
     ] = False,
+    save_solutions: Annotated[
+        Path | None,
+        Option(
+            metavar="DIR",
+            help="Write the best weights of both sides of each pair, for `pvq apply`.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
     table: Annotated[
         Path | None,
         Option(
@@ -131,6 +139,7 @@ def compare(
         "seed": seed,
         "device": device,
         "odds": odds,
+        "solutions": save_solutions,
     }
     if run_comparison(layers, asked, output):
         raise typer.Exit(130)

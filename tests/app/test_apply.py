@@ -1,0 +1,123 @@
+"""`pvq apply` from the command line: what it writes, and when it writes nothing."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+import torch
+from pvq.layers.solutions import load_solution
+from safetensors.torch import load_file
+from tiny_models import build, save_tokenizer, transformers
+
+MODEL = """
+import torch
+def model():
+    torch.manual_seed(0)
+    return torch.nn.Sequential(torch.nn.Linear(6, 4), torch.nn.ReLU(), torch.nn.Linear(4, 3)).double()
+"""
+
+
+@pytest.fixture
+def made(cli, tmp_path, monkeypatch):
+    """A model, its calibration data, its layer files, and a function that runs pvq."""
+    (tmp_path / "applied_here.py").write_text(MODEL)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "applied_here", raising=False)
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).standard_normal((50, 6)))
+    np.save(tmp_path / "y.npy", np.random.default_rng(1).standard_normal((50, 6)))
+    data = ("--calibration", tmp_path / "x.npy", "--quiet")
+    ended = cli("extract", "applied_here:model", "--layer", "*", *data, "-o", tmp_path / "layers")
+    assert ended.code == 0, ended.err
+    return ended.out.split()
+
+
+def test_from_a_model_to_its_best_weights_and_back(cli, tmp_path, made):
+    found = tmp_path / "found"
+    apply = ("apply", "applied_here:model", "--results", found)
+    words = ("--bits", "4", "--save-solutions", found, "--json", tmp_path / "run.json", "--quiet")
+    assert cli("compare", *made, *words).code == 0
+    assert len(list(found.iterdir())) == 4
+    out = tmp_path / "out.safetensors"
+    data = ("--calibration", tmp_path / "x.npy", "--quiet")
+    ended = cli(*apply, *data, "-o", out)
+    assert ended.code == 2
+    assert "two results for" in ended.err
+    assert not out.exists()
+    for technique in ("quant", "prune"):
+        ended = cli(
+            "apply", "applied_here:model", "--results", found, "--take", f"{technique}:4", *data, "-o", out
+        )
+        assert ended.code == 0, ended.err
+        state = load_file(out)
+        sides = [pair[technique] for layer in json.loads((tmp_path / "run.json").read_text())["layers"]
+                 for pair in layer["pairs"]]  # fmt: skip
+        solutions = [load_solution(path) for path in found.iterdir() if f".{technique}4" in path.name]
+        assert sorted(s.error for s in solutions) == sorted(side["upper"] for side in sides)
+        for each in solutions:
+            assert np.array_equal(state[f"{each.module}.weight"].numpy(), each.weight)
+    again = cli(
+        "apply", "applied_here:model", "--weights", out, "--results", found, "--take", "quant:4", "-o", out
+    )
+    assert again.code == 2
+    assert "of other weights than the model has" in again.err
+
+
+def test_an_error_that_is_not_the_certified_one_ends_with_1_and_writes_nothing(cli, tmp_path, made):
+    found, out = tmp_path / "s.safetensors", tmp_path / "out"
+    ended = cli("bound", made[0], "--method", "quant", "--bits", "3", "--solver", "rtn", "--solution", found)
+    assert ended.code == 0, ended.err
+    words = ("apply", "applied_here:model", "--results", found, "-o", out, "--quiet")
+    ended = cli(*words, "--calibration", tmp_path / "y.npy")
+    assert ended.code == 1
+    assert "nothing is written" in ended.err
+    assert not out.exists()
+    assert cli(*words, "--calibration", tmp_path / "x.npy").code == 0
+    assert [file.name for file in out.iterdir()] == ["model.safetensors"]
+    ended = cli(*words)
+    assert ended.code == 2
+    assert "is there already" in ended.err
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".")) == []
+
+
+def test_a_hugging_face_model_becomes_a_folder_of_its_kind(cli, tmp_path):
+    model, source, out = build("llama"), tmp_path / "model", tmp_path / "out"
+    model.save_pretrained(source)
+    save_tokenizer(source)
+    np.save(tmp_path / "ids.npy", np.random.default_rng(0).integers(3, 9, size=(4, 7)))
+    name = "model.layers.0.mlp.up_proj"
+    data = ("--calibration", tmp_path / "ids.npy", "--quiet")
+    ended = cli("extract", f"transformers:{source}", "--layer", name, *data, "-o", tmp_path / "layers")
+    assert ended.code == 0, ended.err
+    words = ("--method", "quant", "--bits", "3", "--solver", "rtn", "--solution", tmp_path / "s.npz")
+    assert cli("bound", ended.out.strip(), *words).code == 0
+    ended = cli("apply", f"transformers:{source}", "--results", tmp_path / "s.npz", *data, "-o", out)
+    assert ended.code == 0, ended.err
+    again = transformers().LlamaForCausalLM.from_pretrained(out)
+    weight = again.get_submodule(name).weight.double()
+    stored = torch.tensor(load_solution(tmp_path / "s.npz").weight)
+    assert torch.allclose(weight, stored, rtol=1e-6, atol=0)
+    assert not torch.equal(weight, model.get_submodule(name).weight)
+    assert (out / "tokenizer_config.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--results", "{tmp}/none"), "no such file or folder"),
+        (("--results", "{tmp}/x.npy"), "must end in .npz or .safetensors"),
+        (("--results", "{tmp}/layers"), "its meta is not pvq.solution/1"),
+        (("--results", "{tmp}/s.npz", "--take", "both"), "--take must be quant:B"),
+        (("--results", "{tmp}/s.npz", "--take", "quant:5"), "they have quant:3"),
+        (("--results", "{tmp}/s.npz", "--batch-size", "0"), "at least 1"),
+    ],
+)
+def test_bad_input_is_one_line(cli, tmp_path, made, words, says):
+    found = tmp_path / "s.npz"
+    cli("bound", made[0], "--method", "quant", "--bits", "3", "--solver", "rtn", "--solution", found)
+    given = [word.format(tmp=tmp_path) for word in words]
+    ended = cli("apply", "applied_here:model", *given, "-o", tmp_path / "out")
+    assert ended.code == 2
+    assert says in ended.err
+    assert len(ended.err.strip().splitlines()) == 1
+    assert not (tmp_path / "out").exists()
