@@ -14,18 +14,27 @@ from pvq.bounds.verify.split import down, fsum_above, upper_bound
 from pvq.layers.format import Layer
 
 from .layer_scope import nothing_kept
+from .result import Reason
 from .rows import LayerResult
+
+UNCHECKED = (
+    "interrupted: what a certificate claims of rows without a proof, an error of 0 or more, was not checked"
+)
+"""A factorisation of H, a second at 1152 inputs, would show it, and the interrupt waits for an answer."""
 
 
 def build_certificate(layer: Layer, problem: LayerProblem, result: LayerResult) -> Certificate:
-    """What has been proven of each row, with its proof; a row without one claims 0 if that can be shown."""
-    rows = []
+    """What has been proven of each row, with its proof; a row without one claims 0 if that can be shown.
+
+    After an interrupt nothing new is shown: see `UNCHECKED`.
+    """
+    rows, checks = [], result.reason is not Reason.INTERRUPT
     for i, row in enumerate(result.rows):
         claims = [Claim(row.result.proven, row.result.proof)]
         if row.result.proof is None:
-            claims = [Claim(least_of_all(problem.row(i)), None)]
+            claims = [Claim(least_of_all(problem.row(i)) if checks else 0.0, None)]
         if problem.budget is not None:
-            solved = {**row.budgets, 0: nothing_kept(problem.row(i))}
+            solved = {**row.budgets, 0: nothing_kept(problem.row(i))} if checks else row.budgets
             claims = [Claim(r.proven, r.proof, k) for k, r in sorted(solved.items()) if r.proof is not None]
         upper = upper_bound(problem.row(i), row.result.x, SAFETY)
         rows.append(RowClaim(row.row, row.result.x, upper, tuple(claims)))

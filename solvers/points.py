@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from pvq.bounds.gram import FloatArray
+from pvq.bounds.gram import FloatArray, Gram
 from pvq.bounds.problem import Problem, optimal_on_support
 from pvq.bounds.proof import Below, Split
 
@@ -17,14 +17,19 @@ def trivial(problem: Problem) -> Outcome | None:
         return None
     zero = np.zeros(problem.n)
     if not sparsity.keep.any():
-        proof = Split(Below(zero), -problem.weight)
+        proof = Split(_nothing_below(problem.gram), -problem.weight)
         info = {"trivial": "no input may be kept"}
         return Outcome(zero, problem.certified(zero).lower, info=info, proof=proof)
     if problem.grid is None and not sparsity.binding:
-        proof = Split(Below(zero), zero)
+        proof = Split(_nothing_below(problem.gram), zero)
         info = {"trivial": "every input may be kept"}
         return Outcome(problem.weight.copy(), 0.0, info=info, proof=proof)
     return None
+
+
+def _nothing_below(gram: Gram) -> Below:
+    """D = 0, one object for all rows: that H itself is positive semidefinite is shown once."""
+    return gram.memo(_nothing_below, lambda: Below(np.zeros(len(gram))))
 
 
 def fallback_point(problem: Problem) -> FloatArray:

@@ -21,6 +21,7 @@ from pvq.bounds.sampling import draw
 from pvq.layers.format import Layer
 from pvq.solvers.base import Options
 from pvq.solvers.budget import first_solver, solve_within
+from pvq.solvers.certify import UNCHECKED
 from pvq.solvers.curve import solve_curve
 from pvq.solvers.device import check_device, device_note
 from pvq.solvers.document import environment, result_document
@@ -30,6 +31,7 @@ from pvq.solvers.layer_scope import row_curves, unfinished
 from pvq.solvers.methods import empirical_methods, left_out
 from pvq.solvers.modelled import check_odds, modelled
 from pvq.solvers.registry import get_solver
+from pvq.solvers.result import Reason
 from pvq.solvers.rows import LayerResult, RowResult, prepare
 from pvq.solvers.sample import Beside, Sample
 from pvq.solvers.scale import check_free_scale, solve_scales
@@ -253,6 +255,8 @@ class Run:
             document = result_document(self.layer, stated, self.options, found, used, said, sample)
             place = device_note((row.result for row in found.rows), self.search.device)
             notes = self.notes if place is None else (*self.notes, place)
+            if self.search.certify and found.reason is Reason.INTERRUPT:
+                notes = (*notes, UNCHECKED)
             results.append(Result(self.layer, stated, found, document, model, notes, sample))
         return results
 

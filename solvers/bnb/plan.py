@@ -17,6 +17,8 @@ from pvq.bounds.stages import stage
 from ..base import Clock, Options
 from ..empirical.local_search import values_of
 from ..kernels.cholesky import cholesky_margin
+from ..kernels.diagonal import proves_below
+from ..relax.ascent import starting_diagonal
 from .factors import cholesky, conditional_factors, decision_order, inverse, level_diagonals
 
 LAYER_SWEEPS = 12
@@ -24,7 +26,7 @@ LAYER_SWEEPS = 12
 ROW_SWEEPS, ROW_STRIDE = 1, 2
 """The same for one row, and levels that share a diagonal: 1.1 instead of 4 ms at 64 inputs, 10% more nodes."""
 LAYER_SECONDS = 60.0
-"""Limit of the diagonals that all rows share: 1 s at 480 inputs, a minute at 1300; levels beyond it have none."""
+"""Limit of the diagonals that all rows share: 1 s at 480 inputs, a minute at 1300; levels beyond it share one."""
 QUICK = 200
 """Inputs up to which a plan takes a few milliseconds, so that nobody looks at a clock."""
 
@@ -121,7 +123,7 @@ def row_plan(problem: Problem, clock: Clock, fine: bool = False) -> Plan:
     """The best plan for one row: the layer's if the row wants the same order.
 
     Diagonals are quick to compute, or if `fine` as large as the layer's, for rows that take seconds; levels that
-    the clock cuts off have none.
+    the clock cuts off have that of the level above, the first of them the layer's.
     """
     shared = layer_plan(problem)
     order, step = row_order(problem)
@@ -145,6 +147,7 @@ def _plan(
 ) -> Plan:
     """Factor H in an order, and find a diagonal below each leading block; see `level_diagonals`.
 
+    start : (n,) by input, proven to be below H, or zeros.
     kind : numbers in which the residual is computed.
     """
     n = len(hessian)
@@ -155,12 +158,20 @@ def _plan(
     weights, margin = step[order] ** 2, cholesky_margin(n)
     with clock.bell() if n > QUICK else nullcontext(np.zeros(1, dtype=bool)) as over:
         level_diagonals(h, weights, start[order], margin, sweeps, stride, over, diagonal)
+    if over[0] and not diagonal[2:].any():  # no time for the first: what is there, or is found at once, is for all
+        diagonal[2:] = np.tril(np.tile(start[order] if start.any() else _at_once(h), (n, 1)))[1:]
     residual = _residual(h.astype(kind), np.eye(n) - slope.T, pivot)
     with np.errstate(divide="ignore", invalid="ignore"):  # a pivot that underflows: not accurate
         root_pivot = np.sqrt(pivot)
         accurate = bool(np.linalg.norm(residual / root_pivot[:, None] / root_pivot) <= 0.5)
     unit = np.abs(np.triu(root) / np.diag(root)[:, None])
     return Plan(order, h, pivot, slope, diagonal, residual, accurate, unit)
+
+
+def _at_once(h: FloatArray) -> FloatArray:
+    """(n,) a diagonal proven to be below H, about half as large as the largest of its shape; zeros if singular."""
+    d = starting_diagonal(h)
+    return d if proves_below(h, d) else np.zeros(len(d))
 
 
 def _residual(h: NDArray[Any], v: FloatArray, pivot: FloatArray) -> FloatArray:

@@ -10,7 +10,7 @@ from pvq.bounds.grid import Grid
 from pvq.bounds.problem import Problem
 from pvq.bounds.verify.row import lower_bound
 from pvq.solvers import limits
-from pvq.solvers.bnb import plan
+from pvq.solvers.bnb import factors, plan
 from pvq.solvers.bnb.enumeration import solve_grid
 from pvq.solvers.limits import Cost, Pace, proof_cost, with_share
 from pvq.solvers.options import Clock, Options
@@ -88,17 +88,65 @@ def row(n):
     return Problem(rng.standard_normal(n), Gram.from_array(a.T @ a / len(a)), grid)
 
 
+def is_below(found, m):
+    """Whether the diagonal of a level is below H there, by eigenvalues."""
+    least = np.linalg.eigvalsh(found.hessian[:m, :m] - np.diag(found.diagonal[m, :m]))[0]
+    return least > 0.0 and (found.diagonal[m] >= 0.0).all() and not found.diagonal[m, m:].any()
+
+
 def test_a_plan_that_is_cut_off_is_a_plan(monkeypatch):
-    """Levels without a diagonal have zeros, which are below H: weaker, and still proven."""
+    """Every level has a diagonal below its block of H: weaker, and still proven."""
     monkeypatch.setattr(plan, "QUICK", 4)
     problem = row(10)
     whole = solve_grid(problem, Options(), None)
     cut = row(10)
     no_time = plan.layer_plan(cut, Clock(Options(time_limit=0.0)))
-    assert not no_time.diagonal[2:].any()
-    assert plan.layer_plan(problem).diagonal[2:].any()
+    for m in range(2, 11):
+        assert is_below(no_time, m)
+        assert (no_time.diagonal[m, :m] > 0.0).all()
+        assert no_time.diagonal[m].sum() < plan.layer_plan(problem).diagonal[m].sum()
     found = solve_grid(cut, Options(), None)
     assert found.reason is whole.reason is Reason.FINISHED
-    assert found.nodes >= whole.nodes
     assert found.lower == pytest.approx(whole.lower, rel=1e-6)
     assert lower_bound(cut, found.proof) <= problem.certified(whole.x).upper
+
+
+def test_a_row_without_time_has_the_bound_of_its_root(monkeypatch):
+    """The layer's diagonal is below H in the row's order as well, and levels that are cut off inherit it."""
+    monkeypatch.setattr(plan, "QUICK", 4)
+    problem = row(10)
+    optimum = solve_grid(problem, Options(), None)
+    for known in (True, False):  # the layer's plan with time, and without
+        cut = row(10)
+        plan.layer_plan(cut, None if known else Clock(Options(time_limit=0.0)))
+        found = solve_grid(cut, Options(time_limit=0.0, node_limit=1), None)
+        assert 0.0 < found.lower <= optimum.lower * (1 + 1e-9)
+        assert lower_bound(cut, found.proof) > 0.0
+
+
+def test_levels_that_are_cut_off_on_the_way_inherit(monkeypatch):
+    """What is true of a matrix is true of its leading blocks, and only of them."""
+
+    class Cut:
+        """Rings after the third level."""
+
+        def __getitem__(self, i):
+            return self.asked > 3
+
+    h = row(10).hessian.copy()
+    diagonal, over = np.zeros((11, 10)), Cut()
+    over.asked = 0
+
+    def counted(*words):
+        over.asked += 1
+        return is_below_of_level(*words)
+
+    is_below_of_level = factors.is_below
+    monkeypatch.setattr(factors, "is_below", counted)
+    with np.errstate(all="raise"):
+        factors.level_diagonals.py_func(h, np.ones(10), np.zeros(10), 1e-14, 2, 1, over, diagonal)
+    for m in range(2, 11):
+        assert np.linalg.eigvalsh(h[:m, :m] - np.diag(diagonal[m, :m]))[0] > 0.0
+    assert over.asked == 4
+    assert (diagonal[5, :5] == diagonal[7, :5]).all()
+    assert (diagonal[7, :7] != diagonal[8, :7]).any()

@@ -5,6 +5,9 @@ import itertools
 import numpy as np
 import pytest
 from pvq.bounds.layer_problem import Setting, at_sparsity, state_problem
+from pvq.bounds.verify import verify_certificate
+from pvq.layers.format import Layer
+from pvq.solvers import certify
 from pvq.solvers.base import Options
 from pvq.solvers.curve import solve_curve
 from pvq.solvers.layer import solve_layer
@@ -98,3 +101,30 @@ def test_a_row_left_out_has_a_feasible_point(monkeypatch):
         assert problem.row(i).is_feasible(row.result.x)
         assert row.result.upper >= problem.row(i).error(row.result.x)
     assert known.lower == 0.0
+
+
+@pytest.mark.parametrize(("scope", "done"), [("row", 2), ("layer", 9)])
+def test_a_certificate_after_an_interrupt_checks_nothing_new(monkeypatch, scope, done):
+    """What is proven is in it; of the rest it claims 0 without the factorisation that would show it."""
+    rng = np.random.default_rng(0)
+    a = rng.standard_normal((20, N))
+    data = Layer("l", rng.standard_normal((3, N)), a.T @ a / 20)
+    problem = state_problem(data.weight, data.grams, Setting("prune", sparsity=0.5, scope=scope))
+    engine, options = get_solver("bnb"), Options(prove=True)
+    curves = row_curves(problem) if problem.budget is not None else None
+    known = []
+    with pytest.raises(Stops):
+        solve_layer(problem, stopped_after(engine, done), options, on_row=known.append, curves=curves)
+    found = unfinished(problem, engine, options, known, curves)
+
+    def never(*words):
+        raise AssertionError("checked after an interrupt")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(certify, "row_lower", never)
+        patched.setattr(certify, "nothing_kept", never)
+        made = certify.build_certificate(data, problem, found)
+    verified = verify_certificate(made, data.weight, data.grams, data.sha256)
+    assert made.lower <= verified.lower <= verified.upper <= made.upper
+    assert verified.lower > 0 or scope == "row"
+    assert sum(claim.proof is not None for row in made.rows for claim in row.lower) >= 1
