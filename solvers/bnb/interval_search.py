@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass, field
 
 import numpy as np
-from pvq.bounds.gram import FloatArray, IntArray
+from pvq.bounds.gram import BoolArray, FloatArray, IntArray
 from pvq.bounds.problem import Problem
 from pvq.bounds.proof import FREE, KEPT, PRUNED, Split, Tree
 
@@ -23,6 +23,9 @@ MEMORY = 1 << 30
 
 HEAD = 1000
 """Bytes of a node besides its arrays."""
+
+SINGULAR = 1e-13
+"""Least eigenvalue that M is taken to have, as a part of its largest."""
 
 
 @dataclass(order=True)
@@ -126,11 +129,44 @@ class IntervalSearch:
         if self.problem.grid is not None or sparsity.units < self.problem.n or not 0 < len(leaves) <= MAX_LEAVES:
             return None
         states = np.full((len(leaves), self.problem.n), FREE, np.int8)
-        splits = []
-        for state, (lo, hi, v) in zip(states, leaves, strict=True):
-            pruned = (lo == self.zero) & (hi == self.zero) & (self.last > 0)
-            state[sparsity.unit[pruned]] = PRUNED
+        for state, (lo, hi, _) in zip(states, leaves, strict=True):
+            state[sparsity.unit[(lo == self.zero) & (hi == self.zero) & (self.last > 0)]] = PRUNED
             state[sparsity.unit[(lo > self.zero) | (hi < self.zero)]] = KEPT
-            splits.append(Split(self.proof.below, np.where(pruned, 0.0, v)))
         code = recorded(states)
-        return None if code is None else Tree(code, tuple(splits))
+        if code is None:
+            return None
+        inverse = _inverse(self.row[1])
+        splits = []
+        for state, (_, _, v) in zip(states, leaves, strict=True):
+            kept = np.bincount(sparsity.group[state == KEPT], minlength=len(sparsity.keep))
+            full = (kept == sparsity.keep)[sparsity.group]  # a verifier prunes what is left of such a group
+            pruned = ((state == PRUNED) | ((state == FREE) & full))[sparsity.unit]
+            splits.append(Split(self.proof.below, at_pruned(inverse, v, -self.problem.weight, pruned)))
+        return Tree(code, tuple(splits))
+
+
+def at_pruned(inverse: FloatArray, v: FloatArray, u: FloatArray, pruned: BoolArray) -> FloatArray:
+    """(n,) a v whose proof, with u at pruned inputs in its place, gives no less than f(v) of the search.
+
+    Inequality (1) of `proof` falls short of e by (v - u)'M(v - u). A leaf of a tree knows u_P, and has v_P = u_P.
+    With v_N as it is the other inputs would see another linear term, 2 M_NP (v_P - u_P)'u_N less. With
+    v_N + M_NN^-1 M_NP (v_P - u_P) they see the same one, and whatever u_N is, the shortfall becomes what is least
+    over all differences at P. M_NN^-1 M_NP = -Q_NP Q_PP^-1, Q = M^-1.
+
+    Parameters
+    ----------
+    inverse : (n, n) Q; its rounding makes the proof weaker, not wrong.
+    """
+    at = v.copy()
+    if pruned.any() and not pruned.all():
+        p, n = np.flatnonzero(pruned), np.flatnonzero(~pruned)
+        at[n] -= inverse[np.ix_(n, p)] @ np.linalg.lstsq(inverse[np.ix_(p, p)], v[p] - u[p], rcond=None)[0]
+    at[pruned] = 0.0
+    return at
+
+
+def _inverse(m: FloatArray) -> FloatArray:
+    """(n, n) M^-1, M lifted where it is singular to working precision: D is nearly as large as can be."""
+    values, vectors = np.linalg.eigh(m)
+    values = np.maximum(values, SINGULAR * max(float(values[-1]), 1e-300))
+    return np.asarray((vectors / values) @ vectors.T, dtype=np.float64)
