@@ -10,6 +10,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import ClassVar, final
 
 import numpy as np
@@ -18,7 +19,7 @@ from pvq.bounds.presolve import presolve
 from pvq.bounds.problem import Problem
 
 from .checked import checked
-from .limits import proof_cost, with_share
+from .limits import LONG, heard, in_time, proof_cost, with_share
 from .options import Clock, Options
 from .points import fallback_point, trivial
 from .result import Outcome, Reason, Result, joined
@@ -171,21 +172,32 @@ class Solver(ABC):
         """
         self.check(problem)
         options = Options() if options is None else options  # new each time: its stop event is one call's own
-        if self.proves != "nothing":  # a method without a bound has no search that compiling could starve
-            self.prepare_once(problem, options.prove)
-        parts = _parts(self, problem)
-        if parts != (self,):
-            return _in_turn(parts, problem, options, start)
-        begin = time.perf_counter()
-        row = presolve(problem)
-        reduced = row.problem
-        if reduced is None:
-            outcome = Outcome(np.zeros(0), 0.0, info={"trivial": "every input is dead"})
-        else:
-            own = None if start is None else start[row.live]
-            within = with_share(options, proof_cost(reduced.gram, self.name))
-            outcome = trivial(reduced) or self._in_units(reduced, within, own)
+        clock, ready = Clock(options), True
+        with heard(clock):
+            if self.proves != "nothing":  # a method without a bound has no search that compiling could starve
+                ready = in_time(partial(self._ready, problem, options.prove), options, problem.n) is not None
+            if problem.n >= LONG and options.time_limit is not None:
+                options = replace(options, time_limit=max(0.0, clock.left))
+            parts = _parts(self, problem)
+            if parts != (self,) and ready:
+                return _in_turn(parts, problem, options, start)
+            begin = time.perf_counter()
+            row = presolve(problem)
+            reduced = row.problem
+            if reduced is None:
+                outcome = Outcome(np.zeros(0), 0.0, info={"trivial": "every input is dead"})
+            else:
+                own = None if start is None else start[row.live]
+                within = with_share(options, proof_cost(reduced.gram, self.name))
+                found = trivial(reduced)
+                if found is None and ready:
+                    found = in_time(partial(self._in_units, reduced, within, own), options, reduced.n)
+                outcome = _left_behind(own) if found is None else found
         return checked(self.name, row, options, outcome, time.perf_counter() - begin)
+
+    def _ready(self, problem: Problem, prove: bool) -> bool:
+        self.prepare_once(problem, prove)
+        return True
 
     def together(self, problem: Problem) -> int:
         """Rows like this one that it takes at once; 1: one after the other."""
@@ -215,16 +227,26 @@ class Solver(ABC):
             reduced = [row for i in live if (row := rows[i]) is not None]
             within = with_share(options, proof_cost(reduced[0].gram, self.name))
             limit = None if within.time_limit is None else within.time_limit * len(live)
+            together = replace(options, time_limit=limit)
             units = [Units.of(row) for row in reduced]
             own = [
                 unit.start(None if (x := starts[i]) is None else x[presolved[i].live])
                 for unit, i in zip(units, live, strict=True)
             ]
-            found = self._solve_rows([unit.problem for unit in units], replace(options, time_limit=limit), own)
-            if found is not None:
+            stated = [unit.problem for unit in units]
+            with heard(Clock(together)):
+                found = in_time(
+                    lambda: [self._solve_rows(stated, together, own)], options, reduced[0].n, len(reduced)
+                )
+            outcomes: Sequence[Outcome] | None = None
+            if found is None:
+                outcomes = [_left_behind(None if (x := starts[i]) is None else x[presolved[i].live]) for i in live]
+            elif found[0] is not None:
+                outcomes = [unit.outcome(outcome) for unit, outcome in zip(units, found[0], strict=True)]
+            if outcomes is not None:
                 seconds = (time.perf_counter() - begin) / len(live)
-                for i, unit, outcome in zip(live, units, found, strict=True):
-                    results[i] = checked(self.name, presolved[i], options, unit.outcome(outcome), seconds)
+                for i, outcome in zip(live, outcomes, strict=True):
+                    results[i] = checked(self.name, presolved[i], options, outcome, seconds)
         return [
             results[i] if i in results else self.solve(problem, options, x)
             for i, (problem, x) in enumerate(zip(problems, starts, strict=True))
@@ -254,6 +276,11 @@ def _parts(solver: Solver, problem: Problem) -> tuple[Solver, ...]:
     if not parts or (parts != (solver,) and not others):
         raise TypeError(f"the parts of '{solver.name}' must be other solvers, not {parts!r}")
     return parts
+
+
+def _left_behind(x: FloatArray | None) -> Outcome:
+    """Of a row whose solver was left behind, see `in_time`."""
+    return Outcome(x, 0.0, Reason.TIME, info={"unproven": "a step of the solver takes longer than the row may"})
 
 
 def _in_turn(parts: Sequence[Solver], problem: Problem, options: Options, start: FloatArray | None) -> Result:

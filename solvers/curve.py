@@ -40,7 +40,7 @@ def solve_curve(
     if first.budget is not None:
         curves = row_curves(first) if curves is None else curves
         return [solve_shared_budget(p, solver, options, compare, jobs, on_row, curves) for p in problems]
-    prepare(first, (solver, *compare))
+    prepare(first, (solver, *compare), options, jobs)
 
     def one(i: int) -> list[RowResult]:
         rows: list[RowResult] = []

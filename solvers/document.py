@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Mapping, Sequence
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -136,21 +137,27 @@ def _is_json(value: object) -> bool:
     return isinstance(value, str | int | bool) or value is None
 
 
-def environment(solver: str, jobs: int, prepare_seconds: float, total_seconds: float) -> dict[str, Any]:
-    """Versions, processor and the time that no row accounts for."""
-    packages = {}
+@cache
+def packages() -> dict[str, str]:
+    """Versions of what a result depends on; asked for before the work, as they are read from files."""
+    found = {}
     for name in ("pvq-bound", "numpy", "scipy", "numba", "gurobipy", "pyscipopt", "cvxpy", "clarabel"):
         try:
-            packages[name] = version(name)
+            found[name] = version(name)
         except PackageNotFoundError:
             continue
+    return found
+
+
+def environment(solver: str, jobs: int, prepare_seconds: float, total_seconds: float) -> dict[str, Any]:
+    """Versions, processor and the time that no row accounts for."""
     return {
         "solver": solver,
         "jobs": jobs,
         "cores": os.cpu_count(),
         "machine": platform.machine(),
         "python": platform.python_version(),
-        "packages": packages,
+        "packages": dict(packages()),
         "prepare_seconds": prepare_seconds,
         "seconds": total_seconds,
     }

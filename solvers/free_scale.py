@@ -32,6 +32,7 @@ from .base import Clock, Options, fallback_point
 from .bnb.enumeration import prepare_grid, solve_grid
 from .bnb.plan import layer_plan
 from .empirical.local_search import polish_grid
+from .limits import heard
 
 TINY = 5
 """Inputs of the row that compiles."""
@@ -121,7 +122,8 @@ class FreeRow:
         target = self.unit.weight * (centre + slope / (2 * self.k))
         problem = Problem(target, self.gram, self.grid, self.unit.sparsity)
         clock = Clock(options)
-        layer_plan(problem, clock)
+        with heard(clock):
+            layer_plan(problem)
         outcome = solve_grid(problem, dataclasses.replace(options, time_limit=clock.limit(1e-3)), start)
         assert outcome.x is not None
         reach = np.abs(target) + np.abs(self.grid.levels).max(axis=1)[self.grid.group]

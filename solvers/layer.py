@@ -42,7 +42,7 @@ def solve_layer(
     options = Options() if options is None else options
     if problem.budget is not None:
         return solve_shared_budget(problem, solver, options, compare, jobs, on_row, curves)
-    prepare(problem, (solver, *compare))
+    prepare(problem, (solver, *compare), options, jobs)
 
     pieces = chunks(problem, solver.together(problem.row(0)))
 

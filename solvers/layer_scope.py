@@ -6,9 +6,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-import numba
 import numpy as np
-from pvq.bounds.certified import closed, sum_down, sum_up
+from pvq.bounds.certified import closed, sum_up
 from pvq.bounds.gram import FloatArray, IntArray
 from pvq.bounds.layer_problem import LayerProblem
 from pvq.bounds.presolve import presolve
@@ -18,9 +17,11 @@ from pvq.bounds.stages import part
 from pvq.bounds.verify.row import SAFETY, shift_to_psd
 from pvq.bounds.verify.split import terms
 
-from .base import Options, Solver
+from .allocation import allocate, by_price
+from .base import Clock, Options, Solver
 from .empirical.layerwise import layer_point
 from .empirical.magnitude import Magnitude
+from .limits import GRACE, OVERSHOOT
 from .result import BoundKind, Reason, Result
 from .rows import LayerResult, OnRow, RowResult, prepare, run_rows, summarise, total_empirical, worst
 from .rows import unfinished as unfinished_rows
@@ -98,16 +99,17 @@ def solve_shared_budget(
     """Bound the sum of all rows when they share `problem.budget` kept units.
 
     lower = min over allocations of the sum of the rows' lower curves, upper the same over their upper curves; both
-    minima are exact (dynamic programming). Only the budgets that the cheapest allocation asks for are solved, and
-    when all of those are exact the allocation is optimal. Rows have no lower bound of their own.
-    `options.time_limit` is for all budgets of a row together; `curves`, what is known of the rows, is extended.
+    minima are exact where there is time for that (`allocation`). Only the budgets that the cheapest allocation
+    asks for are solved, and when all of those are exact the allocation is optimal. Rows have no lower bound of
+    their own. `options.time_limit` is for all budgets of a row together; all rows' time, with what it may be
+    overrun by, is for the allocations as well. `curves`, what is known of the rows, is extended.
     """
     assert problem.budget is not None
-    prepare(problem, (solver, *compare))
+    prepare(problem, (solver, *compare), options, jobs)
     count, units = len(problem), problem.pattern.units
     if curves is None:
         curves = row_curves(problem)
-    spent, last = np.zeros(count), np.zeros(count)
+    spent, last, clock = np.zeros(count), np.zeros(count), _clock_of_all(options, count, jobs)
 
     def ask(i: int, budgets: Sequence[int]) -> None:
         for k in budgets:
@@ -123,7 +125,7 @@ def solve_shared_budget(
     first = sorted({round(j * units / FIRST_POINTS) for j in range(1, FIRST_POINTS + 1)} - {0})
     first.sort(key=lambda k: abs(k - mean))  # where time ends with the first of them, that one says most
     wanted = {i: list(first) for i in range(count)}
-    allocation = np.zeros(count, np.int64)
+    allocation, lower = np.zeros(count, np.int64), 0.0
     while wanted:
         before = sum(len(curve.solved) for curve in curves)
         todo = list(wanted.items())
@@ -135,17 +137,24 @@ def solve_shared_budget(
             return _row(problem, curves[i], i, units, solver)
 
         run_rows(one, len(todo), jobs, on_row)
-        allocation = allocate(np.array([c.lower for c in curves]), problem.budget)
+        allocation, lower = allocate(np.array([c.lower for c in curves]), problem.budget, clock)
         wanted = {i: curves[i].unknown_near(int(allocation[i])) for i in range(count)}
         wanted = {i: budgets for i, budgets in wanted.items() if budgets}
         if sum(len(curve.solved) for curve in curves) == before:
             break  # out of time, or interrupted: the curves hold as they are
-    lower = sum_down(c.lower[k] for c, k in zip(curves, allocation, strict=True))
-    best = allocate(np.array([c.upper for c in curves]), problem.budget)
+    best, _ = allocate(np.array([c.upper for c in curves]), problem.budget, clock)
     ends = zip(curves, allocation.tolist(), best.tolist(), strict=True)
     reasons = [reason for curve, low, high in ends for reason in curve.reasons(low, high)]
     reason = Reason.INTERRUPT if options.stop.is_set() else worst(reasons)
     return _summary(problem, curves, best, lower, solver, options, compare, reason)
+
+
+def _clock_of_all(options: Options, rows: int, jobs: int) -> Clock:
+    """For what rows do together, after each has had its time."""
+    limit = options.time_limit
+    if limit is not None:
+        limit = limit * -(-rows // jobs) * (1 + OVERSHOOT) + GRACE / 2
+    return Clock(replace(options, time_limit=limit, report=None))
 
 
 def unfinished(
@@ -160,8 +169,8 @@ def unfinished(
     Parameters
     ----------
     known : rows with bounds of their own.
-    curves : of rows that share a budget. Their bound here is the best Lagrangian one, max over prices p of
-        sum_i min_k [lower_i(k) + p k] - p budget, which is below that of the best allocation, and quick.
+    curves : of rows that share a budget. Their bound here is the best Lagrangian one, which is below that of the
+        best allocation, and quick.
     """
     if problem.budget is None or curves is None:
         return unfinished_rows(problem, solver, options, known)
@@ -169,30 +178,14 @@ def unfinished(
     rows = []
     for i, curve in enumerate(curves):
         used = len(np.unique(problem.pattern.unit[points.x[i] != 0]))
-        x = min((points.x[i], curve.point(used)), key=curve.problem.error)
-        error = curve.problem.certified(x)
-        result = Result(
-            x, 0.0, error.upper, Reason.INTERRUPT, BoundKind.NONE, solver.name, rounding=error.rounding
-        )
+        x, upper = points.x[i], float(points.errors[i])
+        if curve.at[used] and curve.upper[used] < upper:
+            x, upper = curve.point(used), float(curve.upper[used])
+        result = Result(x, 0.0, upper, Reason.INTERRUPT, BoundKind.NONE, solver.name)
         rows.append(RowResult(problem.rows[i], curve.problem.reference, result, budgets=dict(curve.solved)))
     total = summarise(rows, options)
-    lower = min(lagrangian(np.array([curve.lower for curve in curves]), problem.budget), total.upper)
+    lower = min(by_price(np.array([curve.lower for curve in curves]), problem.budget).lower, total.upper)
     return replace(total, lower=lower, bound_kind=BoundKind.NUMERICAL if lower > 0 else BoundKind.NONE)
-
-
-PRICES = 60
-"""Prices of a unit that are tried."""
-
-
-def lagrangian(lower: FloatArray, budget: int) -> float:
-    """A lower bound of the sum of rows that share a budget, at least 0; lower: (rows, units + 1)."""
-    k = np.arange(lower.shape[1])
-    best = 0.0
-    for price in float(lower.max(initial=0.0)) * np.geomspace(1e-9, 1.0, PRICES):
-        least = (lower + price * k).min(axis=1)
-        rounding = 1e-12 * (price * budget + float(least.sum()))  # of sums of fewer than a million terms
-        best = max(best, float(least.sum()) - price * budget - rounding)
-    return best
 
 
 ROUNDING = 1e-9
@@ -245,38 +238,6 @@ def nothing_kept(problem: Problem) -> Result:
     """The row with a budget of 0, which is trivial."""
     pattern = replace(problem.pattern, keep=np.zeros_like(problem.pattern.keep))
     return Magnitude().solve(replace(problem, sparsity=pattern))
-
-
-def allocate(curves: FloatArray, budget: int) -> IntArray:
-    """(rows,) budgets k_r with sum <= budget that minimise the sum of curves[r, k_r], by dynamic programming.
-
-    curves : (rows, units + 1), each row non-increasing.
-    """
-    rows, width = curves.shape
-    budget = min(budget, rows * (width - 1))
-    return np.asarray(_allocate(curves, budget))
-
-
-@numba.njit(cache=True, nogil=True)
-def _allocate(curves, budget):  # type: ignore[no-untyped-def]
-    rows, width = curves.shape
-    best = np.zeros(budget + 1)
-    choice = np.zeros((rows, budget + 1), np.int32)
-    for r in range(rows):
-        new = np.full(budget + 1, np.inf)
-        for total in range(budget + 1):
-            for k in range(min(total, width - 1) + 1):
-                value = best[total - k] + curves[r, k]
-                if value < new[total]:
-                    new[total] = value
-                    choice[r, total] = k
-        best = new
-    allocation = np.zeros(rows, np.int64)
-    total = budget
-    for r in range(rows - 1, -1, -1):
-        allocation[r] = choice[r, total]
-        total -= allocation[r]
-    return allocation
 
 
 def _row(

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar, copy_context
+from dataclasses import dataclass, field, replace
+from typing import Generic, TypeVar
 
 from pvq.bounds.gram import Gram
 
 from .options import Clock, Options
+from .watch import watched
+
+T = TypeVar("T")
 
 OVERSHOOT, GRACE = 0.1, 1.0
 """Part of its time limit, and seconds, that a row with its verification may take beyond it; a proof that does not
@@ -20,6 +28,13 @@ SHARE = 0.5
 LONG, PRODUCTS, SOME = 256, 6, 64
 """Inputs from which a proof takes a part of a second, products of matrices that one takes as long as, and rows of
 which such a product is timed."""
+
+
+LATE = 0.8
+"""Part of GRACE after which work on a long row that hears no clock is left behind; the rest is for its answer."""
+
+AGAIN = 4.0
+"""Layer-wide work that the time has cut off is done again for who has so many times as long."""
 
 
 class Pace:
@@ -62,3 +77,75 @@ def with_share(options: Options, cost: Cost) -> Options:
         return options
     beyond = (limit * OVERSHOOT + GRACE) / 2  # the other half is for the search's own last step
     return replace(options, time_limit=limit - min(SHARE * limit, max(0.0, cost.seconds - beyond)))
+
+
+def with_overrun(options: Options, rows: float = 1.0) -> Options:
+    """Options whose time is what so many rows may take in the worst case."""
+    limit = options.time_limit
+    return options if limit is None else replace(options, time_limit=rows * limit * (1 + OVERSHOOT) + GRACE * LATE)
+
+
+def in_time(work: Callable[[], T], options: Options, inputs: int, rows: float = 1.0) -> T | None:
+    """The value of `work()`, or None where it goes on when rows of so many inputs may overrun no further.
+
+    What hears the clock ends long before. One product, factor or sweep of a long row may take seconds, and no
+    solver can promise what a step of it takes: such work is left behind in a thread of its own, where it ends
+    after that step.
+    """
+    if options.time_limit is None or inputs < LONG:
+        return work()
+    context, clock = copy_context(), Clock(with_overrun(options, rows))
+    return watched(lambda: context.run(work), threading.Event(), left=lambda: clock.left)
+
+
+_clock: ContextVar[Clock] = ContextVar("clock of layer-wide work")
+
+
+@contextmanager
+def heard(clock: Clock) -> Iterator[None]:
+    """Layer-wide work that is asked for inside looks at this clock."""
+    token = _clock.set(clock)
+    try:
+        yield
+    finally:
+        _clock.reset(token)
+
+
+def layer_clock() -> Clock:
+    """That clock; one that never ends where nobody has named one."""
+    return _clock.get(None) or Clock(Options(time_limit=None))
+
+
+@dataclass
+class _Partly(Generic[T]):
+    value: T
+    had: float
+    """Seconds it had."""
+    whole: bool
+
+
+@dataclass
+class _Known(Generic[T]):
+    made: _Partly[T] | None = None
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+def as_time_allows(
+    gram: Gram, owner: Callable[..., object], compute: Callable[[Clock], tuple[T, bool]], *key: Hashable
+) -> T:
+    """Layer-wide work that the clock of who asks for it may cut off; `Gram.memo` with that in mind.
+
+    What was cut off serves all rows that have no more time than the first, and is done again for one that has.
+
+    Parameters
+    ----------
+    compute : its value, and whether nothing was cut off.
+    """
+    known: _Known[T] = gram.memo(owner, _Known, *key)
+    clock = layer_clock()
+    with known.lock:
+        made, left = known.made, clock.left
+        if made is None or not (made.whole or left <= AGAIN * made.had):
+            value, whole = compute(clock)
+            made = known.made = _Partly(value, max(left, 0.0), whole)
+        return made.value

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from pvq.bounds.gram import BoolArray
 
+from .compile_time import compile_seconds
 from .result import Reason
 
 LOOK = 0.05
@@ -40,17 +41,25 @@ class Options:
 
 
 class Clock:
-    """Tells a running engine whether to stop, and why."""
+    """Tells a running engine whether to stop, and why. It stands still while numba compiles."""
 
     def __init__(self, options: Options) -> None:
         self._end = math.inf if options.time_limit is None else time.perf_counter() + options.time_limit
+        self._compiled = compile_seconds()
         self._stop = options.stop
         self._report = options.report
 
     @property
     def left(self) -> float:
         """Seconds left, infinity without a limit."""
-        return self._end - time.perf_counter()
+        if self._end == math.inf:
+            return math.inf
+        return self._end - time.perf_counter() + compile_seconds() - self._compiled
+
+    def within(self, seconds: float) -> Clock:
+        """One that ends after so many seconds at the latest, and tells nobody."""
+        left = min(self.left, seconds)
+        return Clock(Options(time_limit=None if left == math.inf else left, stop=self._stop))
 
     def limit(self, least: float) -> float | None:
         """Seconds left as a time limit, `least` at least; None without a limit."""

@@ -6,16 +6,18 @@ import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
-from pvq.bounds.certified import closed, sum_down, sum_up
+from pvq.bounds.certified import closed, float_errors, quick_uppers, sum_down, sum_up
 from pvq.bounds.gram import FloatArray
 from pvq.bounds.layer_problem import LayerProblem
 from pvq.bounds.problem import Problem
 from pvq.bounds.stages import part
 
-from .base import Options, Solver, fallback_point
+from .base import Clock, Options, Solver, fallback_point
+from .limits import heard, in_time
 from .result import BoundKind, Reason, Result, Status, status_of
 
 PREPARED = 32
@@ -74,18 +76,36 @@ T = TypeVar("T")
 OnRow = Callable[[RowResult], None]
 
 
-def prepare(problem: LayerProblem, solvers: Sequence[Solver]) -> None:
-    """Compile and do layer-wide work once for every Gram matrix, before any row's clock starts."""
+def prepare(problem: LayerProblem, solvers: Sequence[Solver], options: Options, jobs: int = 1) -> None:
+    """Compile and do layer-wide work once for every Gram matrix, before any row's clock starts.
+
+    All of it together has the time that all rows have. What does not fit is cut off or left out; compiling is not
+    counted. Asked for again, it is done as far as it was.
+    """
+    rows = len(problem) / jobs
+    limit = None if options.time_limit is None else rows * options.time_limit
+    clock = Clock(replace(options, time_limit=limit))
     if problem.budget is not None and problem.sparsity is not None:  # rows whose pattern says something
         keep = np.clip(problem.budget // len(problem), 1, max(1, problem.sparsity.units - 1))
         problem = replace(problem, sparsity=replace(problem.sparsity, keep=np.array([keep])))
     for group in np.unique(problem.gram_of_row):
         of_group = np.flatnonzero(problem.gram_of_row == group)
         spread = of_group[np.unique(np.linspace(0, len(of_group) - 1, PREPARED).astype(int))]
-        rows = [problem.row(int(i)) for i in spread]
+        stated = [problem.row(int(i)) for i in spread]
+        left_out = problem.grams[group].memo(prepare, set[str])
         for solver in solvers:
+            if solver.name in left_out:
+                continue
             part(f"preparing {solver.name}")
-            solver.prepare(*rows)
+            with heard(clock):
+                work = partial(_prepared, solver, stated)
+                if in_time(work, replace(options, time_limit=clock.limit(0.0)), stated[0].n) is None:
+                    left_out.add(solver.name)
+
+
+def _prepared(solver: Solver, rows: Sequence[Problem]) -> bool:
+    solver.prepare(*rows)
+    return True
 
 
 def run_rows(one: Callable[[int], T], count: int, jobs: int, on_row: Callable[[T], None] | None) -> list[T]:
@@ -186,25 +206,37 @@ def with_point(result: Result, better: Result, options: Options) -> Result:
 
 def not_solved(problem: Problem, solver: Solver) -> Result:
     """What is known of a row that an interrupt left out: a feasible point, and at once."""
-    sparsity = problem.sparsity
-    if problem.free_weights and sparsity is not None and problem.n > AT_ONCE:
-        x = np.where(sparsity.best_mask(problem.weight**2), problem.weight, 0.0)
-    else:
-        x = fallback_point(problem)
+    x = quick_point(problem)
     return Result(x, 0.0, problem.certified(x).upper, Reason.INTERRUPT, BoundKind.NONE, solver.name)
 
 
+def quick_point(problem: Problem) -> FloatArray:
+    """(n,) a feasible point; of long rows the kept weights are not re-optimised."""
+    sparsity = problem.sparsity
+    if problem.free_weights and sparsity is not None and problem.n > AT_ONCE:
+        return np.where(sparsity.best_mask(problem.weight**2), problem.weight, 0.0)
+    return fallback_point(problem)
+
+
 def unfinished(problem: LayerProblem, solver: Solver, options: Options, known: Sequence[RowResult]) -> LayerResult:
-    """What is known of rows whose work was left behind: the finished ones, a feasible point of the others."""
-    finished = {row.row: row for row in known}
-    rows = []
-    for i, number in enumerate(problem.rows):
-        if number in finished:
-            rows.append(finished[number])
-        else:
-            problem_row = problem.row(i)
-            rows.append(RowResult(number, problem_row.reference, not_solved(problem_row, solver), lower=0.0))
-    return summarise(rows, options)
+    """What is known of rows whose work was left behind: the finished ones, a feasible point of the others.
+
+    Their errors are found for all rows at once, and rounded up by more than usual where float64 is wide: somebody
+    waits for an answer.
+    """
+    rows = {row.row: row for row in known}
+    for group in np.unique(problem.gram_of_row):
+        open_ = [i for i in np.flatnonzero(problem.gram_of_row == group) if problem.rows[i] not in rows]
+        if not open_:
+            continue
+        gram, w = problem.grams[group], problem.weight[open_]
+        x = np.array([quick_point(problem.row(int(i))) for i in open_])
+        references = np.maximum(float_errors(gram.matrix, w, np.zeros_like(w))[0], 0.0)
+        ends = zip(open_, x, quick_uppers(gram, w, x).tolist(), references.tolist(), strict=True)
+        for i, point, upper, reference in ends:
+            found = Result(point, 0.0, upper, Reason.INTERRUPT, BoundKind.NONE, solver.name)
+            rows[problem.rows[i]] = RowResult(problem.rows[i], reference, found, lower=0.0)
+    return summarise([rows[number] for number in problem.rows], options)
 
 
 def summarise(rows: Sequence[RowResult], options: Options) -> LayerResult:

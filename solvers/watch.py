@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,6 +15,10 @@ T = TypeVar("T")
 
 GRACE = 0.5
 """Seconds that work has to end by itself, with what it has proven, once it is asked to."""
+
+HURRY = 5e-4
+"""Seconds after which a thread of Python gives way to another one, once an interrupt waits for an answer. With the
+usual 5e-3 a compiler in another thread made answers, which read and write files, three times as long."""
 
 POLL = 0.05
 """Seconds between two looks at the event; a signal is heard between them."""
@@ -79,8 +85,14 @@ class Calls:
         self._left.set()
 
 
-def watched(work: Callable[[], T], stop: Event, grace: float = GRACE, calls: Calls | None = None) -> T | None:
-    """The value of `work()`, or None where it goes on `grace` seconds after `stop` was set.
+def watched(
+    work: Callable[[], T],
+    stop: Event,
+    grace: float = GRACE,
+    calls: Calls | None = None,
+    left: Callable[[], float] = lambda: math.inf,
+) -> T | None:
+    """The value of `work()`, or None where it goes on `grace` seconds after `stop` was set, or has no time left.
 
     A compiled kernel, LAPACK and the compiler hear no signal until they return. So the work runs in a thread of
     its own, which is left behind: the caller ends the process, or lets the thread end when it hears the event.
@@ -88,6 +100,7 @@ def watched(work: Callable[[], T], stop: Event, grace: float = GRACE, calls: Cal
     Parameters
     ----------
     calls : what the work has called in this thread meanwhile.
+    left : seconds that are left for it.
     """
     done: Done[T] = Done()
     calls = Calls() if calls is None else calls
@@ -101,7 +114,9 @@ def watched(work: Callable[[], T], stop: Event, grace: float = GRACE, calls: Cal
     try:
         while not done.ended.is_set():
             calls.serve(POLL)
-            if stop.is_set() and not _ends(done, calls, grace):
+            if stop.is_set():
+                sys.setswitchinterval(HURRY)  # work that is left behind may hold the interpreter as well
+            if (stop.is_set() and not _ends(done, calls, grace)) or (left() <= 0 and not done.ended.is_set()):
                 _left.append(thread)
                 return None
     except BaseException:

@@ -37,7 +37,7 @@ from pvq.solvers.compare.network import Task, compare_all, distinct, found_in, t
 from pvq.solvers.compare.solutions import solution_writer
 from pvq.solvers.compare.verdict import SKIPPED
 from pvq.solvers.device import check_device
-from pvq.solvers.document import environment
+from pvq.solvers.document import environment, packages
 from pvq.solvers.modelled import check_odds
 from pvq.solvers.registry import get_solver
 from pvq.solvers.watch import Calls, watched
@@ -318,6 +318,7 @@ def compare(
         tasks = watched(lambda: tasks_of(layers), event)
         if tasks is None:
             raise KeyboardInterrupt
+        packages()  # read now: an interrupt waits for an answer
         before = None if earlier is None else read_document(Path(earlier), tasks, chosen)
         document = new_document(tasks, chosen, wanted, before)
         compared = sum(task.skipped is None for task in tasks)

@@ -24,7 +24,7 @@ from pvq.solvers.budget import first_solver, solve_within
 from pvq.solvers.certify import UNCHECKED
 from pvq.solvers.curve import solve_curve
 from pvq.solvers.device import check_device, device_note
-from pvq.solvers.document import environment, result_document
+from pvq.solvers.document import environment, packages, result_document
 from pvq.solvers.interrupt import stop_on_interrupt
 from pvq.solvers.layer import solve_layer
 from pvq.solvers.layer_scope import row_curves, unfinished
@@ -150,6 +150,7 @@ class Run:
         skipped = left_out(search.methods, self.problem.row(0))
         notes = [] if self.doubt is None else [self.doubt]
         self.notes = (*notes, *(f"not scored: {why}" for why in skipped))
+        packages()
         self.whole: LayerProblem | None = None
         if part.sample_rows is not None:
             self.sample(part.sample_rows)
@@ -220,7 +221,7 @@ class Run:
         def work() -> bool:
             # with a budget, what rows need one by one is prepared when their turn comes
             engine = self.engine if self.search.budget is None else first_solver(self.problem, self.engine)
-            prepare(self.problem, (engine, *self.methods))
+            prepare(self.problem, (engine, *self.methods), self.options, self.search.jobs)
             return True
 
         if watched(work, self.options.stop) is None:

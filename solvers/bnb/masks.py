@@ -8,12 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 from pvq.bounds.gram import BoolArray, FloatArray, Gram
 from pvq.bounds.problem import Problem, optimal_on_support
+from pvq.bounds.proof import Below, Split
 from pvq.bounds.stages import stage
 
 from ..base import Clock, Options
 from ..empirical.swaps import greedy_mask, polish_mask, unit_lists
+from ..kernels.blas import LONG, fits
 from ..kernels.dependence import near_dependent
 from ..kernels.diagonal import largest_diagonal
+from ..limits import as_time_allows
+from ..relax.bounded import Bounded
 from ..relax.cone import SLACK
 from ..result import Outcome, Reason
 from ..tiny import tiny_rows
@@ -26,6 +30,12 @@ CHUNK_SECONDS = 0.03
 
 OWN_DIAGONAL = 100
 """Inputs from which the root starts at the row's own diagonal: 15 ms and more, for a fifth of the nodes."""
+
+INSIDE = 1 - 1e-6
+"""Part of a diagonal that is inside the cone by more than the rounding of a float32."""
+
+DIAGONAL = 200.0
+"""Inverses of H that the largest diagonal takes as long as; where less time is left, one half as large serves."""
 
 MEMORY = 1 << 30
 """Bytes of open nodes per row; beyond it the search ends with the bound it has."""
@@ -46,13 +56,17 @@ class Prepared:
 def prepared(gram: Gram) -> Prepared:
     """Layer-wide work, done once per Gram matrix."""
 
-    def compute() -> Prepared:
+    def compute(clock: Clock) -> tuple[Prepared, bool]:
+        from ..relax.pruning import start_of
+
         scale = float(np.trace(gram.matrix)) / len(gram) or 1.0
         h = np.ascontiguousarray(gram.matrix / scale)
         stage("diagonal of all rows")
-        return Prepared(h, scale, largest_diagonal(h))
+        whole = fits(gram, DIAGONAL, clock.left)
+        d = largest_diagonal(h) if whole else start_of(gram) * (INSIDE / scale)
+        return Prepared(h, scale, d), whole
 
-    return gram.memo(prepared, compute)
+    return as_time_allows(gram, prepared, compute)
 
 
 def prepare_masks(problem: Problem) -> None:
@@ -61,7 +75,7 @@ def prepare_masks(problem: Problem) -> None:
     tiny = tiny_rows(problem)[0]
     solve_masks(tiny, Options(time_limit=None), None)  # compiling alone may take longer than a limit
     if problem.n >= OWN_DIAGONAL:
-        _root_diagonal(tiny, tiny.reference)
+        _root_diagonal(tiny, tiny.reference, Clock(Options(time_limit=None)))
 
 
 def solve_masks(problem: Problem, options: Options, start: FloatArray | None) -> Outcome:
@@ -89,11 +103,12 @@ def solve_masks(problem: Problem, options: Options, start: FloatArray | None) ->
     value = known.upper / unit_of_error
     best = Incumbent(kept, np.array([value, np.inf]), np.zeros(1, np.int64))
 
+    root = _root_bound(problem, known.upper) if problem.n >= LONG and value > 0.0 else Bounded(0.0)
     pool = new_pool(1024, sparsity.units, problem.n)
-    slot = push(pool, 0.0)
+    slot = push(pool, root.lower / unit_of_error)
     own = problem.n >= OWN_DIAGONAL and value > 0.0 and clock.ended() is None
     pool.state[slot], pool.x[slot] = FREE, problem.weight / size
-    pool.d[slot] = _root_diagonal(problem, value * unit_of_error) if own else layer.d
+    pool.d[slot] = _root_diagonal(problem, known.upper, clock) if own else layer.d
     pool.e[slot], pool.partner[slot] = 0.0, -1
     floor = known.rounding / unit_of_error
     limit = MEMORY // bytes_per_node(sparsity.units, problem.n)
@@ -128,7 +143,9 @@ def solve_masks(problem: Problem, options: Options, start: FloatArray | None) ->
     lower = min(best.value[1], best.value[0])
     if pool.size[0] > 0:
         lower = min(lower, pool.key[pool.heap[0]])
-    return Outcome(best_x, max(0.0, lower) * unit_of_error, reason, int(best.nodes[0]))
+    lower = max(0.0, lower) * unit_of_error
+    proof = root.proof if lower <= root.lower else None  # nothing better was found in time
+    return Outcome(best_x, max(lower, root.lower), reason, int(best.nodes[0]), proof=proof)
 
 
 def has_blocks(problem: Problem) -> bool | None:
@@ -147,15 +164,26 @@ def row_in_scale(problem: Problem) -> Row:
     return Row(h, b, max(0.0, float(w @ b)), slack, sparsity.unit, start, inputs, sparsity.group, sparsity.keep)
 
 
-def _root_diagonal(problem: Problem, upper: float) -> FloatArray:
+def _root_bound(problem: Problem, upper: float) -> Bounded:
+    """What a row has where the first node of its search takes too long: a relaxation of a few linear systems."""
+    from ..relax.pruning import FEW, SAFE, PrunedRow, relaxed, start_of
+
+    below = Below(start_of(problem.gram) * (1 - SAFE))
+    found = relaxed(PrunedRow.of(problem, upper), below, iterations=FEW)
+    if not 0.0 < found.bound <= upper:
+        return Bounded(0.0)
+    return Bounded(found.bound, Split(below, found.point - problem.weight))
+
+
+def _root_diagonal(problem: Problem, upper: float, clock: Clock) -> FloatArray:
     """(n,) the row's own best diagonal of the scaled H, inside the cone by more than the rounding of a float32."""
     from ..relax.central_path import ascend
     from ..relax.pruning import start_of
 
     scale = prepared(problem.gram).scale
     weight, uppers = problem.weight[None], np.array([upper])
-    d, _, _ = ascend(problem.hessian, weight, uppers, problem.pattern, start_of(problem.gram))
-    return d * ((1 - 1e-6) / scale)
+    d, _, _ = ascend(problem.hessian, weight, uppers, problem.pattern, start_of(problem.gram), clock)
+    return d * (INSIDE / scale)
 
 
 def _upper(problem: Problem, start: FloatArray | None) -> FloatArray:

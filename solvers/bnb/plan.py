@@ -18,6 +18,7 @@ from ..base import Clock, Options
 from ..empirical.local_search import values_of
 from ..kernels.cholesky import cholesky_margin
 from ..kernels.diagonal import proves_below
+from ..limits import as_time_allows
 from ..relax.ascent import starting_diagonal
 from .factors import cholesky, conditional_factors, decision_order, inverse, level_diagonals
 
@@ -64,17 +65,16 @@ class Plan:
         return Order(self.order, self.diagonal)
 
 
-def layer_plan(problem: Problem, clock: Clock | None = None) -> Plan:
-    """The plan all rows of a Gram matrix share; where the matrix is one row's own, its clock ends it."""
-
+def layer_plan(problem: Problem) -> Plan:
+    """The plan all rows of a Gram matrix share, as far as the time of who asks goes."""
     gram = problem.gram
 
-    def plan() -> Plan:
+    def plan(clock: Clock) -> tuple[Plan, bool]:
         order = layer_order(gram)
         stage("diagonals below H")
-        return plan_in_order(gram.matrix, order, clock=clock)
+        return plan_in_order(gram.matrix, order, clock=clock), clock.ended() is None
 
-    return gram.memo(layer_plan, plan)
+    return as_time_allows(gram, layer_plan, plan)
 
 
 def _inverse_of(gram: Gram) -> FloatArray:
@@ -112,10 +112,10 @@ def plan_in_order(
 ) -> Plan:
     """The plan of an order, with diagonals as large as they get and the residual computed in numbers of a kind.
 
-    clock : ends the diagonals early; LAYER_SECONDS where there is none.
+    clock : ends the diagonals early, as LAYER_SECONDS do.
     """
     n = len(hessian)
-    clock = Clock(Options(time_limit=LAYER_SECONDS)) if clock is None else clock
+    clock = (Clock(Options(time_limit=None)) if clock is None else clock).within(LAYER_SECONDS)
     return _plan(hessian, order, np.ones(n), np.zeros(n), LAYER_SWEEPS, 1, clock, kind)
 
 

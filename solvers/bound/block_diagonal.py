@@ -11,10 +11,17 @@ from pvq.bounds.proof import Below, Block
 from pvq.bounds.stages import stage
 
 from ..bnb.plan import layer_order
+from ..kernels.blas import fits, inverse_if_positive
+from ..limits import as_time_allows
+from ..options import Clock
 from ..relax.ascent import positive_inverse, starting_diagonal
+from .passes import frozen, is_regular, largest_blocks, symmetric
 
 SWEEPS = 24
 """Passes over the blocks; 40 gain 0.5%."""
+
+WHOLE = 250.0
+"""Inverses of H by LAPACK that they take as long as. `passes` does with a tenth of the time."""
 
 BARRIERS = (0.9, 0.01)
 """Barrier of the first and last pass, relative to the mean of det(D_b)^(1/m)."""
@@ -34,9 +41,6 @@ COARSER, GIVEN_UP = 10, 0.5
 
 RCOND = 1e-12
 """Singular values of H, as parts of the largest, that count as 0 in Newton's direction: its rounding."""
-
-REGULAR = 1e-12
-"""Least eigenvalue of a block scaled to unit diagonal; below it the rounding of a search outweighs its bound."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,34 +74,59 @@ def block_diagonal(gram: Gram, size: int) -> Blocks:
     mu log det(C - D_b) is stationary where (C - D_b)^-1 mu = det(D_b)^(1/m) D_b^-1: at D_b = C (1 - mu /
     det(C)^(1/m)). Passes over the blocks with a falling barrier take this exact step for each.
     """
-    return gram.memo(block_diagonal, lambda: _ascend(gram, size), size)
+    return as_time_allows(gram, block_diagonal, lambda clock: _blocks(gram, size, clock), size)
 
 
-def _ascend(gram: Gram, size: int) -> Blocks:
+def _blocks(gram: Gram, size: int, clock: Clock) -> tuple[Blocks, bool]:
     h, n = gram.matrix, len(gram)
-    count = -(-n // size)
     order = layer_order(gram)
     stage(f"blocks of {size} inputs below H")
-    blocks = [np.sort(block) for block in np.array_split(order, count)]
-    shrink = SAFE
-    parts = _passes(h, blocks)
-    while True:
-        final: list[FloatArray] = [symmetric(part * (1 - shrink)) for part in parts]
-        regular = all(is_regular(part) for part in final)
-        if regular and inverse_without(h, blocks, final)[0]:
-            break
-        shrink *= COARSER
-        if not regular or shrink > GIVEN_UP:  # H is singular to working precision: a diagonal is always regular
-            d = starting_diagonal(h)
-            final = [np.diag(d[b]) for b in blocks]
-            break
+    blocks = [np.sort(block) for block in np.array_split(order, -(-n // size))]
+    whole = fits(gram, WHOLE, clock.left)
+    final = _ascent(h, blocks) if whole else _at_once(h, blocks, clock)
+    if final is None:  # H is singular to working precision: a diagonal is always regular
+        d = starting_diagonal(h)
+        final = [np.diag(d[b]) for b in blocks]
     below = Below(np.zeros(n), tuple(Block(b, part) for b, part in zip(blocks, final, strict=True)))
     grams = tuple(Gram(frozen(part), rank=len(part)) for part in final)
-    d = np.zeros((n, n))
-    for b, part in zip(blocks, final, strict=True):
-        d[np.ix_(b, b)] = part
-    direction = np.asarray(np.linalg.lstsq(h, d, rcond=RCOND)[0], dtype=np.float64)
-    return Blocks(below, grams, direction)
+    return Blocks(below, grams, _newton(gram, blocks, final)), whole
+
+
+def _newton(gram: Gram, blocks: list[IntArray], parts: list[FloatArray]) -> FloatArray:
+    """(n, n) H^-1 D, by the eigenvectors of H whose eigenvalues are more than rounding."""
+
+    def eigenvectors() -> tuple[FloatArray, FloatArray]:
+        values, vectors = np.linalg.eigh(gram.matrix)
+        some = values > RCOND * values[-1]
+        return values[some], np.ascontiguousarray(vectors[:, some])
+
+    values, vectors = gram.memo(_newton, eigenvectors)
+    across = np.empty((len(values), len(gram)))
+    for b, part in zip(blocks, parts, strict=True):
+        across[:, b] = vectors[b].T @ part
+    return np.asarray((vectors / values) @ across, dtype=np.float64)
+
+
+def _ascent(h: FloatArray, blocks: list[IntArray]) -> list[FloatArray] | None:
+    """D_b of each block after all passes; None where float64 does not carry them."""
+    shrink, parts = SAFE, _passes(h, blocks)
+    while shrink <= GIVEN_UP:
+        final: list[FloatArray] = [symmetric(part * (1 - shrink)) for part in parts]
+        if not all(is_regular(part) for part in final):
+            return None
+        if inverse_without(h, blocks, final)[0]:
+            return final
+        shrink *= COARSER
+    return None
+
+
+def _at_once(h: FloatArray, blocks: list[IntArray], clock: Clock) -> list[FloatArray] | None:
+    """The same after the few passes that there is time for."""
+    order, ends = np.concatenate(blocks), np.cumsum([len(b) for b in blocks]).tolist()
+    slices = [slice(end - len(b), end) for end, b in zip(ends, blocks, strict=True)]
+    side_by_side = np.ascontiguousarray(h[np.ix_(order, order)])
+    p = inverse_if_positive(side_by_side.copy())
+    return None if p is None else largest_blocks(side_by_side, p, slices, clock)
 
 
 def _passes(h: FloatArray, blocks: list[IntArray]) -> list[FloatArray]:
@@ -127,14 +156,6 @@ def _passes(h: FloatArray, blocks: list[IntArray]) -> list[FloatArray]:
     return parts
 
 
-def is_regular(part: FloatArray) -> bool:
-    """Whether a search can use it: positive definite by more than the rounding of its factor."""
-    size = np.sqrt(np.abs(np.diag(part)))
-    if not np.isfinite(part).all() or not size.all():
-        return False
-    return float(np.linalg.eigvalsh(part / np.outer(size, size))[0]) > REGULAR
-
-
 def inverse_without(h: FloatArray, blocks: list[IntArray], parts: list[FloatArray]) -> tuple[bool, FloatArray]:
     """(H - D)^-1, and whether H - D is positive definite."""
     m = h.copy()
@@ -145,14 +166,3 @@ def inverse_without(h: FloatArray, blocks: list[IntArray], parts: list[FloatArra
 
 def _root_det(part: FloatArray) -> float:
     return float(np.exp(np.linalg.slogdet(part)[1] / len(part)))
-
-
-def symmetric(part: np.ndarray) -> FloatArray:
-    """The symmetric part: rounding makes an inverse uneven."""
-    return np.ascontiguousarray((part + part.T) / 2, dtype=np.float64)
-
-
-def frozen(part: FloatArray) -> FloatArray:
-    """The same array, read-only, as a Gram matrix is."""
-    part.setflags(write=False)
-    return part

@@ -20,7 +20,8 @@ from ..bnb.plan import layer_order
 from ..relax.ascent import positive_inverse
 from ..relax.bounded import Bounded
 from ..result import Reason
-from .block_diagonal import SAFE, frozen, inverse_without, is_regular, on_block, symmetric
+from .block_diagonal import SAFE, inverse_without, on_block
+from .passes import frozen, is_regular, symmetric
 
 SIZES = (80, 86, 92, 98, 104)
 """Inputs that are searched, in turn; 6 more take GROWTH times as long."""

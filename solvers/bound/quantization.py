@@ -21,11 +21,12 @@ from pvq.bounds.proof import Enumeration, Proof, Split
 
 from ..base import Clock, Options
 from ..bnb.enumeration import prepare_grid, solve_grid
-from ..limits import Pace
+from ..kernels.blas import fits
+from ..limits import Pace, as_time_allows
 from ..relax.bounded import Bounded
 from ..relax.climb import climb
 from ..result import Reason
-from .block_diagonal import Blocks, block_diagonal, on_block
+from .block_diagonal import WHOLE, Blocks, block_diagonal, on_block
 
 SIZES = (64, 52, 42, 34, 26)
 """Inputs of a block, the first that searches can do: 48 give 10% less than 64, 80 take 20 times as long."""
@@ -42,6 +43,9 @@ NODES = 3_000_000
 ROUGH = 0.04
 """Relative gap of the blocks while v moves; a search that stops there needs a third of the nodes."""
 
+
+SHORT = 60.0
+"""Inverses of H that one more size takes as long as, passes and tries. Where less time is left it is the least."""
 
 TRIED = 2
 """Made rows that a size of blocks is tried on."""
@@ -60,8 +64,6 @@ class BlockValue:
     """(n,) u*."""
     proofs: tuple[Proof | None, ...]
     nodes: int
-    ended: bool
-    """Whether every block's search ended."""
 
     def split(self, blocks: Blocks) -> Split | None:
         """The proof, None where a block's search did not end."""
@@ -79,19 +81,28 @@ def layer_blocks(problem: Problem) -> Blocks:
     count = levels.shape[1]
     line = levels[:, :1] + (levels[:, -1:] - levels[:, :1]) * np.linspace(0.0, 1.0, count)
     even = bool((np.abs(levels - line) <= EVEN * np.abs(levels).max(axis=1, keepdims=True)).all())
-    return gram.memo(layer_blocks, lambda: _choose(gram, count, even), SIZES, count, even)
+    return as_time_allows(gram, layer_blocks, lambda clock: _choose(gram, count, even, clock), SIZES, count, even)
 
 
-def _choose(gram: Gram, count: int, even: bool) -> Blocks:
-    tries = _made_rows(gram, count, even)
+def _choose(gram: Gram, count: int, even: bool, clock: Clock) -> tuple[Blocks, bool]:
+    tries, whole = _made_rows(gram, count, even), True
     for size in SIZES:
+        if not fits(gram, SHORT, clock.left):
+            size = SIZES[-1]
+        whole = whole and fits(gram, WHOLE, clock.left)
         blocks = block_diagonal(gram, size)
-        if size == SIZES[0]:  # compiles what tries that end soon do not reach
+        if size in (SIZES[0], SIZES[-1]):  # compiles what tries that end soon do not reach
             prepare_grid(on_block(tries[0], blocks.inputs[0], blocks.grams[0]))
-        found = [_evaluate(p, blocks, np.zeros(p.n), None, ROUGH, Options(time_limit=None), EASY) for p in tries]
-        if all(value.ended for value in found):
+        if size == SIZES[-1] or all(_is_easy(row, blocks, clock) for row in tries):
             break
-    return blocks
+    return blocks, whole and clock.ended() is None
+
+
+def _is_easy(problem: Problem, blocks: Blocks, clock: Clock) -> bool:
+    """Whether the searches of all blocks end, at v = 0."""
+    limits = Options(time_limit=clock.limit(0.0), gap=ROUGH, node_limit=EASY)
+    rows = (on_block(problem, b, gram) for b, gram in zip(blocks.inputs, blocks.grams, strict=True))
+    return all(solve_grid(row, limits, None).reason is Reason.FINISHED for row in rows)
 
 
 def _made_rows(gram: Gram, count: int, even: bool) -> list[Problem]:
@@ -139,26 +150,13 @@ def evaluate(
     clock: Clock,
 ) -> BlockValue:
     """f(v), each block searched to a relative gap; `start` is a u whose points the searches begin with."""
-    return _evaluate(problem, blocks, v, start, gap, replace(options, time_limit=clock.limit(0.05)), NODES)
-
-
-def _evaluate(
-    problem: Problem,
-    blocks: Blocks,
-    v: FloatArray,
-    start: FloatArray | None,
-    gap: float,
-    options: Options,
-    nodes: int,
-) -> BlockValue:
     w = problem.weight
     g = problem.hessian @ v
     for b, gram in zip(blocks.inputs, blocks.grams, strict=True):
         g[b] -= gram.matrix @ v[b]
     total, u, visited = -float(v @ g), np.empty(problem.n), 0
-    ended = True
     proofs: list[Proof | None] = []
-    limits = replace(options, gap=gap, node_limit=nodes, report=None)
+    limits = replace(options, gap=gap, node_limit=NODES, time_limit=clock.limit(0.05), report=None)
     for b, gram in zip(blocks.inputs, blocks.grams, strict=True):
         shift = np.linalg.solve(gram.matrix, g[b])
         sub = on_block(problem, b, gram, shift)
@@ -167,6 +165,5 @@ def _evaluate(
         total += found.lower - float(g[b] @ shift)
         u[b] = found.x - w[b]
         proofs.append(found.proof)
-        ended = ended and found.reason is Reason.FINISHED
         visited += found.nodes
-    return BlockValue(v, total, u, tuple(proofs), visited, ended)
+    return BlockValue(v, total, u, tuple(proofs), visited)

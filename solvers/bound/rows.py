@@ -15,10 +15,6 @@ from .batch.layer import long_layer
 LONG = 1200
 """Inputs beyond which rows are bounded together: a row of its own takes seconds there, its layer minutes."""
 
-FIT_SECONDS = 60.0
-"""Limit of fitting a diagonal to a layer; at 2048 inputs it takes 7 s."""
-
-
 CHUNK = 64
 """Rows of a chunk: their products are of full speed, and a chunk of 2048 inputs takes five seconds."""
 
@@ -43,7 +39,7 @@ def prepare_batch(problems: Sequence[Problem]) -> bool:
     """Layer-wide work of a batch, of rows that fit one; False where H is singular."""
     if problems[0].sparsity is None:
         return long_layer(problems[0].gram) is not None
-    return pruned.prepare_layer(problems, Clock(Options(time_limit=FIT_SECONDS)))
+    return pruned.prepare_layer(problems)
 
 
 def bound_together(
@@ -61,5 +57,5 @@ def bound_batch(
         return None
     if problems[0].sparsity is None:
         return quantized.bound_rows(problems, options, starts, Clock(options))
-    layer = pruned.layer_of(problems, Clock(options))
+    layer = pruned.layer_of(problems)
     return None if layer is None else pruned.bound_rows(problems, layer, options, starts)

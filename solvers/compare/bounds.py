@@ -28,11 +28,14 @@ BREAKS = (ArithmeticError, LinAlgError)
 """What numerical trouble raises. One row of thousands must not end the comparison of a network."""
 
 
-def prepare_side(side: Side, engine: Solver) -> None:
-    """Compile and do layer-wide work; of a layer of many small Gram matrices only the first is prepared here."""
+def prepare_side(side: Side, engine: Solver, options: Options) -> None:
+    """Compile and do layer-wide work; of a layer of many small Gram matrices only the first is prepared here.
+
+    That has no limit: all pairs of a layer share it.
+    """
     with suppress(*BREAKS):  # the rows will say so
         if len(side.problem.grams) == 1 or side.shared:
-            prepare(side.problem, (engine,))
+            prepare(side.problem, (engine,), replace(options, time_limit=None))
         else:
             engine.prepare(side.problem.row(0))
 

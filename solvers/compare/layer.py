@@ -277,7 +277,7 @@ def _decide(quant: Side, prune: Side, what: Comparison, jobs: int, reasons: list
         engine, limit = next(rounds[id(worse)], (None, None))
         if engine is None or not worse.open_rows():
             break
-        prepare_side(worse, engine)
+        prepare_side(worse, engine, what.options)
         # a search may close any interval, and nothing tells when
         last = engine is what.engines[-1] or isinstance(quant, SampledSide)
 
@@ -337,6 +337,6 @@ def _complete(side: Side, what: Comparison, jobs: int) -> None:
     for engine, limit in _rounds(what.engines, side):
         if budget.ended() or not side.open_rows():
             return
-        prepare_side(side, engine)
+        prepare_side(side, engine, what.options)
         with budget.spend() as options:
             raise_lower(side, engine, options, limit, lambda: False, jobs)

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import math
+import time
+
 import numpy as np
 from numba import njit
-from pvq.bounds.gram import FloatArray
+from pvq.bounds.gram import FloatArray, Gram
 from scipy.linalg import lapack
+
+LONG = 256
+"""Inputs from which an inverse takes a hundredth of a second and more."""
 
 
 def inverse_if_positive(m: FloatArray) -> FloatArray | None:
@@ -22,6 +28,19 @@ def inverse_if_positive(m: FloatArray) -> FloatArray | None:
 def is_positive(m: FloatArray) -> bool:
     """Whether m has a Cholesky factor in float64; m is destroyed."""
     return bool(lapack.dpotrf(m.T, lower=1, overwrite_a=1, clean=0)[1] == 0)
+
+
+def fits(gram: Gram, inverses: float, left: float) -> bool:
+    """Whether work that takes as long as so many inverses of H ends within `left` seconds; short rows' does."""
+    if len(gram) < LONG or math.isinf(left):
+        return True
+
+    def measure() -> float:
+        begin = time.perf_counter()
+        inverse_if_positive(gram.matrix.copy())
+        return time.perf_counter() - begin
+
+    return inverses * gram.memo(fits, measure) < left
 
 
 @njit(cache=True, nogil=True)

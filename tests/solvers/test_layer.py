@@ -10,7 +10,6 @@ from pvq.bounds.sparsity import Sparsity
 from pvq.solvers.base import Options, Solver
 from pvq.solvers.brute import Brute
 from pvq.solvers.layer import solve_layer
-from pvq.solvers.layer_scope import allocate
 from pvq.solvers.result import BoundKind, Outcome, Reason, Status
 
 RNG = np.random.default_rng(0)
@@ -131,17 +130,3 @@ def test_layer_scope_in_blocks():
     assert problem.budget == 6
     used = (result.weights.reshape(4, 3, 2) != 0).any(axis=2).sum()
     assert used <= 6
-
-
-def test_allocation_against_enumeration():
-    for _ in range(20):
-        curves = -np.sort(-RNG.random((3, 5)), axis=1)
-        for budget in (0, 1, 4, 7, 12, 99):
-            found = allocate(curves, budget)
-            assert found.sum() <= budget
-            best = min(
-                sum(curves[r, k] for r, k in enumerate(ks))
-                for ks in itertools.product(range(5), repeat=3)
-                if sum(ks) <= budget
-            )
-            assert curves[np.arange(3), found].sum() == pytest.approx(best)

@@ -9,15 +9,16 @@ from pvq.bounds.gram import Gram
 from pvq.bounds.grid import Grid
 from pvq.bounds.problem import Problem
 from pvq.bounds.verify.row import lower_bound
-from pvq.solvers import limits
+from pvq.solvers import compile_time, limits
+from pvq.solvers.base import Solver
 from pvq.solvers.bnb import factors, plan
 from pvq.solvers.bnb.enumeration import solve_grid
-from pvq.solvers.limits import Cost, Pace, proof_cost, with_share
+from pvq.solvers.limits import Cost, Pace, as_time_allows, heard, in_time, proof_cost, with_share
 from pvq.solvers.options import Clock, Options
-from pvq.solvers.result import Reason
+from pvq.solvers.result import BoundKind, Outcome, Reason, Status
 
 
-def heard(over):
+def rings(over):
     """Whether the bell rings within a minute."""
     end = time.monotonic() + 60
     while not over[0] and time.monotonic() < end:
@@ -27,12 +28,12 @@ def heard(over):
 
 def test_a_bell_rings_when_the_time_is_up_and_when_all_stops():
     with Clock(Options(time_limit=0.05)).bell() as over:
-        assert heard(over)
+        assert rings(over)
     options = Options(time_limit=None)
     with Clock(options).bell() as over:
         assert not over[0]
         options.stop.set()
-        assert heard(over)
+        assert rings(over)
     with Clock(Options(time_limit=0.0)).bell() as over:
         assert over[0]
 
@@ -100,12 +101,14 @@ def test_a_plan_that_is_cut_off_is_a_plan(monkeypatch):
     problem = row(10)
     whole = solve_grid(problem, Options(), None)
     cut = row(10)
-    no_time = plan.layer_plan(cut, Clock(Options(time_limit=0.0)))
+    with heard(Clock(Options(time_limit=0.0))):
+        no_time = plan.layer_plan(cut)
     for m in range(2, 11):
         assert is_below(no_time, m)
         assert (no_time.diagonal[m, :m] > 0.0).all()
         assert no_time.diagonal[m].sum() < plan.layer_plan(problem).diagonal[m].sum()
-    found = solve_grid(cut, Options(), None)
+    with heard(Clock(Options(time_limit=0.0))):
+        found = solve_grid(cut, Options(), None)
     assert found.reason is whole.reason is Reason.FINISHED
     assert found.lower == pytest.approx(whole.lower, rel=1e-6)
     assert lower_bound(cut, found.proof) <= problem.certified(whole.x).upper
@@ -118,8 +121,11 @@ def test_a_row_without_time_has_the_bound_of_its_root(monkeypatch):
     optimum = solve_grid(problem, Options(), None)
     for known in (True, False):  # the layer's plan with time, and without
         cut = row(10)
-        plan.layer_plan(cut, None if known else Clock(Options(time_limit=0.0)))
-        found = solve_grid(cut, Options(time_limit=0.0, node_limit=1), None)
+        with heard(Clock(Options(time_limit=None if known else 0.0))):
+            plan.layer_plan(cut)
+        no_time = Options(time_limit=0.0, node_limit=1)
+        with heard(Clock(no_time)):
+            found = solve_grid(cut, no_time, None)
         assert 0.0 < found.lower <= optimum.lower * (1 + 1e-9)
         assert lower_bound(cut, found.proof) > 0.0
 
@@ -150,3 +156,90 @@ def test_levels_that_are_cut_off_on_the_way_inherit(monkeypatch):
     assert over.asked == 4
     assert (diagonal[5, :5] == diagonal[7, :5]).all()
     assert (diagonal[7, :7] != diagonal[8, :7]).any()
+
+
+def test_layer_wide_work_that_was_cut_off_is_done_again_for_who_has_longer():
+    gram, seen = Gram.from_array(np.eye(3)), []
+
+    def work(clock):
+        seen.append(clock.left)
+        return len(seen), clock.ended() is None
+
+    def asked(seconds):
+        with heard(Clock(Options(time_limit=seconds))):
+            return as_time_allows(gram, asked, work)
+
+    assert [asked(0.0), asked(0.0)] == [1, 1]
+    assert asked(60.0) == 2  # in time, so whole
+    assert [asked(3600.0), asked(None), as_time_allows(gram, asked, work)] == [2, 2, 2]
+    assert as_time_allows(gram, asked, work, "another key") == 3
+    assert seen[-1] == np.inf
+
+
+def test_a_step_that_hears_no_clock_is_left_behind(monkeypatch):
+    monkeypatch.setattr(limits, "GRACE", 0.1)
+    never, went_on = threading.Event(), threading.Event()
+
+    def step():
+        never.wait(60)
+        went_on.set()
+        return "too late"
+
+    no_time = Options(time_limit=0.0)
+    assert in_time(step, no_time, limits.LONG) is None
+    never.set()
+    assert went_on.wait(60)
+    assert in_time(lambda: "in time", Options(time_limit=60.0), limits.LONG) == "in time"
+    assert in_time(lambda: "no limit", Options(time_limit=None), limits.LONG) == "no limit"
+    assert in_time(threading.current_thread, no_time, 8) is threading.current_thread()  # short rows: no thread
+    with pytest.raises(ZeroDivisionError):
+        in_time(lambda: 1 / 0, Options(time_limit=60.0), limits.LONG)
+
+
+def test_work_in_time_hears_the_clock_of_who_asks():
+    with heard(Clock(Options(time_limit=0.0))):
+        left = in_time(lambda: limits.layer_clock().left, Options(time_limit=60.0), limits.LONG)
+    assert left <= 0.0
+
+
+class Endless(Solver):
+    """One step that hears nothing."""
+
+    name = "endless"
+    summary = ""
+    methods = frozenset({"quant"})
+    proves = "bound"
+    go = threading.Event()
+
+    def _solve(self, problem, options, start):
+        self.go.wait(60)
+        return Outcome(None, 1e9)
+
+
+def test_a_row_whose_solver_was_left_behind_has_a_point_and_says_why(monkeypatch):
+    monkeypatch.setattr(limits, "LONG", 4)
+    monkeypatch.setattr(limits, "GRACE", 0.1)
+    problem, mine = row(6), np.zeros(6)
+    found = Endless().solve(problem, Options(time_limit=0.01), mine)
+    Endless.go.set()
+    assert (found.status, found.bound_kind, found.lower) == (Status.TIME_LIMIT, BoundKind.NONE, 0.0)
+    assert (found.x == mine).all()
+    assert "longer than the row may" in found.info["unproven"]
+
+
+def test_a_clock_stands_still_while_numba_compiles():
+    clock = Clock(Options(time_limit=60.0))
+    compile_time.started()
+    compile_time.started()  # a function that the first one calls
+    time.sleep(0.2)
+    compile_time.ended()
+    before = clock.left
+    time.sleep(0.2)
+    assert clock.left == pytest.approx(before, abs=0.1)
+    compile_time.ended()
+    assert clock.left > 59.5
+    time.sleep(0.1)
+    assert clock.left < before - 0.05
+    assert clock.within(5.0).left <= 5.0
+    assert clock.within(1e9).left <= 60.0
+    assert Clock(Options(time_limit=None)).within(np.inf).left == np.inf

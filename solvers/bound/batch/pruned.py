@@ -15,6 +15,7 @@ from scipy.linalg import lapack
 
 from ...base import Clock, Options
 from ...kernels.blas import inverse_if_positive
+from ...limits import as_time_allows
 from ...relax.near_null import near_null
 from ...result import Outcome, Reason
 from .diagonal import FITTED, fitted_diagonal
@@ -30,6 +31,9 @@ SHARE, ROUNDS = 16, 30
 
 DIRECTED = 1200
 """Inputs up to which a near-null direction is looked for: eigenvectors of longer rows take longer than a fit."""
+
+FIT_SECONDS = 60.0
+"""Limit of fitting a diagonal to a layer; at 2048 inputs it takes 7 s."""
 
 GAIN = 1e-6
 """A swap that gains less than this part of the error ends the search of its size."""
@@ -51,28 +55,32 @@ class PrunedLayer:
     """Where H has a near-null direction, which leaves a D below H next to nothing."""
 
 
-def pruned_layer(problems: Sequence[Problem], clock: Clock) -> PrunedLayer | None:
-    """Fitted to some of the rows; None where H is singular to working precision, or the clock ended it."""
+def pruned_layer(problems: Sequence[Problem]) -> PrunedLayer | None:
+    """Fitted to some of the rows, as far as time allows; None where H is singular to working precision."""
     gram, pattern = problems[0].gram, problems[0].pattern
     rows = tuple(problem.weight.tobytes() for problem in _spread(problems))
-    return gram.memo(pruned_layer, lambda: _fit(gram, pattern, problems, clock), *_key(pattern), *rows)
+
+    def fitted(clock: Clock) -> tuple[PrunedLayer | None, bool]:
+        return _fit(gram, pattern, problems, clock.within(FIT_SECONDS)), clock.ended() is None
+
+    return as_time_allows(gram, pruned_layer, fitted, *_key(pattern), *rows)
 
 
-def prepare_layer(problems: Sequence[Problem], clock: Clock) -> bool:
+def prepare_layer(problems: Sequence[Problem]) -> bool:
     """Fit to the rows of a layer, and take that for any of them; False where H is singular.
 
     A row that comes alone is fitted to itself: nobody's result depends on which row came first.
     """
-    layer = pruned_layer(problems, clock)
+    layer = pruned_layer(problems)
     if layer is not None and len(problems) > 1:
         _layers(problems[0].gram)[_key(problems[0].pattern)] = layer
     return layer is not None
 
 
-def layer_of(problems: Sequence[Problem], clock: Clock) -> PrunedLayer | None:
+def layer_of(problems: Sequence[Problem]) -> PrunedLayer | None:
     """What has been prepared for their layer, else what is fitted to these rows."""
     known = _layers(problems[0].gram).get(_key(problems[0].pattern))
-    return pruned_layer(problems, clock) if known is None else known
+    return pruned_layer(problems) if known is None else known
 
 
 def _layers(gram: Gram) -> dict[tuple[bytes, ...], PrunedLayer]:

@@ -34,7 +34,7 @@ def test_intervals_hold_and_are_proven(pattern):
     with_intervals, without = [], []
     for seed in range(4):
         problems = rows(seed, pattern)
-        layer = pruned.pruned_layer(problems, Clock(OPTIONS))
+        layer = pruned.pruned_layer(problems)
         assert layer.intervals is not None
         found = pruned.bound_rows(problems, layer, OPTIONS, [None] * len(problems))
         assert len({id(split.below) for outcome in found for split in outcome.proof.splits}) == 1
@@ -54,7 +54,7 @@ def test_intervals_hold_and_are_proven(pattern):
 
 def test_both_checkers_agree():
     problems = rows(7, "row", count=2)
-    layer = pruned.pruned_layer(problems, Clock(OPTIONS))
+    layer = pruned.pruned_layer(problems)
     for problem, outcome in zip(problems, pruned.bound_rows(problems, layer, OPTIONS, [None, None]), strict=True):
         assert lower_bound(problem, outcome.proof) <= reference_bound(problem, outcome.proof)
 
@@ -64,7 +64,7 @@ def test_a_cover_that_leaves_something_out_proves_less():
     fell = refused = 0
     for seed in range(3):
         problems = rows(seed, "row")
-        layer = pruned.pruned_layer(problems, Clock(OPTIONS))
+        layer = pruned.pruned_layer(problems)
         for problem, outcome in zip(
             problems, pruned.bound_rows(problems, layer, OPTIONS, [None] * 4), strict=True
         ):
@@ -92,7 +92,7 @@ def test_a_cover_that_leaves_something_out_proves_less():
 def test_what_is_known_of_one_matrix_is_not_taken_for_another():
     """The same D and direction below another H: D is tested against that one."""
     problem = rows(1, "row", count=1)[0]
-    layer = pruned.pruned_layer([problem], Clock(OPTIONS))
+    layer = pruned.pruned_layer([problem])
     (outcome,) = pruned.bound_rows([problem], layer, OPTIONS, [None])
     assert lower_bound(problem, outcome.proof) > 0
     smaller = replace(problem, gram=Gram.from_array(0.2 * problem.hessian))
@@ -102,7 +102,7 @@ def test_what_is_known_of_one_matrix_is_not_taken_for_another():
 
 def test_a_stopped_clock_still_covers_everything():
     problems = rows(2, "row")
-    layer = pruned.pruned_layer(problems, Clock(OPTIONS))
+    layer = pruned.pruned_layer(problems)
     stopped = Options(time_limit=0.0)
     for problem, outcome in zip(problems, pruned.bound_rows(problems, layer, stopped, [None] * 4), strict=True):
         reach = np.sqrt(problem.error(outcome.x) / near_null(problem.gram).floor)
@@ -114,7 +114,7 @@ def test_a_stopped_clock_still_covers_everything():
 def test_a_row_without_error_has_no_intervals():
     problems = rows(3, "row")
     kept = replace(problems[0], weight=np.where(np.arange(N) < 3, problems[0].weight, 0.0))
-    layer = pruned.pruned_layer(problems, Clock(OPTIONS))
+    layer = pruned.pruned_layer(problems)
     first, second = pruned.bound_rows([kept, problems[1]], layer, OPTIONS, [kept.weight, None])
     assert first.lower == 0
     assert isinstance(second.proof, Cover)

@@ -8,7 +8,7 @@ from pvq.bounds.problem import Problem
 from pvq.bounds.proof import Below, Cover, Split
 from pvq.bounds.sparsity import Sparsity
 from pvq.bounds.verify import NotProven, lower_bound
-from pvq.solvers.base import Clock, Options
+from pvq.solvers.base import Options
 from pvq.solvers.bound.batch import pruned
 from pvq.solvers.bound.batch.patterns import fill, groups_of, largest_sums
 from pvq.solvers.brute import Brute
@@ -41,7 +41,7 @@ def test_bounds_hold_and_are_proven(pattern, kind):
     ratios, uppers = [], []
     for _ in range(3):
         problems = rows(rng, pattern, kind)
-        layer = pruned.pruned_layer(problems, Clock(OPTIONS))
+        layer = pruned.pruned_layer(problems)
         found = pruned.bound_rows(problems, layer, OPTIONS, [None] * len(problems))
         for problem, outcome in zip(problems, found, strict=True):
             best = Brute().solve(problem).upper
@@ -85,7 +85,7 @@ def test_groups_without_their_dead_inputs():
     groups = groups_of(problems[0].sparsity)
     assert groups.start.tolist() == [0, 3, 4]
     assert groups.keep.tolist() == [2, 1]
-    layer = pruned.pruned_layer(problems, Clock(OPTIONS))
+    layer = pruned.pruned_layer(problems)
     for problem, found in zip(problems, pruned.bound_rows(problems, layer, OPTIONS, [None] * 4), strict=True):
         best = Brute().solve(problem).upper
         assert lower_bound(problem, found.proof) <= best * (1 + 1e-12)
@@ -94,7 +94,7 @@ def test_groups_without_their_dead_inputs():
 
 def test_a_better_start_is_kept_and_a_worse_one_is_not():
     problems = rows(np.random.default_rng(2), "row", count=8)
-    layer = pruned.pruned_layer(problems, Clock(OPTIONS))
+    layer = pruned.pruned_layer(problems)
     best = [Brute().solve(problem).x for problem in problems]
     for problem, x, found in zip(problems, best, pruned.bound_rows(problems, layer, OPTIONS, best), strict=True):
         assert problem.error(found.x) <= problem.error(x) * (1 + 1e-12)
@@ -109,12 +109,12 @@ def test_swaps_of_many_never_lose():
     gained = 0
     for pattern in ("row", "n:m"):
         problems = rows(rng, pattern, count=20)
-        layer = pruned.pruned_layer(problems, Clock(OPTIONS))
+        layer = pruned.pruned_layer(problems)
         for problem in problems:
             score = rng.random(N)
             h, b = problem.hessian, problem.hessian @ problem.weight
             before = pruned._solved(h, b, pruned._best(score, layer.groups))
-            after = pruned.swapped(problem, layer, b, score, Clock(OPTIONS))
+            after = pruned.swapped(problem, layer, b, score)
             assert problem.is_feasible(after)
             assert problem.error(after) <= problem.error(before) * (1 + 1e-9)
             gained += problem.error(after) < 0.99 * problem.error(before)
@@ -124,7 +124,7 @@ def test_swaps_of_many_never_lose():
 def test_singular_matrices_are_left_to_others():
     a = np.random.default_rng(0).standard_normal((3, N))
     h = Gram(a.T @ a, rank=3)
-    assert pruned.pruned_layer([Problem(np.ones(N), h, None, PATTERNS["row"])], Clock(OPTIONS)) is None
+    assert pruned.pruned_layer([Problem(np.ones(N), h, None, PATTERNS["row"])]) is None
 
 
 @pytest.mark.parametrize("keep", [0, 1, 3, 7, 8])

@@ -29,7 +29,7 @@ def test_bounds_hold_at_every_sparsity(kind: str, pattern: str) -> None:
                 setting = Setting("prune", sparsity=1 - kept / 4, block=2 if pattern == "block" else None)
             problem = state_problem(weight, h, setting, checked=checked)
             checked = problem.grams
-            prepare(problem, (solver,))
+            prepare(problem, (solver,), Options())
             best = solve_layer(problem, Brute(), Options(time_limit=None))
             for i, row in enumerate(best.rows):
                 result = solver.solve(problem.row(i), Options(), row.result.x)
