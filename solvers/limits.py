@@ -14,6 +14,7 @@ from typing import Generic, TypeVar
 from pvq.bounds.gram import Gram
 
 from .options import Clock, Options
+from .result import Reason
 from .watch import watched
 
 T = TypeVar("T")
@@ -147,5 +148,7 @@ def as_time_allows(
         made, left = known.made, clock.left
         if made is None or not (made.whole or left <= AGAIN * made.had):
             value, whole = compute(clock)
-            made = known.made = _Partly(value, max(left, 0.0), whole)
+            had = 0.0 if clock.ended() is Reason.INTERRUPT else max(left, 0.0)
+            made = known.made = _Partly(value, had, whole)
+            clock.cut_short = clock.cut_short or not whole
         return made.value

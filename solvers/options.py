@@ -48,6 +48,8 @@ class Clock:
         self._compiled = compile_seconds()
         self._stop = options.stop
         self._report = options.report
+        self.cut_short = False
+        """Whether work that rows share was cut off because of it."""
 
     @property
     def left(self) -> float:

@@ -76,11 +76,16 @@ T = TypeVar("T")
 OnRow = Callable[[RowResult], None]
 
 
-def prepare(problem: LayerProblem, solvers: Sequence[Solver], options: Options, jobs: int = 1) -> None:
+CUT_SHORT = (
+    "what all rows share did not fit into the time of the rows and was cut short: with more, bounds are better"
+)
+
+
+def prepare(problem: LayerProblem, solvers: Sequence[Solver], options: Options, jobs: int = 1) -> bool:
     """Compile and do layer-wide work once for every Gram matrix, before any row's clock starts.
 
-    All of it together has the time that all rows have. What does not fit is cut off or left out; compiling is not
-    counted. Asked for again, it is done as far as it was.
+    All of it together has the time that all rows have. What does not fit is cut off or left out, and False is
+    returned; compiling is not counted. Asked for again, it is done as far as it was.
     """
     rows = len(problem) / jobs
     limit = None if options.time_limit is None else rows * options.time_limit
@@ -101,6 +106,8 @@ def prepare(problem: LayerProblem, solvers: Sequence[Solver], options: Options, 
                 work = partial(_prepared, solver, stated)
                 if in_time(work, replace(options, time_limit=clock.limit(0.0)), stated[0].n) is None:
                     left_out.add(solver.name)
+                    clock.cut_short = True
+    return not clock.cut_short
 
 
 def _prepared(solver: Solver, rows: Sequence[Problem]) -> bool:

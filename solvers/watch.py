@@ -24,12 +24,20 @@ POLL = 0.05
 """Seconds between two looks at the event; a signal is heard between them."""
 
 
+USUAL = sys.getswitchinterval()
+
 _left: list[Thread] = []
 
 
 def is_work_left() -> bool:
     """Whether work that was left behind still goes on: then a process ends only by `os._exit`."""
     return any(thread.is_alive() for thread in _left)
+
+
+def unhurried() -> None:
+    """Threads take turns as usual again, unless work that was left behind is still to be kept short."""
+    if not is_work_left():
+        sys.setswitchinterval(USUAL)
 
 
 @dataclass

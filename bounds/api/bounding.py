@@ -65,7 +65,8 @@ def bound(
     methods : sequence of str or str, optional
         Empirical methods to score; "all" for all that fit, None for the usual one (GPTQ, SparseGPT or Wanda).
     time_limit : float, optional
-        Seconds for each row, 0 or None for no limit. Compiling and layer-wide work do not count.
+        Seconds for each row, 0 or None for no limit; as many times that, before, for what rows share. Compiling
+        does not count.
     gap : float
         Relative gap (upper - lower) / upper that counts as optimal.
     jobs : int

@@ -32,10 +32,10 @@ from pvq.solvers.methods import empirical_methods, left_out
 from pvq.solvers.modelled import check_odds, modelled
 from pvq.solvers.registry import get_solver
 from pvq.solvers.result import Reason
-from pvq.solvers.rows import LayerResult, RowResult, prepare
+from pvq.solvers.rows import CUT_SHORT, LayerResult, RowResult, prepare
 from pvq.solvers.sample import Beside, Sample
 from pvq.solvers.scale import check_free_scale, solve_scales
-from pvq.solvers.watch import Calls, watched
+from pvq.solvers.watch import Calls, unhurried, watched
 
 from .problems import Problem, setting_of
 from .results import Result, Row
@@ -221,11 +221,13 @@ class Run:
         def work() -> bool:
             # with a budget, what rows need one by one is prepared when their turn comes
             engine = self.engine if self.search.budget is None else first_solver(self.problem, self.engine)
-            prepare(self.problem, (engine, *self.methods), self.options, self.search.jobs)
-            return True
+            return prepare(self.problem, (engine, *self.methods), self.options, self.search.jobs)
 
-        if watched(work, self.options.stop) is None:
+        whole = watched(work, self.options.stop)
+        if whole is None:
             return None
+        if not whole:
+            self.notes = (*self.notes, CUT_SHORT)
         self.stage(ROWS)
         return time.perf_counter() - self.begin
 
@@ -288,9 +290,12 @@ class Run:
 @contextmanager
 def quiet_machine(stop: threading.Event | None) -> Iterator[threading.Event]:
     """One BLAS thread, and an event that Ctrl-C sets; where the caller has an event, signals are the caller's."""
-    with one_blas_thread():
-        if stop is not None:
-            yield stop
-            return
-        with stop_on_interrupt(SIGINT) as event:
-            yield event
+    try:
+        with one_blas_thread():
+            if stop is not None:
+                yield stop
+                return
+            with stop_on_interrupt(SIGINT) as event:
+                yield event
+    finally:
+        unhurried()

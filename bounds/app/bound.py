@@ -66,7 +66,7 @@ def bound(
         Option(
             metavar="SEC",
             help="Seconds per row with its proof, which may overrun them by a tenth and a second; 0 for none. "
-            "What all rows share is prepared before, and if that took longer than the rows may, it is said.",
+            "What all rows share is prepared in the time of all rows; what does not fit is cut short, and said.",
             rich_help_panel=SEARCH,
         ),
     ] = 10.0,

@@ -144,3 +144,19 @@ def test_the_model_of_a_layer_of_any_size_is_a_number_or_a_reason(layer, tmp_pat
     assert (result.model.lower is None) == (result.model.refused is not None)
     if result.model.lower is not None:
         assert 0 <= result.model.lower <= result.model.optimum <= result.upper * (1 + 1e-9)
+
+
+def test_preparation_that_was_cut_short_is_said(monkeypatch, layer):
+    assert not any("cut short" in note for note in pvq.bound(layer, pvq.Quant(bits=3), rows=(0, 1)).notes)
+    monkeypatch.setattr(running, "prepare", lambda *words: False)
+    cut = pvq.bound(layer, pvq.Quant(bits=3), rows=(0, 1))
+    assert sum("cut short" in note for note in cut.notes) == 1
+
+
+def test_an_unchecked_certificate_is_said(layer):
+    stop = threading.Event()
+    stop.set()
+    stopped = pvq.bound(layer, pvq.Quant(bits=3), stop=stop, certify=True)
+    assert sum("not checked" in note for note in stopped.notes) == 1
+    assert stopped.certificate().lower == 0.0
+    assert not any("not checked" in note for note in pvq.bound(layer, pvq.Quant(bits=3), certify=True).notes)

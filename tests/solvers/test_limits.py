@@ -7,15 +7,18 @@ import numpy as np
 import pytest
 from pvq.bounds.gram import Gram
 from pvq.bounds.grid import Grid
+from pvq.bounds.layer_problem import Setting, state_problem
 from pvq.bounds.problem import Problem
 from pvq.bounds.verify.row import lower_bound
 from pvq.solvers import compile_time, limits
 from pvq.solvers.base import Solver
-from pvq.solvers.bnb import factors, plan
+from pvq.solvers.bnb import BranchAndBound, factors, plan
 from pvq.solvers.bnb.enumeration import solve_grid
+from pvq.solvers.layer import solve_layer
 from pvq.solvers.limits import Cost, Pace, as_time_allows, heard, in_time, proof_cost, with_share
 from pvq.solvers.options import Clock, Options
 from pvq.solvers.result import BoundKind, Outcome, Reason, Status
+from pvq.solvers.rows import prepare
 
 
 def rings(over):
@@ -243,3 +246,51 @@ def test_a_clock_stands_still_while_numba_compiles():
     assert clock.within(5.0).left <= 5.0
     assert clock.within(1e9).left <= 60.0
     assert Clock(Options(time_limit=None)).within(np.inf).left == np.inf
+
+
+def layer_of(count, n):
+    rng = np.random.default_rng(n)
+    a = rng.standard_normal((2 * n, n))
+    return state_problem(rng.standard_normal((count, n)), a.T @ a / len(a), Setting("quant", 2))
+
+
+def test_what_rows_share_is_cut_short_and_done_again_for_rows_with_more_time(monkeypatch):
+    monkeypatch.setattr(plan, "QUICK", 4)
+    solver, problem = BranchAndBound(), layer_of(2, 10)
+    assert not prepare(problem, [solver], Options(time_limit=0.0))
+    short = plan.layer_plan(problem.row(0))
+    optimum = solve_layer(layer_of(2, 10), solver, Options(time_limit=None))
+    with heard(Clock(Options(time_limit=0.0))):
+        assert plan.layer_plan(problem.row(1)) is short
+    for limit in (0.0, None):
+        found = solve_layer(problem, solver, Options(time_limit=limit))
+        assert found.lower <= optimum.upper * (1 + 1e-9)
+        assert found.upper >= optimum.lower
+    assert found.status is Status.OPTIMAL
+    assert plan.layer_plan(problem.row(0)) is not short
+    assert prepare(problem, [solver], Options(time_limit=0.0))
+
+
+class Unprepared(Endless):
+    """Prepares in one step that hears nothing."""
+
+    name = "unprepared"
+    begun = 0
+
+    def _prepare(self, problems):
+        Unprepared.begun += 1
+        self.go.wait(60)
+
+    def _solve(self, problem, options, start):
+        return Outcome(None, 0.0)
+
+
+def test_preparation_that_was_left_behind_is_not_waited_for_twice(monkeypatch):
+    monkeypatch.setattr(limits, "LONG", 4)
+    monkeypatch.setattr(limits, "GRACE", 0.1)
+    Unprepared.go.clear()
+    problem, no_time = layer_of(2, 6), Options(time_limit=0.01)
+    assert not prepare(problem, [Unprepared()], no_time)
+    assert prepare(problem, [Unprepared()], no_time)
+    assert Unprepared.begun == 1
+    Unprepared.go.set()

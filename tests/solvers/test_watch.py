@@ -1,10 +1,11 @@
 """Work in a thread that can be left behind, and the calls that it has made where its caller is."""
 
+import sys
 import time
 from threading import Event, Timer, current_thread
 
 import pytest
-from pvq.solvers.watch import Calls, is_work_left, watched
+from pvq.solvers.watch import HURRY, USUAL, Calls, is_work_left, unhurried, watched
 
 
 def wait_for_the_rest():
@@ -82,3 +83,27 @@ def test_an_error_where_the_caller_waits_tells_the_work_to_stop(monkeypatch):
     assert stop.is_set()
     monkeypatch.undo()
     wait_for_the_rest()
+
+
+def test_work_without_time_is_left_behind_and_work_in_time_is_not():
+    go, seconds = Event(), iter([2.0, 1.0, 0.0])
+    assert watched(go.wait, Event(), left=lambda: next(seconds)) is None
+    assert is_work_left()
+    go.set()
+    wait_for_the_rest()
+    assert watched(lambda: "done", Event(), left=lambda: 1.0) == "done"
+
+
+def test_threads_take_short_turns_while_an_interrupt_waits_for_its_answer():
+    stop, go = Event(), Event()
+    stop.set()
+    try:
+        assert watched(go.wait, stop, grace=0.01) is None
+        unhurried()
+        assert sys.getswitchinterval() == pytest.approx(HURRY)
+        go.set()
+        wait_for_the_rest()
+        unhurried()
+        assert sys.getswitchinterval() == pytest.approx(USUAL)
+    finally:
+        sys.setswitchinterval(USUAL)

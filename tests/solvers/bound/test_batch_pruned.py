@@ -8,7 +8,7 @@ from pvq.bounds.problem import Problem
 from pvq.bounds.proof import Below, Cover, Split
 from pvq.bounds.sparsity import Sparsity
 from pvq.bounds.verify import NotProven, lower_bound
-from pvq.solvers.base import Options
+from pvq.solvers.base import Clock, Options
 from pvq.solvers.bound.batch import pruned
 from pvq.solvers.bound.batch.patterns import fill, groups_of, largest_sums
 from pvq.solvers.brute import Brute
@@ -114,7 +114,7 @@ def test_swaps_of_many_never_lose():
             score = rng.random(N)
             h, b = problem.hessian, problem.hessian @ problem.weight
             before = pruned._solved(h, b, pruned._best(score, layer.groups))
-            after = pruned.swapped(problem, layer, b, score)
+            after = pruned.swapped(problem, layer, b, score, Clock(OPTIONS))
             assert problem.is_feasible(after)
             assert problem.error(after) <= problem.error(before) * (1 + 1e-9)
             gained += problem.error(after) < 0.99 * problem.error(before)
