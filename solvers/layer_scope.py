@@ -17,12 +17,12 @@ from pvq.bounds.stages import part
 from pvq.bounds.verify.row import SAFETY, shift_to_psd
 from pvq.bounds.verify.split import terms
 
-from .allocation import allocate, by_price
 from .base import Clock, Options, Solver
 from .empirical.layerwise import layer_point
 from .empirical.magnitude import Magnitude
 from .limits import GRACE, OVERSHOOT
 from .result import BoundKind, Reason, Result
+from .row_budgets import allocate, by_price
 from .rows import LayerResult, OnRow, RowResult, prepare, run_rows, summarise, total_empirical, worst
 from .rows import unfinished as unfinished_rows
 
@@ -99,7 +99,7 @@ def solve_shared_budget(
     """Bound the sum of all rows when they share `problem.budget` kept units.
 
     lower = min over allocations of the sum of the rows' lower curves, upper the same over their upper curves; both
-    minima are exact where there is time for that (`allocation`). Only the budgets that the cheapest allocation
+    minima are exact where there is time for that (`row_budgets`). Only the budgets that the cheapest allocation
     asks for are solved, and when all of those are exact the allocation is optimal. Rows have no lower bound of
     their own. `options.time_limit` is for all budgets of a row together; all rows' time, with what it may be
     overrun by, is for the allocations as well. `curves`, what is known of the rows, is extended.

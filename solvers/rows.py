@@ -233,11 +233,11 @@ def unfinished(problem: LayerProblem, solver: Solver, options: Options, known: S
     """
     rows = {row.row: row for row in known}
     for group in np.unique(problem.gram_of_row):
-        open_ = [i for i in np.flatnonzero(problem.gram_of_row == group) if problem.rows[i] not in rows]
+        open_ = [i for i in np.flatnonzero(problem.gram_of_row == group).tolist() if problem.rows[i] not in rows]
         if not open_:
             continue
         gram, w = problem.grams[group], problem.weight[open_]
-        x = np.array([quick_point(problem.row(int(i))) for i in open_])
+        x = np.array([quick_point(problem.row(i)) for i in open_])
         references = np.maximum(float_errors(gram.matrix, w, np.zeros_like(w))[0], 0.0)
         ends = zip(open_, x, quick_uppers(gram, w, x).tolist(), references.tolist(), strict=True)
         for i, point, upper, reference in ends:

@@ -6,13 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from pvq.bounds.layer_problem import Setting, state_problem
-from pvq.solvers import allocation
-from pvq.solvers.allocation import allocate, by_price
+from pvq.solvers import row_budgets
 from pvq.solvers.base import Options
 from pvq.solvers.brute import Brute
 from pvq.solvers.layer import solve_layer
 from pvq.solvers.options import Clock
 from pvq.solvers.result import Status
+from pvq.solvers.row_budgets import allocate, by_price
 
 CURVES = [
     -np.sort(-rng.exponential(size=(3, 5)) * 10.0 ** rng.uniform(-3, 3, (3, 1)), axis=1)
@@ -60,16 +60,16 @@ def test_what_a_price_leaves_over_is_given_away():
 @pytest.mark.parametrize("way", ["clock", "bell", "memory", "stop"])
 def test_without_time_or_memory_a_price_stands_in(monkeypatch, way):
     curves, options = CURVES[0], Options(time_limit=None)
-    monkeypatch.setattr(allocation, "AT_ONCE", 0)
+    monkeypatch.setattr(row_budgets, "AT_ONCE", 0)
     if way == "clock":
         options = replace(options, time_limit=0.0)
     elif way == "stop":
         options.stop.set()
     elif way == "memory":
-        monkeypatch.setattr(allocation, "BYTES", 10)
+        monkeypatch.setattr(row_budgets, "BYTES", 10)
     else:  # it rings while the dynamic programming is under way
-        exact = allocation._exact
-        monkeypatch.setattr(allocation, "_exact", lambda c, b, over: exact(c, b, np.ones(1, dtype=bool)))
+        exact = row_budgets._exact
+        monkeypatch.setattr(row_budgets, "_exact", lambda c, b, over: exact(c, b, np.ones(1, dtype=bool)))
     found, price = allocate(curves, 5, Clock(options)), by_price(curves, 5)
     assert found.lower == price.lower
     assert found.budgets.tolist() == price.budgets.tolist()
@@ -83,7 +83,7 @@ def test_a_layer_without_time_for_the_best_allocation_holds(monkeypatch):
     )
     best = solve_layer(problem, Brute())
     assert best.status is Status.OPTIMAL
-    monkeypatch.setattr(allocation, "BYTES", 0)
+    monkeypatch.setattr(row_budgets, "BYTES", 0)
     found = solve_layer(problem, Brute())
     assert 0.9 * best.lower < found.lower <= best.lower * (1 + 1e-12)
     assert best.upper <= found.upper * (1 + 1e-12)
