@@ -1,4 +1,4 @@
-"""Seconds that numba has spent compiling: it compiles once for a machine, and no row's limit pays for that."""
+"""Seconds that numba has spent compiling, or loading what it has compiled: no row's limit pays for that."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def compile_seconds() -> float:
 
 
 def _listen() -> None:
-    """Hear of every function that numba compiles, from its first import on; loading from its cache is none."""
+    """Hear of every function that numba compiles, or loads from its cache, from its first import on."""
     global _heard
     events = sys.modules.get("numba.core.event")
     if events is None or events is _heard or not hasattr(events, "register"):
@@ -39,7 +39,7 @@ def _listen() -> None:
         def on_end(self, event: object) -> None:
             ended()
 
-    events.register("numba:compile", Compiling())
+    events.register("numba:compiler_lock", Compiling())
 
 
 _depth: dict[int, int] = {}
@@ -61,7 +61,9 @@ def ended() -> None:
     global _spent
     me = threading.get_ident()
     with _lock:
-        _depth[me] = _depth.get(me, 1) - 1
+        if me not in _open:  # it began before anybody listened
+            return
+        _depth[me] -= 1
         if _depth[me] > 0:
             return
         _depth.pop(me)

@@ -31,7 +31,7 @@ LONG, PRODUCTS, SOME = 256, 6, 64
 which such a product is timed."""
 
 
-LATE = 0.8
+LATE = 0.7
 """Part of GRACE after which work on a long row that hears no clock is left behind; the rest is for its answer."""
 
 AGAIN = 4.0
