@@ -260,10 +260,10 @@ def test_what_rows_share_is_cut_short_and_done_again_for_rows_with_more_time(mon
     monkeypatch.setattr(plan, "QUICK", 4)
     solver, problem = BranchAndBound(), layer_of(2, 10)
     assert not prepare(problem, [solver], Options(time_limit=0.0))
-    short = plan.layer_plan(problem.row(0))
-    optimum = solve_layer(layer_of(2, 10), solver, Options(time_limit=None))
     with heard(Clock(Options(time_limit=0.0))):
+        short = plan.layer_plan(problem.row(0))
         assert plan.layer_plan(problem.row(1)) is short
+    optimum = solve_layer(layer_of(2, 10), solver, Options(time_limit=None))
     for limit in (0.0, None):
         found = solve_layer(problem, solver, Options(time_limit=limit))
         assert found.lower <= optimum.upper * (1 + 1e-9)
