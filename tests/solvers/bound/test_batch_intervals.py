@@ -10,7 +10,7 @@ from pvq.bounds.proof import Below, Cover, Split
 from pvq.bounds.sparsity import Sparsity
 from pvq.bounds.verify import NotProven, lower_bound
 from pvq.bounds.verify.reference import reference_bound
-from pvq.solvers.base import Clock, Options
+from pvq.solvers.base import Options
 from pvq.solvers.bound.batch import pruned
 from pvq.solvers.brute import Brute
 from pvq.solvers.relax.near_null import near_null
