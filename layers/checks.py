@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,8 @@ from .arrays import plain
 
 FloatArray = npt.NDArray[np.float64]
 
-SMALLEST, LARGEST = 1e-95, 1e95
-"""Of an array's largest entry: w'Hw of 1e5 inputs then stays between 1e-285 and 1e295."""
+SMALLEST, LARGEST = 1e-306, 1e307
+"""Of the product weight^2 gram of the largest entries, and of its sums: what float64 holds with all its digits."""
 SHAPES = "expected weight (out, in) with gram (in, in) or (groups, in, in), or activations (samples, in)"
 
 
@@ -63,13 +64,16 @@ def real_array(array: npt.NDArray[Any], name: str) -> FloatArray:
 
 def check_size(weight: FloatArray, grams: FloatArray) -> None:
     """Refuse numbers whose errors w'Hw and their sums float64 cannot hold; what is all zeros is left alone."""
-    for name, array in (("weight", weight), ("gram", grams)):
-        largest = float(np.abs(array).max())
-        if largest and not SMALLEST <= largest <= LARGEST:
-            raise LayerError(
-                f"the largest entry of {name} is {largest:.3g}, expected {SMALLEST:g} to {LARGEST:g}: beyond that "
-                "float64 cannot hold the errors; multiply it by a constant"
-            )
+    largest = [float(np.abs(array).max()) for array in (weight, grams)]
+    if not all(largest):
+        return
+    w, h = (math.log10(value) for value in largest)
+    terms = math.log10(weight.shape[0]) + 2 * math.log10(weight.shape[1])
+    if 2 * w + h < math.log10(SMALLEST) or max(2 * w + h, 2 * w, h) + terms > math.log10(LARGEST):
+        raise LayerError(
+            f"the largest entry of weight is {largest[0]:.3g} and of gram {largest[1]:.3g}: float64 cannot hold "
+            "the errors, of the size of weight^2 gram; multiply one of them by a constant"
+        )
 
 
 def summed_in_float32(stored: Any, grams: FloatArray, samples: int | None) -> bool:

@@ -84,6 +84,10 @@ def _errors(value: Any) -> bool:
     return isinstance(value, dict) and all(map(_above, value.values()))
 
 
+def _numbers(value: Any) -> bool:
+    return isinstance(value, dict) and all(map(_number, value.values()))
+
+
 def _rows(value: Any) -> bool:
     return isinstance(value, list) and all(map(_whole, value))
 
@@ -138,6 +142,15 @@ SIDE = {
     "failed_rows": _rows,
 }
 
+MODEL = {
+    "lower": _maybe(_above),
+    "odds": lambda value: _above(value) and 0 < value < 1,
+    "optimum": _maybe(_above),
+    "rows_covered": _whole,
+    "rows_left_to_rigorous": _whole,
+    "checks": _numbers,
+    "refused": _maybe(_text),
+}
 NUMBER = {name: _maybe(_number) for name in ("estimate", "standard_error", "low", "high")}
 DRAWN = {
     "rows": _whole,
@@ -189,6 +202,8 @@ def _pair(pair: Mapping[str, Any], where: str) -> None:
     for name in ("quant", "prune"):
         side = pair[name]
         _entries(side, SIDE, f"{name} at {where}")
+        if "model" in side:
+            _entries(side["model"], MODEL, f"'model' of {name} at {where}")
         if side["lower"] > side["upper"]:
             raise Unfit(f"{name} at {where} has lower {side['lower']:g} above upper {side['upper']:g}")
         if side["lower"] > 0 and side["bound_kind"] == BoundKind.NONE:

@@ -51,10 +51,11 @@ def test_it_goes_on_from_an_earlier_one_and_says_how_it_stands(folder, tmp_path)
     part = pvq.compare(folder, [2, 3], time_limit=0, keep=keep, stop=stop)
     assert kept == [0, 1, 2]
     assert part.is_interrupted
-    first = json.loads((tmp_path / "run.json").read_text())["layers"][0]["pairs"]
+    first = json.loads((tmp_path / "run.json").read_text())["layers"][1]["pairs"]  # the smaller layer
+    assert len(first) == 2
     rest = pvq.compare(folder, [2, 3], time_limit=0, earlier=tmp_path / "run.json")
     assert not rest.is_interrupted
-    assert rest.document["layers"][0]["pairs"] == first  # not computed again: the same seconds
+    assert rest.document["layers"][1]["pairs"] == first  # not computed again: the same seconds
     assert without_times(rest) == without_times(pvq.compare(folder, [2, 3], time_limit=0))
     with pytest.raises(pvq.ProblemError, match="made with granularity = tensor, not channel"):
         pvq.compare(folder, [2, 3], granularity="channel", earlier=tmp_path / "run.json")
@@ -68,12 +69,12 @@ def test_a_number_of_layers_may_be_bounded_in_full(folder):
 
 def test_a_file_that_changes_is_a_failure_and_the_others_are_kept(folder, layer):
     def spoil(name, pair):
-        pvq.save_layer(folder / "b.npz", layer)
+        pvq.save_layer(folder / "a.npz", pvq.Layer.from_gram(2 * layer.weight, layer.grams, "a"))
 
     found = pvq.compare(folder, [2], time_limit=0, progress=spoil)
     assert len(found.failures) == 1
-    assert "b.npz: has changed" in found.failures[0]
-    assert list(found.verdicts["a"]) == [2]
+    assert "a.npz: has changed" in found.failures[0]
+    assert list(found.verdicts["b"]) == [2]  # smaller layers come first
 
 
 def test_it_pickles_and_has_a_frame(layer, monkeypatch):

@@ -21,7 +21,8 @@ for problem in problems:
     before = {}
     result = pvq.bound(layer, problem, stage=lambda name: before.setdefault(name, compiled()))
     assert result.is_optimal, result
-    print(len(before["rows"]), *sorted(compiled() - before["rows"]))
+    after = before.get("volume model", compiled())
+    print(len(before["rows"]), *sorted(after - before["rows"]))
 """
 
 

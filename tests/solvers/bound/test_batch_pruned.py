@@ -53,7 +53,8 @@ def test_bounds_hold_and_are_proven(pattern, kind):
             except NotProven:
                 assert kind != "regular"
                 continue
-            assert proven == pytest.approx(outcome.lower, rel=1e-5, abs=1e-7 * problem.reference)
+            # the claim leaves out more rounding than the proof where H is next to singular
+            assert proven >= outcome.lower * (1 - 1e-5) - 1e-7 * problem.reference
             assert proven <= best * (1 + 1e-12)
             ratios.append(proven / best)
             # the same v with a D that is larger by a tenth proves nothing, or less than the optimum

@@ -1,4 +1,4 @@
-"""What a time limit and Ctrl-C mean for long rows, measured: `python -m pvq.benchmarks.limits --help`.
+"""What a time limit and Ctrl-C mean for long rows, measured: `python tests/fuzz/time_limits.py --help`.
 
 Each kind of problem is bounded by each solver at each limit; preparation and rows may both take as many times
 limit + 10 % + 1 s as there are rows, without what numba compiles. Then each gets Ctrl-C at random moments and has

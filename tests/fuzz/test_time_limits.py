@@ -3,7 +3,7 @@
 import numpy as np
 import pvq
 import pytest
-from pvq.benchmarks import limits
+import time_limits as limits
 
 
 @pytest.mark.parametrize("kind", limits.KINDS)
