@@ -104,7 +104,7 @@ RUNS = {
     "solvers.scale": {"solve_scales"},
     "solvers.certify": {"build_certificate", "write_certificate"},
     "solvers.compare.layer": {"compare_layer"},
-    "solvers.compare.network": {"compare_all", "found_in", "task_of"},
+    "solvers.compare.network": {"compare_all", "found_in", "member_of"},
     "solvers.allocate.solve": {"allocate"},
     "solvers.registry": {"get_solver", "solver_class", "solver_names"},
     "layers.extract": {"extract_layers"},

@@ -33,7 +33,7 @@ from pvq.solvers.compare.document import (
     summarise,
 )
 from pvq.solvers.compare.engines import engines_by_name, methods_by_name
-from pvq.solvers.compare.network import Task, compare_all, distinct, found_in, task_of
+from pvq.solvers.compare.network import Member, compare_all, distinct, found_in, member_of
 from pvq.solvers.compare.solutions import solution_writer
 from pvq.solvers.compare.verdict import SKIPPED
 from pvq.solvers.device import check_device
@@ -293,7 +293,7 @@ def compare(
     wanted = widths(grid, bits)
     Quant(wanted[0] if grid in INT_GRIDS else None, grid, granularity, range)  # checks it
     Prune(0.5, block=block, update=update, scope=scope)
-    what = engine.Comparison(
+    what = engine.Terms(
         bits=wanted,
         quant=Setting("quant", grid=grid, granularity=granularity, range=range),
         prune=Setting("prune", sparsity=0.5, block=block, update=update, scope=scope),
@@ -315,13 +315,13 @@ def compare(
     calls = Calls()
     with quiet_machine(stop) as event:
         part("reading layers")
-        tasks = watched(lambda: tasks_of(layers), event)
-        if tasks is None:
+        members = watched(lambda: members_of(layers), event)
+        if members is None:
             raise KeyboardInterrupt
         packages()  # read now: an interrupt waits for an answer
-        before = None if earlier is None else read_document(Path(earlier), tasks, chosen)
-        document = new_document(tasks, chosen, wanted, before)
-        compared = sum(task.skipped is None for task in tasks)
+        before = None if earlier is None else read_document(Path(earlier), members, chosen)
+        document = new_document(members, chosen, wanted, before)
+        compared = sum(member.skipped is None for member in members)
         what = replace(
             what,
             full=full if isinstance(full, bool) else compared <= full,
@@ -333,30 +333,30 @@ def compare(
                 summarise(document)
                 keep(Comparison(document, tuple(wanted), tuple(failures)))
 
-        def take(task: Task, pair: dict[str, Any]) -> None:
-            add_pair(document, task.name, pair)
+        def take(member: Member, pair: dict[str, Any]) -> None:
+            add_pair(document, member.name, pair)
             try:
                 if progress is not None:
-                    progress(task.name, pair)
+                    progress(member.name, pair)
                 tell()
             except KeyboardInterrupt:
                 event.set()
 
-        def fail(task: Task, why: str) -> None:
+        def fail(member: Member, why: str) -> None:
             failures.append(why)
-            add_failure(document, task.name, why)
+            add_failure(document, member.name, why)
 
         def work() -> bool:
-            def on_pair(task: Task, pair: dict[str, Any]) -> None:
-                calls.make(lambda: take(task, pair))
+            def on_pair(member: Member, pair: dict[str, Any]) -> None:
+                calls.make(lambda: take(member, pair))
 
-            def on_failed(task: Task, why: str) -> None:
-                calls.make(lambda: fail(task, why))
+            def on_failed(member: Member, why: str) -> None:
+                calls.make(lambda: fail(member, why))
 
             if until is None:
-                compare_all(tasks, what, jobs, known_pairs(before), on_pair, on_failed)
+                compare_all(members, what, jobs, known_pairs(before), on_pair, on_failed)
             else:
-                compare_within(tasks, what, jobs, known_pairs(before), on_pair, on_failed, until)
+                compare_within(members, what, jobs, known_pairs(before), on_pair, on_failed, until)
             return True
 
         tell()
@@ -367,7 +367,7 @@ def compare(
     used = environment(solver, jobs, 0.0, time.perf_counter() - begin)
     document["environment"] = {**used, "interrupted": event.is_set()}
     if until is not None and not event.is_set():
-        document["environment"]["not_reached"] = not_reached(tasks, wanted, known_pairs(document))
+        document["environment"]["not_reached"] = not_reached(members, wanted, known_pairs(document))
     return Comparison(document, tuple(wanted), tuple(failures))
 
 
@@ -383,18 +383,18 @@ def widths(grid: str, bits: Iterable[int] | None) -> list[int]:
     return wanted
 
 
-def tasks_of(layers: Layers) -> list[Task]:
+def members_of(layers: Layers) -> list[Member]:
     """What is to be compared: layers, by name, and files."""
     if isinstance(layers, Mapping):
         named = [(name, replace(layer, name=name)) for name, layer in layers.items()]
-        return distinct([replace(task_of(layer, Path(name)), layer=layer) for name, layer in named])
+        return distinct([replace(member_of(layer, Path(name)), layer=layer) for name, layer in named])
     several = list(layers) if isinstance(layers, Iterable) and not isinstance(layers, str) else [layers]
-    tasks: list[Task] = []
+    members: list[Member] = []
     for given in several:
         if isinstance(given, Layer):
-            tasks.append(replace(task_of(given, Path(given.name)), layer=given))
+            members.append(replace(member_of(given, Path(given.name)), layer=given))
         elif isinstance(given, str | os.PathLike):
-            tasks += found_in(Path(given))
+            members += found_in(Path(given))
         else:
             raise ProblemError(f"`layers` must be of pvq.Layer or paths, not {type(given).__name__}")
-    return distinct(tasks)
+    return distinct(members)

@@ -21,7 +21,7 @@ from ..relax.bounded import Bounded
 from ..relax.cone import SLACK
 from ..result import Outcome, Reason
 from ..tiny import tiny_rows
-from .node import Incumbent, Row
+from .node import Incumbent, ScaledRow
 from .pool import FREE, bytes_per_node, grown, new_pool, push
 from .tree import advance
 
@@ -154,14 +154,16 @@ def has_blocks(problem: Problem) -> bool | None:
     return None if problem.sparsity.units == problem.n else True
 
 
-def row_in_scale(problem: Problem) -> Row:
+def row_in_scale(problem: Problem) -> ScaledRow:
     """The row in units in which its largest weight and the mean of H's diagonal are 1."""
     sparsity, h = problem.pattern, prepared(problem.gram).h
     w = problem.weight / float(np.abs(problem.weight).max())
     b = h @ w
     start, inputs = unit_lists(problem)
     slack = 0.0 if near_dependent(problem.gram) else SLACK
-    return Row(h, b, max(0.0, float(w @ b)), slack, sparsity.unit, start, inputs, sparsity.group, sparsity.keep)
+    return ScaledRow(
+        h, b, max(0.0, float(w @ b)), slack, sparsity.unit, start, inputs, sparsity.group, sparsity.keep
+    )
 
 
 def _root_bound(problem: Problem, upper: float) -> Bounded:

@@ -18,7 +18,7 @@ NEAR, MARGIN = 2.0**-20, 2.0**-49
 how much is taken off c; it is made less by this part of the entry, 16 roundings. See `near_dependent`."""
 
 
-class Row(NamedTuple):
+class ScaledRow(NamedTuple):
     """A row in the scale of its Gram matrix (mean diagonal 1, largest weight 1)."""
 
     h: FloatArray
@@ -47,7 +47,7 @@ class Incumbent(NamedTuple):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def settle(row: Row, state: np.ndarray, room: IntArray) -> int:
+def settle(row: ScaledRow, state: np.ndarray, room: IntArray) -> int:
     """Prune what no budget is left for, keep what all fits; room[g] = budget left.
 
     Returns the free units left, -1 if more are kept than a budget allows.
@@ -78,7 +78,7 @@ def settle(row: Row, state: np.ndarray, room: IntArray) -> int:
 
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def eliminate(
-    row: Row, state: np.ndarray, ids: IntArray, m: int, t: FloatArray, a: FloatArray, b: FloatArray
+    row: ScaledRow, state: np.ndarray, ids: IntArray, m: int, t: FloatArray, a: FloatArray, b: FloatArray
 ) -> float:
     """A, b of the free inputs ids[:m] after eliminating the kept ones: R'R of their block, then the rest.
 

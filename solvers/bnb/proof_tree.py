@@ -16,7 +16,7 @@ from pvq.bounds.proof import Below, Split, Tree
 from ..base import Clock, Options
 from ..kernels.sparing import ONE, assign
 from .masks import has_blocks, prepared, row_in_scale
-from .node import Row, settle
+from .node import ScaledRow, settle
 from .node_bound import bound_of
 from .pool import FREE, KEPT, PRUNED, Pool, new_pool, pop, push, release
 from .recorded import recorded
@@ -40,7 +40,7 @@ TURNS = 3
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def bound_leaf(
-    row: Row,
+    row: ScaledRow,
     pool: Pool,
     unit: IntArray,
     slot: int,
@@ -70,7 +70,7 @@ def bound_leaf(
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def split_leaves(
-    row: Row, pool: Pool, unit: IntArray, upper: float, target: float, budget: int, blocks: bool | None
+    row: ScaledRow, pool: Pool, unit: IntArray, upper: float, target: float, budget: int, blocks: bool | None
 ) -> bool:
     """Split the leaf with the least bound `budget` times; False as soon as that cannot or need not go on."""
     work = room_for(row)

@@ -12,7 +12,7 @@ from ..empirical.swaps import one_swaps
 from ..empirical.tableau import tableau
 from ..kernels.cholesky import factor, solve
 from ..kernels.sparing import ZERO, assign
-from .node import Incumbent, Row
+from .node import Incumbent, ScaledRow
 from .node_bound import Free
 from .pool import KEPT
 
@@ -21,7 +21,7 @@ SWAPS: Any = np.int64(200)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def offer(row: Row, best: Incumbent, kept: BoolArray) -> None:
+def offer(row: ScaledRow, best: Incumbent, kept: BoolArray) -> None:
     """Take a mask as the incumbent if it is better after swaps."""
     t = tableau(row.h, row.b, row.c)
     one_swaps(t, np.diag(row.h).copy(), row.start, row.inputs, row.group, row.keep, kept, SWAPS)

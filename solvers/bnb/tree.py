@@ -15,7 +15,7 @@ from pvq.bounds.gram import FloatArray, IntArray
 
 from ..kernels.sparing import assign
 from ..relax.cone import LEAST_D
-from .node import Incumbent, Row, eliminate, settle
+from .node import Incumbent, ScaledRow, eliminate, settle
 from .node_bound import Free, bound_of, correlated
 from .pool import FREE, KEPT, PRUNED, Pool, pop, push, release
 from .rounding import offer, round_up
@@ -42,7 +42,7 @@ NOT_ZERO = 1e-300
 
 
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
-def order_pairs(row: Row, pool: Pool, slot: int, state: np.ndarray, ids: IntArray):  # type: ignore[no-untyped-def]
+def order_pairs(row: ScaledRow, pool: Pool, slot: int, state: np.ndarray, ids: IntArray):  # type: ignore[no-untyped-def]
     """ids[:m] = the free inputs, pairs first and side by side. Returns (m, number of pairs)."""
     n = len(row.b)
     m = 0
@@ -64,7 +64,7 @@ def order_pairs(row: Row, pool: Pool, slot: int, state: np.ndarray, ids: IntArra
 
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def inherit(
-    row: Row, pool: Pool, slot: int, state: np.ndarray, ids: IntArray, m: int, pairs: int, free: Free
+    row: ScaledRow, pool: Pool, slot: int, state: np.ndarray, ids: IntArray, m: int, pairs: int, free: Free
 ) -> None:
     """D and x of a node from its record. An input whose partner has been fixed stays alone with what is left of
     their block: its own entry if the partner is pruned, the Schur complement if it is kept."""
@@ -112,7 +112,7 @@ class Opened(NamedTuple):
 
 
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
-def room_for(row: Row) -> Work:
+def room_for(row: ScaledRow) -> Work:
     """What `opened` needs."""
     n = len(row.b)
     ids, left = np.empty(n, np.int64), np.empty(len(row.keep), np.int64)
@@ -120,7 +120,7 @@ def room_for(row: Row) -> Work:
 
 
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
-def opened(row: Row, pool: Pool, slot: int, state: np.ndarray, units: int, work: Work) -> Opened:
+def opened(row: ScaledRow, pool: Pool, slot: int, state: np.ndarray, units: int, work: Work) -> Opened:
     """The node of a settled state with `units` free units and work.left as budgets; D and x are the record's."""
     ids = work.ids
     m, pairs = order_pairs(row, pool, slot, state, ids)
@@ -154,7 +154,7 @@ def opened(row: Row, pool: Pool, slot: int, state: np.ndarray, units: int, work:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def advance(
-    row: Row, pool: Pool, best: Incumbent, gap: float, floor: float, budget: int, blocks: bool | None
+    row: ScaledRow, pool: Pool, best: Incumbent, gap: float, floor: float, budget: int, blocks: bool | None
 ) -> bool:
     """Process nodes until none is open (True), or `budget` nodes are done or the pool is full (False).
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from .layer import Comparison
-from .network import OnFailed, OnPair, Task, compare_all
+from .layer import Terms
+from .network import Member, OnFailed, OnPair, compare_all
 from .verdict import OPEN
 
 FIRST = 0.25
@@ -24,8 +24,8 @@ WORTH = 0.05
 
 
 def compare_within(
-    tasks: list[Task],
-    what: Comparison,
+    members: list[Member],
+    what: Terms,
     jobs: int,
     known: Mapping[str, Mapping[int, Mapping[str, Any]]],
     on_pair: OnPair,
@@ -42,43 +42,43 @@ def compare_within(
     failed: set[str] = set()
     what = replace(what, until=until)
 
-    def keep(task: Task, pair: dict[str, Any]) -> None:
-        latest.setdefault(task.name, {})[pair["bits"]] = pair
-        on_pair(task, pair)
+    def keep(member: Member, pair: dict[str, Any]) -> None:
+        latest.setdefault(member.name, {})[pair["bits"]] = pair
+        on_pair(member, pair)
 
-    def fail(task: Task, why: str) -> None:
-        failed.add(task.name)
-        on_failed(task, why)
+    def fail(member: Member, why: str) -> None:
+        failed.add(member.name)
+        on_failed(member, why)
 
-    todo = [task for task in tasks if task.skipped is None]
+    todo = [member for member in members if member.skipped is None]
     limit = max(LEAST, FIRST * what.left * jobs / max(1, len(todo) * len(what.bits)))
     for _ in range(PASSES):
         left = what.left
         if not todo or left <= 0 or what.options.stop.is_set():
             return
         turn = replace(what, time_limit=limit)
-        compare_all(todo, turn, jobs, latest, keep, fail, lambda task: _missing(task, latest))
+        compare_all(todo, turn, jobs, latest, keep, fail, lambda member: _missing(member, latest))
         if left - what.left < WORTH * left and limit > left / 2:
             return
-        todo = [task for task in todo if task.name not in failed and _open(task, what, latest)]
-        pairs = sum(_open(task, what, latest) for task in todo)
+        todo = [member for member in todo if member.name not in failed and _open(member, what, latest)]
+        pairs = sum(_open(member, what, latest) for member in todo)
         limit = max(2 * limit, what.left * jobs / max(1, pairs))
 
 
-def not_reached(tasks: Sequence[Task], bits: Sequence[int], known: Mapping[str, Mapping[int, Any]]) -> int:
+def not_reached(members: Sequence[Member], bits: Sequence[int], known: Mapping[str, Mapping[int, Any]]) -> int:
     """Pairs that were asked for and that nothing is known of."""
-    return sum(width not in known[task.name] for task in tasks if task.skipped is None for width in bits)
+    return sum(width not in known[member.name] for member in members if member.skipped is None for width in bits)
 
 
-def _open(task: Task, what: Comparison, latest: Mapping[str, Mapping[int, Mapping[str, Any]]]) -> int:
+def _open(member: Member, what: Terms, latest: Mapping[str, Mapping[int, Mapping[str, Any]]]) -> int:
     """Pairs of a layer without a verdict, or, where everything is to be bounded, without all bounds."""
-    pairs = latest.get(task.name, {})
+    pairs = latest.get(member.name, {})
     wanted = [pairs.get(bits) for bits in what.bits]
     return sum(pair is None or pair["verdict"] == OPEN or what.full for pair in wanted)
 
 
-def _missing(task: Task, latest: Mapping[str, Mapping[int, Mapping[str, Any]]]) -> tuple[float, int]:
+def _missing(member: Member, latest: Mapping[str, Mapping[int, Mapping[str, Any]]]) -> tuple[float, int]:
     """Least dB that an open pair of a layer lacks, then its work: the order of a pass."""
-    pairs = latest.get(task.name, {}).values()
+    pairs = latest.get(member.name, {}).values()
     lacks = [-pair["margin_db"] for pair in pairs if pair["verdict"] == OPEN and pair["margin_db"] is not None]
-    return min(lacks, default=0.0 if not pairs else 1e9), task.work
+    return min(lacks, default=0.0 if not pairs else 1e9), member.work

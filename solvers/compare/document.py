@@ -8,15 +8,15 @@ from typing import Any
 
 from pvq.bounds.errors import ProblemError
 
-from .layer import Comparison
-from .network import Task
+from .layer import Terms
+from .network import Member
 from .schema import SCHEMA, read_record
 from .verdict import OPEN, PRUNE, QUANT, SAMPLED, SKIPPED
 
 VERDICTS = (QUANT, PRUNE, SAMPLED, OPEN, SKIPPED)
 
 
-def settings(what: Comparison, solver: str) -> dict[str, Any]:
+def settings(what: Terms, solver: str) -> dict[str, Any]:
     """What defines the problems and what was asked of each; a resumed run must have the same."""
     quant, prune = what.quant, what.prune
     return {
@@ -40,10 +40,10 @@ def settings(what: Comparison, solver: str) -> dict[str, Any]:
 
 
 def new_document(
-    tasks: Sequence[Task], chosen: Mapping[str, Any], bits: Sequence[int], earlier: Mapping[str, Any] | None
+    members: Sequence[Member], chosen: Mapping[str, Any], bits: Sequence[int], earlier: Mapping[str, Any] | None
 ) -> dict[str, Any]:
     """A document with all that an earlier run has: pairs of this run take their places one by one."""
-    layers = [task.as_json() for task in tasks]
+    layers = [member.as_json() for member in members]
     own = {layer["name"]: layer for layer in layers}
     widths = set(bits)
     for layer in earlier["layers"] if earlier else []:
@@ -98,7 +98,7 @@ def summarise(document: dict[str, Any]) -> None:
         )
 
 
-def read_document(path: Path, tasks: Sequence[Task], chosen: Mapping[str, Any]) -> dict[str, Any] | None:
+def read_document(path: Path, members: Sequence[Member], chosen: Mapping[str, Any]) -> dict[str, Any] | None:
     """The document of an earlier run, None without a file.
 
     Raises
@@ -117,9 +117,9 @@ def read_document(path: Path, tasks: Sequence[Task], chosen: Mapping[str, Any]) 
             raise ProblemError(f"cannot resume: {path} was made with other levels than {chosen['grid']} has now")
         raise ProblemError(f"cannot resume: {path} was made with {name} = {before}, not {value}")
     hashes = {layer["name"]: layer["sha256"] for layer in document["layers"]}
-    for task in tasks:
-        if task.skipped is None and hashes.get(task.name, task.sha256) != task.sha256:
-            raise ProblemError(f"cannot resume: layer '{task.name}' has changed since {path} was made")
+    for member in members:
+        if member.skipped is None and hashes.get(member.name, member.sha256) != member.sha256:
+            raise ProblemError(f"cannot resume: layer '{member.name}' has changed since {path} was made")
     return document
 
 

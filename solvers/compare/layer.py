@@ -45,7 +45,7 @@ SHORT = 40
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Terms:
     """What is compared, and how much time it may take."""
 
     bits: Sequence[int]
@@ -88,7 +88,7 @@ class Comparison:
 
 
 def compare_layer(
-    layer: Layer, what: Comparison, jobs: int = 1, known: Mapping[int, Mapping[str, Any]] | None = None
+    layer: Layer, what: Terms, jobs: int = 1, known: Mapping[int, Mapping[str, Any]] | None = None
 ) -> Iterator[dict[str, Any]]:
     """The pairs of a layer in `pvq.compare/1`, in order of bits; ends early where `what.options.stop` is set.
 
@@ -121,7 +121,7 @@ def compare_layer(
         yield document
 
 
-def finished(pair: Mapping[str, Any], what: Comparison) -> bool:
+def finished(pair: Mapping[str, Any], what: Terms) -> bool:
     """Whether a pair of an earlier run needs no further work: no less was asked of that run than of this one."""
     if pair["verdict"] == SKIPPED:
         return True
@@ -138,7 +138,7 @@ def _compare_pair(
     layer: Layer,
     grams: tuple[Gram, ...],
     pair: Pair,
-    what: Comparison,
+    what: Terms,
     jobs: int,
     old: Mapping[str, Any] | None,
     sparser: FloatArray | None,
@@ -184,7 +184,7 @@ def _compare_pair(
     return known(), prune.x
 
 
-def _sides(layer: Layer, stated: Sequence[LayerProblem], what: Comparison) -> list[Side]:
+def _sides(layer: Layer, stated: Sequence[LayerProblem], what: Terms) -> list[Side]:
     """Of all rows, or of those that are drawn where the layer has more."""
     if what.sample_rows is None or what.sample_rows >= layer.out:
         return [Side(problem) for problem in stated]
@@ -193,7 +193,7 @@ def _sides(layer: Layer, stated: Sequence[LayerProblem], what: Comparison) -> li
 
 
 def _document(
-    pair: Pair, quant: Side, prune: Side, what: Comparison, old: Mapping[str, Any] | None, seconds: float
+    pair: Pair, quant: Side, prune: Side, what: Terms, old: Mapping[str, Any] | None, seconds: float
 ) -> dict[str, Any]:
     """What is known of a pair, with what an earlier run knew."""
     documents = [quant.as_json(pair.quant_bits, 1.0), prune.as_json(pair.prune_bits, pair.macs)]
@@ -235,7 +235,7 @@ def _ratio_db(quant: Side, prune: Side) -> float:
     return 10 * math.log10(max(ends) / min(ends)) if min(ends) > 0 else math.inf
 
 
-def _score(side: Side, methods: Sequence[Solver], what: Comparison) -> None:
+def _score(side: Side, methods: Sequence[Solver], what: Terms) -> None:
     """Feasible weights from empirical methods; those asked for are reported."""
     asked = {method.name for method in what.methods}
     for method in applicable(methods, side.problem.row(0)):
@@ -249,7 +249,7 @@ def _score(side: Side, methods: Sequence[Solver], what: Comparison) -> None:
                 side.scores[method.name] = point.errors
 
 
-def _decide(quant: Side, prune: Side, what: Comparison, jobs: int, reasons: list[str]) -> None:
+def _decide(quant: Side, prune: Side, what: Terms, jobs: int, reasons: list[str]) -> None:
     """Bound the side that looks worse, and improve the one that looks better, until a verdict or out of time.
 
     Rows of a layer are bounded together first, and one by one only where that may decide the pair in time: what is
@@ -297,7 +297,7 @@ def _decide(quant: Side, prune: Side, what: Comparison, jobs: int, reasons: list
 class Budget:
     """The time of one pair: solving counts, compilation and layer-wide work do not."""
 
-    def __init__(self, what: Comparison) -> None:
+    def __init__(self, what: Terms) -> None:
         self._options = what.options
         self._left = min(math.inf if what.time_limit is None else what.time_limit, what.left)
         self._what = what
@@ -331,7 +331,7 @@ def _rounds(engines: Sequence[Solver], side: Side) -> Iterator[tuple[Solver, flo
         yield fitting[-1], None if limit is None else limit * scale
 
 
-def _complete(side: Side, what: Comparison, jobs: int) -> None:
+def _complete(side: Side, what: Terms, jobs: int) -> None:
     """Bound all rows, as far as the time goes."""
     budget = Budget(what)
     for engine, limit in _rounds(what.engines, side):

@@ -14,11 +14,11 @@ from typing import Any
 from pvq.bounds.errors import ProblemError
 from pvq.layers.format import Layer, LayerError, load_layer
 
-from .layer import Comparison, compare_layer
+from .layer import Terms, compare_layer
 
 
 @dataclass(frozen=True)
-class Task:
+class Member:
     """One layer to compare, or the reason why it is not."""
 
     path: Path
@@ -41,7 +41,7 @@ class Task:
         return {**document, "out": self.out, "in": self.inputs, "skipped": self.skipped, "pairs": []}
 
 
-def found_in(path: Path) -> list[Task]:
+def found_in(path: Path) -> list[Member]:
     """The layer of a file; of a folder those of its .npz files, what is not a layer is skipped with the reason.
 
     Every layer is read once, so that what is wrong with one is said before hours of work.
@@ -54,24 +54,26 @@ def found_in(path: Path) -> list[Task]:
         A file that was named is not a layer.
     """
     if not path.is_dir():
-        return [_task(path, named=True)]
+        return [_member(path, named=True)]
     files = layer_files([path])
     if not files:
         raise ProblemError(f"{path} has no layer files (.npz); make some with `pvq extract`")
-    return [_task(file, named=False) for file in files]
+    return [_member(file, named=False) for file in files]
 
 
-def distinct(tasks: list[Task]) -> list[Task]:
-    """The tasks; raises `ProblemError` where two have one name, or nothing can be compared."""
-    by_name: dict[str, Task] = {}
-    for task in tasks:
-        other = by_name.setdefault(task.name, task)
-        if other is not task:
-            raise ProblemError(f"two layers are called '{task.name}': {other.path} and {task.path}; leave one out")
-    if all(task.skipped for task in tasks):
-        why = f"{tasks[0].name}: {tasks[0].skipped}" if tasks else "no layer"
+def distinct(members: list[Member]) -> list[Member]:
+    """The members; raises `ProblemError` where two have one name, or nothing can be compared."""
+    by_name: dict[str, Member] = {}
+    for member in members:
+        other = by_name.setdefault(member.name, member)
+        if other is not member:
+            raise ProblemError(
+                f"two layers are called '{member.name}': {other.path} and {member.path}; leave one out"
+            )
+    if all(member.skipped for member in members):
+        why = f"{members[0].name}: {members[0].skipped}" if members else "no layer"
         raise ProblemError(f"there is nothing to compare: {why}")
-    return tasks
+    return members
 
 
 def layer_files(paths: Sequence[Path]) -> list[Path]:
@@ -90,33 +92,33 @@ def _natural(path: Path) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.name)]
 
 
-def _task(path: Path, named: bool) -> Task:
+def _member(path: Path, named: bool) -> Member:
     try:
         layer = load_layer(path)
     except LayerError as error:
         if named:
             raise
-        return Task(path, path.stem, skipped=str(error).removeprefix(f"{path}: "))
-    return task_of(layer, path)
+        return Member(path, path.stem, skipped=str(error).removeprefix(f"{path}: "))
+    return member_of(layer, path)
 
 
-def task_of(layer: Layer, path: Path) -> Task:
-    """The task of a layer, from a file or not; skipped where nothing can be compared."""
-    task = Task(path, layer.name, layer.sha256, layer.out, layer.inputs)
+def member_of(layer: Layer, path: Path) -> Member:
+    """The member of a layer, from a file or not; skipped where nothing can be compared."""
+    member = Member(path, layer.name, layer.sha256, layer.out, layer.inputs)
     if not layer.grams.any():
-        return replace(task, skipped="every input is dead: no compression has an error")
+        return replace(member, skipped="every input is dead: no compression has an error")
     if not layer.weight.any():
-        return replace(task, skipped="every weight is 0: no compression has an error")
+        return replace(member, skipped="every weight is 0: no compression has an error")
     if layer.inputs == 1:
-        return replace(task, skipped="rows of 1 input: nothing can be pruned but all")
-    return task
+        return replace(member, skipped="rows of 1 input: nothing can be pruned but all")
+    return member
 
 
-OnPair = Callable[[Task, dict[str, Any]], None]
-OnFailed = Callable[[Task, str], None]
+OnPair = Callable[[Member, dict[str, Any]], None]
+OnFailed = Callable[[Member, str], None]
 
 
-def reload(task: Task) -> Layer:
+def reload(member: Member) -> Layer:
     """The layer that was there when the run began.
 
     Raises
@@ -124,22 +126,22 @@ def reload(task: Task) -> Layer:
     LayerError
         The file is gone, damaged, or has other numbers by now.
     """
-    if task.layer is not None:
-        return task.layer
-    layer = load_layer(task.path)
-    if layer.sha256 != task.sha256:
-        raise LayerError(f"{task.path}: has changed since this run began")
+    if member.layer is not None:
+        return member.layer
+    layer = load_layer(member.path)
+    if layer.sha256 != member.sha256:
+        raise LayerError(f"{member.path}: has changed since this run began")
     return layer
 
 
 def compare_all(
-    tasks: Sequence[Task],
-    what: Comparison,
+    members: Sequence[Member],
+    what: Terms,
     jobs: int,
     known: Mapping[str, Mapping[int, Mapping[str, Any]]],
     on_pair: OnPair,
     on_failed: OnFailed,
-    order: Callable[[Task], Any] = lambda task: task.work,
+    order: Callable[[Member], Any] = lambda member: member.work,
 ) -> None:
     """Compare layers, the cheapest first, `jobs` at the same time; every pair is handed over as it is finished.
 
@@ -150,25 +152,25 @@ def compare_all(
     order : sort key of the layers.
     on_pair, on_failed : called in this thread, with a pair or with why a layer could not be read again.
     """
-    todo = sorted((task for task in tasks if task.skipped is None), key=order)
+    todo = sorted((member for member in members if member.skipped is None), key=order)
     side_by_side = min(jobs, len(todo))
     finished: SimpleQueue[Callable[[], None]] = SimpleQueue()
 
-    def one(task: Task, hand_over: Callable[[Callable[[], None]], None]) -> None:
+    def one(member: Member, hand_over: Callable[[Callable[[], None]], None]) -> None:
         try:
-            layer = reload(task)
+            layer = reload(member)
         except LayerError as error:
-            hand_over(partial(on_failed, task, str(error)))
+            hand_over(partial(on_failed, member, str(error)))
             return
-        for pair in compare_layer(layer, what, max(1, jobs // side_by_side), known.get(task.name)):
-            hand_over(partial(on_pair, task, pair))
+        for pair in compare_layer(layer, what, max(1, jobs // side_by_side), known.get(member.name)):
+            hand_over(partial(on_pair, member, pair))
 
     if side_by_side == 1:
-        for task in todo:
-            one(task, lambda report: report())
+        for member in todo:
+            one(member, lambda report: report())
         return
     with ThreadPoolExecutor(side_by_side) as pool:
-        futures = [pool.submit(one, task, finished.put) for task in todo]
+        futures = [pool.submit(one, member, finished.put) for member in todo]
         try:
             while not all(future.done() for future in futures):
                 _hand_over(finished, 0.2)

@@ -10,7 +10,7 @@ from pvq.bounds.storage import CostModel
 from pvq.layers.format import Layer, load_layer, save_layer
 from pvq.solvers.base import Options
 from pvq.solvers.compare.engines import engines_by_name
-from pvq.solvers.compare.layer import CLOSE, QUICK, Comparison
+from pvq.solvers.compare.layer import CLOSE, QUICK, Terms
 from pvq.solvers.registry import get_solver
 
 INSTANCES = sorted((Path(__file__).parents[2] / "benchmarks" / "instances").glob("*.npz"))
@@ -44,7 +44,7 @@ def part(source: Path, rows: int, folder: Path) -> Path:
     return save_layer(folder / source.name, Layer(layer.name, layer.weight[:rows], grams, layer.samples))
 
 
-def comparison(bits: range, **changes) -> Comparison:
+def comparison(bits: range, **changes) -> Terms:
     """The defaults of the command line."""
     settings = {
         "quant": Setting("quant"),
@@ -56,4 +56,4 @@ def comparison(bits: range, **changes) -> Comparison:
         "time_limit": None,
         "options": Options(time_limit=None),
     }
-    return Comparison(bits, **{**settings, **changes})
+    return Terms(bits, **{**settings, **changes})

@@ -69,14 +69,14 @@ class BarProgress(PairProgress):
 
     def __init__(self, bar: Progress) -> None:
         super().__init__()
-        self._bar, self._task = bar, bar.add_task("", total=None, decided=0)
+        self._bar, self._member = bar, bar.add_task("", total=None, decided=0)
 
     def show(self) -> None:
-        self._bar.update(self._task, completed=self.done, total=self.total, decided=self.decided)
+        self._bar.update(self._member, completed=self.done, total=self.total, decided=self.decided)
 
     def name(self, stage: str) -> None:
         """Say what is being done."""
-        self._bar.update(self._task, description=printable(stage))
+        self._bar.update(self._member, description=printable(stage))
 
 
 @contextmanager
@@ -91,10 +91,10 @@ def pair_progress(quiet: bool) -> Iterator[PairProgress]:
             yield PlainProgress()
         return
     columns = (
-        plain_column("{task.fields[decided]} decided"),
+        plain_column("{member.fields[decided]} decided"),
         BarColumn(),
         MofNCompleteColumn(),
-        plain_column("pairs, {task.description}"),
+        plain_column("pairs, {member.description}"),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )

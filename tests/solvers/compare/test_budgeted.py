@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from pvq.solvers.compare import budgeted
-from pvq.solvers.compare.network import Task
+from pvq.solvers.compare.network import Member
 from pvq.solvers.compare.verdict import OPEN, QUANT
 
 from compare_cases import comparison
@@ -23,21 +23,21 @@ class Passes:
     def __init__(self, needs, seconds=0.0):
         self.needs, self.seconds, self.seen = needs, seconds, []
 
-    def __call__(self, tasks, what, jobs, known, on_pair, on_failed, order):
-        for task in sorted(tasks, key=order):
+    def __call__(self, members, what, jobs, known, on_pair, on_failed, order):
+        for member in sorted(members, key=order):
             for bits in what.bits:
-                old = known.get(task.name, {}).get(bits)
+                old = known.get(member.name, {}).get(bits)
                 if old is not None and old["verdict"] != OPEN:
                     continue
-                self.seen.append((task.name, bits, what.time_limit))
-                needed = self.needs[task.name, bits]
+                self.seen.append((member.name, bits, what.time_limit))
+                needed = self.needs[member.name, bits]
                 done = what.time_limit >= needed
                 time.sleep(self.seconds)
-                on_pair(task, pair(bits, QUANT if done else OPEN, 1.0 if done else -needed, what.time_limit))
+                on_pair(member, pair(bits, QUANT if done else OPEN, 1.0 if done else -needed, what.time_limit))
 
 
-def tasks(*names):
-    return [Task(Path(name), name, out=4, inputs=size) for size, name in enumerate(names, 2)]
+def members(*names):
+    return [Member(Path(name), name, out=4, inputs=size) for size, name in enumerate(names, 2)]
 
 
 def run(passes, monkeypatch, seconds, names=("a", "b")):
@@ -46,8 +46,9 @@ def run(passes, monkeypatch, seconds, names=("a", "b")):
     until = time.perf_counter() + seconds
     what = comparison(range(2, 4))
     budgeted.compare_within(
-        tasks(*names), what, 1, {}, lambda task, pair: found.append((task.name, pair["bits"], pair["verdict"])),
-        lambda task, why: None, until,
+        members(*names), what, 1, {},
+        lambda member, pair: found.append((member.name, pair["bits"], pair["verdict"])),
+        lambda member, why: None, until,
     )  # fmt: skip
     return found
 
