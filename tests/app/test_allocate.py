@@ -174,7 +174,7 @@ def test_the_figure_and_the_frame(cli, tmp_path):
         (lambda d: d["layers"][0].update(out=0), ("--bits", "4"), "has pairs and no weights"),
         (lambda d: d["layers"][0]["pairs"][0]["quant"].update(lower=9), ("--bits", "4"), "above upper"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_bad_input_is_one_line(cli, tmp_path, change, words, expected):
     document = two_layers()
