@@ -18,7 +18,8 @@ SIGNALS = int(os.environ.get("PVQ_SIGNALS", "2"))
 """Moments for each command."""
 
 COMMAND = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell without job control leaves it ignored
 from pvq.bounds.app.main import pvq
 print("begun", file=sys.stderr, flush=True)
 pvq()
