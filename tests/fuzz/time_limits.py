@@ -44,7 +44,8 @@ KINDS = {
 SOLVERS = ("auto", "bound", "bnb")
 
 BEGUN = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell without job control leaves it ignored
 from pvq.bounds.app.main import pvq_bound
 print("begun", file=sys.stderr, flush=True)
 pvq_bound()
