@@ -14,11 +14,9 @@ from .allowance import allowance, how_to_lift
 from .archive import ArchiveError, Shapes, read_arrays
 from .checks import FloatArray, LayerError, array_sha256, real_array
 from .files import write_atomically
-from .outputs import OutputError
+from .outputs import GRAM, OutputError
 
 SCHEMA = "pvq.gram/1"
-SUFFIX = ".gram"
-"""Not .npz: a folder's layers are its .npz files."""
 NAME = re.compile(r"[\w][\w.\-]*\.gram", re.ASCII)
 """Of a file in the folder of the layer file, and of no other."""
 HASH = re.compile(r"[0-9a-f]{64}")
@@ -35,7 +33,7 @@ def save_gram(folder: Path, model: str, grams: FloatArray) -> dict[str, str]:
         It cannot be written.
     """
     digest = array_sha256(grams)
-    file = f"{re.sub(r'[^A-Za-z0-9_]', '_', model)}.{digest[:16]}{SUFFIX}"
+    file = f"{re.sub(r'[^A-Za-z0-9_]', '_', model)}.{digest[:16]}{GRAM}"
     arrays: dict[str, Any] = {"gram": grams, "meta": np.array(json.dumps({"schema": SCHEMA, "sha256": digest}))}
     try:
         write_atomically(folder / file, lambda to: np.savez_compressed(to, **arrays))

@@ -6,12 +6,14 @@ import os
 import re
 import stat
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+GRAM = ".gram"
+"""Ending of a Gram matrix that layers beside it share; not .npz: a folder's layers are its .npz files."""
 HOPS = 40
 """Links followed before a chain of them counts as a circle, as in Linux."""
 DESCRIPTORS = re.compile(r"/proc/\d+(/task/\d+)?/fd|/dev/fd")
@@ -103,7 +105,8 @@ def check_outputs(
     Parameters
     ----------
     outputs : paths by option; None where an option was not given, '-' is standard output.
-    inputs : files that the command reads; what is None or does not exist is left out.
+    inputs : files that the command reads; what is None or does not exist is left out. Shared Gram matrices beside
+        them may be read with them.
     suffixes : endings that an option's file must have.
 
     Raises
@@ -112,9 +115,9 @@ def check_outputs(
         The first output that cannot be written, or is an input, another output or where standard output goes.
     """
     taken: dict[tuple[Any, ...], str] = {}
-    for named in inputs:
+    for named in _with_shared(inputs):
         with suppress(OutputError, ValueError):
-            identity = None if named is None else place_of(named).identity
+            identity = place_of(named).identity
             if identity is not None and os.path.exists(str(named)):
                 taken[identity] = f"{named}, which is read"
     streams = _streams()
@@ -134,6 +137,15 @@ def check_outputs(
         if identity in streams and place.is_replaced:
             raise OutputError(f"cannot write {option} {path}: {streams[identity]} goes there already")
         taken[identity] = f"that of {option}"
+
+
+def _with_shared(inputs: Iterable[Named | None]) -> Iterator[Named]:
+    """The inputs, each with the Gram files in its folder, one of which it may point to."""
+    for named in inputs:
+        if named is not None:
+            yield named
+            with suppress(OSError, ValueError):
+                yield from Path(named).parent.glob(f"*{GRAM}")
 
 
 def _streams() -> dict[tuple[Any, ...], str]:

@@ -137,6 +137,16 @@ def test_onto_the_input_is_refused_before_the_search(run, tmp_path, command, opt
     assert source.read_bytes() == link.read_bytes() == before
 
 
+@pytest.mark.parametrize("command", [BOUND, COMPARE], ids=lambda command: command[0])
+def test_onto_a_matrix_that_layers_share_is_refused(run, tmp_path, command):
+    shared = tmp_path / "net.0123456789abcdef.gram"
+    shared.write_bytes(b"matrix")
+    done = run(command, "--json", shared)
+    assert (done.code, done.out) == (2, "")
+    assert "which is read" in done.err
+    assert shared.read_bytes() == b"matrix"
+
+
 @every_output
 @pytest.mark.parametrize("where", ["missing", "file", "folder"])
 def test_a_place_that_cannot_be_written_is_refused_before_the_search(
