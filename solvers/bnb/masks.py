@@ -51,6 +51,8 @@ class Prepared:
     """Mean of the diagonal of H."""
     d: FloatArray
     """(n,) diagonal of the scaled H that every root starts from."""
+    slack: float
+    """Of every `ScaledRow`: what the eigenvalues of H allow, or 0, which always holds, where there is no time."""
 
 
 def prepared(gram: Gram) -> Prepared:
@@ -64,7 +66,8 @@ def prepared(gram: Gram) -> Prepared:
         stage("diagonal of all rows")
         whole = fits(gram, DIAGONAL, clock.left)
         d = largest_diagonal(h) if whole else start_of(gram) * (INSIDE / scale)
-        return Prepared(h, scale, d), whole
+        slack = SLACK if whole and not near_dependent(gram) else 0.0
+        return Prepared(h, scale, d, slack), whole
 
     return as_time_allows(gram, prepared, compute)
 
@@ -156,13 +159,20 @@ def has_blocks(problem: Problem) -> bool | None:
 
 def row_in_scale(problem: Problem) -> ScaledRow:
     """The row in units in which its largest weight and the mean of H's diagonal are 1."""
-    sparsity, h = problem.pattern, prepared(problem.gram).h
+    sparsity, layer = problem.pattern, prepared(problem.gram)
     w = problem.weight / float(np.abs(problem.weight).max())
-    b = h @ w
+    b = layer.h @ w
     start, inputs = unit_lists(problem)
-    slack = 0.0 if near_dependent(problem.gram) else SLACK
     return ScaledRow(
-        h, b, max(0.0, float(w @ b)), slack, sparsity.unit, start, inputs, sparsity.group, sparsity.keep
+        layer.h,
+        b,
+        max(0.0, float(w @ b)),
+        layer.slack,
+        sparsity.unit,
+        start,
+        inputs,
+        sparsity.group,
+        sparsity.keep,
     )
 
 
