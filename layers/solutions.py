@@ -174,16 +174,20 @@ def _unfit(arrays: Mapping[str, Any], meta: Any) -> str | None:
         return "it does not say which layer it is of"
     if type(meta.get("error")) not in (int, float) or not 0 <= meta["error"] < np.inf:
         return "it does not say an error"
+    if type(meta.get("bits", 0)) not in (int, type(None)) or type(meta.get("technique", "")) is not str:
+        return "its technique or bits are none"
     weight, rows, inputs = (arrays.get(name, np.empty(0)) for name in ("weight", "rows", "inputs"))
     if weight.ndim != 2 or weight.dtype.kind != "f" or not np.isfinite(weight).all():
         return "weight is no matrix of finite numbers"
     for name, array, most in (("rows", rows, 2), ("inputs", inputs, 1)):
-        if array.dtype.kind not in "iu" or array.size == 0 or array.shape[-1] != 2 or array.ndim > most:
+        if array.dtype.kind not in "iu" or array.size == 0 or not 1 <= array.ndim <= most or array.shape[-1] != 2:
             return f"{name} are no ranges"
-    ranges, (first, last) = np.atleast_2d(rows).astype(np.int64), (int(end) for end in inputs)
-    if (ranges[:, 0] >= ranges[:, 1]).any() or ranges.min() < 0 or ranges.max() > shape[0]:
-        return "rows are no ranges of the layer"
-    if not 0 <= first < last <= shape[1] or weight.shape != (np.diff(ranges).sum(), last - first):
+    # Python's integers: sums of a file's numbers may be beyond any type
+    ranges, (first, last) = np.atleast_2d(rows).tolist(), inputs.tolist()
+    ends = [end for part in ranges for end in part]
+    if any(start >= stop for start, stop in ranges) or ends[0] < 0 or ends[-1] > shape[0] or ends != sorted(ends):
+        return "rows are no ranges of the layer, one after the other"
+    if not 0 <= first < last <= shape[1] or weight.shape != (sum(b - a for a, b in ranges), last - first):
         return "weight, rows and inputs do not fit each other"
     return None
 

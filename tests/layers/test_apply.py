@@ -1,6 +1,7 @@
 """Weights back into models: at the place they are of, nothing else changes, and the error is the certified one."""
 
 import copy
+import json
 
 import numpy as np
 import pytest
@@ -219,11 +220,24 @@ def test_files_that_are_no_solutions_are_one_line(tmp_path):
         ({"shape": [7, 27]}, "rows are no ranges of the layer"),
         ({"error": -1.0}, "does not say an error"),
         ({"module": 3}, "which layer it is of"),
+        ({"bits": "four"}, "technique or bits are none"),
+        ({"technique": ["quant"]}, "technique or bits are none"),
     ):
         save_solution(layer_like, Solution(found.weight, found.rows, found.inputs, {**found.meta, **change}))
         with pytest.raises(LayerError, match=words) as error:
             load_solution(layer_like)
         assert len(str(error.value).splitlines()) == 1
+    size, meta = len(found.weight), np.array(json.dumps(dict(found.meta)))
+    for rows, inputs, words in (
+        (np.array(3), np.array([0, 27]), "rows are no ranges"),
+        (np.array([[0, 0], [0, size]]), np.array([0, 27]), "one after the other"),
+        (np.array([[0, 2], [1, size - 1]]), np.array([0, 27]), "one after the other"),
+        (np.array([[0, 2**63]] * 2, dtype=np.uint64), np.array([0, 27]), "one after the other"),
+        (np.array([0, size]), np.array(27), "inputs are no ranges"),
+    ):
+        np.savez(layer_like, weight=found.weight, rows=rows, inputs=inputs, meta=meta)
+        with pytest.raises(LayerError, match=words):
+            load_solution(layer_like)
     save_solution(layer_like, Solution(found.weight[1:], found.rows, found.inputs, found.meta))
     with pytest.raises(LayerError, match="do not fit each other"):
         load_solution(layer_like)
