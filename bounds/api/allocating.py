@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pvq.bounds.errors import ProblemError
-from pvq.layers.files import write_json
 from pvq.solvers.allocate.record import QUANT, Item, Option, items_of
 from pvq.solvers.allocate.solve import Allocated, Uniform, uniform_within
 from pvq.solvers.allocate.solve import allocate as solve
 from pvq.solvers.compare.schema import check_record, read_record
 
 from .comparing import SIDES, STYLES, Comparison
-from .shown import frame_of, html_table, new_axes
+from .shown import Recorded, html_table, new_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,7 +32,7 @@ SHORT = 500
 
 
 @dataclass(frozen=True)
-class Allocation:
+class Allocation(Recorded):
     """What each layer takes: lower <= the least weighted sum of errors of any allocation <= upper.
 
     Attributes
@@ -73,26 +72,6 @@ class Allocation:
     def choices(self) -> dict[str, str]:
         """What each layer takes, in words: 4 bits, sparsity 0.75 or uncompressed."""
         return {item.name: option.words for item, option in self._chosen()}
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the document `pvq.allocation/1`, whole or not at all.
-
-        Parameters
-        ----------
-        path : path
-            Where to; a file that is there is replaced.
-        """
-        write_json(os.fspath(path), self.document)
-
-    def to_frame(self) -> Any:
-        """The layers as a pandas data frame.
-
-        Raises
-        ------
-        ImportError
-            pandas is not installed.
-        """
-        return frame_of([dict(layer) for layer in self.document["layers"]], "name")
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Least weighted error against the budget: reached and proven, with the uniform allocations.
@@ -146,6 +125,9 @@ class Allocation:
             for item, option in self._chosen()
         ]
         return html_table(repr(self)[1:-1], ("layer", "takes", "bits a weight", "error"), body)
+
+    def _records(self) -> tuple[list[dict[str, Any]], str]:
+        return [dict(layer) for layer in self.document["layers"]], "name"
 
     def _chosen(self) -> list[tuple[Item, Option]]:
         return list(zip(self._items, self._solved.options, strict=True))

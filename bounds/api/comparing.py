@@ -18,7 +18,6 @@ from pvq.bounds.layer_problem import Setting
 from pvq.bounds.stages import part
 from pvq.bounds.storage import CostModel
 from pvq.bounds.theory.analytic import bit_widths
-from pvq.layers.files import write_json
 from pvq.layers.format import Layer
 from pvq.solvers.base import Options
 from pvq.solvers.compare import layer as engine
@@ -44,7 +43,7 @@ from pvq.solvers.watch import Calls, watched
 
 from .problems import Prune, Quant
 from .running import check_limits, quiet_machine
-from .shown import frame_of, html_table, new_axes
+from .shown import Recorded, html_table, new_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -59,7 +58,7 @@ STYLES: dict[str, dict[str, Any]] = {
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Comparison:
+class Comparison(Recorded):
     """For each layer and bit width: is b-bit quantization better, or pruning at equal cost?"""
 
     document: dict[str, Any]
@@ -81,34 +80,6 @@ class Comparison:
             layer["name"]: {pair["bits"]: pair["verdict"] for pair in layer["pairs"]}
             for layer in self.document["layers"]
         }
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the document `pvq.compare/1`, whole or not at all.
-
-        Parameters
-        ----------
-        path : path
-            Where to; a file that is there is replaced.
-        """
-        write_json(os.fspath(path), self.document)
-
-    def to_frame(self) -> Any:
-        """The pairs as a pandas data frame.
-
-        Raises
-        ------
-        ImportError
-            pandas is not installed.
-        """
-        records = []
-        for layer, pair in self._pairs():
-            record = {"layer": layer["name"], "bits": pair["bits"], "sparsity": pair.get("sparsity")}
-            record |= {"verdict": pair["verdict"], "margin_db": pair.get("margin_db")}
-            for side in SIDES:
-                for name in ("lower", "upper", "sqnr_min_db", "sqnr_max_db", "bound_kind"):
-                    record[f"{side}_{name}"] = pair.get(side, {}).get(name)
-            records.append(record)
-        return frame_of(records, ["layer", "bits"])
 
     def plot(self, layer: str | None = None, ax: Axes | None = None) -> Axes:
         """Proven intervals of the best possible SQNR of one layer against bits.
@@ -163,6 +134,17 @@ class Comparison:
             (escape(name), *(escape(by_bits.get(b, "-")) for b in bits)) for name, by_bits in self.verdicts.items()
         ]
         return html_table("at equal cost", ("layer", *(f"{b} bits" for b in bits)), body)
+
+    def _records(self) -> tuple[list[dict[str, Any]], list[str]]:
+        records = []
+        for layer, pair in self._pairs():
+            record = {"layer": layer["name"], "bits": pair["bits"], "sparsity": pair.get("sparsity")}
+            record |= {"verdict": pair["verdict"], "margin_db": pair.get("margin_db")}
+            for side in SIDES:
+                for name in ("lower", "upper", "sqnr_min_db", "sqnr_max_db", "bound_kind"):
+                    record[f"{side}_{name}"] = pair.get(side, {}).get(name)
+            records.append(record)
+        return records, ["layer", "bits"]
 
     def _pairs(self) -> list[tuple[dict[str, Any], dict[str, Any]]]:
         return [(layer, pair) for layer in self.document["layers"] for pair in layer["pairs"]]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,7 +16,6 @@ from pvq.bounds.gram import FloatArray
 from pvq.bounds.layer_problem import LayerProblem
 from pvq.bounds.sqnr import format_db, sqnr_db
 from pvq.layers.arrays import Plain, plain
-from pvq.layers.files import write_json
 from pvq.layers.format import Layer
 from pvq.layers.solutions import Solution
 from pvq.solvers.certify import build_certificate
@@ -25,7 +23,7 @@ from pvq.solvers.result import Status
 from pvq.solvers.rows import LayerResult, RowResult
 from pvq.solvers.sample import Sample
 
-from .shown import frame_of, html_table, new_axes
+from .shown import Recorded, html_table, new_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -150,7 +148,7 @@ class Row:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Result:
+class Result(Recorded):
     """lower <= least error of the layer under the problem <= upper, with the weights that reach upper.
 
     Errors are (w - x)'H(w - x), summed over the rows; H = X X' / samples.
@@ -275,30 +273,6 @@ class Result:
         problem = self.problem
         return Solution.of(self.layer, self.weights, problem.rows, problem.inputs, self.upper, **about)
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the document `pvq.result/1`, whole or not at all.
-
-        Parameters
-        ----------
-        path : path
-            Where to; a file that is there is replaced.
-        """
-        write_json(os.fspath(path), self.document)
-
-    def to_frame(self) -> Any:
-        """The rows as a pandas data frame, a column for each method.
-
-        Raises
-        ------
-        ImportError
-            pandas is not installed.
-        """
-        records = []
-        for row in self.rows:
-            record = {name: getattr(row, name) for name in Row.__dataclass_fields__ if name != "methods"}
-            records.append(record | {name: row.methods.get(name) for name in self.solved.empirical})
-        return frame_of(records, "row")
-
     def plot(self, ax: Axes | None = None) -> Axes:
         """The proven interval of the best possible SQNR, and each method.
 
@@ -350,6 +324,14 @@ class Result:
         ]
         caption = f"{self.layer.name}: {self.status}, {self.bound_kind}"
         return html_table(caption, ("", "error", "SQNR (dB)", "dB from the optimum"), body)
+
+    def _records(self) -> tuple[list[dict[str, Any]], str]:
+        names = [name for name in Row.__dataclass_fields__ if name != "methods"]
+        records = []
+        for row in self.rows:
+            scores = {name: row.methods.get(name) for name in self.solved.empirical}
+            records.append({name: getattr(row, name) for name in names} | scores)
+        return records, "row"
 
     def _db(self, error: float) -> float:
         return decibels(self.reference, error)
