@@ -226,26 +226,37 @@ def _gguf(source: str, file: Path) -> tuple[str, dict[str, str]]:
     return str(file.parent), {"gguf_file": file.name}
 
 
-def _own(source: str, _: str, pretrained: bool) -> Model:
-    """`package.module:factory` of the user's own."""
-    from torch import nn
+def own_function(source: str, expected: str = SOURCES) -> Callable[..., Any]:
+    """`package.module:function` of the user's own.
 
+    Raises
+    ------
+    LayerError
+        No such module or function; the message ends with what is expected.
+    """
     path, _, attribute = source.partition(":")
     # console scripts do not look into the working folder, where such a module usually is
     added = os.getcwd()
     sys.path.insert(0, added)
     try:
-        factory = getattr(import_module(path), attribute, None)
+        function = getattr(import_module(path), attribute, None)
     except ModuleNotFoundError as error:
-        raise LayerError(f"{source}: no module named {error.name!r}; {SOURCES}") from None
+        raise LayerError(f"{source}: no module named {error.name!r}; {expected}") from None
     finally:
         sys.path.remove(added)
-    if not callable(factory):
-        raise LayerError(f"{source}: {path} has no callable {attribute!r}; {SOURCES}")
-    module = factory()
+    if not callable(function):
+        raise LayerError(f"{source}: {path} has no callable {attribute!r}; {expected}")
+    return function
+
+
+def _own(source: str, _: str, pretrained: bool) -> Model:
+    """`package.module:factory` of the user's own."""
+    from torch import nn
+
+    module = own_function(source)()
     if not isinstance(module, nn.Module):
         raise LayerError(f"{source}: returned a {type(module).__name__}, expected a torch.nn.Module")
-    return Model(source, attribute, module)
+    return Model(source, source.partition(":")[2], module)
 
 
 def _package(name: str, source: str, distribution: str) -> Any:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from .checking import verify as verify
     from .comparing import Comparison as Comparison
     from .comparing import compare as compare
+    from .evaluating import evaluate as evaluate
     from .listing import extract as extract
     from .listing import installed_solvers as installed_solvers
     from .listing import solver_cards as solver_cards
@@ -68,6 +69,7 @@ _HOME = {
     "bound": "pvq.bounding",
     "compare": "pvq.comparing",
     "curve": "pvq.bounding",
+    "evaluate": "pvq.evaluating",
     "extract": "pvq.listing",
     "installed_solvers": "pvq.listing",
     "load_certificate": "pvq.bounds.certificate",

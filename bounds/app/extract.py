@@ -21,6 +21,9 @@ MODEL_HELP = (
 )
 CALIBRATION_HELP = "zoo:photos, a folder of images, a text or .jsonl file (language models) or a .npy array."
 BatchSize = Annotated[int, Option(help="Samples per batch.")]
+ModelWeights = Annotated[
+    Path | None, Option(metavar="FILE", help="State dict or safetensors file to load into the model.")
+]
 Limit = Annotated[int | None, Option(metavar="N", help="Use at most N samples (lines of a text).")]
 TorchDevice = Annotated[str, Option(help="torch device.")]
 SequenceLength = Annotated[
@@ -38,9 +41,7 @@ def extract(
     layer: Annotated[list[str], Option(metavar="GLOB", help="Names of layers, as 'blocks.*.conv'; repeatable.")],
     calibration: Annotated[str, Option(metavar="SOURCE", help=CALIBRATION_HELP)],
     out: Annotated[Path, Option("--out", "-o", metavar="DIR", help="Folder for the layer files.")],
-    weights: Annotated[
-        Path | None, Option(metavar="FILE", help="State dict or safetensors file to load into the model.")
-    ] = None,
+    weights: ModelWeights = None,
     keep_activations: Annotated[int, Option(metavar="N", help="Also store the first N columns of inputs.")] = 0,
     batch_size: BatchSize = 8,
     limit: Limit = None,
@@ -101,7 +102,9 @@ def extract(
 
 
 @contextmanager
-def batch_progress(model: str, quiet: bool) -> Iterator[Callable[[int, int | None], None] | None]:
+def batch_progress(
+    model: str, quiet: bool, what: str = "calibration"
+) -> Iterator[Callable[[int, int | None], None] | None]:
     """A callback that shows batches done on standard error: a bar on a terminal, else one line each.
 
     Before the first batch, and while it runs, the stage is named.
@@ -115,7 +118,7 @@ def batch_progress(model: str, quiet: bool) -> Iterator[Callable[[int, int | Non
     if quiet:
         yield None
         return
-    columns = (plain_column("calibration"), BarColumn(), MofNCompleteColumn(), plain_column("batches"))
+    columns = (plain_column(what), BarColumn(), MofNCompleteColumn(), plain_column("batches"))
     with ExitStack() as first, ExitStack() as rest:
         first.enter_context(stages(f"loading {model}, and a first batch", quiet))
         bar: Progress | None = None
@@ -130,7 +133,7 @@ def batch_progress(model: str, quiet: bool) -> Iterator[Callable[[int, int | Non
                 bar = rest.enter_context(
                     Progress(*columns, TimeRemainingColumn(), console=console, transient=True)
                 )
-                bar.add_task("calibration", total=None)
+                bar.add_task(what, total=None)
             bar.update(bar.task_ids[0], completed=done, total=total)
 
         yield advance

@@ -36,6 +36,7 @@ def _commands() -> typer.Typer:
     from .bench.command import bench
     from .bound import bound
     from .compare.command import compare
+    from .evaluate import evaluate
     from .extract import extract
     from .solvers import solvers
     from .theory.command import theory
@@ -48,6 +49,7 @@ def _commands() -> typer.Typer:
     app.command("bound")(_heard(bound))
     app.command("bench")(_heard(bench))
     app.command("compare")(_heard(compare))
+    app.command("evaluate")(_heard(evaluate))
     app.command("extract")(_heard(extract))
     app.command("solvers")(_heard(solvers))
     app.command("theory")(_heard(theory))

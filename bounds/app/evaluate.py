@@ -1,0 +1,127 @@
+"""`pvq evaluate MODEL`: accuracy, perplexity, and agreement with the original."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer import Argument, Option
+
+from . import options
+from .extract import (
+    MODEL_HELP,
+    BatchSize,
+    Limit,
+    ModelWeights,
+    SequenceLength,
+    TextColumn,
+    Tokens,
+    TorchDevice,
+    batch_progress,
+)
+
+if TYPE_CHECKING:
+    from pvq.evaluating import Evaluated
+
+DATA_HELP = (
+    "A folder with one folder of images a class, a text or .jsonl file, an .npz file of arrays x and y, "
+    "package.module:function of the model, or data without labels as for `pvq extract`."
+)
+NAMES = {
+    "accuracy": "accuracy",
+    "perplexity": "perplexity",
+    "loss": "mean of -log p (nats)",
+    "agreement": "agreement with the original",
+    "kl": "KL from the original (nats)",
+    "sqnr_db": "SQNR of the outputs (dB)",
+}
+
+
+def evaluate(
+    model: Annotated[str, Argument(metavar="MODEL", help=MODEL_HELP)],
+    data: Annotated[str, Option(metavar="SOURCE", help=DATA_HELP)],
+    weights: ModelWeights = None,
+    original: Annotated[
+        str | None, Option(metavar="MODEL", help="The model it is of, to say how far it is from that.")
+    ] = None,
+    batch_size: BatchSize = 8,
+    limit: Limit = None,
+    sequence_length: SequenceLength = None,
+    tokens: Tokens = None,
+    text_column: TextColumn = None,
+    device: TorchDevice = "cpu",
+    json_: options.Json = None,
+    quiet: options.Quiet = False,
+) -> None:
+    """How good a network is, and how far from the original: accuracy, perplexity, agreement, KL, SQNR.
+
+    Folders of classes have labels in the order of their names, or are named by the numbers of the classes.
+
+    Example: pvq evaluate zoo:efficientnet-lite0 --weights lite0-4bit.safetensors --original zoo:efficientnet-lite0
+    --data photographs/
+    """
+    if batch_size < 1 or (limit is not None and limit < 1):
+        raise typer.BadParameter("--batch-size and --limit must be at least 1")
+    import importlib.util
+
+    from pvq.layers.files import write_each, write_json
+    from pvq.layers.format import LayerError
+    from pvq.layers.outputs import check_outputs
+
+    if importlib.util.find_spec("torch") is None:
+        raise LayerError("pvq evaluate needs torch: pip install 'pvq-bound[extract]'")
+    from pvq.evaluating import evaluate_sources
+    from pvq.layers.text import Packing
+
+    check_outputs({"--json": json_}, [weights, data])
+    with batch_progress(model, quiet, "evaluation") as progress:
+        found = evaluate_sources(
+            model,
+            data,
+            weights=weights,
+            original=original,
+            batch_size=batch_size,
+            limit=limit,
+            packing=Packing(sequence_length, tokens, text_column),
+            device=device,
+            progress=progress,
+        )
+    document = found.document
+    write_each(lambda: print_evaluation(found), (json_, lambda path: write_json(path, document)))
+
+
+def print_evaluation(found: Evaluated) -> None:
+    """Print one line for each measure, of the model and of the original, on standard output."""
+    from rich import box
+    from rich.table import Table
+
+    from .console import Printer, printable
+
+    table = Table(box=box.SIMPLE)
+    table.add_column("", no_wrap=True)
+    table.add_column("model", justify="right", no_wrap=True)
+    if found.original is not None:
+        table.add_column("original", justify="right", no_wrap=True)
+    for name, value in found.measures.items():
+        if name in ("samples", "labelled"):
+            continue
+        cells = [_cell(name, value)]
+        if found.original is not None:
+            cells.append(_cell(name, found.original.get(name)))
+        table.add_row(printable(NAMES.get(name, name)), *cells)
+    console = Printer()
+    console.table(table)
+    samples, labelled = found.measures.get("samples"), found.measures.get("labelled")
+    if samples is not None:
+        console.say(f"{samples} outputs of {printable(found.source)}, {labelled} of them with a label.")
+
+
+def _cell(name: str, value: Any) -> str:
+    if value is None:
+        return ""
+    if math.isinf(value):
+        return "no difference" if name == "sqnr_db" and value > 0 else str(value)
+    if name in ("accuracy", "agreement"):
+        return f"{100 * value:.2f}%"
+    return f"{value:.2f}" if name == "sqnr_db" else f"{value:.6g}"
