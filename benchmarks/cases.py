@@ -8,11 +8,12 @@ A case list is a JSON file of schema `pvq.cases/1`, in `benchmarks/cases` or any
                 "method": "quant", "bits": 4}],
      "targets": [{"case": "q4-64", "solver": "bnb", "measure": "median", "at_most": 0.005}]}
 
-A case has `name`, `layer` (a file name, `.npz` may be left off), `rows` ("A:B" or a list), the words of `pvq
-bound` that state the problem (method, bits, grid, granularity, range, sparsity, nm, block, update, inputs,
-ridge), and any of the limits of `Limits`; what is not said comes from `defaults`. Or a case is {"library": GLOB}:
-instances of the library by name or class. A solver is a name, or {"solver": NAME, "label": NAME, "node_limit": N,
-"device": "cpu", "gpu" or "auto"}.
+A case has `name`, `layer` (a file name, `.npz` may be left off, or a layer that a seed makes, see `made`), `rows`
+("A:B" or a list), the words of `pvq bound` that state the problem (method, bits, grid, granularity, range,
+sparsity, nm, block, update, inputs, ridge), and any of the limits of `Limits`; what is not said comes from
+`defaults`. With "together": true its rows go to a solver at once, as those of a layer do, and each counts as an
+equal part of the time. Or a case is {"library": GLOB}: instances of the library by name or class. A solver is a
+name, or {"solver": NAME, "label": NAME, "node_limit": N, "device": "cpu", "gpu" or "auto"}.
 Targets: see `summary`.
 """
 
@@ -106,13 +107,13 @@ def parse(
         raise ProblemError("it has no cases")
     defaults = document.get("defaults", {})
     limit_names = tuple(field.name for field in fields(Limits))
-    known_keys(defaults, (*WORDS, *limit_names, "layer", "rows", "solvers"), "defaults")
+    known_keys(defaults, (*WORDS, *limit_names, "layer", "rows", "together", "solvers"), "defaults")
     tasks: list[Task] = []
     for number, case in enumerate(cases):
         where = f"case {case.get('name', number + 1) if isinstance(case, dict) else number + 1}"
         if not isinstance(case, dict):
             raise ProblemError(f"{where} is not an object")
-        known_keys(case, (*WORDS, *limit_names, "name", "layer", "rows", "solvers", "library"), where)
+        known_keys(case, (*WORDS, *limit_names, "name", "layer", "rows", "together", "solvers", "library"), where)
         full = {**defaults, **case}
         limits = Limits(**{key: full[key] for key in limit_names if key in full})
         check_limits(limits, where)
@@ -178,7 +179,13 @@ def _instances(case: Mapping[str, Any], where: str, folders: Iterable[Path]) -> 
     rows = case["rows"]
     numbers = range(*pair("rows", rows)) if isinstance(rows, str) else [int(row) for row in rows]
     path, setting = find_layer(case["layer"], folders), setting_of(case)
-    return [Instance(f"{case['name']}.r{row}", case["name"], path, setting, row) for row in numbers]
+    together = case.get("together", False)
+    if not isinstance(together, bool):
+        raise ProblemError(f"{where}: together must be true or false, not {together!r}")
+    others = tuple(numbers) if together else ()
+    return [
+        Instance(f"{case['name']}.r{row}", case["name"], path, setting, row, together=others) for row in numbers
+    ]
 
 
 def _unique(tasks: Iterable[Task]) -> None:

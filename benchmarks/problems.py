@@ -12,12 +12,13 @@ from pvq.bounds.layer_problem import LayerProblem, Setting, state_problem
 from pvq.bounds.problem import Problem
 from pvq.layers.format import Layer, array_sha256, load_layer
 
+from .made import is_made, made_layer
 from .tasks import Instance, setting_of
 
 
 @lru_cache(maxsize=16)
 def _layer(path: Path) -> Layer:
-    return load_layer(path)
+    return made_layer(path) if is_made(path) else load_layer(path)
 
 
 @lru_cache(maxsize=16)

@@ -27,7 +27,10 @@ PACKAGES = (
     *("cvxpy", "clarabel", "el0ps", "l0bnb", "fpylll"),
 )
 LIMITS = ("time_limit", "gap", "threads", "memory_limit", "node_limit", "device", "seed")
-"""What must be the same for a run to stand for a task."""
+"""What must be the same for a run to stand for a task, and `TOGETHER`."""
+
+TOGETHER = "together"
+"""Rows that were solved at once with it; records from before there were any say nothing of it."""
 
 FAIRNESS = (
     "Each solver runs in a process of its own, one at a time unless `jobs` says otherwise, with the same threads, "
@@ -78,7 +81,7 @@ def limits_of(task: Task) -> dict[str, Any]:
         "memory_limit": task.limits.memory,
     }
     words["seed"] += task.repetition
-    return {name: words[name] for name in LIMITS}
+    return {name: words[name] for name in LIMITS} | {TOGETHER: len(task.instance.together)}
 
 
 def document(
@@ -121,7 +124,19 @@ def csv_text(record: Mapping[str, Any]) -> str:
     """One line for each solve, without points and steps."""
     text = io.StringIO()
     columns = ["instance", "group", "n", "method", "solver", "repetition", "outcome", "seconds", "nodes", "lower"]
-    columns += ["upper", "best", "reference", "bound_kind", "memory", "prepare", "wall", *LIMITS, "session", "why"]
+    columns += [
+        "upper",
+        "best",
+        "reference",
+        "bound_kind",
+        "memory",
+        "prepare",
+        "wall",
+        *LIMITS,
+        TOGETHER,
+        "session",
+        "why",
+    ]
     writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     instances = {words["name"]: words for words in record["instances"]}
@@ -150,6 +165,7 @@ def earlier(
         found = {}
         for result in record["results"]:
             limits = {name: result[name] for name in LIMITS} | {"solver": result["name"]}
+            limits[TOGETHER] = result.get(TOGETHER, 0)
             run = Run(**{key: value for key, value in result.items() if key in names})
             found[run.key] = (run, limits, result["session"])
         environments = record["environments"]

@@ -143,6 +143,7 @@ def _one(process: Process, task: Task, stop: threading.Event, steps: bool, verif
             "layer": str(instance.layer),
             "setting": instance.setting.as_json(),
             "row": instance.row,
+            "together": instance.together,
             "solver": task.entry.solver,
             "time_limit": limits.time_limit,
             "gap": limits.gap,
@@ -179,7 +180,8 @@ def _one(process: Process, task: Task, stop: threading.Event, steps: bool, verif
         event = answer.pop("event")
         if event == "ready":
             prepare, begin = answer["seconds"], time.monotonic()
-            end = begin + limits.time_limit + grace(limits.time_limit)
+            limit = limits.time_limit * max(1, len(instance.together))
+            end = begin + limit + grace(limit)
         elif event == "step":
             seen.append((answer["seconds"], answer["lower"], answer["upper"]))
         elif event == RESULT:

@@ -6,9 +6,10 @@ meant to be more (a relaxation, a solver with a node limit) counts as what it to
 
 A target is {"solver": LABEL, "measure": NAME, "at_most" or "at_least": NUMBER}, with "case" for one case only:
 solved (share of the instances taken), median, p90, max, total (seconds), within:T (share solved within T seconds),
-closed (least lower / best upper), level and predicted (the volume model's level and predicted optimum over the sum
-of the optima, the least of the cases; see `calibration`), speedup:LABEL (ratio of geometric means over instances
-both take), bound:LABEL (mean ratio of lower bounds), nodes_per_second.
+closed (least lower / best upper), total_closed (the same of the sums over the rows), prepare (longest preparation,
+compiling included, in seconds), memory (GB at the peak), level and predicted (the volume model's level and
+predicted optimum over the sum of the optima, the least of the cases; see `calibration`), speedup:LABEL (ratio of
+geometric means over instances both take), bound:LABEL (mean ratio of lower bounds), nodes_per_second.
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ class Score:
     best: float | None
     """Least error that any solver found."""
     memory: float | None
+    prepare: float | None
 
     @property
     def solved(self) -> bool:
@@ -89,6 +91,7 @@ def scores(runs: Iterable[Run], tasks: Iterable[Task], best: Mapping[str, float]
         nodes = [run.nodes for run in some if run.nodes is not None]
         lowers = [run.lower for run in some if run.lower is not None]
         memory = [run.memory for run in some if run.memory is not None]
+        prepare = [run.prepare for run in some if run.prepare is not None]
         joined.append(
             Score(
                 instance,
@@ -101,6 +104,7 @@ def scores(runs: Iterable[Run], tasks: Iterable[Task], best: Mapping[str, float]
                 min(lowers) if lowers else None,
                 best.get(instance),
                 max(memory) if memory else None,
+                max(prepare) if prepare else None,
             )
         )
     return joined
@@ -143,6 +147,12 @@ def bound_ratio(some: Iterable[Score], ours: str, theirs: str, case: str | None 
     return statistics.fmean(ratios) if ratios else None
 
 
+def _total_closed(some: list[Score]) -> float:
+    """Sum of the lower bounds over the sum of the best known errors, of the rows that have one."""
+    known = [(s.lower if s.lower is not None and s.outcome != "wrong" else 0.0, s.best) for s in some if s.best]
+    return sum(lower for lower, _ in known) / sum(best for _, best in known if best) if known else 0.0
+
+
 MEASURES: dict[str, Callable[[list[Score]], float]] = {
     "solved": lambda some: statistics.fmean(s.solved for s in some),
     "median": lambda some: statistics.median(s.seconds for s in some),
@@ -150,6 +160,9 @@ MEASURES: dict[str, Callable[[list[Score]], float]] = {
     "max": lambda some: max(s.seconds for s in some),
     "total": lambda some: sum(s.seconds for s in some),
     "closed": lambda some: min(1 - s.gap for s in some),
+    "total_closed": lambda some: _total_closed(some),
+    "prepare": lambda some: max(s.prepare or 0.0 for s in some),
+    "memory": lambda some: max(s.memory or 0.0 for s in some),
     "nodes_per_second": lambda some: sum(s.nodes or 0 for s in some) / sum(s.seconds for s in some),
 }
 WITH = ("within", "speedup", "bound")

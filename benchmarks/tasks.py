@@ -15,6 +15,8 @@ from pvq.bounds.layer_problem import Setting
 from pvq.solvers.device import DEVICES
 from pvq.solvers.registry import solver_class
 
+from .made import is_made
+
 HERE = Path(__file__).parent
 
 
@@ -78,6 +80,8 @@ class Instance:
     """What `problem_sha256` must be, where the library says so."""
     upper: float | None = None
     """The least error that the library knows of."""
+    together: tuple[int, ...] = ()
+    """Rows that are solved at once with it, itself among them; none where it is solved alone."""
     unknown: str = ""
     """Why there is no such instance; one line, for the table."""
 
@@ -140,7 +144,12 @@ def pair(key: str, text: str | list[int]) -> tuple[int, int]:
 
 
 def find_layer(name: str, folders: Iterable[Path]) -> Path:
-    """The layer file of a name in the first folder that has it; where none has, its place in the last."""
+    """The layer file of a name in the first folder that has it; where none has, its place in the last.
+
+    A made layer has no file: its name is its path.
+    """
+    if is_made(name):
+        return Path(name)
     file = name if name.endswith(".npz") else f"{name}.npz"
     paths = [Path(folder) / file for folder in folders]
     return next((path for path in paths if path.is_file()), paths[-1])

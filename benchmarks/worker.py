@@ -3,7 +3,8 @@
     python -m pvq.benchmarks.worker
 
 It answers "ready" once the row is stated and layer-wide work is done, "step" now and then while the solver runs,
-and one of "result", "refused" and "error" at the end. What solvers print goes to stderr.
+and one of "result", "refused" and "error" at the end. What solvers print goes to stderr. Rows that
+are solved at once are solved when the first of them is asked for; the answers to the others are at hand then.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +25,7 @@ import numpy as np
 if TYPE_CHECKING:
     from pvq.bounds.problem import Problem
     from pvq.solvers.base import Solver
+    from pvq.solvers.result import Result
 
 FEW = 8
 """Inputs of a row that are solved to warm up."""
@@ -58,14 +61,37 @@ def _answer(task: Mapping[str, Any], say: Callable[..., None]) -> None:
         say(event="error", outcome="error", why=f"{type(error).__name__}: {one_line(error)}")
 
 
+@dataclass(frozen=True, eq=False)
+class _Solved:
+    """Rows that were solved at once."""
+
+    of: str
+    """The task but for the row."""
+    prepare: float
+    wall: float
+    """Seconds of a row."""
+    memory: float
+    results: Mapping[int, Result]
+
+
+_last: _Solved | None = None
+
+
 def _solve(task: Mapping[str, Any], say: Callable[..., None]) -> None:
     from pvq.solvers.base import Options
     from pvq.solvers.registry import get_solver
 
     from .problems import problem_of
 
+    global _last
+    row, of = task["row"], json.dumps({key: value for key, value in task.items() if key != "row"}, sort_keys=True)
+    if task["together"] and _last is not None and _last.of == of:
+        say(event="ready", seconds=_last.prepare)
+        _result(problem_of(Path(task["layer"]), task["setting"], row), _last, row, task["verify"], say)
+        return
     begin = time.perf_counter()
-    problem = problem_of(Path(task["layer"]), task["setting"], task["row"])
+    rows = task["together"] or [row]
+    problems = [problem_of(Path(task["layer"]), task["setting"], number) for number in rows]
     solver = get_solver(task["solver"])
     if not solver.is_available():
         hint = (
@@ -73,11 +99,12 @@ def _solve(task: Mapping[str, Any], say: Callable[..., None]) -> None:
         )
         say(event="refused", outcome="missing", why=f"not installed: {hint}")
         return
-    solver.check(problem)
-    solver.prepare(problem)
-    _warm_up(solver, problem)
+    solver.check(problems[0])
+    solver.prepare(*problems)
+    _warm_up(solver, problems[0])
     _forget_peak()
-    say(event="ready", seconds=time.perf_counter() - begin)
+    prepare = time.perf_counter() - begin
+    say(event="ready", seconds=prepare)
 
     start = time.perf_counter()
     last = -STEP
@@ -96,12 +123,20 @@ def _solve(task: Mapping[str, Any], say: Callable[..., None]) -> None:
         device=task["device"],
         threads=task["threads"],
         seed=task["seed"],
-        report=report if task["steps"] else None,
+        report=report if task["steps"] and len(rows) == 1 else None,
     )
-    result = solver.solve(problem, options)
-    wall = time.perf_counter() - start
-    verified = None
-    if task["verify"] and result.proof is not None:
+    if len(rows) == 1:
+        results = [solver.solve(problems[0], options)]
+    else:
+        results = solver.solve_rows(problems, options, [None] * len(rows))
+    wall = (time.perf_counter() - start) / len(rows)
+    _last = _Solved(of, prepare, wall, peak_memory(), dict(zip(rows, results, strict=True)))
+    _result(problems[rows.index(row)], _last, row, task["verify"], say)
+
+
+def _result(problem: Problem, solved: _Solved, row: int, verify: bool, say: Callable[..., None]) -> None:
+    result, verified = solved.results[row], None
+    if verify and result.proof is not None:
         from pvq.bounds.presolve import presolve
         from pvq.bounds.verify.row import NotProven, lower_bound
 
@@ -118,8 +153,8 @@ def _solve(task: Mapping[str, Any], say: Callable[..., None]) -> None:
         bound_kind=result.bound_kind.value,
         nodes=int(result.nodes),
         seconds=float(result.seconds),
-        wall=wall,
-        memory=peak_memory(),
+        wall=solved.wall,
+        memory=solved.memory,
         verified=verified,
         info={key: value for key, value in result.info.items() if _is_plain(value)},
     )
