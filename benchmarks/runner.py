@@ -194,13 +194,13 @@ def _one(process: Process, task: Task, stop: threading.Event, steps: bool, verif
 class Process:
     """A worker process: `send` a task, `receive` its answers."""
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, module: str = "pvq.benchmarks.worker") -> None:
         environment = dict(os.environ)
         for name in ("OPENBLAS", "OMP", "MKL", "NUMEXPR", "NUMBA", "BLIS"):
             environment[f"{name}_NUM_THREADS"] = str(threads)
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  (closed by kill)
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "pvq.benchmarks.worker"],
+            [sys.executable, "-P", "-m", module],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,

@@ -38,6 +38,7 @@ def _commands() -> typer.Typer:
     from .compare.command import compare
     from .evaluate import evaluate
     from .extract import extract
+    from .finetune.command import finetune
     from .solvers import solvers
     from .theory.command import theory
     from .verify import verify
@@ -51,6 +52,7 @@ def _commands() -> typer.Typer:
     app.command("compare")(_heard(compare))
     app.command("evaluate")(_heard(evaluate))
     app.command("extract")(_heard(extract))
+    app.command("finetune")(_heard(finetune))
     app.command("solvers")(_heard(solvers))
     app.command("theory")(_heard(theory))
     app.command("verify")(_heard(verify))

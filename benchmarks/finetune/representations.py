@@ -1,0 +1,70 @@
+"""How far fine-tuning moved what the layers compute."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+from pvq.layers.extract import evaluating
+from torch import Tensor, nn
+
+from .compress import places
+
+LIMIT = 200.0
+"""dB that stand for equal activations."""
+
+
+@torch.no_grad()
+def activation_sqnr(original: nn.Module, tuned: nn.Module, batches: Iterable[Any]) -> dict[str, float]:
+    """SQNR in dB between the outputs of each compressed layer in two networks that get the same inputs.
+
+    10 log10(sum |y|^2 / sum |y - y'|^2), y of the original network, over all outputs of the layer.
+    """
+    signal: dict[str, float] = {}
+    noise: dict[str, float] = {}
+    with ExitStack() as stack:
+        for module in (original, tuned):
+            stack.enter_context(evaluating(module))
+        first, second = (stack.enter_context(_Outputs(module)) for module in (original, tuned))
+        for batch in batches:
+            original(batch)
+            tuned(batch)
+            for name, y in first.seen.items():
+                signal[name] = signal.get(name, 0.0) + float(y.double().square().sum())
+                noise[name] = noise.get(name, 0.0) + float(
+                    (y.double() - second.seen[name].double()).square().sum()
+                )
+    return {name: _db(signal[name], noise[name]) for name in signal}
+
+
+def _db(signal: float, noise: float) -> float:
+    if noise <= 0:
+        return LIMIT
+    return min(LIMIT, 10 * math.log10(signal / noise)) if signal > 0 else -LIMIT
+
+
+class _Outputs:
+    """Outputs of the layers of a module, of the last call of each."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.seen: dict[str, Tensor] = {}
+        self._places = places(module)
+        self._handles: list[Any] = []
+
+    def __enter__(self) -> _Outputs:
+        for name, place in self._places.items():
+            self._handles.append(place.owner.register_forward_hook(self._keep(name)))
+        return self
+
+    def _keep(self, name: str) -> Any:
+        def hook(module: nn.Module, args: Any, output: Any) -> None:
+            self.seen[name] = output[0] if isinstance(output, tuple) else output
+
+        return hook
+
+    def __exit__(self, *error: object) -> None:
+        for handle in self._handles:
+            handle.remove()

@@ -1,0 +1,152 @@
+"""`pvq finetune TASK`: quantization or pruning in the loop of training, at equal size."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer import Argument, Option
+
+from .. import options
+from ..bits import bit_range
+from ..options import OUTPUT, SEARCH
+
+if TYPE_CHECKING:
+    from pvq.benchmarks.finetune.study import Study
+
+SCHEMA = "pvq.finetune/1"
+
+
+def finetune(
+    tasks: Annotated[
+        list[str],
+        Argument(
+            metavar="TASK...",
+            help="zoo:digits-resnet, zoo:digits-mobile, zoo:digits-vit, or package.module:task, which returns a "
+            "pvq.benchmarks.finetune.tasks.Task.",
+        ),
+    ],
+    bits: options.BitRange = None,
+    seeds: Annotated[
+        int, Option(metavar="N", help="Fine-tunings of each size, in different orders of the data.")
+    ] = 1,
+    epochs: Annotated[
+        int | None, Option(metavar="N", help="Epochs of fine-tuning; the task's own without.")
+    ] = None,
+    rates: Annotated[
+        str,
+        Option(metavar="R,R,...", help="Learning rates of which each method takes the best, on validation data."),
+    ] = "0.03,0.01,0.003",
+    folder: Annotated[
+        Path | None,
+        Option(
+            metavar="DIR",
+            help="Where records, weights and checkpoints are kept, and gone on from; finetune-NAME without. With "
+            "several tasks each has a folder in it.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
+    jobs: Annotated[int, Option(help="Fine-tunings at the same time.", rich_help_panel=SEARCH)] = 1,
+    device: Annotated[str, Option(metavar="NAME", help="cpu, cuda or another torch device.")] = "cpu",
+    json_: options.Json = None,
+    table: Annotated[
+        Path | None, Option(metavar="FILE", help="The table in Markdown.", rich_help_panel=OUTPUT)
+    ] = None,
+    figure: Annotated[
+        Path | None, Option(metavar="FILE", help="Quality against size (.png or .svg).", rich_help_panel=OUTPUT)
+    ] = None,
+    quiet: options.Quiet = False,
+) -> None:
+    """Fine-tune a network quantized, and pruned to the same size, and print which is better.
+
+    Learned steps (LSQ) against gradual magnitude pruning to the sparsity 1 - b/16, from the same network, with the
+    same data, epochs and seeds.
+
+    Example: pvq finetune zoo:digits-resnet --bits 2:8 --seeds 3 --json t.json --table t.md --figure t.png
+
+    Ctrl-C ends what is being trained, and prints what is there (exit code 130); the same command goes on.
+    """
+    import importlib.util
+    from functools import partial
+
+    from pvq.layers.files import write_each, write_json, write_text
+    from pvq.layers.format import LayerError
+    from pvq.layers.outputs import check_outputs
+    from pvq.solvers.interrupt import stop_on_interrupt
+
+    from ..figures import FORMATS, check_matplotlib
+
+    if jobs < 1:
+        raise typer.BadParameter("--jobs must be at least 1")
+    first, last = bit_range(bits or "2:8")
+    check_outputs({"--json": json_, "--table": table, "--figure": figure}, suffixes={"--figure": FORMATS})
+    if figure is not None:
+        check_matplotlib()
+    if importlib.util.find_spec("torch") is None:
+        raise LayerError("pvq finetune needs torch: pip install 'pvq-bound[extract]'")
+    from pvq.benchmarks.finetune.table import markdown
+
+    from .progress import epoch_progress
+    from .show import draw, print_studies
+
+    wanted = dict.fromkeys(tasks)
+    places = {task: place(task, folder, len(wanted)) for task in wanted}
+    studies = [
+        study(task, places[task], range(first, last + 1), seeds, rates_of(rates), epochs, device)
+        for task in wanted
+    ]
+    with stop_on_interrupt() as stop, epoch_progress(studies, quiet) as advance:
+        for one in studies:
+            one.run(stop, jobs, partial(advance, one.source))
+    documents = [dict(one.document()) for one in studies]
+
+    write_each(
+        lambda: print_studies(documents),
+        (json_, lambda path: write_json(path, {"schema": SCHEMA, "tasks": documents})),
+        (table, lambda path: write_text(path, markdown(documents))),
+        (figure, lambda path: draw(Path(path), documents)),
+    )
+    if stop.is_set():
+        raise typer.Exit(130)
+
+
+def place(task: str, folder: Path | None, tasks: int) -> Path:
+    """The folder of a task."""
+    name = "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in task.removeprefix("zoo:"))
+    if folder is None:
+        return Path(f"finetune-{name}")
+    return folder / name if tasks > 1 else folder
+
+
+def rates_of(text: str) -> list[float]:
+    """Numbers with commas between them."""
+    from pvq.bounds.errors import ProblemError
+
+    try:
+        return list(dict.fromkeys(float(part) for part in text.split(",")))
+    except ValueError:
+        raise ProblemError(f"--rates must be numbers as 0.03,0.01, not '{text}'") from None
+
+
+def study(task: str, folder: Path, bits: range, *more: Any) -> Study:
+    """The comparison of a task, once it is known to be one that can be run."""
+    from pvq.benchmarks.finetune.folder import Folder
+    from pvq.benchmarks.finetune.study import Study
+    from pvq.benchmarks.finetune.tasks import load_task
+
+    seeds, rates, epochs, device = more
+    loaded = load_task(task)
+    check_device(device)
+    found = Study(task, loaded, Folder(folder), bits, seeds, rates, epochs, device)
+    found.folder = Folder.open(folder, task)  # made once everything else is in order
+    return found
+
+
+def check_device(device: str) -> None:
+    """Raise `LayerError` where torch cannot use a device."""
+    import torch
+    from pvq.layers.foreign import foreign
+
+    with foreign(f"--device {device}: cannot be used"):
+        torch.zeros(1, device=device)

@@ -1,0 +1,96 @@
+"""What `pvq finetune` prints and draws."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pvq.benchmarks.finetune.compress import METHODS
+from pvq.benchmarks.finetune.table import WORDS, better, entry, number, shown, widths
+
+from ..console import Printer, printable
+from ..figures import LIMIT, PRUNE, QUANT, new_figure, save
+
+STYLES = {"quant": QUANT, "prune": PRUNE}
+
+
+def print_studies(documents: Sequence[Mapping[str, Any]]) -> None:
+    """Print each task's table, and what it says, on standard output."""
+    from rich import box
+    from rich.table import Table
+
+    console = Printer()
+    for document in documents:
+        console.say(f", {printable(document['measure'])} on test data", name=document["task"])
+        if document["original"] is None:
+            console.say("The network itself is not trained yet.")
+            continue
+        table = Table(box=box.SIMPLE)
+        table.add_column("bits a weight", justify="right")
+        for method in METHODS:
+            table.add_column(WORDS[method], justify="right", no_wrap=True)
+            table.add_column("dB moved", justify="right", no_wrap=True)
+        table.add_row("16", number(document["original"]["test"]), "", number(document["original"]["test"]), "")
+        for bits in widths([document]):
+            cells = []
+            for method in METHODS:
+                cells += [shown(entry(document, method, bits)), moved(document, method, bits)]
+            table.add_row(str(bits), *cells)
+        console.table(table)
+        console.say(sentence(document))
+
+
+def moved(document: Mapping[str, Any], method: str, bits: int) -> str:
+    """Mean over layers and seeds of the SQNR of the activations."""
+    cells = [c for c in document["cells"] if c["method"] == method and c["bits"] == bits]
+    found = [layer["activation_sqnr_db"] for cell in cells for layer in cell["layers"]]
+    found = [value for value in found if value is not None]
+    return f"{math.fsum(found) / len(found):.1f}" if found else ""
+
+
+def sentence(document: Mapping[str, Any]) -> str:
+    """Which method is better where."""
+    found = better(document)
+    rates = document["rates"]
+    chosen = ", ".join(f"{rates[m]:g} {WORDS[m]}" for m in METHODS if rates[m] is not None)
+    start = f"Learning rates: {chosen} (best validation at {rates['bits']} bits). " if chosen else ""
+    if not found:
+        return f"{start}Two seeds or more say which differences are larger than their spread."
+    parts = []
+    for method, words in {
+        "quant": "quantization ahead",
+        "prune": "pruning ahead",
+        "neither": "no difference",
+    }.items():
+        where = [str(bits) for bits, who in sorted(found.items()) if who == method]
+        if where:
+            parts.append(f"{words} at {', '.join(where)} bits")
+    return f"{start}Beyond the deviations over seeds: {'; '.join(parts)}."
+
+
+def draw(path: Path, documents: Sequence[Mapping[str, Any]]) -> None:
+    """Quality against size, one panel a task."""
+    figure = new_figure(4.2 * len(documents), 3.6)
+    panels = figure.subplots(1, len(documents), squeeze=False)[0]
+    for axes, document in zip(panels, documents, strict=True):
+        for method in METHODS:
+            found = {bits: entry(document, method, bits) for bits in sorted(document["bits"])}
+            known = {bits: one for bits, one in found.items() if one is not None}
+            spread = [0.0 if math.isnan(one.deviation) else one.deviation for one in known.values()]
+            axes.errorbar(
+                list(known),
+                [one.mean for one in known.values()],
+                spread,
+                capsize=2,
+                label=WORDS[method],
+                **STYLES[method],
+            )
+        if document["original"] is not None:
+            axes.axhline(document["original"]["test"], label="original", **LIMIT)
+        axes.set_xlabel("bits a weight (pruned: share of weights kept = bits / 16)")
+        axes.set_ylabel(document["measure"])
+        axes.set_title(document["task"])
+        axes.legend()
+    save(figure, path)

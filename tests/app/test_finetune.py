@@ -1,0 +1,64 @@
+"""`pvq finetune` from outside: a small task in worker processes, its files, its refusals."""
+
+import json
+
+import pytest
+
+SOURCE = "small_task:task"
+
+
+@pytest.fixture
+def helpers(monkeypatch):
+    """The small task can be imported, in workers too."""
+    import os
+    from pathlib import Path
+
+    folder = Path(__file__).parents[1] / "helpers"
+    paths = [str(folder), *filter(None, [os.environ.get("PYTHONPATH")])]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
+
+
+def test_a_comparison_and_going_on(cli, helpers, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = ["finetune", SOURCE, "--bits", "3", "--seeds", 2, "--epochs", 1, "--rates", "0.05", "--jobs", 2]
+    outputs = ["--json", "t.json", "--table", "t.md", "--figure", "t.png"]
+    ended = cli(*words, *outputs)
+    assert ended.code == 0, ended.err
+    record = json.loads((tmp_path / "t.json").read_text())
+    assert record["schema"] == "pvq.finetune/1"
+    (task,) = record["tasks"]
+    assert [(c["method"], c["seed"]) for c in task["cells"]] == [
+        ("quant", 0),
+        ("quant", 1),
+        ("prune", 0),
+        ("prune", 1),
+    ]
+    assert (tmp_path / "t.md").read_text().startswith("|  | original | 3 bits quantized | 3 bits pruned |")
+    assert (tmp_path / "t.png").read_bytes().startswith(b"\x89PNG")
+    assert not list((tmp_path / "finetune-small_task-task").glob("*.checkpoint"))
+    again = cli(*words, "--json", "again.json", "--quiet")
+    assert json.loads((tmp_path / "again.json").read_text()) == record
+    assert again.out == ended.out
+    assert again.err == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["zoo:digits"], "not in the zoo"),
+        (["nothing"], "is not a task"),
+        (["no_such_module:task"], "cannot be loaded"),
+        (["small_task:network"], "returned a Sequential"),
+        ([SOURCE, "--bits", "1:4"], "--bits must be between 2 and 15"),
+        ([SOURCE, "--rates", "fast"], "--rates must be numbers"),
+        ([SOURCE, "--device", "abacus"], "--device abacus"),
+        ([SOURCE, "--epochs", "0"], "--epochs must be at least 1"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(cli, tmp_path, monkeypatch, words, said):
+    monkeypatch.chdir(tmp_path)
+    ended = cli("finetune", *words)
+    assert ended.code == 2
+    assert said in ended.err
+    assert ended.err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,36 @@
+"""A task of fine-tuning that takes a second: two clouds of points through a small network."""
+
+from __future__ import annotations
+
+import torch
+from pvq.benchmarks.finetune.tasks import Task
+from pvq.benchmarks.finetune.zoo import accuracy, cross_entropy
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+
+def network() -> nn.Module:
+    """A convolution, a grouped one, batch norm, dropout and a linear map."""
+    torch.manual_seed(3)
+    return nn.Sequential(
+        nn.Conv2d(1, 6, 3, bias=False),
+        nn.BatchNorm2d(6),
+        nn.ReLU(),
+        nn.Conv2d(6, 6, 3, groups=3),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Dropout(0.1),
+        nn.Linear(24, 3),
+    )
+
+
+def task(schooling: tuple[int, float] | None = (3, 0.1)) -> Task:
+    """Three classes of 6 x 6 images."""
+    numbers = torch.Generator().manual_seed(5)
+    labels = torch.randint(3, (144,), generator=numbers)
+    images = torch.randn(144, 1, 6, 6, generator=numbers)
+    images[torch.arange(144), 0, 2 * labels, :] += 1.5
+    parts = [TensorDataset(images[cut], labels[cut]) for cut in (slice(96), slice(96, 120), slice(120, 144))]
+    shuffled = DataLoader(parts[0], 16, shuffle=True, generator=torch.Generator())
+    others = [DataLoader(part, 24) for part in parts[1:]]
+    return Task(network(), shuffled, *others, cross_entropy, accuracy, epochs=4, schooling=schooling)
