@@ -86,8 +86,9 @@ class Folder:
         return self.load(model, self.path / ORIGINAL)
 
     def original_hash(self) -> str:
-        """SHA-256 of the file of these weights."""
-        return sha256((self.path / ORIGINAL).read_bytes()).hexdigest()
+        """SHA-256 of the file of these weights; empty where there is none."""
+        file = self.path / ORIGINAL
+        return sha256(file.read_bytes()).hexdigest() if file.is_file() else ""
 
     def known(self, cell: Cell) -> dict[str, Any] | None:
         """What is known of a cell that is finished, and started from these weights; None where it is not."""

@@ -113,11 +113,24 @@ class Study:
         ProblemError
             A cell fails; the message says why.
         """
-        self._train([self.original], stop, jobs, on_epoch)
-        self._train([cell for method in METHODS for cell in self.trials(method)], stop, jobs, on_epoch)
-        self._train([cell for method in METHODS for cell in self.cells(method)], stop, jobs, on_epoch)
+        idle: queue.SimpleQueue[Process] = queue.SimpleQueue()
+        try:
+            self._train([self.original], idle, stop, jobs, on_epoch)
+            for cells_of in (self.trials, self.cells):
+                cells = [cell for method in METHODS for cell in cells_of(method)]
+                self._train(cells, idle, stop, jobs, on_epoch)
+        finally:
+            while not idle.empty():
+                idle.get().kill()
 
-    def _train(self, cells: Sequence[Cell], stop: threading.Event, jobs: int, on_epoch: OnEpoch) -> None:
+    def _train(
+        self,
+        cells: Sequence[Cell],
+        idle: queue.SimpleQueue[Process],
+        stop: threading.Event,
+        jobs: int,
+        on_epoch: OnEpoch,
+    ) -> None:
         waiting: queue.SimpleQueue[Cell] = queue.SimpleQueue()
         lock = threading.Lock()
         for cell in cells:
@@ -138,7 +151,7 @@ class Study:
                         cell = waiting.get_nowait()
                     except queue.Empty:
                         return
-                    process = process or Process(1, WORKER)
+                    process = process or _worker(idle)
                     found = self._one(process, cell, stop, lock, on_epoch)
                     if found is not None:
                         with lock:
@@ -150,7 +163,7 @@ class Study:
                 raise
             finally:
                 if process is not None:
-                    process.kill()
+                    idle.put(process)
 
         with ThreadPoolExecutor(jobs) as pool:
             futures = [pool.submit(work) for _ in range(min(jobs, max(1, waiting.qsize())))]
@@ -198,6 +211,14 @@ class Study:
             ],
             "cells": [_line(cell, self.known[cell]) for cell in table],
         }
+
+
+def _worker(idle: queue.SimpleQueue[Process]) -> Process:
+    """A worker that waits, or a new one."""
+    try:
+        return idle.get_nowait()
+    except queue.Empty:
+        return Process(1, WORKER)
 
 
 def _line(cell: Cell, known: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ def helpers(monkeypatch):
 
 def test_a_comparison_and_going_on(cli, helpers, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    words = ["finetune", SOURCE, "--bits", "3", "--seeds", 2, "--epochs", 1, "--rates", "0.05", "--jobs", 2]
+    words = ["finetune", SOURCE, "--bits", "3", "--seeds", 2, "--epochs", 1, "--rates", "0.05"]
     outputs = ["--json", "t.json", "--table", "t.md", "--figure", "t.png"]
     ended = cli(*words, *outputs)
     assert ended.code == 0, ended.err
