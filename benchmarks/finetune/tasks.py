@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Any, Protocol
 
-from pvq.layers.foreign import foreign
 from pvq.layers.format import LayerError
 from torch import Tensor, nn
-
-SOURCES = "expected {zoo} or package.module:task"
 
 
 class Loader(Protocol):
@@ -61,37 +55,3 @@ class Task:
             loader = getattr(self, name)
             if not hasattr(loader, "__len__") or len(loader) < 1:
                 raise LayerError(f"the task's {name} batches must have a length of at least 1")
-
-
-def load_task(source: str) -> Task:
-    """The task of a name: `zoo:NAME`, or `package.module:task`, a callable without arguments that returns one.
-
-    Raises
-    ------
-    LayerError
-        There is no such task, a package is missing, or it returns something else.
-    """
-    from .zoo import ZOO
-
-    expected = SOURCES.format(zoo=", ".join(f"zoo:{name}" for name in ZOO))
-    path, separator, name = source.partition(":")
-    if not separator or not path or not name:
-        raise LayerError(f"{source!r} is not a task; {expected}")
-    if path == "zoo":
-        if name not in ZOO:
-            raise LayerError(f"{source}: not in the zoo; {expected}")
-        return ZOO[name]()
-    with foreign(f"{source}: cannot be loaded"):
-        sys.path.insert(0, os.getcwd())  # console scripts do not look there
-        try:
-            make = getattr(import_module(path), name, None)
-        finally:
-            sys.path.remove(os.getcwd())
-        if not callable(make):
-            raise LayerError(f"{source}: {path} has no callable {name!r}; {expected}")
-        task = make()
-    if not isinstance(task, Task):
-        raise LayerError(
-            f"{source}: returned a {type(task).__name__}, expected a pvq.benchmarks.finetune.tasks.Task"
-        )
-    return task

@@ -72,7 +72,7 @@ def run(order: Mapping[str, Any], epoch_done: Callable[[int], object]) -> dict[s
 
 @cache
 def _task(source: str) -> Any:
-    from .tasks import load_task
+    from .sources import load_task
 
     return load_task(source)
 

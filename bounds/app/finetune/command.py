@@ -132,8 +132,8 @@ def rates_of(text: str) -> list[float]:
 def study(task: str, folder: Path, bits: range, *more: Any) -> Study:
     """The comparison of a task, once it is known to be one that can be run."""
     from pvq.benchmarks.finetune.folder import Folder
+    from pvq.benchmarks.finetune.sources import load_task
     from pvq.benchmarks.finetune.study import Study
-    from pvq.benchmarks.finetune.tasks import load_task
 
     seeds, rates, epochs, device = more
     loaded = load_task(task)
