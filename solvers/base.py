@@ -19,7 +19,7 @@ from pvq.bounds.presolve import presolve
 from pvq.bounds.problem import Problem
 
 from .checked import checked
-from .limits import LONG, heard, in_time, proof_cost, with_share
+from .limits import LAST, LONG, heard, in_time, latest, proof_cost, with_share
 from .options import Clock, Options
 from .points import fallback_point, trivial
 from .result import Outcome, Reason, Result, joined
@@ -173,10 +173,13 @@ class Solver(ABC):
         self.check(problem)
         options = Options() if options is None else options  # new each time: its stop event is one call's own
         clock, ready = Clock(options), True
+        work_by, proof_by = latest(options), latest(options, LAST)
         with heard(clock):
             if self.proves != "nothing":  # a method without a bound has no search that compiling could starve
-                ready = in_time(partial(self._ready, problem, options.prove), options, problem.n) is not None
-            if problem.n >= LONG and options.time_limit is not None:
+                ready = in_time(partial(self._ready, problem, options.prove), work_by, problem.n) is not None
+            if problem.n < LONG:
+                proof_by = latest(options, LAST)  # what gets a short row ready is not of its time
+            elif options.time_limit is not None:
                 options = replace(options, time_limit=max(0.0, clock.left))
             parts = _parts(self, problem)
             if parts != (self,) and ready:
@@ -191,9 +194,9 @@ class Solver(ABC):
                 within = with_share(options, proof_cost(reduced.gram, self.name))
                 found = trivial(reduced)
                 if found is None and ready:
-                    found = in_time(partial(self._in_units, reduced, within, own), options, reduced.n)
+                    found = in_time(partial(self._in_units, reduced, within, own), work_by, reduced.n)
                 outcome = _left_behind(own) if found is None else found
-        return checked(self.name, row, options, outcome, time.perf_counter() - begin)
+        return checked(self.name, row, options, outcome, time.perf_counter() - begin, proof_by)
 
     def _ready(self, problem: Problem, prove: bool) -> bool:
         self.prepare_once(problem, prove)
@@ -217,7 +220,7 @@ class Solver(ABC):
         parts = _parts(self, problems[0])
         if len(parts) == 1 and parts[0] is not self:
             return parts[0].solve_rows(problems, options, starts)
-        begin = time.perf_counter()
+        begin, proof_by = time.perf_counter(), latest(options, LAST, len(problems))
         presolved = [presolve(problem) for problem in problems]
         rows = [row.problem for row in presolved]
         live = [i for i, row in enumerate(rows) if row is not None and trivial(row) is None]
@@ -236,7 +239,9 @@ class Solver(ABC):
             stated = [unit.problem for unit in units]
             with heard(Clock(together)):
                 found = in_time(
-                    lambda: [self._solve_rows(stated, together, own)], options, reduced[0].n, len(reduced)
+                    lambda: [self._solve_rows(stated, together, own)],
+                    latest(options, rows=len(reduced)),
+                    reduced[0].n,
                 )
             outcomes: Sequence[Outcome] | None = None
             if found is None:
@@ -246,7 +251,7 @@ class Solver(ABC):
             if outcomes is not None:
                 seconds = (time.perf_counter() - begin) / len(live)
                 for i, outcome in zip(live, outcomes, strict=True):
-                    results[i] = checked(self.name, presolved[i], options, outcome, seconds)
+                    results[i] = checked(self.name, presolved[i], options, outcome, seconds, proof_by)
         return [
             results[i] if i in results else self.solve(problem, options, x)
             for i, (problem, x) in enumerate(zip(problems, starts, strict=True))

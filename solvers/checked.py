@@ -8,8 +8,8 @@ import time
 from pvq.bounds.certified import tolerance
 from pvq.bounds.presolve import Presolved
 
-from .limits import GRACE, OVERSHOOT, proof_cost
-from .options import Options
+from .limits import proof_cost
+from .options import Clock, Options
 from .points import fallback_point
 from .result import BoundKind, Fault, Outcome, Reason, Result
 
@@ -20,8 +20,16 @@ WORTH = 0.98
 """A proof of this part of a numerical bound is worth more than the bound; a weaker one is only recorded."""
 
 
-def checked(solver: str, row: Presolved, options: Options, outcome: Outcome, seconds: float) -> Result:
-    """What an outcome is worth: its error from its own x, its bound as far as that and its proof bear it out."""
+def checked(
+    solver: str, row: Presolved, options: Options, outcome: Outcome, seconds: float, proof_by: Clock
+) -> Result:
+    """What an outcome is worth: its error from its own x, its bound as far as that and its proof bear it out.
+
+    Parameters
+    ----------
+    seconds : of the search.
+    proof_by : a proof that is not verified when this clock ends is left out.
+    """
     if not isinstance(outcome, Outcome):
         raise TypeError(f"solver '{solver}' returns a {type(outcome).__name__} and not an Outcome")
     problem, reduced, x = row.original, row.problem, row.lift_or_none(outcome.x)
@@ -53,10 +61,8 @@ def checked(solver: str, row: Presolved, options: Options, outcome: Outcome, sec
         from pvq.bounds.verify.row import NotProven, lower_bound  # compiled kernels: not for `pvq solvers`
 
         begin = time.perf_counter()
-        limit = options.time_limit
-        allowed = None if limit is None else max(0.0, limit * (1 + OVERSHOOT) + GRACE - seconds)
         try:
-            with limited(allowed):
+            with limited(proof_by.limit(0.0)):
                 verified = lower_bound(reduced, outcome.proof)
             if verified > 0:
                 proof, proven_lower = outcome.proof, min(verified, error.lower)

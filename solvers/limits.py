@@ -31,8 +31,9 @@ LONG, PRODUCTS, SOME = 256, 6, 64
 which such a product is timed."""
 
 
-LATE = 0.7
-"""Part of GRACE after which work on a long row that hears no clock is left behind; the rest is for its answer."""
+LATE, LAST = 0.5, 0.9
+"""Parts of GRACE after which work on a long row that hears no clock is left behind, and after which a proof that
+is not yet verified is left out; the rest is for the answer, .05 s at 1152 inputs."""
 
 AGAIN = 4.0
 """Layer-wide work that the time has cut off is done again for who has so many times as long."""
@@ -80,23 +81,25 @@ def with_share(options: Options, cost: Cost) -> Options:
     return replace(options, time_limit=limit - min(SHARE * limit, max(0.0, cost.seconds - beyond)))
 
 
-def with_overrun(options: Options, rows: float = 1.0) -> Options:
-    """Options whose time is what so many rows may take in the worst case."""
+def latest(options: Options, part: float = LATE, rows: float = 1.0) -> Clock:
+    """A clock of what so many rows may take in the worst case, with a part of GRACE."""
     limit = options.time_limit
-    return options if limit is None else replace(options, time_limit=rows * limit * (1 + OVERSHOOT) + GRACE * LATE)
+    return Clock(
+        options if limit is None else replace(options, time_limit=rows * limit * (1 + OVERSHOOT) + GRACE * part)
+    )
 
 
-def in_time(work: Callable[[], T], options: Options, inputs: int, rows: float = 1.0) -> T | None:
-    """The value of `work()`, or None where it goes on when rows of so many inputs may overrun no further.
+def in_time(work: Callable[[], T], end: Clock, inputs: int) -> T | None:
+    """The value of `work()`, or None where it goes on when the clock of rows of so many inputs has ended.
 
     What hears the clock ends long before. One product, factor or sweep of a long row may take seconds, and no
     solver can promise what a step of it takes: such work is left behind in a thread of its own, where it ends
     after that step.
     """
-    if options.time_limit is None or inputs < LONG:
+    if math.isinf(end.left) or inputs < LONG:
         return work()
-    context, clock = copy_context(), Clock(with_overrun(options, rows))
-    return watched(lambda: context.run(work), threading.Event(), left=lambda: clock.left)
+    context = copy_context()
+    return watched(lambda: context.run(work), threading.Event(), left=lambda: end.left)
 
 
 _clock: ContextVar[Clock] = ContextVar("clock of layer-wide work")

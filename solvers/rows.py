@@ -17,7 +17,7 @@ from pvq.bounds.problem import Problem
 from pvq.bounds.stages import part
 
 from .base import Clock, Options, Solver, fallback_point
-from .limits import heard, in_time
+from .limits import AGAIN, heard, in_time, latest
 from .result import BoundKind, Reason, Result, Status, status_of
 
 PREPARED = 32
@@ -97,15 +97,16 @@ def prepare(problem: LayerProblem, solvers: Sequence[Solver], options: Options, 
         of_group = np.flatnonzero(problem.gram_of_row == group)
         spread = of_group[np.unique(np.linspace(0, len(of_group) - 1, PREPARED).astype(int))]
         stated = [problem.row(int(i)) for i in spread]
-        left_out = problem.grams[group].memo(prepare, set[str])
+        left_out = problem.grams[group].memo(prepare, dict[str, float])
         for solver in solvers:
-            if solver.name in left_out:
-                continue
+            if solver.name in left_out and clock.left <= AGAIN * left_out[solver.name]:
+                continue  # what had as much time has left it out already
             part(f"preparing {solver.name}")
+            had = max(clock.left, 0.0)
             with heard(clock):
                 work = partial(_prepared, solver, stated)
-                if in_time(work, replace(options, time_limit=clock.limit(0.0)), stated[0].n) is None:
-                    left_out.add(solver.name)
+                if in_time(work, latest(replace(options, time_limit=clock.limit(0.0))), stated[0].n) is None:
+                    left_out[solver.name] = had
                     clock.cut_short = True
     return not clock.cut_short
 

@@ -19,6 +19,7 @@ from pvq.bounds.stages import part
 
 from .base import Clock, Options, Solver, fallback_point
 from .free_scale import Found, FreeRow, best_scale, compile_search, interval_bound
+from .limits import Pace, in_time, latest
 from .result import BoundKind, Reason, Result
 from .rows import LayerResult, OnRow, RowResult, row_words, score, summarise, total_empirical
 
@@ -128,7 +129,10 @@ class ScaleSearch:
         self.problem, self.numbers, self.options, self.jobs = problem, rows, options, jobs
         self.low, self.high = scale / WIDEST, scale * WIDEST
         limit = None if options.time_limit is None else options.time_limit * len(rows)
-        self.clock = Clock(dataclasses.replace(options, time_limit=limit))
+        self.clock, self.end = (
+            Clock(dataclasses.replace(options, time_limit=limit)),
+            latest(options, rows=len(rows)),
+        )
         stated = [FreeRow(problem.row(i), scale) for i in rows]
         self.all_rows = stated
         self.rows = [row for row in stated if row.searched]
@@ -177,13 +181,15 @@ class ScaleSearch:
 
     def _start(self) -> None:
         """Heuristic points at many scales, each then at the scale that is best for them."""
-        self.upper = math.inf
+        self.upper, pace = math.inf, Pace(self.clock)
         for scale in np.geomspace(self.low, self.high, SCAN):
             cs = [row.heuristic(float(scale)) for row in self.rows]
             self._offer(cs)
-            if self.clock.ended() is not None:
-                break
+            if pace.ended():
+                return
         for _ in range(5):
+            if pace.ended():
+                return
             before = self.upper
             self._offer([row.heuristic(self.scale) for row in self.rows])
             if not self.upper < before:
@@ -217,7 +223,10 @@ class ScaleSearch:
             else:
                 start = row.heuristic(1 / centre)
                 slope = row.slope(centre, start)
-            return slope, row.least(centre, slope, stiffness * self.unit[i], inner, start)
+            least = in_time(
+                lambda: row.least(centre, slope, stiffness * self.unit[i], inner, start), self.end, len(start)
+            )
+            return None if least is None else (slope, least)
 
         if self.jobs == 1 or single:
             found_of = [one(i) for i in range(len(self.rows))]

@@ -21,7 +21,7 @@ class _Budget:
     def __init__(self, seconds: float | None, nodes: int) -> None:
         self.seconds, self.nodes = seconds, nodes
         self.end = None if seconds is None else time.monotonic() + seconds
-        self.over = np.zeros(1, dtype=bool)
+        self.over = np.array([seconds is not None and seconds <= 0])
         """(1,) what compiled searches look at: they take minutes in long rows, and see no clock."""
 
     def ring(self) -> None:

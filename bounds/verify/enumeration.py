@@ -128,6 +128,7 @@ def proven_diagonals(permuted: FloatArray, order: Order) -> FloatArray:
     n = len(permuted)
     proven, quick = np.zeros((n + 1, n)), leading_psd(permuted, order.diagonal)
     for m in range(n, 0, -1):
+        check_time()  # also of what the time has cut off
         d = order.diagonal[m, :m]
         if (d >= 0).all() and d.any():
             # also where it is a block of what has been proven, and no more is taken off

@@ -7,6 +7,7 @@ from numba import njit
 from scipy.linalg import lapack
 
 from ..gram import BoolArray, FloatArray
+from .budget import time_over
 
 U = 2.0**-53
 """Unit roundoff: a float64 operation is exact up to a factor 1 + e, |e| <= U, and TINY."""
@@ -61,20 +62,23 @@ def leading_psd(a: FloatArray, diagonals: FloatArray) -> BoolArray:
     """(n + 1,) for which m the leading m x m block of A less diag(diagonals[m, :m]) is proven as by `is_psd`.
 
     A block that is a part of one with more taken off needs no factorisation. A is scaled once and not each block:
-    the diagonal of a block must stay so large that nothing matters that underflows.
+    the diagonal of a block must stay so large that nothing matters that underflows. What the time has cut off
+    is not proven.
     """
     scaled = _scaled(a)
     if scaled is None or len(scaled[1]) < len(a):
         return np.zeros(len(a) + 1, dtype=bool)
     with np.errstate(all="ignore"):
-        return np.asarray(_leading(scaled[0], diagonals / scaled[2] / scaled[2], 2.0**-500))
+        return np.asarray(_leading(scaled[0], diagonals / scaled[2] / scaled[2], 2.0**-500, time_over()))
 
 
 @njit(cache=True, nogil=True)
-def _leading(b, d, least):  # type: ignore[no-untyped-def]
+def _leading(b, d, least, over):  # type: ignore[no-untyped-def]
     n = len(b)
     proven = np.zeros(n + 1, np.bool_)
     for m in range(n, 0, -1):
+        if over[0]:
+            break
         if m < n and proven[m + 1]:
             inside = True
             for i in range(m):

@@ -12,13 +12,15 @@ import numpy as np
 from pvq.bounds.gram import FloatArray, Gram, IntArray
 from pvq.bounds.grid import Grid
 from pvq.bounds.problem import Problem
-from pvq.bounds.proof import Enumeration
+from pvq.bounds.proof import Below, Enumeration, Proof, Split
 from pvq.bounds.verify.budget import node_limit
 from pvq.bounds.verify.row import lower_bound
 
 from ..base import Clock, Options, fallback_point
 from ..empirical.local_search import polish_grid
+from ..limits import layer_clock
 from ..result import Outcome, Reason
+from .factors import EPS
 from .frontier import Frontier, grow
 from .lattice import Lattice, LatticeWalk, row_lattice
 from .plan import Plan, layer_plan, row_plan
@@ -54,8 +56,9 @@ def prepare_grid(problem: Problem) -> None:
 
 
 def _compile(problem: Problem) -> bool:
+    # the plan of this row is as long as the layer's, and only its code is wanted: it hears who asks
+    found = solve_grid(problem, Options(time_limit=layer_clock().limit(0.0), node_limit=1), None)
     options = Options(time_limit=None, node_limit=1)
-    found = solve_grid(problem, options, None)
     assert found.x is not None
     search = GridSearch(problem, layer_plan(problem), found.x, options, Clock(options))
     search.quick(1)
@@ -107,7 +110,7 @@ def solve_grid(problem: Problem, options: Options, start: FloatArray | None) -> 
             search = GridSearch(problem, plan, search.x, options, clock, search.nodes, gpu)
         reason = search.passes(limit)
     eta = max(search.eta, search.row.slack(search.upper))
-    proof = None
+    proof: Proof | None = None
     # else a verifier, which knows no reduced basis, would give up, and the bound is numerical
     if search.eta == 0 and search.lower > 0 and search.nodes < node_limit(problem.sparsity is not None):
         proof = Enumeration(search.row.plan.for_proofs, search.lower)
@@ -117,7 +120,13 @@ def solve_grid(problem: Problem, options: Options, start: FloatArray | None) -> 
         most = node_limit(problem.sparsity is not None)
         if proof is None and search.nodes >= most:
             info["unproven"] = f"a verifier repeats {most:,} nodes, and this search took {search.nodes:,}"
-    return Outcome(search.x, max(0.0, search.lower - eta), reason, search.nodes, info, proof)
+    lower = search.lower - eta
+    root = search.root * (1 - 4 * problem.n * EPS)  # a sum of as many terms
+    if lower < root:  # of long rows rounding leaves nothing: what is proven ahead of the search needs no centres
+        diagonal = np.empty(problem.n)
+        diagonal[search.row.plan.order] = search.row.plan.diagonal[-1]
+        lower, proof = root, Split(Below(diagonal), np.zeros(problem.n))
+    return Outcome(search.x, max(0.0, lower), reason, search.nodes, info, proof)
 
 
 def _gpu(problem: Problem, options: Options) -> Engine | None:
@@ -154,7 +163,8 @@ class GridSearch:
         self.upper = problem.certified(x).upper
         """Error of x, or of the best leaf as the search adds it up."""
         self.row = _restated(problem, plan, self.upper, options.gap)
-        self.lower = min(root_bound(self.row), self.shrink * self.upper)
+        self.root = root_bound(self.row)
+        self.lower = min(self.root, self.shrink * self.upper)
         self.nodes = nodes
         self.eta = 0.0
         """Rounding slack of a search in a reduced basis."""

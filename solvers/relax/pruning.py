@@ -109,7 +109,7 @@ def bound_by_diagonal(row: PrunedRow, clock: Clock, layer: Below | None = None) 
         d, points, ended = ascend(h, weight, upper, problem.pattern, start_of(problem.gram), clock)
         own = Below(proven(problem.gram, d))
         candidates.append((own, relaxed(row, own, points[0])))
-    if not ended:
+    if not candidates or not (ended or clock.ended()):  # its own is no worse than where it began
         layer = Below(proven(problem.gram, start_of(problem.gram))) if layer is None else layer
         candidates.append((layer, relaxed(row, layer, iterations=FEW)))
     return max(candidates, key=lambda candidate: candidate[1].bound)

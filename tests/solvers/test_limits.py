@@ -10,12 +10,12 @@ from pvq.bounds.grid import Grid
 from pvq.bounds.layer_problem import Setting, state_problem
 from pvq.bounds.problem import Problem
 from pvq.bounds.verify.row import lower_bound
-from pvq.solvers import compile_time, limits
+from pvq.solvers import base, compile_time, limits
 from pvq.solvers.base import Solver
-from pvq.solvers.bnb import BranchAndBound, factors, plan
+from pvq.solvers.bnb import BranchAndBound, enumeration, factors, plan
 from pvq.solvers.bnb.enumeration import solve_grid
 from pvq.solvers.layer import solve_layer
-from pvq.solvers.limits import Cost, Pace, as_time_allows, heard, in_time, proof_cost, with_share
+from pvq.solvers.limits import Cost, Pace, as_time_allows, heard, in_time, latest, proof_cost, with_share
 from pvq.solvers.options import Clock, Options
 from pvq.solvers.result import BoundKind, Outcome, Reason, Status
 from pvq.solvers.rows import prepare
@@ -188,20 +188,20 @@ def test_a_step_that_hears_no_clock_is_left_behind(monkeypatch):
         went_on.set()
         return "too late"
 
-    no_time = Options(time_limit=0.0)
+    no_time = latest(Options(time_limit=0.0))
     assert in_time(step, no_time, limits.LONG) is None
     never.set()
     assert went_on.wait(60)
-    assert in_time(lambda: "in time", Options(time_limit=60.0), limits.LONG) == "in time"
-    assert in_time(lambda: "no limit", Options(time_limit=None), limits.LONG) == "no limit"
+    assert in_time(lambda: "in time", latest(Options(time_limit=60.0)), limits.LONG) == "in time"
+    assert in_time(lambda: "no limit", latest(Options(time_limit=None)), limits.LONG) == "no limit"
     assert in_time(threading.current_thread, no_time, 8) is threading.current_thread()  # short rows: no thread
     with pytest.raises(ZeroDivisionError):
-        in_time(lambda: 1 / 0, Options(time_limit=60.0), limits.LONG)
+        in_time(lambda: 1 / 0, latest(Options(time_limit=60.0)), limits.LONG)
 
 
 def test_work_in_time_hears_the_clock_of_who_asks():
     with heard(Clock(Options(time_limit=0.0))):
-        left = in_time(lambda: limits.layer_clock().left, Options(time_limit=60.0), limits.LONG)
+        left = in_time(lambda: limits.layer_clock().left, latest(Options(time_limit=60.0)), limits.LONG)
     assert left <= 0.0
 
 
@@ -296,3 +296,50 @@ def test_preparation_that_was_left_behind_is_not_waited_for_twice(monkeypatch):
     assert prepare(problem, [Unprepared()], no_time)
     assert Unprepared.begun == 1
     Unprepared.go.set()
+    assert prepare(problem, [Unprepared()], Options(time_limit=60.0))  # who has much longer asks again
+    assert Unprepared.begun == 2
+
+
+class Slow(Unprepared):
+    """Neither its preparation nor its search ends."""
+
+    name = "slow"
+
+    def _solve(self, problem, options, start):
+        self.go.wait(60)
+        return Outcome(None, 0.0)
+
+
+def test_preparation_search_and_proof_of_a_long_row_end_at_one_moment(monkeypatch):
+    """Each with a moment of its own would overrun three times."""
+    monkeypatch.setattr(limits, "LONG", 4)
+    monkeypatch.setattr(base, "LONG", 4)
+    monkeypatch.setattr(limits, "GRACE", 0.1)
+    seen = []
+
+    def recorded(work, end, inputs):
+        seen.append(end)
+        return in_time(work, end, inputs)
+
+    monkeypatch.setattr(base, "in_time", recorded)
+    Unprepared.go.clear()
+    found = Slow().solve(row(6), Options(time_limit=0.01))
+    Unprepared.go.set()
+    assert found.reason is Reason.TIME
+    assert len(seen) == 1 or seen[0] is seen[1]
+    assert seen[0].left <= 0.0
+
+
+def test_what_prepares_a_search_hears_the_clock_of_who_asks(monkeypatch):
+    clocks = []
+
+    def recorded(problem, clock, fine=False):
+        clocks.append(clock.left)
+        return plan.row_plan(problem, clock, fine)
+
+    monkeypatch.setattr(enumeration, "row_plan", recorded)
+    with heard(Clock(Options(time_limit=0.0))):
+        enumeration.prepare_grid(layer_of(1, 10).row(0))
+    enumeration.prepare_grid(layer_of(1, 10).row(0))
+    assert clocks[0] <= 0.0
+    assert clocks[1] == np.inf

@@ -5,9 +5,12 @@ from fractions import Fraction
 import numpy as np
 import pytest
 from pvq.bounds.problem import Problem
-from pvq.bounds.proof import Below, Split
+from pvq.bounds.proof import Below, Order, Split
+from pvq.bounds.verify.budget import limited
+from pvq.bounds.verify.enumeration import proven_diagonals
 from pvq.bounds.verify.exact import exact_lower_bound, is_psd
 from pvq.bounds.verify.psd import defect, leading_psd
+from pvq.bounds.verify.refusal import NotProven
 from pvq.bounds.verify.row import lower_bound
 from pvq.solvers.brute import Brute
 
@@ -95,3 +98,13 @@ def test_leading_blocks_with_something_taken_off(kind):
     assert not leading_psd(beyond, np.diag(beyond) * 1.01 * np.tri(n + 1, n, -1)).any()
     for scale in (2.0**-900, 2.0**900):
         assert leading_psd(scale * h, scale * np.array(small))[1:].all()
+    with limited(0.0):
+        assert not leading_psd(h, np.array(small))[1:].any()  # what the time has cut off is not proven
+
+
+def test_diagonals_that_the_time_has_cut_off_are_no_proof():
+    h = np.eye(5) + 0.5
+    order = Order(np.arange(5), 0.25 * np.tri(6, 5, -1))
+    assert proven_diagonals(h, order).any()
+    with limited(0.0), pytest.raises(NotProven, match="not established within 0 s"):
+        proven_diagonals(h, order)

@@ -8,10 +8,13 @@ import pytest
 from pvq.bounds.gram import Gram
 from pvq.bounds.grid import Grid
 from pvq.bounds.problem import Problem
+from pvq.bounds.proof import Split
 from pvq.bounds.sparsity import Sparsity
+from pvq.bounds.verify.row import lower_bound
 from pvq.solvers.base import Options
 from pvq.solvers.bnb import BranchAndBound, walk
 from pvq.solvers.bnb.enumeration import prepare_grid, solve_grid
+from pvq.solvers.bnb.restated import Restated
 from pvq.solvers.brute import Brute
 from pvq.solvers.result import Status
 
@@ -208,3 +211,33 @@ def test_preparing_compiles_what_rows_of_next_to_no_weight_take():
     before = len(walk._sweep_uneven.signatures), len(walk._sweep_even.signatures)
     solve_grid(dataclasses.replace(problem, weight=1e-9 * problem.weight), Options(time_limit=None), None)
     assert (len(walk._sweep_uneven.signatures), len(walk._sweep_even.signatures)) == before
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("pattern", [False, True])
+def test_where_rounding_eats_the_bound_of_a_search_that_of_its_root_is_proven(monkeypatch, kind, pattern):
+    """Centres of more than 200 inputs carry more rounding than a row has error."""
+    monkeypatch.setattr(Restated, "slack", lambda self, upper: 1e9)
+    rng = np.random.default_rng(KINDS.index(kind))
+    said = 0
+    for _ in range(20):
+        n = int(rng.integers(2, 7))
+        shared = gram(rng, n, kind)
+        live = shared.live
+        m = int(live.sum())
+        problem = Problem(
+            weights(rng, n, kind)[live],
+            Gram.from_array(shared.matrix[np.ix_(live, live)]),
+            Grid(np.array([[-1.2, -0.4, 0.0, 0.4]]), np.zeros(m, np.int64)),
+            Sparsity.row(m, min(2, m)) if pattern else None,
+        )
+        optimum = problem.certified(Brute().solve(problem).x)
+        found = solve_grid(problem, Options(time_limit=None), None)
+        assert isinstance(found.proof, Split) or found.lower == 0.0
+        assert 0.0 <= found.lower <= optimum.upper
+        if found.lower > 0.0:
+            said += 1
+            verified = lower_bound(problem, found.proof)
+            assert verified <= optimum.upper
+            assert verified >= 0.98 * found.lower
+    assert said > 5 or kind in ("singular", "duplicated")  # where D is next to 0
