@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -79,6 +79,11 @@ class Solution:
 
 def save_solution(path: Named, solution: Solution) -> None:
     """Write a solution as .npz or .safetensors, whole or not at all."""
+    write_atomically(path, lambda file: put_solution(file, solution, Path(path).suffix))
+
+
+def put_solution(file: BinaryIO, solution: Solution, suffix: str = ".npz") -> None:
+    """The bytes of such a file."""
     rows = _ranges(solution.rows)
     arrays: dict[str, Any] = {
         "weight": np.ascontiguousarray(solution.weight),
@@ -86,12 +91,12 @@ def save_solution(path: Named, solution: Solution) -> None:
         "inputs": np.array(solution.inputs),
     }
     meta = json.dumps(dict(solution.meta), allow_nan=False)
-    if Path(path).suffix == ".safetensors":
+    if suffix == ".safetensors":
         from safetensors.numpy import save
 
-        write_atomically(path, lambda file: file.write(save(arrays, {"meta": meta})))
+        file.write(save(arrays, {"meta": meta}))
     else:
-        write_atomically(path, lambda file: np.savez_compressed(file, **arrays, meta=np.array(meta)))
+        np.savez_compressed(file, **arrays, meta=np.array(meta))
 
 
 def load_solution(path: Path) -> Solution:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from pvq.bounds.codebooks import INT_GRIDS
-from pvq.bounds.grid import Grid
-from pvq.bounds.layer_problem import LayerProblem, Setting
+from pvq.bounds.layer_problem import LayerProblem
 from pvq.bounds.sqnr import sqnr_db
 from pvq.layers.format import Layer
 
@@ -79,8 +78,13 @@ def result_document(
 def row_ranges(problem: LayerProblem) -> list[Any]:
     """The rows, half-open; of a sample a list of ranges, so that nobody takes its total for that of all rows."""
     if problem.drawn_from is not None:
-        return [[row, row + 1] for row in problem.rows]
+        return row_ranges_of(problem.rows)
     return [problem.span.start, problem.span.stop]
+
+
+def row_ranges_of(rows: Iterable[int]) -> list[list[int]]:
+    """Rows that are some of those that were asked about."""
+    return [[row, row + 1] for row in rows]
 
 
 def curve_document(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -105,9 +109,7 @@ def _row(problem: LayerProblem, i: int, row: RowResult) -> dict[str, Any]:
     }
     if result.fault is not None:
         document["fault"] = result.fault.value
-    grid = problem.row_grid(i)
-    if grid is not None:
-        document |= _grid(grid, problem.setting)
+    document |= row_grid(problem, i)
     if problem.setting.prunes:
         document["kept"] = [problem.inputs.start + int(j) for j in result.x.nonzero()[0]]
     document["empirical"] = dict(row.empirical)
@@ -116,12 +118,15 @@ def _row(problem: LayerProblem, i: int, row: RowResult) -> dict[str, Any]:
     return document
 
 
-def _grid(grid: Grid, setting: Setting) -> dict[str, Any]:
+def row_grid(problem: LayerProblem, i: int) -> dict[str, Any]:
     """What rebuilds a row's levels to the last bit, one entry for each group of inputs that is in the problem.
 
     Integer grids: scale * ({first ... last} - zero), as the grid's name and the bits say. Others: the levels.
     """
-    if setting.grid not in INT_GRIDS:
+    grid = problem.row_grid(i)
+    if grid is None:
+        return {}
+    if problem.setting.grid not in INT_GRIDS:
         return {"levels": grid.levels.tolist()}
     assert grid.scale is not None
     assert grid.zero is not None

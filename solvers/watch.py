@@ -34,6 +34,11 @@ def is_work_left() -> bool:
     return any(thread.is_alive() for thread in _left)
 
 
+def leave(thread: Thread) -> None:
+    """Leave a daemon thread behind that does not end by itself."""
+    _left.append(thread)
+
+
 def unhurried() -> None:
     """Threads take turns as usual again, unless work that was left behind is still to be kept short."""
     if not is_work_left():

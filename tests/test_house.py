@@ -26,8 +26,9 @@ FLOORS["solvers.bound"] = FLOORS["solvers.bnb"] | {"solvers.bnb"}
 FLOORS["solvers"] = FLOORS["solvers.bound"] | {"layers", "solvers.bound", "bounds.verify"}
 FLOORS["solvers.compare"] = FLOORS["solvers"] | {"solvers"}
 FLOORS["solvers.allocate"] = FLOORS["solvers.compare"] | {"solvers.compare"}
+FLOORS["solvers.ledger"] = FLOORS["solvers.allocate"]
 FLOORS["benchmarks"] = FLOORS["solvers.compare"] | {"solvers.compare"}
-FLOORS["bounds.api"] = FLOORS["solvers.allocate"] | {"solvers.allocate", "bounds.theory"}
+FLOORS["bounds.api"] = FLOORS["solvers.allocate"] | {"solvers.allocate", "solvers.ledger", "bounds.theory"}
 FLOORS["bounds.app"] = FLOORS["benchmarks"] | FLOORS["bounds.api"] | {"benchmarks", "bounds.api"}
 """What a floor may import beside itself. `bounds` is what is in none of its named folders; so is `solvers`."""
 ASKS_THE_VERIFIER = {"solvers.base", "solvers.bnb", "benchmarks"}
@@ -106,6 +107,8 @@ RUNS = {
     "solvers.compare.layer": {"compare_layer"},
     "solvers.compare.network": {"compare_all", "found_in", "member_of"},
     "solvers.allocate.solve": {"allocate"},
+    "solvers.ledger.go": {"go_on"},
+    "solvers.ledger.plan": {"create"},
     "solvers.registry": {"get_solver", "solver_class", "solver_names"},
     "layers.extract": {"extract_layers"},
     "bounds.layer_problem": {"state_problem"},

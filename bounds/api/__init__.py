@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from .comparing import Comparison as Comparison
     from .comparing import compare as compare
     from .evaluating import evaluate as evaluate
+    from .ledgers import Ledger as Ledger
     from .listing import extract as extract
     from .listing import installed_solvers as installed_solvers
     from .listing import solver_cards as solver_cards
@@ -55,6 +56,7 @@ _HOME = {
     "Joint": "pvq.problems",
     "Layer": "pvq.layers.format",
     "LayerError": "pvq.layers.format",
+    "Ledger": "pvq.ledgers",
     "NotProven": "pvq.bounds.verify.row",
     "ProblemError": "pvq.bounds.errors",
     "Prune": "pvq.problems",

@@ -39,6 +39,7 @@ def _commands() -> typer.Typer:
     from .evaluate import evaluate
     from .extract import extract
     from .finetune.command import finetune
+    from .run.command import COMMANDS
     from .solvers import solvers
     from .theory.command import theory
     from .verify import verify
@@ -57,6 +58,10 @@ def _commands() -> typer.Typer:
     app.command("theory")(_heard(theory))
     app.command("verify")(_heard(verify))
     app.command("weights")(_heard(weights))
+    run = typer.Typer(help="A run in a folder that outlives its process.", no_args_is_help=True)
+    for name, command in COMMANDS:
+        run.command(name)(_heard(command))
+    app.add_typer(run, name="run")
     return app
 
 

@@ -34,6 +34,21 @@ BitRange = Annotated[
     str | None,
     Option(metavar="A:B", help="A to B bits, both included. Default 2:8 for int grids.", rich_help_panel=PROBLEM),
 ]
+Base = Annotated[
+    int, Option(metavar="16|32", help="Bits of a weight that is not quantized.", rich_help_panel=PROBLEM)
+]
+Mask = Annotated[
+    str,
+    Option(
+        metavar="none|bitmask|index",
+        help="What the sparsity pays for saying which weights are kept: nothing (as in the paper), a bit for "
+        "every weight, or an index for every kept one.",
+        rich_help_panel=PROBLEM,
+    ),
+]
+ScaleBits = Annotated[
+    int, Option(help="Bits of each scale, 0 to leave scales out of the cost.", rich_help_panel=PROBLEM)
+]
 Block = Annotated[
     int | None, Option(metavar="K", help="Prune K consecutive inputs together.", rich_help_panel=PROBLEM)
 ]

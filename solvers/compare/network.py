@@ -26,6 +26,8 @@ class Member:
     sha256: str = ""
     out: int = 0
     inputs: int = 0
+    groups: int = 1
+    """Gram matrices."""
     skipped: str | None = None
     layer: Layer | None = field(default=None, repr=False, compare=False)
     """Where it is no file's."""
@@ -104,7 +106,7 @@ def _member(path: Path, named: bool) -> Member:
 
 def member_of(layer: Layer, path: Path) -> Member:
     """The member of a layer, from a file or not; skipped where nothing can be compared."""
-    member = Member(path, layer.name, layer.sha256, layer.out, layer.inputs)
+    member = Member(path, layer.name, layer.sha256, layer.out, layer.inputs, layer.groups)
     if not layer.grams.any():
         return replace(member, skipped="every input is dead: no compression has an error")
     if not layer.weight.any():

@@ -17,21 +17,9 @@ def compare(
         list[Path], Argument(metavar="LAYER.npz|DIR...", help="Layer files, or folders of layer files.")
     ],
     bits: options.BitRange = None,
-    base: Annotated[
-        int, Option(metavar="16|32", help="Bits of a weight that is not quantized.", rich_help_panel=PROBLEM)
-    ] = 16,
-    mask: Annotated[
-        str,
-        Option(
-            metavar="none|bitmask|index",
-            help="What the sparsity pays for saying which weights are kept: nothing (as in the paper), a bit for "
-            "every weight, or an index for every kept one.",
-            rich_help_panel=PROBLEM,
-        ),
-    ] = "none",
-    scale_bits: Annotated[
-        int, Option(help="Bits of each scale, 0 to leave scales out of the cost.", rich_help_panel=PROBLEM)
-    ] = 0,
+    base: options.Base = 16,
+    mask: options.Mask = "none",
+    scale_bits: options.ScaleBits = 0,
     grid: options.Grid = "int",
     granularity: options.Granularity = "tensor",
     range_: options.Range = "mse",

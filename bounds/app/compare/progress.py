@@ -91,10 +91,10 @@ def pair_progress(quiet: bool) -> Iterator[PairProgress]:
             yield PlainProgress()
         return
     columns = (
-        plain_column("{member.fields[decided]} decided"),
+        plain_column("{task.fields[decided]} decided"),
         BarColumn(),
         MofNCompleteColumn(),
-        plain_column("pairs, {member.description}"),
+        plain_column("pairs, {task.description}"),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )

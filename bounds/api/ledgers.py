@@ -1,0 +1,343 @@
+"""Runs that survive: a folder in which every result is kept from the moment that it is there."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pvq.bounds.codebooks import INT_GRIDS, file_levels
+from pvq.bounds.errors import ProblemError
+from pvq.bounds.layer_problem import Setting
+from pvq.bounds.stages import part
+from pvq.bounds.storage import CostModel
+from pvq.layers.files import write_json
+from pvq.solvers.base import UnsupportedProblem
+from pvq.solvers.compare.engines import engines_by_name, methods_by_name
+from pvq.solvers.compare.network import distinct, found_in
+from pvq.solvers.device import check_device
+from pvq.solvers.document import packages
+from pvq.solvers.ledger import ledger as engine
+from pvq.solvers.ledger.export import SUFFIXES, document_of, write_csv, write_parquet
+from pvq.solvers.ledger.go import Threads, check_layers, go_on
+from pvq.solvers.ledger.plan import Asked, create
+from pvq.solvers.ledger.status import status_of_run
+from pvq.solvers.ledger.work import Search
+from pvq.solvers.watch import watched
+
+from .comparing import widths
+from .problems import Prune, Quant, problem_of, setting_of
+from .running import check_limits, quiet_machine
+
+BOTH = "both"
+
+
+class Ledger:
+    """A run in a folder, which goes on after any end of its process.
+
+    Rows are independent, so that each is committed by itself; intervals only ever shrink:
+    [lower, upper] becomes its intersection with what is found next.
+
+    Parameters
+    ----------
+    folder : path
+        A run, as `Ledger.create` makes one.
+
+    Raises
+    ------
+    ProblemError
+        The folder is no run, or one of a newer version.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self.folder = Path(folder)
+        with engine.Ledger.reading(self.folder) as ledger:
+            self.method: str = ledger.about["method"]
+            self.settings = ledger.settings
+
+    @classmethod
+    def create(
+        cls,
+        folder: str | os.PathLike[str],
+        layers: Iterable[str | os.PathLike[str]] | str | os.PathLike[str],
+        method: str = BOTH,
+        *,
+        bits: Iterable[int] | None = None,
+        grid: str = "int",
+        granularity: str = "tensor",
+        range: str = "mse",
+        sparsity: Sequence[float] = (),
+        nm: str | int | None = None,
+        block: int | None = None,
+        update: bool = True,
+        base: int = 16,
+        mask: str = "none",
+        scale_bits: int = 0,
+        gap: float = 1e-6,
+        stop: threading.Event | None = None,
+    ) -> Ledger:
+        """Make a run: what is to be bounded. Nothing is bounded yet.
+
+        Parameters
+        ----------
+        folder : path
+            New, or empty.
+        layers : path, or several of them
+            Layer files, and folders of them; they stay where they are.
+        method : str
+            quant, prune, joint, or both: b-bit quantization and sparsity of equal cost, for verdicts.
+        bits : iterable of int, optional
+            Bits of the grid; 2 to 8, or those of the grid, where None.
+        grid : str
+            As in `Quant`, by name or file.
+        granularity : str
+            As in `Quant`.
+        range : str
+            mse, minmax or gram, as in `Quant`.
+        sparsity : sequence of float
+            Shares of weights that are zero, for prune and joint.
+        nm : str or int, optional
+            N:M for prune and joint; M for both, N the most that the bits pay for.
+        block : int, optional
+            As in `Prune`.
+        update : bool
+            As in `Prune`.
+        base : int
+            Bits of a weight that is not quantized, 16 or 32, for both.
+        mask : str
+            What the sparsity pays for its mask, as in `compare`.
+        scale_bits : int
+            Bits of each scale, 0 to leave them out of the cost.
+        gap : float
+            As in `bound`; it is the run's.
+        stop : threading.Event, optional
+            Ends it, as Ctrl-C does where none is given; then no run is made.
+
+        Returns
+        -------
+        Ledger
+            The run.
+
+        Raises
+        ------
+        ProblemError
+            A parameter is impossible, does not fit a layer, or the folder holds something.
+        LayerError
+            A file is not a layer.
+        """
+        check_limits(None, gap, 1)
+        if method == BOTH:
+            if sparsity or isinstance(nm, str):
+                raise ProblemError("`method` both takes its sparsity from `bits`; `nm` is M alone, as 4")
+            if nm is not None and (nm < 2 or block is not None):
+                raise ProblemError("`nm` M must be at least 2, and does not go with `block`")
+            wanted = tuple(widths(grid, bits))
+            Quant(wanted[0] if grid in INT_GRIDS else None, grid, granularity, range)  # checks it
+            Prune(0.5, block=block, update=update)
+            settings: tuple[Setting, ...] = (
+                Setting("quant", grid=grid, granularity=granularity, range=range),
+                Setting("prune", sparsity=0.5, block=block, update=update),
+            )
+        else:
+            if isinstance(nm, int):
+                raise ProblemError("`nm` must be N:M as 2:4")
+            wanted = () if method == "prune" else tuple(widths(grid, bits))
+            settings = tuple(
+                setting_of(
+                    problem_of(
+                        method,
+                        bits=width if grid in INT_GRIDS else None,
+                        grid=grid,
+                        granularity=granularity,
+                        range=range,
+                        sparsity=share,
+                        nm=nm,
+                        block=block,
+                        update=update,
+                    )
+                )[0]
+                for width in wanted or (None,)
+                for share in sparsity or (None,)
+            )
+        if range == "optimal":
+            raise ProblemError("`range` optimal is for pvq-bound; here take mse, minmax or gram")
+        levels = None if method == "prune" else file_levels(grid)
+        words = {
+            "grid": grid,
+            "levels": levels,
+            "granularity": granularity,
+            "range": range,
+            "block": block,
+            "nm": nm,
+            "update": update,
+            "scope": "row",
+            "base": base,
+            "mask": mask,
+            "scale_bits": scale_bits,
+            "bits": list(wanted),
+            "sparsity": list(sparsity),
+            "gap": gap,
+        }
+        each = nm if isinstance(nm, int) else None
+        asked = Asked(method, settings, wanted, CostModel(base, mask, scale_bits), each, levels, gap, words)
+        paths = [layers] if isinstance(layers, str | os.PathLike) else list(layers)
+        with quiet_machine(stop) as event:
+            part("reading layers")
+
+            found = watched(lambda: distinct([m for path in paths for m in found_in(Path(path))]), event)
+            if found is None or event.is_set():
+                raise KeyboardInterrupt
+        create(Path(folder), found, asked)
+        return cls(folder)
+
+    def go(
+        self,
+        *,
+        solver: str = "auto",
+        methods: Sequence[str] | str = (),
+        time_limit: float | None = 10.0,
+        full: bool = False,
+        jobs: int = 1,
+        seed: int = 0,
+        device: str = "cpu",
+        weights: bool = False,
+        certificates: bool = False,
+        progress: Callable[[int], object] | None = None,
+        stop: threading.Event | None = None,
+    ) -> dict[str, Any]:
+        """Bound what is due: rows that are open, and that no run has given as much time to.
+
+        Parameters
+        ----------
+        solver : str
+            As in `bound`.
+        methods : sequence of str or str
+            Empirical methods to score; the usual one for a problem where there are none.
+        time_limit : float, optional
+            Seconds per row, 0 or None for no limit.
+        full : bool
+            Bound both sides of a pair, also where its verdict is proven.
+        jobs : int
+            Chunks of rows at the same time.
+        seed : int
+            As in `bound`.
+        device : str
+            As in `bound`.
+        weights : bool
+            Keep the best weights, in files beside the database.
+        certificates : bool
+            Keep the proofs, in files for `verify`.
+        progress : callable, optional
+            Called with the number of rows that have just been committed.
+        stop : threading.Event, optional
+            Ends the run, as Ctrl-C does where none is given; what is proven is kept.
+
+        Returns
+        -------
+        dict
+            As `status`, and whether it was `interrupted`.
+
+        Raises
+        ------
+        ProblemError
+            A parameter is impossible, or the folder cannot be written.
+        LayerError
+            A layer file is gone, or has changed since the run was made.
+        SolverUnavailable
+            The solver is not installed.
+        UnsupportedProblem
+            The solver proves nothing, or cannot take the problem.
+        """
+        check_limits(time_limit, 0.0, jobs)
+        check_device(device)
+        engines_by_name(solver)
+        names = methods if methods == "all" else (methods,) if isinstance(methods, str) else tuple(methods)
+        found = methods_by_name(names, update=True)
+        for named in found if names != "all" else ():
+            if not named.is_available():
+                raise UnsupportedProblem(f"'{named.name}' is not installed")
+        search = Search(
+            solver=solver,
+            methods=names,
+            time_limit=time_limit or None,
+            seed=seed,
+            device=device,
+            weights=weights,
+            certificates=certificates,
+        )
+        packages()  # read now: an interrupt waits for an answer
+        with quiet_machine(stop) as event, engine.Ledger.writing(self.folder) as ledger:
+            search = replace(search, gap=ledger.about["gap"])
+            if watched(lambda: _checked(ledger), event) is None:
+                raise KeyboardInterrupt
+            go_on(ledger, search, Threads(jobs), event, full, progress or (lambda rows: None))
+            return {**status_of_run(ledger), "interrupted": event.is_set(), "contradictions": ledger.faults}
+
+    def status(self) -> dict[str, Any]:
+        """How far the run is, also while it goes on: `pvq.run/1`.
+
+        Returns
+        -------
+        dict
+            Counts of rows, by setting and in all, verdicts by bits, faults and versions; numbers are
+            finite or None.
+
+        Raises
+        ------
+        ProblemError
+            The folder is no run any more.
+        """
+        with engine.Ledger.reading(self.folder) as ledger:
+            return status_of_run(ledger)
+
+    def document(self) -> dict[str, Any]:
+        """What is known as `pvq.compare/1` (method both), `pvq.result/1`, or `pvq.curve/1` for several of these.
+
+        Returns
+        -------
+        dict
+            JSON values; of rows that have a result.
+
+        Raises
+        ------
+        ProblemError
+            No row has a result yet.
+        """
+        with engine.Ledger.reading(self.folder) as ledger:
+            return document_of(ledger)
+
+    def export(self, path: str | os.PathLike[str]) -> None:
+        """Write what is known to a file, whole or not at all.
+
+        Parameters
+        ----------
+        path : path
+            Ends in .json (as `document`), .csv or .parquet (a line for each row); a file that is there is
+            replaced.
+
+        Raises
+        ------
+        ProblemError
+            Another ending, no result yet, or pyarrow is missing for .parquet.
+        """
+        suffix = Path(path).suffix
+        if suffix not in SUFFIXES:
+            raise ProblemError(f"a run is exported to {', '.join(SUFFIXES)}, not '{path}'")
+        if suffix == ".json":
+            write_json(os.fspath(path), self.document())
+            return
+        with engine.Ledger.reading(self.folder) as ledger:
+            (write_csv if suffix == ".csv" else write_parquet)(os.fspath(path), ledger)
+
+    def __repr__(self) -> str:
+        found = self.status()
+        counts = f"{found['known']} of {found['rows']} rows, {found['solved']} solved"
+        return f"<pvq.Ledger {str(self.folder)!r}: {counts}>"
+
+
+def _checked(ledger: engine.Ledger) -> bool:
+    check_layers(ledger)
+    return True

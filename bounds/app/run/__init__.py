@@ -1,0 +1,1 @@
+"""`pvq run`: a run in a folder that outlives its process."""

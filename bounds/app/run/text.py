@@ -1,0 +1,67 @@
+"""What a person reads of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pvq.bounds.durations import words_of
+from rich.table import Table
+
+from ..console import Printer, printable
+
+SHOWN_FAULTS = 5
+
+
+def print_status(folder: Path, found: Mapping[str, Any]) -> None:
+    """Counts, a line for each setting, verdicts, and what went wrong."""
+    console = Printer()
+    console.say(
+        f": {found['known']} of {found['rows']} rows have a result, {found['solved']} are solved; "
+        f"{found['rigorous']} rigorous bounds, {found['numerical']} numerical; "
+        f"{words_of(found['seconds'])} of work, {found['layers']} layers",
+        name=str(folder),
+    )
+    table = Table(box=None, pad_edge=False)
+    for name in ("", "layers", "rows", "with a result", "solved", "rigorous", "numerical", "SQNR, dB", "work"):
+        table.add_column(name, justify="left" if not name else "right")
+    for line in found["by_setting"]:
+        counts = ("layers", "rows", "known", "solved", "rigorous", "numerical")
+        table.add_row(
+            setting_words(line),
+            *(str(line[name]) for name in counts),
+            _range(line["sqnr_min_db"], line["sqnr_max_db"]),
+            words_of(line["seconds"]),
+        )
+    console.table(table)
+    for line in found["verdicts"]:
+        skipped = f", {line['skipped']} skipped" if line["skipped"] else ""
+        console.say(
+            f"{line['bits']} bits: quantization better in {line['quantization_better']}, pruning in "
+            f"{line['pruning_better']}, open in {line['open']}{skipped}"
+        )
+    for name, why in found["skipped"].items():
+        console.say(f": skipped, {printable(why)}", name=name)
+    for why in found["faults"][:SHOWN_FAULTS]:
+        console.say(f"failed: {printable(why)}")
+    if len(found["faults"]) > SHOWN_FAULTS:
+        console.say(f"and {len(found['faults']) - SHOWN_FAULTS} more failures")
+
+
+def setting_words(line: Mapping[str, Any]) -> str:
+    """A setting in a few words: 4 bits, 75 % sparsity."""
+    words = [line["side"]]
+    if line["bits"] is not None:
+        words.append(f"{line['bits']} bits" if line["side"] != "prune" else f"at the cost of {line['bits']} bits")
+    if line["sparsity"] is not None:
+        words.append(f"{100 * line['sparsity']:.4g}% sparsity")
+    if line["nm"] is not None and line["bits"] is None:
+        words.append(str(line["nm"]))
+    return ", ".join(words)
+
+
+def _range(least: float | None, most: float | None) -> str:
+    if least is None:
+        return "-"
+    return f"{least:z.2f} to {'?' if most is None else f'{most:z.2f}'}"

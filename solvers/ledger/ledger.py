@@ -1,0 +1,324 @@
+"""A run's folder, opened: what it holds, and the one function that writes results."""
+
+from __future__ import annotations
+
+import json
+import math
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import astuple, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pvq.bounds.certified import sum_down, sum_up
+from pvq.bounds.layer_problem import Setting
+from pvq.layers.files import write_atomically
+from pvq.layers.lock import only_writer
+
+from .record import COLUMNS, Piece, Record, joined
+from .schema import NAME, LedgerError, connect, transaction
+
+ROW = f"SELECT {', '.join(COLUMNS)} FROM rows"
+LAYER = "id, name, path, sha256, rows, inputs, grams, bytes, changed, skipped"
+TASK = "id, layer, side, bits, sparsity, storage_bits, macs"
+SUMS = "known, solved, rigorous, numerical, failed, lower, proven, upper, reference, seconds, empirical"
+PUT = (
+    f"INSERT INTO rows ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))}) "
+    f"ON CONFLICT (chunk, row) DO UPDATE SET {', '.join(f'{c} = excluded.{c}' for c in COLUMNS[2:])}"
+)
+
+
+@dataclass(frozen=True)
+class LayerEntry:
+    """A layer of a run."""
+
+    id: int
+    name: str
+    path: Path
+    sha256: str
+    rows: int
+    inputs: int
+    grams: int
+    bytes: int | None
+    changed: int | None
+    """Time of the file's last change, in ns: where it is another one, the numbers are read again."""
+    skipped: str | None
+
+
+@dataclass(frozen=True)
+class Task:
+    """One layer under one setting."""
+
+    id: int
+    layer: int
+    side: str
+    """quant, prune or joint."""
+    bits: int | None
+    sparsity: float | None
+    storage_bits: float | None
+    macs: float | None
+    setting: Setting
+    facts: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Total:
+    """What is known of the rows of a task, or of many; sums rounded outwards."""
+
+    rows: int
+    known: int
+    solved: int
+    rigorous: int
+    numerical: int
+    failed: int
+    lower: float
+    proven: float
+    upper: float
+    """Infinite as long as a row has no feasible point."""
+    reference: float
+    seconds: float
+    empirical: Mapping[str, float]
+
+    @property
+    def kind(self) -> str:
+        """The weakest kind among rows with a bound; rows without one add 0, which holds."""
+        return "numerical" if self.numerical else "rigorous" if self.rigorous else "none"
+
+
+class Ledger:
+    """A run that is open for reading, or through `writing` for one writer."""
+
+    def __init__(self, folder: Path, connection: sqlite3.Connection) -> None:
+        self.folder, self._db = folder, connection
+        self.about: dict[str, Any] = {
+            name: json.loads(value) for name, value in connection.execute("SELECT name, value FROM about")
+        }
+        self.layers = [
+            LayerEntry(number, name, Path(path), *rest)
+            for number, name, path, *rest in connection.execute(f"SELECT {LAYER} FROM layers ORDER BY id")
+        ]
+        self._versions: dict[str, int] = {}
+        self.faults: list[str] = []
+        """What this process was told that contradicts what is known."""
+
+    @classmethod
+    @contextmanager
+    def reading(cls, folder: Path) -> Iterator[Ledger]:
+        """Open a run, also while another process writes it."""
+        connection = connect(folder, write=False)
+        try:
+            yield cls(folder, connection)
+        except sqlite3.Error as error:
+            raise LedgerError(f"{folder}: {NAME} cannot be read: {error}") from None
+        finally:
+            connection.close()
+
+    @classmethod
+    @contextmanager
+    def writing(cls, folder: Path) -> Iterator[Ledger]:
+        """Open a run as its only writer.
+
+        Raises
+        ------
+        LedgerError
+            No run, or one that cannot be written.
+        OutputError
+            Another process writes it.
+        """
+        connect(folder, write=False).close()  # what is no run is not locked either
+        with only_writer(folder / NAME):
+            connection = connect(folder, write=True)
+            try:
+                yield cls(folder, connection)
+            except sqlite3.Error as error:
+                raise LedgerError(f"{folder}: {NAME} cannot be used: {error}") from None
+            finally:
+                connection.close()
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What was asked for when the run was made."""
+        return dict(self.about["settings"])
+
+    def tasks(self) -> list[Task]:
+        """All of them, in order of layers."""
+        query = f"SELECT {TASK}, setting, facts FROM tasks ORDER BY id"
+        return [
+            Task(*about, setting=Setting.from_json(json.loads(setting)), facts=json.loads(facts or "{}"))  # type: ignore[misc]
+            for *about, setting, facts in self._db.execute(query)
+        ]
+
+    def gaps(self) -> list[tuple[int, int, str]]:
+        """Layer, bits and reason of the pairs that there are not."""
+        return list(self._db.execute("SELECT layer, bits, why FROM gaps"))
+
+    def totals(self, task: int | None = None) -> dict[int, Total]:
+        """By task, from the sums that are kept for its chunks."""
+        where, which = ("", ()) if task is None else ("WHERE task = ? ", (task,))
+        query = f"SELECT task, stop - first, {SUMS} FROM chunks {where}ORDER BY task, first"
+        parts: dict[int, list[Any]] = {}
+        for row in self._db.execute(query, which):
+            parts.setdefault(row[0], []).append(row[1:])
+        return {number: _total(list(zip(*chunks, strict=True))) for number, chunks in parts.items()}
+
+    def rows(self, task: int) -> Iterator[Record]:
+        """Rows of a task that have a result, in order."""
+        query = f"{ROW} WHERE chunk = ? ORDER BY row"
+        chunks = self._db.execute("SELECT id FROM chunks WHERE task = ? ORDER BY first", (task,)).fetchall()
+        for (chunk,) in chunks:
+            yield from map(_record, self._db.execute(query, (chunk,)))
+
+    def packages(self) -> list[dict[str, str]]:
+        """Versions that results were made with."""
+        query = "SELECT packages FROM versions ORDER BY id"
+        return [json.loads(text) for (text,) in self._db.execute(query)]
+
+    def methods(self) -> list[str]:
+        """Empirical methods by which the rows of some chunk were scored."""
+        texts = self._db.execute("SELECT DISTINCT empirical FROM chunks WHERE empirical <> '{}'").fetchall()
+        return sorted({name for (text,) in texts for name in json.loads(text)})
+
+    def chunk_faults(self) -> list[tuple[int, str]]:
+        """Chunks that could not be worked on, by id, and why."""
+        return list(self._db.execute("SELECT id, fault FROM chunks WHERE fault IS NOT NULL ORDER BY id"))
+
+    def due(self, task: int, effort: float = -1.0, asked: str | None = None) -> list[tuple[int, int, int]]:
+        """Chunks (id, first, stop) with rows that are open and that no run has given as much to.
+
+        asked : the solver; None for rows that have no result at all.
+        """
+        new = "known < stop - first"
+        worth = new if asked is None else f"solved < stop - first AND ({new} OR effort < ? OR asked <> ?)"
+        query = f"SELECT id, first, stop FROM chunks WHERE task = ? AND {worth} ORDER BY first"
+        return list(self._db.execute(query, (task,) if asked is None else (task, effort, asked)))
+
+    def due_rows(self, chunk: int, effort: float = -1.0, asked: str | None = None) -> list[int]:
+        """Rows of a chunk that are due, as `due`."""
+        first, stop = self._db.execute("SELECT first, stop FROM chunks WHERE id = ?", (chunk,)).fetchone()
+        over = "" if asked is None else " AND (solved OR (effort >= ? AND asked = ?))"
+        query = f"SELECT row FROM rows WHERE chunk = ?{over}"
+        known = self._db.execute(query, (chunk,) if asked is None else (chunk, effort, asked))
+        done = {row for (row,) in known}
+        return [row for row in range(first, stop) if row not in done]
+
+    def record(self, piece: Piece) -> int:
+        """Commit results: what is known of a row becomes the intersection with what is told, and never wider.
+
+        Files come before the rows that name them. Returns how many rows were new.
+
+        Raises
+        ------
+        LedgerError
+            The database takes nothing more: a full disk, or a row that is none of this chunk.
+        """
+        for name, data in piece.files.items():
+            path = self.folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, partial(_put, data))
+        with transaction(self.folder, self._db) as db:
+            found = db.execute("SELECT task, first, stop FROM chunks WHERE id = ?", (piece.chunk,)).fetchone()
+            if found is None:
+                raise LedgerError(f"{self.folder}: has no chunk {piece.chunk}")
+            task, first, stop = found
+            if any(not (first <= r.row < stop and r.chunk == piece.chunk) for r in piece.records):
+                raise LedgerError(f"{self.folder}: chunk {piece.chunk} is of rows {first} to {stop - 1}")
+            if piece.facts:
+                db.execute(
+                    "UPDATE tasks SET facts = ? WHERE id = ? AND facts IS NULL", (json.dumps(piece.facts), task)
+                )
+            known = {row[1]: _record(row) for row in db.execute(f"{ROW} WHERE chunk = ?", (piece.chunk,))}
+            before, written = len(known), {}
+            for new in piece.records:
+                if new.row in known:
+                    kept, fault = joined(known[new.row], new, self.about["gap"])
+                    if fault is not None:
+                        self._fault(piece.chunk, fault)
+                    if kept is known[new.row]:
+                        continue
+                else:
+                    kept = new
+                known[new.row] = written[new.row] = kept
+            versions = self._version(piece.packages)
+            db.executemany(PUT, [(*astuple(r)[:-1], versions) for r in written.values()])
+            _sum_up(db, piece.chunk, list(known.values()))
+        return len(known) - before
+
+    def failed(self, chunk: int, why: str, tries: int = 1) -> None:
+        """Say that a chunk could not be worked on; the rest goes on, and a later run tries again."""
+        with transaction(self.folder, self._db) as db:
+            db.execute("UPDATE chunks SET fault = ?, tries = tries + ? WHERE id = ?", (why, tries, chunk))
+
+    def cleared(self, chunk: int) -> None:
+        """What was wrong with a chunk is forgotten: it is worked on again."""
+        if self._db.execute("SELECT fault FROM chunks WHERE id = ?", (chunk,)).fetchone()[0] is not None:
+            with transaction(self.folder, self._db) as db:
+                db.execute("UPDATE chunks SET fault = NULL WHERE id = ?", (chunk,))
+
+    def _fault(self, chunk: int, why: str) -> None:
+        self.faults.append(why)
+        self._db.execute("UPDATE chunks SET fault = ? WHERE id = ?", (why, chunk))
+
+    def _version(self, packages: Mapping[str, str]) -> int:
+        text = json.dumps(dict(packages), sort_keys=True)
+        if text not in self._versions:
+            self._db.execute("INSERT OR IGNORE INTO versions (packages) VALUES (?)", (text,))
+            query = "SELECT id FROM versions WHERE packages = ?"
+            self._versions[text] = self._db.execute(query, (text,)).fetchone()[0]
+        return self._versions[text]
+
+
+def _record(row: Sequence[Any]) -> Record:
+    values = dict(zip(COLUMNS, row, strict=True))
+    return Record(**{**values, "solved": bool(values["solved"])})
+
+
+def _put(data: bytes, file: Any) -> None:
+    file.write(data)
+
+
+def _sum_up(db: sqlite3.Connection, chunk: int, rows: Sequence[Record]) -> None:
+    """Make the sums of a chunk anew."""
+    count = len(rows)
+    scores = [row.scores for row in rows]
+    names = set.intersection(*map(set, scores)) if scores else set()
+    open_rows = [row for row in rows if not row.solved]
+    asked = {row.asked for row in open_rows}
+    values = {
+        "known": count,
+        "solved": count - len(open_rows),
+        "rigorous": sum(row.kind == "rigorous" for row in rows),
+        "numerical": sum(row.kind == "numerical" for row in rows),
+        "failed": sum(row.reason == "failure" for row in rows),
+        "lower": sum_down(row.lower for row in rows),
+        "proven": sum_down(row.proven for row in rows),
+        "upper": sum_up(row.upper for row in rows),
+        "reference": sum_up(row.reference for row in rows),
+        "seconds": sum(row.seconds + row.verify_seconds for row in rows),
+        "effort": min((row.effort for row in open_rows), default=math.inf),
+        "asked": asked.pop() if len(asked) == 1 else "",
+        "empirical": json.dumps({name: sum_up(score[name] for score in scores) for name in sorted(names)}),
+    }
+    names_of = ", ".join(f"{name} = ?" for name in values)
+    db.execute(f"UPDATE chunks SET {names_of} WHERE id = ?", (*values.values(), chunk))
+
+
+def _total(columns: Sequence[Sequence[Any]]) -> Total:
+    rows, known, solved, rigorous, numerical, failed, lower, proven, upper, reference, seconds, scores = columns
+    told = [json.loads(text) for text in scores]
+    names = set.intersection(*map(set, told)) if sum(rows) == sum(known) else set()
+    return Total(
+        rows=sum(rows),
+        known=sum(known),
+        solved=sum(solved),
+        rigorous=sum(rigorous),
+        numerical=sum(numerical),
+        failed=sum(failed),
+        lower=sum_down(lower),
+        proven=sum_down(proven),
+        upper=sum_up(upper) if sum(known) == sum(rows) else math.inf,
+        reference=sum_up(reference),
+        seconds=sum(seconds),
+        empirical={name: sum_up(score[name] for score in told) for name in sorted(names)},
+    )

@@ -1,0 +1,192 @@
+"""The database of a run: its tables, what they refuse by themselves, and how a file is opened.
+
+Rows are written one transaction after the other, in SQLite's write-ahead log: what is committed outlives kill -9
+of the process at any moment (a power cut may cost the last commits, and damages nothing).
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from urllib.parse import quote
+
+from pvq.bounds.errors import ProblemError
+
+NAME = "ledger.sqlite"
+APPLICATION = 0x70767131
+"""What says that a database is one of ours ("pvq1")."""
+VERSION = 1
+"""Of the tables; a newer one is refused."""
+WAIT = 10.0
+"""Seconds to wait for a reader that keeps the database busy."""
+
+# `effort`: seconds a row that were allowed, infinite for no limit. `proven`: the largest rigorous lower bound,
+# which stays where a numerical one is above it. Sums of a chunk are rounded outwards and made anew from its rows
+# with every commit, so that they never drift, and totals are sums over chunks.
+TABLES = """
+CREATE TABLE about (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE layers (
+    id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, path TEXT NOT NULL, sha256 TEXT NOT NULL,
+    rows INTEGER NOT NULL, inputs INTEGER NOT NULL, grams INTEGER NOT NULL, bytes INTEGER, changed INTEGER,
+    skipped TEXT);
+CREATE TABLE tasks (
+    id INTEGER PRIMARY KEY, layer INTEGER NOT NULL REFERENCES layers, side TEXT NOT NULL, bits INTEGER,
+    sparsity REAL, setting TEXT NOT NULL, sha256 TEXT NOT NULL, storage_bits REAL, macs REAL, facts TEXT,
+    UNIQUE (layer, sha256));
+CREATE TABLE gaps (layer INTEGER NOT NULL REFERENCES layers, bits INTEGER NOT NULL, why TEXT NOT NULL);
+CREATE TABLE chunks (
+    id INTEGER PRIMARY KEY, task INTEGER NOT NULL REFERENCES tasks, first INTEGER NOT NULL, stop INTEGER NOT NULL,
+    known INTEGER NOT NULL DEFAULT 0, solved INTEGER NOT NULL DEFAULT 0, rigorous INTEGER NOT NULL DEFAULT 0,
+    numerical INTEGER NOT NULL DEFAULT 0, failed INTEGER NOT NULL DEFAULT 0, lower REAL NOT NULL DEFAULT 0,
+    proven REAL NOT NULL DEFAULT 0, upper REAL NOT NULL DEFAULT 0, reference REAL NOT NULL DEFAULT 0,
+    seconds REAL NOT NULL DEFAULT 0, effort REAL NOT NULL DEFAULT -1, asked TEXT NOT NULL DEFAULT '',
+    empirical TEXT NOT NULL DEFAULT '{}', fault TEXT, tries INTEGER NOT NULL DEFAULT 0,
+    CHECK (0 <= first AND first < stop), CHECK (0 <= known AND known <= stop - first), CHECK (lower <= upper));
+CREATE INDEX chunks_of_task ON chunks (task, first);
+CREATE TABLE versions (id INTEGER PRIMARY KEY, packages TEXT NOT NULL UNIQUE);
+CREATE TABLE rows (
+    chunk INTEGER NOT NULL REFERENCES chunks, row INTEGER NOT NULL, lower REAL NOT NULL, proven REAL NOT NULL,
+    upper REAL NOT NULL, reference REAL NOT NULL, kind TEXT NOT NULL, solved INTEGER NOT NULL,
+    status TEXT NOT NULL, reason TEXT NOT NULL, solver TEXT NOT NULL, asked TEXT NOT NULL, nodes INTEGER NOT NULL,
+    seconds REAL NOT NULL, verify_seconds REAL NOT NULL, rounding REAL NOT NULL, effort REAL NOT NULL,
+    grid TEXT, empirical TEXT NOT NULL, weights TEXT, certificate TEXT, versions INTEGER REFERENCES versions,
+    PRIMARY KEY (chunk, row), CHECK (0 <= proven AND proven <= lower AND lower <= upper),
+    CHECK (kind IN ('rigorous', 'numerical', 'none')),
+    CHECK (kind <> 'rigorous' OR proven = lower), CHECK (kind <> 'none' OR lower = 0)
+    ) WITHOUT ROWID;
+CREATE TRIGGER intervals_shrink BEFORE UPDATE ON rows
+    WHEN NEW.lower < OLD.lower OR NEW.proven < OLD.proven OR NEW.upper > OLD.upper
+    BEGIN SELECT RAISE(ABORT, 'an interval may only shrink'); END;
+CREATE TRIGGER rows_stay BEFORE DELETE ON rows BEGIN SELECT RAISE(ABORT, 'what is proven stays'); END;
+"""
+
+
+class LedgerError(ProblemError):
+    """A folder is no run, or its database cannot be used; one line."""
+
+
+def make(folder: Path, fill: Callable[[sqlite3.Connection], object]) -> None:
+    """Make the database of a run, whole or not at all; `fill(connection)` puts in what is to be done.
+
+    Raises
+    ------
+    LedgerError
+        The folder holds something, or cannot be written.
+    """
+    try:
+        folder.mkdir(exist_ok=True)
+        there = [path.name for path in folder.iterdir() if not path.name.startswith(f".{NAME}")]
+    except OSError as error:
+        raise LedgerError(f"cannot make a run in {folder}: {error.strerror or error}") from None
+    if NAME in there:
+        raise LedgerError(f"{folder} is a run already; `pvq run go` goes on with it")
+    if there:
+        raise LedgerError(f"{folder} holds other files; choose a new folder")
+    new = folder / f".{NAME}.new"
+    with _said(folder):
+        new.unlink(missing_ok=True)
+        connection = sqlite3.connect(new, isolation_level=None)
+        try:
+            connection.execute("PRAGMA journal_mode = OFF")  # nobody sees the file before it is whole
+            connection.execute("PRAGMA synchronous = OFF")
+            connection.executescript(TABLES)
+            connection.execute("BEGIN")
+            fill(connection)
+            connection.execute("COMMIT")
+            connection.execute(f"PRAGMA application_id = {APPLICATION}")
+            connection.execute(f"PRAGMA user_version = {VERSION}")
+        except BaseException:
+            connection.close()
+            new.unlink(missing_ok=True)
+            raise
+        connection.close()
+        number = os.open(new, os.O_RDONLY)
+        os.fsync(number)
+        os.close(number)
+        os.replace(new, folder / NAME)
+
+
+def connect(folder: Path, write: bool) -> sqlite3.Connection:
+    """Open the database of a run.
+
+    Raises
+    ------
+    LedgerError
+        No run, another program's database, tables of a newer version, or a folder that cannot be written.
+    """
+    path = folder / NAME
+    if not path.is_file():
+        what = "no such folder" if not folder.is_dir() else f"no run: it has no {NAME}"
+        raise LedgerError(f"{folder}: {what}; `pvq run init {folder}` makes one")
+    with _said(folder):
+        connection = _opened(path, write)
+        try:
+            _check(folder, connection)
+            if write:
+                if connection.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
+                    raise LedgerError(f"{folder}: its file system takes no database with a write-ahead log")
+                connection.execute("PRAGMA synchronous = NORMAL")
+                connection.execute("PRAGMA foreign_keys = ON")
+                connection.execute("BEGIN IMMEDIATE")
+                connection.execute("ROLLBACK")
+        except BaseException:
+            connection.close()
+            raise
+    return connection
+
+
+def _opened(path: Path, write: bool) -> sqlite3.Connection:
+    place = f"file:{quote(os.path.abspath(path))}"
+    if write:
+        return sqlite3.connect(f"{place}?mode=rw", uri=True, isolation_level=None, timeout=WAIT)
+    connection = sqlite3.connect(f"{place}?mode=ro", uri=True, isolation_level=None, timeout=WAIT)
+    try:
+        connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    except sqlite3.OperationalError:
+        # a log needs a file for its index beside it, which a closed folder does not take; without a log none is
+        connection.close()
+        log = path.with_name(f"{NAME}-wal")
+        if log.exists() and log.stat().st_size:
+            raise
+        return sqlite3.connect(f"{place}?mode=ro&immutable=1", uri=True, isolation_level=None)
+    return connection
+
+
+def _check(folder: Path, connection: sqlite3.Connection) -> None:
+    application = connection.execute("PRAGMA application_id").fetchone()[0]
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if application != APPLICATION:
+        raise LedgerError(f"{folder}: {NAME} is another program's database")
+    if version > VERSION:
+        raise LedgerError(
+            f"{folder}: made by a newer version of this program (its tables are {version}, here {VERSION}); "
+            "update pvq-bound"
+        )
+
+
+@contextmanager
+def _said(folder: Path) -> Iterator[None]:
+    """What SQLite and the system say, as one line."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise LedgerError(f"{folder}: {NAME} cannot be used: {error}") from None
+    except OSError as error:
+        raise LedgerError(f"{folder}: {error.strerror or error}") from None
+
+
+@contextmanager
+def transaction(folder: Path, connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    """All of what is written inside, or nothing of it."""
+    with _said(folder):
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield connection
+            connection.execute("COMMIT")
+        except BaseException:
+            with suppress(sqlite3.Error):  # SQLite may have rolled back by itself
+                connection.execute("ROLLBACK")
+            raise
