@@ -3,6 +3,9 @@
 import json
 
 import pytest
+import small_task
+import torch
+from safetensors.torch import load_file
 
 SOURCE = "small_task:task"
 
@@ -42,6 +45,33 @@ def test_a_comparison_and_going_on(cli, helpers, tmp_path, monkeypatch):
     assert again.err == ""
 
 
+def test_fine_tuned_layers_against_the_least_error(cli, helpers, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = ["--bits", "3", "--epochs", 1, "--rates", "0.05", "--bounds", "1s", "--json", "t.json"]
+    ended = cli("finetune", SOURCE, *words)
+    assert ended.code == 0, ended.err
+    (task,) = json.loads((tmp_path / "t.json").read_text())["tasks"]
+    lines = task["against_bounds"]
+    assert [(line["layer"], line["method"]) for line in lines] == [
+        (layer, method) for layer in ("0", "3", "7") for method in ("quant", "prune")
+    ]
+    folder = tmp_path / "finetune-small_task-task"
+    original = load_file(folder / "original.safetensors")
+    images = torch.cat([batch[0] for batch in small_task.task().validation])
+    for line in lines:
+        assert 0 <= line["lower"] <= line["upper"]
+        assert line["below_lower"] == (line["error"] < line["lower"])
+        if line["method"] == "prune":  # a point of the problem
+            assert line["error"] >= line["lower"]
+    for line in lines[:2]:
+        tuned = load_file(next(folder.glob(f"{line['method']}-*.safetensors")))
+        change = (original["0.weight"] - tuned["0.weight"]).double()
+        moved = torch.nn.functional.conv2d(images.double(), change)
+        assert line["error"] == pytest.approx(float(moved.square().sum()) / (moved.numel() / 6), rel=1e-9)
+    below = sum(line["below_lower"] for line in lines if line["method"] == "quant")
+    assert f"{below} of 3 quantized layers are below the lower end and 0 of 3 pruned layers" in ended.out
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -52,6 +82,7 @@ def test_a_comparison_and_going_on(cli, helpers, tmp_path, monkeypatch):
         ([SOURCE, "--bits", "1:4"], "--bits must be between 2 and 15"),
         ([SOURCE, "--rates", "fast"], "--rates must be numbers"),
         ([SOURCE, "--device", "abacus"], "--device abacus"),
+        ([SOURCE, "--bounds", "soon"], "--bounds must be a duration"),
         ([SOURCE, "--epochs", "0"], "--epochs must be at least 1"),
     ],
 )

@@ -47,6 +47,15 @@ def finetune(
             rich_help_panel=OUTPUT,
         ),
     ] = None,
+    bounds: Annotated[
+        str | None,
+        Option(
+            metavar="TIME",
+            help="Also bound the least error of each layer at each size, for so long each (as 10s), and say "
+            "whether fine-tuned layers are below.",
+            rich_help_panel=SEARCH,
+        ),
+    ] = None,
     jobs: Annotated[int, Option(help="Fine-tunings at the same time.", rich_help_panel=SEARCH)] = 1,
     device: Annotated[str, Option(metavar="NAME", help="cpu, cuda or another torch device.")] = "cpu",
     json_: options.Json = None,
@@ -70,6 +79,7 @@ def finetune(
     import importlib.util
     from functools import partial
 
+    from pvq.bounds.durations import seconds_of
     from pvq.layers.files import write_each, write_json, write_text
     from pvq.layers.format import LayerError
     from pvq.layers.outputs import check_outputs
@@ -80,6 +90,7 @@ def finetune(
     if jobs < 1:
         raise typer.BadParameter("--jobs must be at least 1")
     first, last = bit_range(bits or "2:8")
+    budget = None if bounds is None else seconds_of("`bounds`", bounds)
     check_outputs({"--json": json_, "--table": table, "--figure": figure}, suffixes={"--figure": FORMATS})
     if figure is not None:
         check_matplotlib()
@@ -87,6 +98,8 @@ def finetune(
         raise LayerError("pvq finetune needs torch: pip install 'pvq-bound[extract]'")
     from pvq.benchmarks.finetune.table import markdown
 
+    from ..progress import stages
+    from .against import against_bounds
     from .progress import epoch_progress
     from .show import draw, print_studies
 
@@ -99,7 +112,13 @@ def finetune(
     with stop_on_interrupt() as stop, epoch_progress(studies, quiet) as advance:
         for one in studies:
             one.run(stop, jobs, partial(advance, one.source))
-    documents = [dict(one.document()) for one in studies]
+        documents = [dict(one.document()) for one in studies]
+        stopped = stop.is_set()
+    if budget is not None and not stopped:
+        with stop_on_interrupt() as stop, stages("layers of the original network", quiet) as stage:
+            for one, document in zip(studies, documents, strict=True):
+                document["against_bounds"] = against_bounds(one, budget, stop, stage)
+            stopped = stop.is_set()
 
     write_each(
         lambda: print_studies(documents),
@@ -107,7 +126,7 @@ def finetune(
         (table, lambda path: write_text(path, markdown(documents))),
         (figure, lambda path: draw(Path(path), documents)),
     )
-    if stop.is_set():
+    if stopped:
         raise typer.Exit(130)
 
 

@@ -5,13 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pvq.benchmarks.finetune.compress import METHODS
 from pvq.benchmarks.finetune.table import WORDS, better, entry, number, shown, widths
 
 from ..console import Printer, printable
 from ..figures import LIMIT, PRUNE, QUANT, new_figure, save
+from .against import above_db
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 STYLES = {"quant": QUANT, "prune": PRUNE}
 
@@ -40,6 +44,44 @@ def print_studies(documents: Sequence[Mapping[str, Any]]) -> None:
             table.add_row(str(bits), *cells)
         console.table(table)
         console.say(sentence(document))
+        if document.get("against_bounds"):
+            console.table(_against(document))
+            console.say(against_sentence(document))
+
+
+def _against(document: Mapping[str, Any]) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE)
+    table.add_column("layer", no_wrap=True)
+    for title in ("", "bits", "seed", "fine-tuned error", "least error, from", "to", "dB above it, from", "to"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for line in document["against_bounds"]:
+        ends = (f"{end:.1f}" if math.isfinite(end) else "" for end in above_db(line))
+        table.add_row(
+            printable(line["layer"]),
+            WORDS[line["method"]],
+            str(line["bits"]),
+            str(line["seed"]),
+            *(f"{line[name]:.4g}" for name in ("error", "lower", "upper")),
+            *ends,
+        )
+    return table
+
+
+def against_sentence(document: Mapping[str, Any]) -> str:
+    """How many fine-tuned layers are below what is possible without moving their inputs."""
+    parts = []
+    for method in METHODS:
+        lines = [line for line in document["against_bounds"] if line["method"] == method]
+        if lines:
+            below = sum(line["below_lower"] for line in lines)
+            parts.append(f"{below} of {len(lines)} {WORDS[method]} layers are below the lower end")
+    return (
+        f"On the inputs of the original network, {' and '.join(parts)} of the least error (quantized: at the step "
+        "of least squared rounding error; fine-tuning has learned another)."
+    )
 
 
 def moved(document: Mapping[str, Any], method: str, bits: int) -> str:
@@ -89,7 +131,8 @@ def draw(path: Path, documents: Sequence[Mapping[str, Any]]) -> None:
             )
         if document["original"] is not None:
             axes.axhline(document["original"]["test"], label="original", **LIMIT)
-        axes.set_xlabel("bits a weight (pruned: share of weights kept = bits / 16)")
+        axes.set_xlabel("bits a weight")
+        axes.set_xticks(sorted(document["bits"]))
         axes.set_ylabel(document["measure"])
         axes.set_title(document["task"])
         axes.legend()
