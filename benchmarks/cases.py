@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
-import json
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -29,6 +29,7 @@ from typing import Any
 
 from pvq.bounds.errors import ProblemError
 from pvq.bounds.layer_problem import Setting
+from pvq.layers.reading import read_json
 
 from .library import UnknownInstance, instances_by_name
 from .summary import check_targets
@@ -82,18 +83,18 @@ def read_list(name: str, folders: Iterable[Path] = (), library: Path | None = No
         There is no such list, or it is not one; one line that names the file and the key.
     """
     path = CASES / f"{name}.json"
-    if not path.is_file():
+    if not os.path.isfile(path):
         path = Path(name)
-    if not path.is_file():
+    if not os.path.isfile(path):
         near = difflib.get_close_matches(name, list_names(), n=1)
         hint = f"; did you mean '{near[0]}'?" if near else ""
         raise ProblemError(f"no case list '{name}'{hint} (there are: {', '.join(list_names())}; or give a file)")
     try:
-        document = json.loads(path.read_text())
+        document = read_json(path)
         if not isinstance(document, dict) or document.get("schema") != SCHEMA:
             raise ProblemError(f'it has no "schema": "{SCHEMA}"')
         return parse(document, path.stem, (path.parent, INSTANCES, *folders), library)
-    except (ProblemError, OSError, ValueError, TypeError) as error:
+    except (ProblemError, ValueError, TypeError) as error:
         raise ProblemError(f"case list {path}: {error}") from None
 
 
@@ -111,8 +112,6 @@ def parse(
     tasks: list[Task] = []
     for number, case in enumerate(cases):
         where = f"case {case.get('name', number + 1) if isinstance(case, dict) else number + 1}"
-        if not isinstance(case, dict):
-            raise ProblemError(f"{where} is not an object")
         known_keys(case, (*WORDS, *limit_names, "name", "layer", "rows", "together", "solvers", "library"), where)
         full = {**defaults, **case}
         limits = Limits(**{key: full[key] for key in limit_names if key in full})

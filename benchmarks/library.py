@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -28,6 +27,7 @@ from pvq.bounds.grid import nearest_index
 from pvq.bounds.layer_problem import Setting
 from pvq.bounds.problem import Problem, optimal_on_support
 from pvq.layers.format import load_layer
+from pvq.layers.reading import read_json
 
 from .judge import SOLVED
 from .problems import problem_of, problem_sha256
@@ -144,7 +144,7 @@ def _condition(problem: Problem) -> float:
 def load(path: Path = FILE) -> dict[str, Any]:
     """Read a manifest; raises `ProblemError` if it is not one."""
     try:
-        manifest: dict[str, Any] = json.loads(path.read_text())
+        manifest: dict[str, Any] = read_json(path)
         if manifest["schema"] != SCHEMA:
             raise ProblemError(f"{path} has schema {manifest['schema']!r}, expected {SCHEMA!r}")
         for words in manifest["instances"]:
@@ -156,7 +156,7 @@ def load(path: Path = FILE) -> dict[str, Any]:
                 words["class"],
                 setting_of(words["problem"]),
             )
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ProblemError(f"{path} is not an instance library ({type(error).__name__}: {error})") from None
     return manifest
 

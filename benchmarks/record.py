@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import os
 import platform
 import time
@@ -16,6 +15,7 @@ from typing import Any
 
 from pvq.bounds.errors import ProblemError
 from pvq.bounds.problem import Problem
+from pvq.layers.reading import read_json
 
 from .problems import problem_sha256
 from .runner import Run
@@ -157,7 +157,7 @@ def earlier(
         The file is not a record.
     """
     try:
-        record = json.loads(path.read_text())
+        record = read_json(path)
         if record["schema"] != SCHEMA:
             raise ProblemError(f"{path} has schema {record['schema']!r}, expected {SCHEMA!r}")
         hashes = {words["name"]: words.get("sha256") for words in record["instances"]}
@@ -169,7 +169,7 @@ def earlier(
             run = Run(**{key: value for key, value in result.items() if key in names})
             found[run.key] = (run, limits, result["session"])
         environments = record["environments"]
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ProblemError(f"{path} is not a record of pvq bench ({type(error).__name__}: {error})") from None
     current = {name: problem_sha256(problem) for name, problem in problems.items()}
     kept, session = [], {}

@@ -6,12 +6,12 @@ The rows are the case list `regression`; the engine is deterministic on them. `p
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from pvq.bounds.errors import ProblemError
+from pvq.layers.reading import read_json
 
 from .judge import SOLVED
 from .runner import Run
@@ -38,11 +38,11 @@ def measured(tasks: Iterable[Task], runs: Iterable[Run]) -> dict[str, Any]:
 def load(path: Path = FILE) -> dict[str, Any]:
     """Read a reference; raises `ProblemError` if it is not one."""
     try:
-        document: dict[str, Any] = json.loads(path.read_text())
+        document: dict[str, Any] = read_json(path)
         if document["schema"] != SCHEMA:
             raise ProblemError(f"{path} has schema {document['schema']!r}, expected {SCHEMA!r}")
         return document
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ProblemError(f"{path} is not a reference of pvq bench ({type(error).__name__}: {error})") from None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -24,6 +25,27 @@ CASES, INSTANCES = HERE / "cases", HERE / "instances"
 
 
 WORDS = ("method", "bits", "grid", "granularity", "range", "sparsity", "nm", "block", "update", "inputs", "ridge")
+
+
+KINDS: dict[tuple[type, ...], tuple[str, ...]] = {
+    (str,): ("schema", "about", "name", "layer", "library", "method", "grid", "granularity", "range", "solver",
+             "label", "device"),
+    (int,): ("bits", "block", "threads", "repetitions", "seed", "node_limit"),
+    (int, float): ("sparsity", "ridge", "time_limit", "gap", "memory"),
+    (str, list): ("rows", "nm", "inputs"),
+    (bool,): ("update",),
+    (list,): ("cases", "targets", "solvers"),
+    (dict,): ("defaults",),
+}  # fmt: skip
+"""What the value of each key of a case list is."""
+NAMES = {
+    str: "a text",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    list: "a list",
+    dict: "an object",
+}
 
 
 @dataclass(frozen=True)
@@ -117,6 +139,8 @@ def entry(words: str | Mapping[str, Any]) -> Entry:
     if isinstance(words, str):
         return Entry(words, words)
     known_keys(words, ("solver", "label", "node_limit", "device"), "a solver")
+    if "solver" not in words:
+        raise ProblemError("a solver that is an object needs the key solver")
     name = words["solver"]
     limit = words.get("node_limit")
     device = words.get("device", "cpu")
@@ -152,7 +176,7 @@ def find_layer(name: str, folders: Iterable[Path]) -> Path:
         return Path(name)
     file = name if name.endswith(".npz") else f"{name}.npz"
     paths = [Path(folder) / file for folder in folders]
-    return next((path for path in paths if path.is_file()), paths[-1])
+    return next((path for path in paths if os.path.isfile(path)), paths[-1])
 
 
 def check_limits(limits: Limits, where: str) -> None:
@@ -163,10 +187,16 @@ def check_limits(limits: Limits, where: str) -> None:
         raise ProblemError(f"{where}: threads and repetitions must be at least 1")
 
 
-def known_keys(words: Mapping[str, Any], allowed: tuple[str, ...], where: str) -> None:
-    """Raise `ProblemError` for a key that is not allowed, with the nearest one that is."""
-    for key in words:
+def known_keys(words: Any, allowed: tuple[str, ...], where: str) -> None:
+    """Raise `ProblemError` for a key that is not allowed, with the nearest that is, or an impossible value."""
+    if not isinstance(words, Mapping):
+        raise ProblemError(f"{where} must be an object, not {str(words)[:40]}")
+    for key, value in words.items():
         if key not in allowed:
             near = difflib.get_close_matches(key, allowed, n=1)
             hint = f"; did you mean '{near[0]}'?" if near else f" (known: {', '.join(allowed)})"
             raise ProblemError(f"{where} has an unknown key '{key}'{hint}")
+        kinds = next(kinds for kinds, keys in KINDS.items() if key in keys)
+        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+            expected = " or ".join(NAMES[kind] for kind in kinds)
+            raise ProblemError(f"{where}: {key} must be {expected}, not {str(value)[:40]}")

@@ -87,9 +87,9 @@ def kernels() -> dict[str, bytes]:
 def can_hold(folder: Path) -> bool:
     """Whether files can be written in a folder, or the folder be made: as numba tries it, but nothing is left."""
     with suppress(OSError):
-        while not folder.exists() and folder != folder.parent:
+        while not os.path.exists(folder) and folder != folder.parent:
             folder = folder.parent
-        if folder.is_dir() and os.access(folder, os.W_OK | os.X_OK):
+        if os.path.isdir(folder) and os.access(folder, os.W_OK | os.X_OK):
             tempfile.TemporaryFile(dir=folder).close()
             return True
     return False
@@ -116,11 +116,11 @@ def _of_user() -> Path:
 def _settle(folder: Path) -> None:
     """Make the folder, or mark it as used; where it is new, all but a few of those of other states are removed."""
     with suppress(OSError):
-        if folder.is_dir():
+        if os.path.isdir(folder):
             os.utime(folder)
             return
         folder.mkdir(parents=True)
-        others = [other for other in folder.parent.glob(f"{PREFIX}*") if other.is_dir() and other != folder]
+        others = [other for other in folder.parent.glob(f"{PREFIX}*") if os.path.isdir(other) and other != folder]
         others.sort(key=lambda other: other.stat().st_mtime)
         for other in others[:-FOLDERS]:
             shutil.rmtree(other, ignore_errors=True)

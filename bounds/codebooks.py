@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from pvq.layers.reading import read_text
 from scipy.special import ndtri
 
 from .errors import ProblemError
@@ -49,7 +51,7 @@ def codebook(grid: str, bits: int | None) -> Codebook:
             raise ProblemError(f"`grid` {grid} has {FIXED_BITS[grid]} bits; leave out `bits` {bits}")
         return Codebook(grid, _FIXED[grid]())
     path = Path(grid)
-    if not path.is_file():
+    if not os.path.isfile(path):
         near = difflib.get_close_matches(grid, GRIDS, n=1)
         hint = f"; did you mean '{near[0]}'?" if near else ""
         raise ProblemError(f"'{grid}' is neither a grid ({', '.join(GRIDS)}) nor a file of levels{hint}")
@@ -106,10 +108,10 @@ _FIXED = {
 def _read_levels(path: Path) -> FloatArray:
     try:
         if path.suffix == ".npy":
-            levels = np.asarray(np.load(path, allow_pickle=False), dtype=np.float64).ravel()
+            levels = np.asarray(np.load(path, mmap_mode="r", allow_pickle=False), dtype=np.float64).ravel()
         else:
-            levels = np.array([float(word) for word in path.read_text().replace(",", " ").split()])
-    except (OSError, ValueError) as error:
+            levels = np.array([float(word) for word in read_text(path).replace(",", " ").split()])
+    except (OSError, ValueError, EOFError) as error:
         raise ProblemError(f"cannot read levels from {path}: {error}; expected one number a line") from error
     check_levels(levels, str(path))
     return levels

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import numba
@@ -123,13 +124,15 @@ def fit_sorted(values: FloatArray, codebook: Codebook) -> tuple[FloatArray, Floa
 
 
 def inputs_of_group(granularity: str, n: int) -> int:
-    """Consecutive inputs of a row that share a scale."""
+    """Consecutive inputs of a row that share a scale: at most the n there are."""
     if granularity in ("tensor", "channel"):
         return n
     kind, _, size = granularity.partition(":")
-    if kind != "group" or not size.isdecimal() or int(size) < 1:
-        raise ProblemError(f"`granularity` must be tensor, channel or group:G (as group:128), not '{granularity}'")
-    return int(size)
+    if kind != "group" or not re.fullmatch(r"0*[1-9]\d{0,17}", size):
+        raise ProblemError(
+            f"`granularity` must be tensor, channel or group:G (group:128), not '{granularity[:60]}'"
+        )
+    return min(int(size), n)
 
 
 def candidate(

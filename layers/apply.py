@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
@@ -21,6 +22,7 @@ from .foreign import foreign
 from .format import LayerError, array_sha256
 from .gram import Call, columns
 from .models import Model, load_model
+from .outputs import OutputError, check_outputs
 from .parts import Part, check_model, plain, unwrapped
 from .solutions import Solution
 
@@ -247,24 +249,31 @@ def save_model(model: Model, out: Path) -> None:
                     _save_tokenizer(model.tokenizer, part)
         else:
             _save_tensors(model.module, part / "model.safetensors")
-        if out.is_dir():
+        if os.path.isdir(out):
             out.rmdir()
         part.rename(out)
     except OSError as error:
         raise LayerError(f"{out}: cannot be written: {error.strerror or error}") from None
     finally:
-        if part.is_dir():
+        if os.path.isdir(part):
             shutil.rmtree(part, ignore_errors=True)
 
 
-def check_place(out: Path) -> None:
-    """Raise `LayerError` for a place that `save_model` would not write to."""
+def check_place(out: Path, read: Iterable[Path | str | None] = ()) -> None:
+    """Raise `LayerError` for a place that `save_model` would not write to, or that is one of the files read."""
     if out.suffix == ".safetensors":
+        try:
+            check_outputs({"--out": out}, read)
+        except OutputError as error:
+            raise LayerError(str(error)) from None
         return
-    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+    folder = out.absolute().parent
+    if os.path.lexists(out) and not (os.path.isdir(out) and os.access(out, os.R_OK) and not any(out.iterdir())):
         raise LayerError(f"{out} is there already; name a new or an empty folder, or a .safetensors file")
-    if not out.absolute().parent.is_dir():
-        raise LayerError(f"{out}: there is no folder {out.absolute().parent}")
+    if not os.path.isdir(folder):
+        raise LayerError(f"{out}: there is no folder {folder}")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise LayerError(f"{out}: cannot be written: no permission in {folder}")
 
 
 def _save_tensors(module: nn.Module, path: Path) -> None:

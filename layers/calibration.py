@@ -74,8 +74,8 @@ def open_calibration(
             raise LayerError(f"{what} is {value}, expected at least 1")
     packing = Packing() if packing is None else packing
     path = Path(source)
-    is_text = str(source) != "zoo:photos" and path.is_file() and path.suffix != ".npy"
-    if packing.given and not is_text and (str(source) == "zoo:photos" or path.exists()):
+    is_text = str(source) != "zoo:photos" and os.path.isfile(path) and path.suffix != ".npy"
+    if packing.given and not is_text and (str(source) == "zoo:photos" or os.path.exists(path)):
         raise LayerError(f"{source}: {' and '.join(packing.given)} is for text files")
     if str(source) == "zoo:photos":
         count = min(photos.COUNT, limit or photos.COUNT)
@@ -85,10 +85,10 @@ def open_calibration(
             return (crop for _, crop in zip(range(count), crops(), strict=False))
 
         return _images("zoo:photos", images, count, model, batch_size, photos.ATTRIBUTION)
-    if path.is_dir():
+    if os.path.isdir(path):
         files = image_files(path, limit)
         return _images(path.name, lambda: map(open_image, files), len(files), model, batch_size)
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise LayerError(f"{path}: no such calibration source; {SOURCES}")
     if path.suffix == ".npy":
         return _array(path, batch_size, limit)

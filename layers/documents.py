@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from .foreign import one_line
 from .format import LayerError
+from .reading import Unreadable, read_text
 
 COLUMN = "text"
 """The text of a JSON object, where nothing else is said."""
@@ -33,10 +33,9 @@ def read_documents(path: Path, column: str | None = None) -> list[str]:
 
 def _lines(path: Path) -> list[str]:
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        expected = "expected one sequence per line"
-        raise LayerError(f"{path}: not a UTF-8 text file ({one_line(error)}); {expected}") from None
+        text = read_text(path, "utf-8-sig", most=None)  # long corpora are nothing unusual
+    except Unreadable as error:
+        raise LayerError(f"{path} {error}; expected UTF-8 text, one sequence per line") from None
     # a text inside JSON may have other ends of lines
     return text.split("\n") if path.suffix == ".jsonl" else text.splitlines()
 

@@ -74,7 +74,7 @@ class Extraction:
         self.files = {name: self.folder / f"{names[name]}.npz" for name in chosen}
         read = [None if source is None else os.fspath(source) for source in (calibration, weights)]
         try:
-            if self.folder.is_dir():
+            if os.path.isdir(self.folder):
                 check_outputs({f"layer {name}": file for name, file in self.files.items()}, read)
         except OutputError as error:
             raise LayerError(str(error)) from None
@@ -147,11 +147,16 @@ def file_names(model: str, layers: Iterable[str]) -> dict[str, str]:
 
 def _check_folder(folder: Path) -> None:
     """Refuse a folder that cannot be made or written."""
-    try:
-        nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    except OSError as error:  # a name that is too long
-        raise LayerError(f"{folder}: cannot be written: {error.strerror or error}") from None
-    if not nearest.is_dir():
+    nearest = folder.absolute()
+    while True:
+        try:
+            os.stat(nearest)
+            break
+        except (FileNotFoundError, NotADirectoryError):
+            nearest = nearest.parent
+        except OSError as error:  # a name that is too long, a folder that may not be looked into
+            raise LayerError(f"{folder}: cannot be written: {error.strerror or error}") from None
+    if not os.path.isdir(nearest):
         raise LayerError(f"{folder}: cannot be written: {nearest} is not a folder")
     if not os.access(nearest, os.W_OK):
         raise LayerError(f"{folder}: cannot be written: no permission in {nearest}")

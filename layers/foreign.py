@@ -19,12 +19,14 @@ def foreign(step: str) -> Iterator[None]:
     Raises
     ------
     LayerError
-        In place of any other exception; Ctrl-C and exits pass.
+        In place of any other exception, and of an exit; Ctrl-C passes.
     """
     try:
         yield
     except LayerError:
         raise
+    except SystemExit as error:  # a module that is a program
+        raise LayerError(f"{step}: it ends the program (exit code {error.code})") from None
     except Exception as error:  # the reason for this file: packages raise what they like
         raise LayerError(f"{step}: {one_line(error)}") from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -58,7 +59,7 @@ def image_files(folder: Path, limit: int | None = None) -> list[Path]:
     LayerError
         There are none.
     """
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and os.path.isfile(path))
     if not files:
         known = " ".join(sorted(SUFFIXES))
         raise LayerError(f"{folder}: no images in this folder or below; expected files ending in {known}")

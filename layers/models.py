@@ -118,7 +118,7 @@ def read_state(path: str | os.PathLike[str]) -> dict[str, Any]:
     import torch
 
     path = Path(path)
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise LayerError(f"{path}: no such file; expected a state dict or a safetensors file")
     try:
         if path.suffix == ".safetensors":
@@ -182,7 +182,7 @@ def _timm(source: str, name: str, pretrained: bool) -> Model:
 
 def _transformers(source: str, name: str, pretrained: bool) -> Model:
     transformers = _package("transformers", source, "transformers")
-    path = str(Path(name).expanduser()) if Path(name).expanduser().exists() else name
+    path = str(Path(name).expanduser()) if os.path.exists(Path(name).expanduser()) else name
     inside: dict[str, str] = {}
     if path.endswith(GGUF):
         path, inside = _gguf(source, Path(path))
@@ -219,7 +219,7 @@ def _transformers(source: str, name: str, pretrained: bool) -> Model:
 
 def _gguf(source: str, file: Path) -> tuple[str, dict[str, str]]:
     """The folder of a GGUF file, and the word by which transformers is told of the file in it."""
-    if not file.is_file():
+    if not os.path.isfile(file):
         raise LayerError(f"{source}: no such file")
     if any(find_spec(package) is None for package in ("gguf", "accelerate")):
         raise LayerError(f"{source} needs gguf and accelerate: pip install 'pvq-bound[gguf]'")

@@ -176,7 +176,7 @@ def check_output(path: Named, suffixes: tuple[str, ...] = ()) -> Place:
         if fcntl.fcntl(place.descriptor, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
             raise OutputError(f"cannot write {path}: it is open for reading only")
         return place
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise OutputError(f"cannot write {path}: there is no folder {folder}")
     if mode and not os.access(place.path, os.W_OK):
         raise OutputError(f"cannot write {path}: permission denied")

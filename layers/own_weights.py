@@ -69,7 +69,7 @@ def _opened(path: Path) -> Iterator[Arrays]:
     """The names of a file's arrays, and what reads one of them."""
     if path.suffix not in SUFFIXES:
         raise LayerError(f"{path}: weights are read from files ending in {', '.join(SUFFIXES)}")
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise LayerError(f"{path}: no such file")
     try:
         if path.suffix == ".npy":

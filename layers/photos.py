@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -75,7 +76,7 @@ def _locate(package: str, file: str) -> Path:
     spec = find_spec(package)
     for folder in (spec and spec.submodule_search_locations) or ():
         path = Path(folder) / file
-        if path.is_file():
+        if os.path.isfile(path):
             return path
     raise LayerError(
         f"zoo:photos needs {file} of {package}, which is not installed: pip install scikit-image scikit-learn"

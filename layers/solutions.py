@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,11 +16,14 @@ import numpy as np
 from .archive import ArchiveError, read_arrays
 from .checks import FloatArray
 from .files import write_atomically
+from .foreign import foreign
 from .format import Layer, LayerError, array_sha256
 from .outputs import Named
 
 SUFFIXES = (".npz", ".safetensors")
 SCHEMA = "pvq.solution/1"
+LONGEST = 200
+"""Characters of a layer's name in that of its file; file systems take 255."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,22 +134,31 @@ def found_in(paths: Sequence[Path]) -> list[Solution]:
     LayerError
         A file is none, a folder has none.
     """
+    return [load_solution(file) for file in files_of(paths)]
+
+
+def files_of(paths: Sequence[Path]) -> list[Path]:
+    """The files themselves, and those of folders; raises as `found_in`."""
     found = []
     for path in paths:
         files = [path]
-        if path.is_dir():
-            files = sorted(p for p in path.iterdir() if p.suffix in SUFFIXES and not p.name.startswith("."))
+        if os.path.isdir(path):
+            with foreign(f"{path}: cannot be read"):
+                files = sorted(p for p in path.iterdir() if p.suffix in SUFFIXES and not p.name.startswith("."))
             if not files:
                 raise LayerError(f"{path} has no files of the best weights ({' or '.join(SUFFIXES)})")
-        elif not path.is_file():
+        elif not os.path.isfile(path):
             raise LayerError(f"{path}: no such file or folder")
-        found += [load_solution(file) for file in files]
+        found += files
     return found
 
 
 def solution_name(layer: str, technique: str, bits: int) -> str:
-    """Name of the file of one side of a pair."""
-    return f"{re.sub(r'[^A-Za-z0-9._-]', '_', layer)}.{technique}{bits}.npz"
+    """Name of the file of one side of a pair; layers whose names differ have files that differ."""
+    plain = re.sub(r"[^A-Za-z0-9._-]", "_", layer)[:LONGEST]
+    if plain != layer:
+        plain += f"-{hashlib.sha256(layer.encode()).hexdigest()[:8]}"
+    return f"{plain}.{technique}{bits}.npz"
 
 
 def _read(path: Path) -> tuple[dict[str, Any], str]:

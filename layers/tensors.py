@@ -59,7 +59,7 @@ def open_tensors(
         return not only or any(fnmatchcase(name, glob) for glob in only)
 
     path = Path(source)
-    if path.is_file() and path.suffix in FILES:
+    if os.path.isfile(path) and path.suffix in FILES:
         if weights is not None:
             raise LayerError(f"{path} holds the weights itself: leave out `weights`")
         if path.suffix == ".safetensors":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pvq.bounds.errors import ProblemError
+from pvq.layers.reading import Unreadable, read_json
 from pvq.solvers.allocate.record import QUANT, Item, Option, items_of
 from pvq.solvers.allocate.solve import Allocated, Uniform, uniform_within
 from pvq.solvers.allocate.solve import allocate as solve
@@ -237,13 +237,11 @@ def _inverse(item: Item) -> float:
 
 def _read_weights(path: Path) -> Mapping[str, float]:
     try:
-        given = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
+        given = read_json(path)
+    except Unreadable as error:
         raise ProblemError(
-            f"`weight` must be error, relative or a JSON file; {path} cannot be read: {error.strerror or error}"
+            f"`weight` must be error, relative or a JSON file of layer names and numbers; {path} {error}"
         ) from None
-    except (ValueError, RecursionError):
-        raise ProblemError(f"`weight`: {path} is not JSON (layer names and numbers)") from None
     if not isinstance(given, dict):
         raise ProblemError(f"`weight`: {path} is no JSON object of layer names and numbers")
     return given

@@ -33,7 +33,7 @@ from pvq.solvers.compare.document import (
 )
 from pvq.solvers.compare.engines import engines_by_name, methods_by_name
 from pvq.solvers.compare.network import Member, compare_all, distinct, found_in, member_of
-from pvq.solvers.compare.solutions import solution_writer
+from pvq.solvers.compare.solutions import SolutionFolder
 from pvq.solvers.compare.verdict import SKIPPED
 from pvq.solvers.device import check_device
 from pvq.solvers.document import environment, packages
@@ -66,7 +66,7 @@ class Comparison(Recorded):
     bits: tuple[int, ...] = ()
     """The widths that were asked for."""
     failures: tuple[str, ...] = ()
-    """Why layers could not be read again when it was their turn; their pairs are missing."""
+    """Why layers could not be read again at their turn (their pairs are missing), or solutions not be written."""
 
     @property
     def is_interrupted(self) -> bool:
@@ -290,7 +290,6 @@ def compare(
         time_limit=time_limit or None,
         sample_rows=sample_rows,
         options=Options(time_limit=None, gap=gap, seed=seed, device=device),
-        found=None if solutions is None else solution_writer(Path(solutions)),
     )
     chosen = settings(what, solver)
     failures: list[str] = []
@@ -304,8 +303,11 @@ def compare(
         before = None if earlier is None else read_document(Path(earlier), members, chosen)
         document = new_document(members, chosen, wanted, before)
         compared = sum(member.skipped is None for member in members)
+        files = (member.path for member in members if member.layer is None)
+        written = None if solutions is None else SolutionFolder(Path(solutions), files)
         what = replace(
             what,
+            found=None if written is None else written.write,
             full=full if isinstance(full, bool) else compared <= full,
             options=replace(what.options, stop=event),
         )
@@ -346,6 +348,7 @@ def compare(
             for name, known in list(what.running.items()):
                 add_pair(document, name, known())
     summarise(document)
+    failures += [] if written is None else written.failed
     used = environment(solver, jobs, 0.0, time.perf_counter() - begin)
     document["environment"] = {**used, "interrupted": event.is_set()}
     if until is not None and not event.is_set():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -184,7 +185,7 @@ def _kept_of(nm: str | tuple[int, int] | None) -> tuple[int, int] | None:
     """N and M, from N:M."""
     if not isinstance(nm, str):
         return nm
-    parts = nm.split(":")
-    if len(parts) != 2 or not all(part.isdecimal() for part in parts):
-        raise ProblemError(f"`nm` must be N:M as 2:4, not '{nm}'")
-    return int(parts[0]), int(parts[1])
+    match = re.fullmatch(r"(\d{1,18}):(\d{1,18})", nm)
+    if match is None:
+        raise ProblemError(f"`nm` must be N:M as 2:4, not '{nm[:60]}'")
+    return int(match[1]), int(match[2])

@@ -68,6 +68,7 @@ def apply(
 
     from pvq.applying import solutions_of
     from pvq.layers.format import LayerError
+    from pvq.layers.solutions import files_of
 
     option = None if take is None else option_of(take)
     chosen = solutions_of(results, option)
@@ -77,7 +78,7 @@ def apply(
     from pvq.layers.calibration import open_calibration
     from pvq.layers.text import Packing
 
-    check_place(out)
+    check_place(out, [model, calibration, weights, *files_of(results)])
     packing = Packing(sequence_length, tokens, text_column)
     measured = (
         None

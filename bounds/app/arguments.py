@@ -11,9 +11,9 @@ MOST_SPARSITIES = 1000
 
 def interval(option: str, text: str) -> tuple[int, int]:
     """A:B, half-open."""
-    match = re.fullmatch(r"(\d+):(\d+)", text)
+    match = re.fullmatch(r"(\d{1,18}):(\d{1,18})", text)
     if not match or int(match[1]) >= int(match[2]):
-        raise ProblemError(f"{option} must be A:B with A < B (A to B-1), not '{text}'")
+        raise ProblemError(f"{option} must be A:B with A < B (A to B-1), not '{text[:60]}'")
     return int(match[1]), int(match[2])
 
 

@@ -21,7 +21,7 @@ def model_sentence(model: Mapping[str, Any], reference: float, empirical: Mappin
         return f"Model estimate (not a bound): none; {model['refused']}."
     text = (
         "Model estimate, not a bound for these weights: under the model of random weights (checks did not refuse) "
-        f"a total above {format_db(reference, model['lower'])} dB would occur in {_odds(model)}; "
+        f"{_level(model, reference)}; "
         f"the optimum is about {format_db(reference, model['optimum'])} dB"
     )
     if "gptq" in empirical and model["optimum"] > 0 and empirical["gptq"] > 0:
@@ -33,10 +33,10 @@ def model_words(model: Mapping[str, Any], reference: float) -> str:
     """The model in a few words, beside others."""
     if model["refused"] is not None:
         return f"model estimate (not a bound): none; {model['refused']}"
-    return (
-        f"model estimate (not a bound): optimum about {format_db(reference, model['optimum'])} dB, above "
-        f"{format_db(reference, model['lower'])} dB in {_odds(model)}"
-    )
+    text = f"model estimate (not a bound): optimum about {format_db(reference, model['optimum'])} dB"
+    if model["lower"] <= 0:
+        return f"{text}, no level at odds of {model['odds']:g}"
+    return f"{text}, above {format_db(reference, model['lower'])} dB in {_odds(model)}"
 
 
 def explanation(model: Mapping[str, Any], reference: float) -> str:
@@ -56,6 +56,12 @@ def explanation(model: Mapping[str, Any], reference: float) -> str:
         f"predicted optimum {model['optimum']:.6g} is 1.15 times a median level, a factor that was found on other "
         "layers and is no theorem."
     )
+
+
+def _level(model: Mapping[str, Any], reference: float) -> str:
+    if model["lower"] <= 0:
+        return f"no total is ruled out at odds of {model['odds']:g}"
+    return f"a total above {format_db(reference, model['lower'])} dB would occur in {_odds(model)}"
 
 
 def _odds(model: Mapping[str, Any]) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import os
 from abc import ABC, abstractmethod
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pvq.layers.reading import read_text
 from scipy import special, stats
 
 from ..errors import ProblemError
@@ -290,12 +292,13 @@ def distribution(text: str) -> Distribution:
     if kind == "truncated-student-t":
         return TruncatedStudentT(*_numbers(text, rest, "DF,RANGE"))
     path = Path(text)
-    if not path.is_file():
+    if not os.path.isfile(path):
         import difflib
 
         known = [*simple, "student-t", "truncated-student-t"]
         near = difflib.get_close_matches(kind, known, n=1)
-        hint = f"; did you mean '{near[0]}{separator}{rest}'?" if near else ""
+        meant = "" if not near else near[0] if near[0] in simple else f"{near[0]}{separator}{rest}"
+        hint = f"; did you mean '{meant}'?" if near else ""
         raise ProblemError(f"unknown distribution '{text}': expected {NAMES}{hint}")
     return Empirical(read_samples(path), str(path))
 
@@ -314,11 +317,11 @@ def read_samples(path: Path) -> FloatArray:
     """Samples from a .npy array of any shape or a text file of numbers."""
     try:
         if path.suffix == ".npy":
-            array = np.load(path, allow_pickle=False)
+            array = np.load(path, mmap_mode="r", allow_pickle=False)  # mapped: a header cannot allocate
             if array.dtype.kind not in "fiub":
                 raise ValueError(f"it holds {array.dtype}")
             return np.asarray(array, dtype=np.float64).ravel()
-        return np.array([float(word) for word in path.read_text().replace(",", " ").split()])
+        return np.array([float(word) for word in read_text(path).replace(",", " ").split()])
     except (OSError, ValueError, EOFError) as error:
         raise ProblemError(
             f"cannot read samples from {path}: {error}; expected a .npy array or a text file of real numbers"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -106,7 +107,7 @@ def read_document(path: Path, members: Sequence[Member], chosen: Mapping[str, An
     ProblemError
         Not such a document, made with other settings, or of other layers.
     """
-    if not path.exists():
+    if not os.path.exists(path):
         return None
     document = read_record(path)
     for name, value in chosen.items():

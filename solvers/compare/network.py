@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -55,7 +56,7 @@ def found_in(path: Path) -> list[Member]:
     LayerError
         A file that was named is not a layer.
     """
-    if not path.is_dir():
+    if not os.path.isdir(path):
         return [_member(path, named=True)]
     files = layer_files([path])
     if not files:
@@ -82,7 +83,7 @@ def layer_files(paths: Sequence[Path]) -> list[Path]:
     """The files themselves, and those that folders stand for."""
     files: list[Path] = []
     for path in paths:
-        if path.is_dir():
+        if os.path.isdir(path):
             files += sorted((file for file in path.glob("*.npz") if not file.name.startswith(".")), key=_natural)
         else:
             files.append(path)

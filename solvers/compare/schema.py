@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pvq.bounds.errors import ProblemError
+from pvq.layers.reading import Unreadable, read_json
 
 from ..result import BoundKind
 from .verdict import OPEN, PRUNE, QUANT, SAMPLED, SKIPPED, Interval, verdict
@@ -26,12 +27,9 @@ def read_record(path: Path, purpose: str = "resume") -> dict[str, Any]:
         One line that says what cannot be done with it and names the first entry that is not what it must be.
     """
     try:
-        document = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refused)
-    except OSError as error:
-        raise ProblemError(f"cannot {purpose}: {path} cannot be read: {error.strerror or error}") from None
-    except (ValueError, RecursionError):
-        what = f"{path} is not a document of `pvq compare`"
-        raise ProblemError(f"cannot {purpose}: {what}: it is not JSON") from None
+        document = read_json(path)
+    except Unreadable as error:
+        raise ProblemError(f"cannot {purpose}: {path} {error}") from None
     try:
         _check(document)
     except Unfit as error:
@@ -50,10 +48,6 @@ def check_record(document: Mapping[str, Any]) -> Mapping[str, Any]:
 
 class Unfit(Exception):
     """An entry that is missing or is not what it must be."""
-
-
-def _refused(constant: str) -> float:
-    raise ValueError(f"{constant} is no JSON")
 
 
 def _whole(value: Any) -> bool:

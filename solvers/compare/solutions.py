@@ -2,28 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from pvq.bounds.errors import ProblemError
-from pvq.layers.format import Layer
-from pvq.layers.solutions import Solution, save_solution, solution_name
+from pvq.layers.format import Layer, LayerError
+from pvq.layers.outputs import OutputError
+from pvq.layers.solutions import Solution, load_solution, save_solution, solution_name
 
 from .side import Side
 
 
-def solution_writer(folder: Path) -> Callable[[Layer, int, Side], None]:
-    """What writes the weights of a side into a folder."""
-    try:
-        folder.mkdir(exist_ok=True)
-    except OSError as error:
-        raise ProblemError(f"cannot write `save_solutions` {folder}: {error.strerror or error}") from None
+class SolutionFolder:
+    """Where the weights of sides are written; a file that cannot be is said in `failed`, and the run goes on."""
 
-    def write(layer: Layer, bits: int, side: Side) -> None:
+    def __init__(self, folder: Path, layers: Iterable[Path]) -> None:
+        """Make the folder.
+
+        Parameters
+        ----------
+        layers : files that are compared.
+
+        Raises
+        ------
+        ProblemError
+            It cannot be made or written, or a layer is in it: files of solutions look like those of layers.
+        """
+        self.folder, self.failed = folder, list[str]()
+        try:
+            folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise ProblemError(f"cannot write `save_solutions` {folder}: {error.strerror or error}") from None
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise ProblemError(f"cannot write `save_solutions` {folder}: permission denied")
+        for path in layers:
+            if os.path.isfile(path) and os.path.samefile(path.parent, folder):
+                raise ProblemError(
+                    f"cannot write `save_solutions` {folder}: {path.name} in it is compared; name another folder"
+                )
+
+    def write(self, layer: Layer, bits: int, side: Side) -> None:
+        """Write the weights of a side."""
         setting = side.problem.setting
         rows, inputs = side.problem.rows, side.problem.inputs
         about = {"technique": setting.method, "bits": bits, "sparsity": setting.sparsity}
         found = Solution.of(layer, side.x, rows, inputs, side.interval.upper, **about)
-        save_solution(folder / solution_name(layer.name, setting.method, bits), found)
-
-    return write
+        path = self.folder / solution_name(layer.name, setting.method, bits)
+        try:
+            if os.path.lexists(path):
+                load_solution(path)  # anything else that is there stays
+            save_solution(path, found)
+        except OutputError as error:
+            self.failed.append(str(error))
+        except LayerError as error:
+            self.failed.append(f"it is not replaced: {error}")

@@ -56,11 +56,12 @@ def test_from_a_model_to_its_best_weights_and_back(cli, tmp_path, made):
         assert sorted(s.error for s in solutions) == sorted(side["upper"] for side in sides)
         for each in solutions:
             assert np.array_equal(state[f"{each.module}.weight"].numpy(), each.weight)
-    again = cli(
-        "apply", "applied_here:model", "--weights", out, "--results", found, "--take", "quant:4", "-o", out
-    )
-    assert again.code == 2
-    assert "of other weights than the model has" in again.err
+    before = out.read_bytes()
+    for place, said in ((out, "which is read"), (tmp_path / "new", "of other weights than the model has")):
+        again = cli(*apply, "--weights", out, "--take", "quant:4", "-o", place)
+        assert again.code == 2
+        assert said in again.err
+    assert out.read_bytes() == before
 
 
 def test_an_error_that_is_not_the_certified_one_ends_with_1_and_writes_nothing(cli, tmp_path, made):

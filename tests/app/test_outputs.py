@@ -15,7 +15,7 @@ import pytest
 from pvq.layers.format import Layer, save_layer
 from safetensors.numpy import save_file
 
-from faults import files_of_at_most, hidden, without_root_rights
+from faults import files_of_at_most, hidden, in_turn
 
 BOUND = ("bound", "LAYER", "--method", "quant", "--bits", "2")
 CURVE = ("bound", "LAYER", "--method", "prune", "--sparsity", "0.2:0.6:0.2")
@@ -164,22 +164,6 @@ def test_a_place_that_cannot_be_written_is_refused_before_the_search(
     assert where != "file" or out.parent.read_text() == "precious"
 
 
-IN_TURN = """
-import contextlib, io, json, sys
-from pvq.bounds.app.main import pvq
-ended = []
-for words in json.loads(sys.argv[1]):
-    sys.argv, out, err = ["pvq", *words], io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        try:
-            pvq()
-        except SystemExit as end:
-            ended.append((end.code, out.getvalue(), err.getvalue()))
-print(json.dumps(ended))
-"""
-"""Runs commands one after the other in one process, and says how each ended."""
-
-
 def test_a_folder_without_rights_is_refused_by_every_command(run, tmp_path):
     (tmp_path / "closed").mkdir(mode=0o555)
     run(BOUND, "--certificate", tmp_path / "p.npz")
@@ -191,15 +175,7 @@ def test_a_folder_without_rights_is_refused_by_every_command(run, tmp_path):
         for command, option, suffix in OUTPUTS
     ]
     extract = ["extract", "made:model", "--layer", "*", "--calibration", "x.npy", "--quiet", "-o"]
-    done = subprocess.run(
-        [sys.executable, "-c", IN_TURN, json.dumps([*commands, [*extract, "closed"], [*extract, "closed/new"]])],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        preexec_fn=without_root_rights,
-    )
-    ended = json.loads(done.stdout)
+    ended = in_turn([*commands, [*extract, "closed"], [*extract, "closed/new"]], tmp_path)
     assert len(ended) == len(OUTPUTS) + 2
     for code, out, err in ended:
         assert (code, out) == (2, "")

@@ -135,5 +135,5 @@ def test_text_files_that_hold_none(tmp_path):
     with pytest.raises(LayerError, match="holds no text"):
         open_calibration(tmp_path / "blank.txt", speaking)
     (tmp_path / "bytes.txt").write_bytes(b"\xff\xfe\xfa")
-    with pytest.raises(LayerError, match="not a UTF-8 text file"):
+    with pytest.raises(LayerError, match="is not UTF-8 text; expected UTF-8 text, one sequence per line"):
         open_calibration(tmp_path / "bytes.txt", speaking)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -177,7 +178,7 @@ def bench(
     )
     with only_writer(json_):
         session = Session([one.name for one in read], tasks, jobs)
-        if resume and json_ is not None and json_.exists():
+        if resume and json_ is not None and os.path.exists(json_):
             session.take_over(json_)
         with stop_on_interrupt() as stop, _progress(len(session.waiting), quiet) as advance:
             session.run(stop, advance, json_, steps=gap_plot is not None, verify=update)
@@ -232,7 +233,7 @@ def _build(path: Path | None, folders: tuple[Path, ...]) -> None:
 
     path = path or FILE
     check_output(path, suffixes=(".json",))
-    manifest = build(load(path) if path.exists() else None, (INSTANCES, *folders))
+    manifest = build(load(path) if os.path.exists(path) else None, (INSTANCES, *folders))
     write_json(path, manifest)
     known = sum(words["upper"] is not None for words in manifest["instances"])
     print(f"{path}: {len(manifest['instances'])} instances, bounds known of {known}")

@@ -102,7 +102,7 @@ def compare(
 
     if sample_rows is not None and table is not None:
         raise typer.BadParameter("--table is of all rows, not of a sample; leave out one of them")
-    output = Output(json_, table, figure, resume, quiet)
+    output = Output(json_, table, figure, save_solutions, resume, quiet)
     output.check([*layer_files(layers), grid])
     asked = {
         "bits": bit_list(bits),

@@ -12,7 +12,7 @@ from pvq.bounds.errors import ProblemError
 from pvq.layers.files import Record, write_each, write_json
 from pvq.layers.format import LayerError
 from pvq.layers.lock import only_writer
-from pvq.layers.outputs import check_outputs
+from pvq.layers.outputs import OutputError, check_outputs
 from pvq.solvers.interrupt import stop_on_interrupt
 
 from ..figures import FORMATS, check_matplotlib
@@ -32,6 +32,7 @@ class Output:
     json: str | None
     table: Path | None
     figure: Path | None
+    solutions: Path | None
     resume: bool
     quiet: bool
 
@@ -39,8 +40,12 @@ class Output:
         """Raise `ProblemError` before any work for what cannot be written."""
         if self.resume and self.json in (None, "-"):
             raise ProblemError("--resume needs --json FILE, the file to go on from")
+        files = {"--json": self.json, "--table": self.table, "--figure": self.figure}
+        for option, path in files.items():
+            if path is not None and Path(path).absolute() == (self.solutions and self.solutions.absolute()):
+                raise OutputError(f"cannot write {option} {path}: it is the folder of --save-solutions")
         check_outputs(
-            {"--json": self.json, "--table": self.table, "--figure": self.figure},
+            files,
             inputs,
             {"--table": SUFFIXES, "--figure": FORMATS},
         )
