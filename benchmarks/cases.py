@@ -179,8 +179,6 @@ def _instances(case: Mapping[str, Any], where: str, folders: Iterable[Path]) -> 
     numbers = range(*pair("rows", rows)) if isinstance(rows, str) else [int(row) for row in rows]
     path, setting = find_layer(case["layer"], folders), setting_of(case)
     together = case.get("together", False)
-    if not isinstance(together, bool):
-        raise ProblemError(f"{where}: together must be true or false, not {together!r}")
     others = tuple(numbers) if together else ()
     return [
         Instance(f"{case['name']}.r{row}", case["name"], path, setting, row, together=others) for row in numbers

@@ -33,7 +33,7 @@ KINDS: dict[tuple[type, ...], tuple[str, ...]] = {
     (int,): ("bits", "block", "threads", "repetitions", "seed", "node_limit"),
     (int, float): ("sparsity", "ridge", "time_limit", "gap", "memory"),
     (str, list): ("rows", "nm", "inputs"),
-    (bool,): ("update",),
+    (bool,): ("update", "together"),
     (list,): ("cases", "targets", "solvers"),
     (dict,): ("defaults",),
 }  # fmt: skip

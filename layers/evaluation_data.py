@@ -77,12 +77,12 @@ def open_evaluation(
     for what, value in (("batch size", batch_size), ("limit", limit)):
         if value is not None and value < 1:
             raise LayerError(f"{what} is {value}, expected at least 1")
-    if path.is_dir() and (classes := _class_folders(path)):
+    if os.path.isdir(path) and (classes := _class_folders(path)):
         return _labelled_images(path, classes, model, batch_size, limit)
-    if path.is_file() and path.suffix == ".npz":
+    if os.path.isfile(path) and path.suffix == ".npz":
         return _arrays(path, batch_size, limit)
     data = open_calibration(source, model, batch_size, limit, packing)
-    is_text = str(source) != "zoo:photos" and path.is_file() and path.suffix != ".npy"
+    is_text = str(source) != "zoo:photos" and os.path.isfile(path) and path.suffix != ".npy"
     if is_text and predicts_next(model.module):
         return EvaluationData(data.source, data.count, lambda: _next_tokens(data), True)
     return EvaluationData(data.source, data.count, lambda: ((batch, None) for batch in data.batches()))
@@ -98,7 +98,9 @@ def predicts_next(module: nn.Module) -> bool:
 def _class_folders(folder: Path) -> dict[str, list[Path]]:
     """Folders with images in them; empty where none has any."""
     found = {}
-    for below in sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")):
+    for below in sorted(
+        path for path in folder.iterdir() if os.path.isdir(path) and not path.name.startswith(".")
+    ):
         try:
             found[below.name] = image_files(below)
         except LayerError:

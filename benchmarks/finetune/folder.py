@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
@@ -38,13 +39,13 @@ class Folder:
             It has other files, or is of another task.
         """
         about = path / ABOUT
-        if path.exists() and not path.is_dir():
+        if os.path.exists(path) and not os.path.isdir(path):
             raise LayerError(f"{path} is no folder; name another one with --folder")
-        if about.is_file():
+        if os.path.isfile(about):
             known = _read(about)
             if known is None or known.get("schema") != SCHEMA or known.get("task") != task:
                 raise LayerError(f"{path} is of another comparison, not of {task}; name another one with --folder")
-        elif path.is_dir() and any(path.iterdir()):
+        elif os.path.isdir(path) and any(path.iterdir()):
             raise LayerError(f"{path} has other files; name a new folder with --folder")
         else:
             try:
@@ -88,12 +89,12 @@ class Folder:
     def original_hash(self) -> str:
         """SHA-256 of the file of these weights; empty where there is none."""
         file = self.path / ORIGINAL
-        return sha256(file.read_bytes()).hexdigest() if file.is_file() else ""
+        return sha256(file.read_bytes()).hexdigest() if os.path.isfile(file) else ""
 
     def known(self, cell: Cell) -> dict[str, Any] | None:
         """What is known of a cell that is finished, and started from these weights; None where it is not."""
         found = _read(self.record(cell))
-        if found is None or found.get("cell") != asdict(cell) or not self.weights(cell).is_file():
+        if found is None or found.get("cell") != asdict(cell) or not os.path.isfile(self.weights(cell)):
             return None
         if cell.method != "original" and found.get("original") != self.original_hash():
             return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import os
 import random
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -186,7 +187,7 @@ def _keep(path: Path, cell: Cell, done: int, module: nn.Module, optimizers: list
 
 def _go_on(path: Path | None, cell: Cell, module: nn.Module, optimizers: list[torch.optim.Optimizer]) -> int:
     """Epochs that a checkpoint has, which is then loaded; 0 where there is none of this cell."""
-    if path is None or not path.is_file():
+    if path is None or not os.path.isfile(path):
         return 0
     state = torch.load(path, map_location="cpu", weights_only=True)
     if state["cell"] != asdict(cell):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -128,7 +129,7 @@ def _plan(member: Member, asked: Asked) -> tuple[list[_Task], list[tuple[int, st
 
 def _put(db: sqlite3.Connection, member: Member, tasks: Sequence[_Task], gaps: Sequence[tuple[int, str]]) -> None:
     path = member.path.resolve()
-    found = path.stat() if path.is_file() else None
+    found = path.stat() if os.path.isfile(path) else None
     layer = db.execute(
         "INSERT INTO layers (name, path, sha256, rows, inputs, grams, bytes, changed, skipped) "
         "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",

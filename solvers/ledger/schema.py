@@ -118,8 +118,8 @@ def connect(folder: Path, write: bool) -> sqlite3.Connection:
         No run, another program's database, tables of a newer version, or a folder that cannot be written.
     """
     path = folder / NAME
-    if not path.is_file():
-        what = "no such folder" if not folder.is_dir() else f"no run: it has no {NAME}"
+    if not os.path.isfile(path):
+        what = "no such folder" if not os.path.isdir(folder) else f"no run: it has no {NAME}"
         raise LedgerError(f"{folder}: {what}; `pvq run init {folder}` makes one")
     with _said(folder):
         connection = _opened(path, write)
@@ -149,7 +149,7 @@ def _opened(path: Path, write: bool) -> sqlite3.Connection:
         # a log needs a file for its index beside it, which a closed folder does not take; without a log none is
         connection.close()
         log = path.with_name(f"{NAME}-wal")
-        if log.exists() and log.stat().st_size:
+        if os.path.exists(log) and log.stat().st_size:
             raise
         return sqlite3.connect(f"{place}?mode=ro&immutable=1", uri=True, isolation_level=None)
     return connection

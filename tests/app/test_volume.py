@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+from pvq.bounds.app.volume import model_sentence, model_words
 
 
 def run(cli, tmp_path, *options):
@@ -86,3 +87,13 @@ def test_a_comparison_has_it_beside_the_quantized_side_alone(cli, tmp_path):
 def test_limits_are_for_quantization(cli, tmp_path):
     ended, _ = run(cli, tmp_path, "--method", "prune", "--sparsity", "0.5", "--limits")
     assert ended.code == 2
+
+
+def test_a_level_of_0_is_said_to_exclude_nothing():
+    model = {"refused": None, "lower": 0.0, "optimum": 0.5, "odds": 0.001}
+    said = (model_sentence(model, 2.0, {}), model_words(model, 2.0))
+    assert "no total is ruled out at odds of 0.001; the optimum is about 6.02 dB" in said[0]
+    assert said[1].endswith("optimum about 6.02 dB, no level at odds of 0.001")
+    model["lower"] = 0.2
+    assert "a total above 10.00 dB would occur in at most 0.001 of draws" in model_sentence(model, 2.0, {})
+    assert model_words(model, 2.0).endswith("above 10.00 dB in at most 0.001 of draws")

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from pvq.bounds.errors import ProblemError
 from pvq.bounds.grid import Grid
+from pvq.bounds.ranges import inputs_of_group
 
 
 def test_nearest_is_the_closest_level_of_the_inputs_own_group():
@@ -40,3 +41,11 @@ def test_what_is_not_a_grid(levels, says):
 def test_groups_must_exist():
     with pytest.raises(ProblemError, match="groups"):
         Grid(np.array([[0.0, 1.0]]), np.array([0, 1]))
+
+
+def test_a_group_is_at_most_the_row():
+    assert inputs_of_group("group:4", 6) == 4
+    assert inputs_of_group("group:008", 6) == inputs_of_group(f"group:{10**17}", 6) == 6
+    for words in ("group:0", "group:-1", "group:", "group:1e3", f"group:{10**30}", "row"):
+        with pytest.raises(ProblemError, match="`granularity`"):
+            inputs_of_group(words, 6)

@@ -117,6 +117,13 @@ def test_sources_that_are_none(factory):
         assert "\n" not in str(caught.value)
 
 
+def test_a_module_that_is_a_program_ends_nothing(tmp_path, monkeypatch):
+    (tmp_path / "exits_here.py").write_text("import sys\nsys.exit(7)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(LayerError, match=r"exits_here:model.*it ends the program \(exit code 7\)"):
+        load_model("exits_here:model")
+
+
 @pytest.mark.parametrize("package", ["torchvision", "timm", "transformers"])
 def test_a_missing_package_is_named(monkeypatch, package):
     for name in (package, f"{package}.models"):
