@@ -35,10 +35,10 @@ class Bound(Solver):
     def _solve(self, problem: Problem, options: Options, start: FloatArray | None) -> Outcome:
         # Imported here: the compiled kernels take a second to load, `pvq solvers` does not need them.
         from .row import bound_of_row
-        from .rows import bound_together
+        from .rows import bound_alone
 
-        together = bound_together([problem], options, [start])
-        return bound_of_row(problem, options, start) if together is None else together[0]
+        long = bound_alone(problem, options, start)
+        return bound_of_row(problem, options, start) if long is None else long
 
     def together(self, problem: Problem) -> int:
         """Long rows are bounded in chunks."""

@@ -31,6 +31,10 @@ class LayerWide(Solver):
     no_update = False
     proves = "bound"
 
+    def __init__(self, points: bool = True) -> None:
+        """`points` False: pruned rows keep what they start from; swaps take most of the time of a long row."""
+        self.points = points
+
     def _prepare(self, problems: Sequence[Problem]) -> None:
         from .rows import fits_batch, prepare_batch
 
@@ -48,7 +52,7 @@ class LayerWide(Solver):
     ) -> list[Outcome] | None:
         from .rows import bound_batch
 
-        return bound_batch(problems, options, starts)
+        return bound_batch(problems, options, starts, self.points)
 
     def _layer(self, problems: Sequence[Problem]) -> Below:
         from ..relax.pruning import shared
@@ -61,7 +65,7 @@ class LayerWide(Solver):
         from ..relax.pruning import PrunedRow, bound_by_diagonal
         from .rows import bound_batch
 
-        together = bound_batch([problem], options, [start])
+        together = bound_batch([problem], options, [start], self.points)
         if together is not None:
             return together[0]
         x = fallback_point(problem) if start is None else start

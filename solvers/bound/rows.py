@@ -11,6 +11,7 @@ from ..base import Clock, Options
 from ..result import Outcome
 from .batch import pruned, quantized
 from .batch.layer import long_layer
+from .batch.own import with_own_diagonal
 
 LONG = 1200
 """Inputs beyond which rows are bounded together: a row of its own takes seconds there, its layer minutes."""
@@ -50,12 +51,27 @@ def bound_together(
 
 
 def bound_batch(
-    problems: Sequence[Problem], options: Options, starts: Sequence[FloatArray | None]
+    problems: Sequence[Problem], options: Options, starts: Sequence[FloatArray | None], points: bool = True
 ) -> list[Outcome] | None:
-    """Outcomes of all rows, None where there is no batch for them, or H is singular."""
+    """Outcomes of all rows, None where there is no batch for them, or H is singular.
+
+    Parameters
+    ----------
+    points : look for better weights of pruned rows that have a start.
+    """
     if not fits_batch(problems[0]) or any(problem.gram is not problems[0].gram for problem in problems):
         return None
     if problems[0].sparsity is None:
         return quantized.bound_rows(problems, options, starts, Clock(options))
     layer = pruned.layer_of(problems)
-    return None if layer is None else pruned.bound_rows(problems, layer, options, starts)
+    return None if layer is None else pruned.bound_rows(problems, layer, options, starts, points)
+
+
+def bound_alone(problem: Problem, options: Options, start: FloatArray | None) -> Outcome | None:
+    """The outcome of a long row that comes alone: as with others, and a diagonal of its own where pruned."""
+    clock = Clock(options)
+    found = bound_together([problem], options, [start])
+    layer = None if found is None or problem.sparsity is None else pruned.layer_of([problem])
+    if found is None or layer is None:
+        return None if found is None else found[0]
+    return with_own_diagonal(problem, layer, found[0], clock)

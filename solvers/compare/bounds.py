@@ -24,6 +24,9 @@ from .side import Side
 
 T = TypeVar("T")
 
+SMALL = 4
+"""Rows of the first piece that is bounded together; each has twice as many as the one before, up to a chunk."""
+
 BREAKS = (ArithmeticError, LinAlgError)
 """What numerical trouble raises. One row of thousands must not end the comparison of a network."""
 
@@ -112,11 +115,20 @@ class Spent:
 
 
 def _pieces(side: Side, rows: Sequence[int], size: int) -> list[list[int]]:
-    """The rows in pieces of one Gram matrix, in their order."""
+    """The rows in pieces of one Gram matrix, in their order; the first ones small.
+
+    Where the sides are far apart the widest rows alone may decide, in a moment.
+    """
     of_gram: dict[int, list[int]] = {}
     for i in rows:
         of_gram.setdefault(int(side.problem.gram_of_row[i]), []).append(i)
-    return [some[first : first + size] for some in of_gram.values() for first in range(0, len(some), size)]
+    pieces = []
+    for some in of_gram.values():
+        first, length = 0, min(SMALL, size)
+        while first < len(some):
+            pieces.append(some[first : first + length])
+            first, length = first + length, min(2 * length, size)
+    return pieces
 
 
 def _raise_together(

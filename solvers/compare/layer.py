@@ -20,6 +20,7 @@ from pvq.bounds.storage import CostModel, Pair, equal_cost_pair
 from pvq.layers.format import Layer
 
 from ..base import Options, Solver
+from ..bound.layer_wide import LayerWide
 from ..empirical.layerwise import layer_point
 from ..modelled import modelled
 from ..rows import applicable
@@ -277,6 +278,8 @@ def _decide(quant: Side, prune: Side, what: Terms, jobs: int, reasons: list[str]
         engine, limit = next(rounds[id(worse)], (None, None))
         if engine is None or not worse.open_rows():
             break
+        if isinstance(engine, LayerWide) and abs(_ratio_db(quant, prune)) >= CLOSE_DB:
+            engine = LayerWide(points=False)  # better weights of the worse side decide nothing
         prepare_side(worse, engine, what.options)
         # a search may close any interval, and nothing tells when
         last = engine is what.engines[-1] or isinstance(quant, SampledSide)
@@ -318,10 +321,12 @@ class Budget:
 def _rounds(engines: Sequence[Solver], side: Side) -> Iterator[tuple[Solver, float | None]]:
     """Relaxations once, then the last engine with longer and longer limits; short rows go to that at once.
 
-    An engine that is alone is not left out.
+    An engine that is alone is not left out; one that bounds long rows by the batch that they have had is.
     """
     row = side.problem.row(0)
     fitting = applicable(engines, row)
+    if any(isinstance(engine, LayerWide) for engine in fitting):
+        fitting = [engine for engine in fitting if isinstance(engine, LayerWide) or engine.together(row) == 1]
     scale = max(1.0, (row.n / LONG) ** 2)
     if row.n > SHORT and len(engines) > 1:
         yield from ((engine, None) for engine in fitting if engine is not engines[-1])

@@ -46,17 +46,27 @@ def starting_diagonal(inverse: FloatArray) -> FloatArray:
 
 
 def fitted_diagonal(
-    h: FloatArray, inverse: FloatArray, w: FloatArray, groups: Groups, ended: Callable[[], bool]
+    h: FloatArray,
+    d: FloatArray,
+    w: FloatArray,
+    groups: Groups,
+    ended: Callable[[], bool],
+    barriers: tuple[float, float] = BARRIERS,
 ) -> FloatArray | None:
     """(n,) D with nearly the largest mean log bound of some rows w; None where H is singular.
+
+    Parameters
+    ----------
+    d : (n,) where it starts, H - D positive definite.
+    ended : asked before every turn but the first.
+    barriers : of the first and last sweep, relative to the mean gain of an input.
 
     A sweep maximises sum_i a_i log d_i + mu log det(H - D) coordinate by coordinate, with a_i the mean over rows
     of what log f gains by log d_i: price z (1 - z) / f of the inputs that are kept in part.
     """
-    d = starting_diagonal(inverse)
     best, best_value = d, -np.inf
     state: Relaxed | None = None
-    for turn, mu in enumerate(np.geomspace(*BARRIERS, TURNS)):
+    for turn, mu in enumerate(np.geomspace(*barriers, TURNS)):
         at = AtDiagonal.of(h, d)
         if at is None or (turn and ended()):
             break

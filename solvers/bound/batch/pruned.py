@@ -18,7 +18,7 @@ from ...kernels.blas import inverse_if_positive
 from ...limits import as_time_allows
 from ...relax.near_null import near_null
 from ...result import Outcome, Reason
-from .diagonal import FITTED, fitted_diagonal
+from .diagonal import FITTED, fitted_diagonal, starting_diagonal
 from .intervals import Intervals
 from .patterns import Groups, groups_of
 from .relaxation import AtDiagonal, relax
@@ -111,7 +111,7 @@ def _fit(gram: Gram, sparsity: Sparsity, problems: Sequence[Problem], clock: Clo
             return None
     w = np.array([problem.weight for problem in _spread(problems)])
     groups = groups_of(sparsity)
-    d = fitted_diagonal(h, inverse, w, groups, lambda: clock.ended() is not None)
+    d = fitted_diagonal(h, starting_diagonal(inverse), w, groups, lambda: clock.ended() is not None)
     at = None if d is None else AtDiagonal.of(h, d)
     if at is None:
         return None
@@ -120,7 +120,11 @@ def _fit(gram: Gram, sparsity: Sparsity, problems: Sequence[Problem], clock: Clo
 
 
 def bound_rows(
-    problems: Sequence[Problem], layer: PrunedLayer, options: Options, starts: Sequence[FloatArray | None]
+    problems: Sequence[Problem],
+    layer: PrunedLayer,
+    options: Options,
+    starts: Sequence[FloatArray | None],
+    points: bool = True,
 ) -> list[Outcome]:
     """Lower and upper ends of pruned rows that share a Gram matrix and a pattern, with proofs.
 
@@ -128,27 +132,32 @@ def bound_rows(
     ----------
     problems : rows without dead inputs; units are single inputs, kept weights free.
     starts : a feasible point of each row, or None.
+    points : look for better ones; those that have none get one at any rate.
     """
     clock = Clock(options)
     w = np.array([problem.weight for problem in problems])
     found = relax(layer.at, w, layer.groups, STEPS)
     residual = (w - found.x) @ layer.hessian + layer.at.d * found.x
-    points = []
+    chosen = []
     for problem, r, start in zip(problems, residual, starts, strict=True):
+        known = start is not None and problem.is_feasible(start)
+        if start is not None and known and not points:
+            chosen.append(start)
+            continue
         x = swapped(problem, layer, problem.hessian @ problem.weight, r * r / layer.at.d, clock)
-        if start is not None and problem.is_feasible(start) and problem.error(start) < problem.error(x):
+        if start is not None and known and problem.error(start) < problem.error(x):
             x = start
-        points.append(x)
+        chosen.append(x)
     proofs: list[tuple[float, Proof]]
     if layer.intervals is None:
         splits = [Split(layer.below, v) for v in found.x - w]
         proofs = list(zip(found.bound.tolist(), splits, strict=True))
     else:
-        upper = np.array([problem.certified(x).upper for problem, x in zip(problems, points, strict=True)])
+        upper = np.array([problem.certified(x).upper for problem, x in zip(problems, chosen, strict=True)])
         proofs = _by_intervals(layer, layer.intervals, w, upper, clock)
     reason = clock.ended() or Reason.FINISHED
     return [
-        Outcome(x, max(0.0, bound), reason, proof=proof) for x, (bound, proof) in zip(points, proofs, strict=True)
+        Outcome(x, max(0.0, bound), reason, proof=proof) for x, (bound, proof) in zip(chosen, proofs, strict=True)
     ]
 
 

@@ -11,9 +11,10 @@ import pytest
 from pvq.bounds.layer_problem import Setting, state_problem
 from pvq.solvers.base import Options
 from pvq.solvers.bnb import BranchAndBound
+from pvq.solvers.bound import Bound, rows
 from pvq.solvers.bound.layer_wide import LayerWide
-from pvq.solvers.compare.bounds import Spent, raise_lower
-from pvq.solvers.compare.layer import compare_layer
+from pvq.solvers.compare.bounds import Spent, _pieces, raise_lower
+from pvq.solvers.compare.layer import _rounds, compare_layer
 from pvq.solvers.compare.outlook import why_hopeless
 from pvq.solvers.compare.side import Side
 from pvq.solvers.compare.verdict import OPEN, Interval
@@ -97,3 +98,36 @@ def test_rows_of_a_side_are_bounded_together(groups, monkeypatch):
         assert some.sum() == 7
         assert (known.lower[some] > 0.01 * known.upper[some]).all()
         assert {known.kind[i] for i in np.flatnonzero(some)} == {BoundKind.RIGOROUS}
+
+
+def test_the_first_rows_come_few_at_a_time():
+    """The widest ones may decide alone; rows of one Gram matrix stay together."""
+    problem = state_problem(np.eye(40), np.eye(40), Setting("prune", sparsity=0.5))
+    pieces = _pieces(Side(problem), list(range(39, -1, -1)), 16)
+    assert [len(piece) for piece in pieces] == [4, 8, 16, 12]
+    assert [i for piece in pieces for i in piece] == list(range(39, -1, -1))
+    assert [len(piece) for piece in _pieces(Side(problem), [5, 3, 1], 2)] == [2, 1]
+
+
+def test_rows_of_the_worse_side_keep_their_weights_where_better_ones_decide_nothing(monkeypatch):
+    layer = random_layer("regular", 1, rows=6)
+    problem = state_problem(layer.weight, layer.grams, Setting("prune", sparsity=0.5))
+    known = Side(problem)
+    known.offer(layer_point(get_solver("magnitude"), problem))
+    x, before = known.x.copy(), known.lower.copy()
+    monkeypatch.setattr("pvq.solvers.bound.batch.pruned.swapped", lambda *_: pytest.fail("swaps"))
+    raise_lower(known, LayerWide(points=False), Options(time_limit=None), None, lambda: False)
+    assert (known.x == x).all()
+    assert (known.lower > before).any()
+
+
+def test_long_rows_have_their_batch_once(monkeypatch):
+    problem = state_problem(np.ones((2, 60)), np.eye(60), Setting("prune", sparsity=0.5))
+    engines = [LayerWide(), Bound(), BranchAndBound()]
+    asked = [engine for engine, _ in _rounds(engines, Side(problem))]
+    assert asked[:2] == engines[:2]
+    monkeypatch.setattr(rows, "LONG", 50)
+    asked = [engine for engine, _ in _rounds(engines, Side(problem))]
+    assert asked[0] is engines[0]
+    assert engines[1] not in asked
+    assert engines[1] in [engine for engine, _ in _rounds(engines[1:], Side(problem))]
