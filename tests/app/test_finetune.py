@@ -47,7 +47,7 @@ def test_a_comparison_and_going_on(cli, helpers, tmp_path, monkeypatch):
 
 def test_fine_tuned_layers_against_the_least_error(cli, helpers, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    words = ["--bits", "3", "--epochs", 1, "--rates", "0.05", "--bounds", "1s", "--json", "t.json"]
+    words = ["--bits", "3", "--epochs", 1, "--rates", "0.05", "--bounds", "0.3s", "--json", "t.json"]
     ended = cli("finetune", SOURCE, *words)
     assert ended.code == 0, ended.err
     (task,) = json.loads((tmp_path / "t.json").read_text())["tasks"]

@@ -59,7 +59,7 @@ class Epochs:
     """Epochs that are done of all, and how long the others take at that pace."""
 
     def __init__(self, total: int) -> None:
-        self.total, self._began = total, time.monotonic()
+        self.total, self._began = total, 0.0
         self._of: dict[tuple[str, Cell], int] = {}
         self._kept = 0
         """Epochs of an earlier run, which took no time of this one."""
@@ -67,6 +67,7 @@ class Epochs:
     def __call__(self, task: str, cell: Cell, done: int) -> None:
         before = self._of.get((task, cell), 0)
         self._kept += max(0, done - before - 1)
+        self._began = self._began or time.monotonic()  # what is loaded before the first epoch is not its pace
         self._of[task, cell] = done
 
     @property
@@ -76,7 +77,7 @@ class Epochs:
 
     def sentence(self) -> str:
         """How far it is."""
-        here = self.done - self._kept
+        here = self.done - self._kept - 1
         if here <= 0:
             return f"{self.done} of {self.total} epochs"
         left = (time.monotonic() - self._began) / here * max(0, self.total - self.done)
