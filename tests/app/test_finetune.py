@@ -93,3 +93,19 @@ def test_bad_input_is_one_line_and_leaves_nothing(cli, tmp_path, monkeypatch, wo
     assert said in ended.err
     assert ended.err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_time_left_is_that_of_epochs_of_this_run(monkeypatch):
+    from pvq.benchmarks.finetune.train import Cell
+    from pvq.bounds.app.finetune import progress
+
+    now = [100.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    count = progress.Epochs(40)
+    first, second = (Cell("quant", bits, 0, 0.01, 10) for bits in (3, 4))
+    count("task", first, 10)  # of an earlier run
+    for done in (1, 2, 3):
+        now[0] += 5
+        count("task", second, done)
+    assert count.done == 13
+    assert count.sentence() == "13 of 40 epochs, about 2 min left"  # 27 epochs of 5 s
