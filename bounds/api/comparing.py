@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pvq.bounds.codebooks import INT_GRIDS, file_levels
 from pvq.bounds.durations import seconds_of
-from pvq.bounds.errors import ProblemError
+from pvq.bounds.errors import ProblemError, check_number
 from pvq.bounds.layer_problem import Setting
 from pvq.bounds.stages import part
 from pvq.bounds.storage import CostModel
@@ -360,7 +360,12 @@ def widths(grid: str, bits: Iterable[int] | None) -> list[int]:
     """Bit widths in order, all of which the grid has."""
     if bits is None:
         return bit_widths(grid, None)
-    wanted = sorted(set(bits))
+    if not isinstance(bits, Iterable):
+        raise ProblemError(f"`bits` must be several widths, as range(2, 9) or [4], not {bits!r}")
+    given = set(bits)
+    for width in given:
+        check_number("bits", width, whole=True)
+    wanted = sorted(given)
     if not wanted:
         raise ProblemError("`bits` must be one width or more, as range(2, 9)")
     for width in reversed(wanted):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from pvq.bounds.codebooks import check_levels, codebook
-from pvq.bounds.errors import ProblemError
+from pvq.bounds.errors import ProblemError, check_number
 from pvq.bounds.layer_problem import Setting
 from pvq.bounds.ranges import RANGES, inputs_of_group
 
@@ -45,6 +45,12 @@ class Quant:
     range: str = "mse"
 
     def __post_init__(self) -> None:
+        if self.bits is not None:
+            check_number("bits", self.bits, whole=True)
+        if not isinstance(self.granularity, str):
+            raise ProblemError(f"`granularity` must be tensor, channel or group:G, not {self.granularity!r}")
+        if not isinstance(self.grid, str | Iterable):
+            raise ProblemError(f"`grid` must be a name or several levels, not {self.grid!r}")
         if not isinstance(self.grid, str):
             object.__setattr__(self, "grid", tuple(float(level) for level in self.grid))
         inputs_of_group(self.granularity, 1)
@@ -99,6 +105,9 @@ class Prune:
     scope: str = "row"
 
     def __post_init__(self) -> None:
+        for name, whole in (("sparsity", False), ("block", True)):
+            if getattr(self, name) is not None:
+                check_number(name, getattr(self, name), whole)
         object.__setattr__(self, "nm", _kept_of(self.nm))
         Setting("prune", **self.words)  # checks them
 

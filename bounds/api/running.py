@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from pvq.bounds.durations import seconds_of
-from pvq.bounds.errors import ProblemError
+from pvq.bounds.errors import ProblemError, check_number
 from pvq.bounds.gram import FloatArray
 from pvq.bounds.layer_problem import LayerProblem, at_sparsity, drawn, state_problem
 from pvq.bounds.sampling import draw
@@ -105,6 +105,10 @@ class Search:
 
 def check_limits(time_limit: float | None, gap: float, jobs: int) -> None:
     """Raise `ProblemError` for limits that are none; NaN is none."""
+    for name, value in (("time_limit", time_limit), ("gap", gap)):
+        if value is not None or name == "gap":
+            check_number(name, value)
+    check_number("jobs", jobs, whole=True)
     if not (time_limit is None or time_limit >= 0):
         raise ProblemError(f"`time_limit` must not be negative (0: none) and is {time_limit}")
     if not gap >= 0:

@@ -6,6 +6,8 @@ import numpy as np
 import pvq
 import pytest
 from pvq.bounds.errors import ProblemError
+from pvq.comparing import widths
+from pvq.running import check_limits
 
 
 @pytest.mark.parametrize(
@@ -13,6 +15,18 @@ from pvq.bounds.errors import ProblemError
     [
         (lambda: pvq.Quant(), "needs `bits`"),
         (lambda: pvq.Quant(bits=0), "`bits` must be between 1 and 12"),
+        (lambda: pvq.Quant(bits="4"), "`bits` must be a whole number, not '4'"),
+        (lambda: pvq.Quant(bits=4.5), "`bits` must be a whole number, not '4.5'"),
+        (lambda: pvq.Quant(bits=True), "`bits` must be a whole number"),
+        (lambda: pvq.Quant(bits=4, grid=3), "`grid` must be a name or several levels, not 3"),
+        (lambda: pvq.Quant(bits=4, granularity=128), "`granularity` must be tensor, channel or group:G, not 128"),
+        (lambda: pvq.Prune(sparsity="0.5"), "`sparsity` must be a number, not '0.5'"),
+        (lambda: pvq.Prune(sparsity=0.5, block=2.0), "`block` must be a whole number, not '2.0'"),
+        (lambda: check_limits("1", 1e-6, 1), "`time_limit` must be a number, not '1'"),
+        (lambda: check_limits(None, None, 1), "`gap` must be a number, not 'None'"),
+        (lambda: check_limits(1, 1e-6, 1.5), "`jobs` must be a whole number, not '1.5'"),
+        (lambda: widths("int", 4), r"`bits` must be several widths, as range\(2, 9\) or \[4\], not 4"),
+        (lambda: widths("int", ["4"]), "`bits` must be a whole number, not '4'"),
         (lambda: pvq.Quant(grid="nf5"), "did you mean 'nf4'"),
         (lambda: pvq.Quant(bits=4, grid="nf4", granularity="block"), "`granularity`"),
         (lambda: pvq.Quant(bits=4, range="max"), "`range` must be one of"),
