@@ -17,7 +17,7 @@ from pvq.bounds.verify.budget import node_limit
 from pvq.bounds.verify.row import lower_bound
 
 from ..base import Clock, Options, fallback_point
-from ..empirical.local_search import polish_grid
+from ..empirical.local_search import polish_grid, values_of
 from ..limits import layer_clock
 from ..result import Outcome, Reason
 from .factors import EPS
@@ -121,12 +121,21 @@ def solve_grid(problem: Problem, options: Options, start: FloatArray | None) -> 
         if proof is None and search.nodes >= most:
             info["unproven"] = f"a verifier repeats {most:,} nodes, and this search took {search.nodes:,}"
     lower = search.lower - eta
-    root = search.root * (1 - 4 * problem.n * EPS)  # a sum of as many terms
-    if lower < root:  # of long rows rounding leaves nothing: what is proven ahead of the search needs no centres
-        diagonal = np.empty(problem.n)
-        diagonal[search.row.plan.order] = search.row.plan.diagonal[-1]
-        lower, proof = root, Split(Below(diagonal), np.zeros(problem.n))
+    diagonal = np.empty(problem.n)
+    diagonal[search.row.plan.order] = search.row.plan.diagonal[-1]
+    ahead = _ahead(problem, diagonal)
+    if lower < ahead:  # of long rows rounding leaves nothing: what is proven ahead of the search needs no centres
+        lower, proof = ahead, Split(Below(diagonal), np.zeros(problem.n))
     return Outcome(search.x, max(0.0, lower), reason, search.nodes, info, proof)
+
+
+def _ahead(problem: Problem, diagonal: FloatArray) -> float:
+    """sum_i d_i min_v (w_i - v)^2 over the values of each input, rounded down: differences of two numbers are
+    exact up to half a unit of their last digit, however small, as centres and steps are not."""
+    values, count, group = values_of(problem)
+    inside = np.arange(values.shape[1]) < count[:, None]
+    apart = np.where(inside[group], np.abs(values[group] - problem.weight[:, None]), np.inf).min(axis=1)
+    return float(diagonal @ apart**2) * (1 - (problem.n + 8) * EPS)
 
 
 def _gpu(problem: Problem, options: Options) -> Engine | None:
@@ -163,8 +172,7 @@ class GridSearch:
         self.upper = problem.certified(x).upper
         """Error of x, or of the best leaf as the search adds it up."""
         self.row = _restated(problem, plan, self.upper, options.gap)
-        self.root = root_bound(self.row)
-        self.lower = min(self.root, self.shrink * self.upper)
+        self.lower = min(root_bound(self.row), self.shrink * self.upper)
         self.nodes = nodes
         self.eta = 0.0
         """Rounding slack of a search in a reduced basis."""

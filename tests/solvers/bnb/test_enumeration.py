@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -241,3 +242,22 @@ def test_where_rounding_eats_the_bound_of_a_search_that_of_its_root_is_proven(mo
             assert verified <= optimum.upper
             assert verified >= 0.98 * found.lower
     assert said > 5 or kind in ("singular", "duplicated")  # where D is next to 0
+
+
+def test_the_bound_ahead_of_a_search_is_exact_where_weights_are_next_to_the_grid(monkeypatch):
+    """Steps and centres carry the rounding of the weights, which may be all of such an error."""
+    monkeypatch.setattr(Restated, "slack", lambda self, upper: 1e9)
+    rng, said = np.random.default_rng(3), 0
+    levels = np.array([-3.3, -1.1, 1.1, 3.3])
+    for _ in range(40):
+        n = int(rng.integers(2, 6))
+        w = rng.choice(levels, n) + 1e-9 * rng.standard_normal(n)
+        h = np.diag(rng.uniform(0.5, 2.0, n))
+        problem = Problem(w, Gram.from_array(h), Grid(levels[None], np.zeros(n, np.int64)))
+        least = sum(
+            Fraction(h[i, i]) * min((Fraction(w[i]) - Fraction(v)) ** 2 for v in levels.tolist()) for i in range(n)
+        )
+        found = solve_grid(problem, Options(time_limit=None), None)
+        assert Fraction(found.lower) <= least
+        said += found.lower >= 0.9 * float(least)
+    assert said == 40
