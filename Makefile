@@ -6,7 +6,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint const
 # strict: type checkers see the real files; it hides new files until it runs again, so it always runs
 EDITABLE := --editable . --config-settings editable_mode=strict
 
-.PHONY: demo test docs dist fuzz format clean
+.PHONY: demo test browser-test docs dist fuzz format clean
 
 demo: $(BIN)/python
 	$(PIP) $(EDITABLE)
@@ -14,12 +14,18 @@ demo: $(BIN)/python
 	$(BIN)/pvq-bound benchmarks/instances/efficientnet_lite0.blocks.4.expand.npz --method prune --sparsity 0.75 --compare all
 
 test: $(BIN)/python
-	$(PIP) --editable '.[extract,scip,gurobi,sdp,plot,zoo,docs,dev]' --config-settings editable_mode=strict
+	$(PIP) --editable '.[extract,scip,gurobi,sdp,plot,report,zoo,docs,dev]' --config-settings editable_mode=strict
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(SITE)
 	$(BIN)/pytest --numprocesses 2 --dist loadfile
+
+# the report in a browser: Chromium of the system, else one that playwright fetches
+browser-test: $(BIN)/python
+	$(PIP) --editable '.[plot,report,dev]' --config-settings editable_mode=strict
+	command -v chromium chromium-browser google-chrome || $(BIN)/playwright install chromium
+	$(BIN)/pytest -rs -m browser tests/app/test_report.py
 
 # the site, with its tutorials run; every warning is an error, nothing is fetched
 SITE = $(BIN)/sphinx-build --fail-on-warning --keep-going --quiet --fresh-env docs build/docs

@@ -24,7 +24,7 @@ from pvq.solvers.ledger import ledger as engine
 from pvq.solvers.ledger.export import SUFFIXES, document_of, write_csv, write_parquet
 from pvq.solvers.ledger.go import Threads, check_layers, go_on
 from pvq.solvers.ledger.plan import Asked, create
-from pvq.solvers.ledger.status import status_of_run
+from pvq.solvers.ledger.status import WIDTHS, distribution, status_of_run
 from pvq.solvers.ledger.work import Search
 from pvq.solvers.watch import watched
 
@@ -51,6 +51,9 @@ class Ledger:
     ProblemError
         The folder is no run, or one of a newer version.
     """
+
+    WIDTHS = WIDTHS
+    """Widths of intervals by which rows are counted, from solved to without a bound."""
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.folder = Path(folder)
@@ -292,6 +295,17 @@ class Ledger:
         """
         with engine.Ledger.reading(self.folder) as ledger:
             return status_of_run(ledger)
+
+    def distribution(self) -> list[dict[str, Any]]:
+        """How many rows there are by `side`, `bits`, `kind` of bound and `width` of the interval, one of `WIDTHS`.
+
+        Returns
+        -------
+        list of dict
+            With `rows`, the count.
+        """
+        with engine.Ledger.reading(self.folder) as ledger:
+            return distribution(ledger)
 
     def document(self) -> dict[str, Any]:
         """What is known as `pvq.compare/1` (method both), `pvq.result/1`, or `pvq.curve/1` for several of these.

@@ -39,6 +39,7 @@ def _commands() -> typer.Typer:
     from .evaluate import evaluate
     from .extract import extract
     from .finetune.command import finetune
+    from .report.command import report
     from .run.command import COMMANDS
     from .solvers import solvers
     from .theory.command import theory
@@ -54,12 +55,13 @@ def _commands() -> typer.Typer:
     app.command("evaluate")(_heard(evaluate))
     app.command("extract")(_heard(extract))
     app.command("finetune")(_heard(finetune))
+    app.command("report")(_heard(report))
     app.command("solvers")(_heard(solvers))
     app.command("theory")(_heard(theory))
     app.command("verify")(_heard(verify))
     app.command("weights")(_heard(weights))
     run = typer.Typer(help="A run in a folder that outlives its process.", no_args_is_help=True)
-    for name, command in COMMANDS:
+    for name, command in (*COMMANDS, ("report", report)):
         run.command(name)(_heard(command))
     app.add_typer(run, name="run")
     return app

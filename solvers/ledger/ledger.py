@@ -170,6 +170,17 @@ class Ledger:
         for (chunk,) in chunks:
             yield from map(_record, self._db.execute(query, (chunk,)))
 
+    def count_widths(self, ratios: Sequence[float]) -> list[tuple[str, int | None, str, int, int]]:
+        """Side, bits, kind, number of the class of upper / lower (0: solved; the last: lower is 0), and rows."""
+        cases = "".join(f"WHEN r.upper <= {ratio!r} * r.lower THEN {i} " for i, ratio in enumerate(ratios, 1))
+        last = len(ratios) + 2
+        width = f"CASE WHEN r.solved THEN 0 WHEN r.lower <= 0 THEN {last} {cases}ELSE {last - 1} END"
+        query = (
+            f"SELECT t.side, t.bits, r.kind, {width} AS width, count(*) FROM rows r "
+            "JOIN chunks c ON c.id = r.chunk JOIN tasks t ON t.id = c.task GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4"
+        )
+        return list(self._db.execute(query))
+
     def packages(self) -> list[dict[str, str]]:
         """Versions that results were made with."""
         query = "SELECT packages FROM versions ORDER BY id"

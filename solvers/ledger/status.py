@@ -13,6 +13,9 @@ from ..compare.verdict import OPEN, PRUNE, QUANT
 from .agenda import pairs_of, verdict_of
 from .ledger import Ledger, Task, Total
 
+EDGES = (0.01, 0.1, 0.3, 1.0, 3.0, 10.0)
+"""dB at which widths are told apart."""
+WIDTHS = ("solved", *(f"up to {edge:g} dB" for edge in EDGES), f"above {EDGES[-1]:g} dB", "no lower bound")
 COUNTS = ("rows", "known", "solved", "rigorous", "numerical", "failed")
 
 
@@ -47,6 +50,13 @@ def status_of_run(ledger: Ledger) -> dict[str, Any]:
         "faults": faults,
         "packages": ledger.packages(),
     }
+
+
+def distribution(ledger: Ledger) -> list[dict[str, Any]]:
+    """Rows by side, bits, kind of bound and width 10 log10(upper / lower) of their interval."""
+    found = ledger.count_widths([10 ** (edge / 10) for edge in EDGES])
+    names = ("side", "bits", "kind", "width", "rows")
+    return [dict(zip(names, (*line[:3], WIDTHS[line[3]], line[4]), strict=True)) for line in found]
 
 
 def _counts(totals: Iterable[Total]) -> dict[str, Any]:

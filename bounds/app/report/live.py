@@ -1,0 +1,72 @@
+"""A report that is made anew whenever it is looked at, for this machine only."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+from pvq.bounds.errors import ProblemError
+
+from .page import page_of
+
+HOST = "127.0.0.1"
+REFRESH = 15
+"""Seconds between two looks of an open page."""
+
+
+def serve(source: Path, port: int, told: Callable[[str], object]) -> None:
+    """Answer on 127.0.0.1 until Ctrl-C; `told` gets the address.
+
+    Raises
+    ------
+    ProblemError
+        The port is another program's.
+    """
+    page_of(source, script="/plotly.js")  # what is wrong is said now
+    try:
+        server = ThreadingHTTPServer((HOST, port), handler_of(source))
+    except OSError as error:
+        why = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be had: {error.strerror or error}"
+        raise ProblemError(f"port {port} of {HOST} {why}; give another --port") from None
+    with server:
+        told(f"http://{HOST}:{server.server_port}/")
+        server.serve_forever()
+
+
+def handler_of(source: Path) -> type[BaseHTTPRequestHandler]:
+    """What answers for a run."""
+
+    class Handler(BaseHTTPRequestHandler):
+        """Two addresses: the page and plotly's script."""
+
+        def do_GET(self) -> None:
+            host = self.headers.get("Host", "").rsplit(":", 1)[0]
+            if host not in (HOST, "localhost"):  # a name of somebody else's that points here
+                self.send_error(403)
+            elif self.path == "/plotly.js":
+                from plotly.offline import get_plotlyjs
+
+                self._send(get_plotlyjs(), "text/javascript", "max-age=86400")
+            elif self.path == "/":
+                try:
+                    self._send(page_of(source, "/plotly.js", REFRESH), "text/html", "no-store")
+                except ProblemError as error:
+                    self.send_error(503, explain=str(error))
+            else:
+                self.send_error(404)
+
+        def _send(self, text: str, kind: str, keep: str) -> None:
+            data = text.encode()
+            self.send_response(200)
+            self.send_header("Content-Type", f"{kind}; charset=utf-8")
+            self.send_header("Content-Length", str(len(data)))
+            self.send_header("Cache-Control", keep)
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, format: str, *words: object) -> None:
+            """Say nothing."""
+
+    return Handler

@@ -1,0 +1,198 @@
+"""`pvq report`: what is in the page, what a browser shows of it, and bad input."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import re
+import shutil
+import threading
+from contextlib import contextmanager
+from http.server import ThreadingHTTPServer
+from pathlib import Path
+
+import pvq
+import pytest
+from allocation_cases import layer, pair, record, skipped
+from pvq.layers.format import save_layer
+from pvq.solvers.compare.verdict import Interval, margin_db
+
+from compare_cases import random_layer
+
+pytest.importorskip("plotly", reason="reports need plotly: pip install 'pvq-bound[report]'")
+pytest.importorskip("jinja2", reason="reports need jinja2: pip install 'pvq-bound[report]'")
+
+HOSTILE = "</script><img src=x onerror=document.title='taken'>"
+
+
+def page_for(path: Path, count: int = 6) -> Path:
+    """A report of made-up layers: quantization better, pruning better, open, and no pair, in turn."""
+    layers = []
+    for i in range(count):
+        name = HOSTILE if i == 1 else f"block.{i}"
+        pairs = [
+            pair(2, (4.0, 5.0), (1.0, 2.0)),
+            pair(3, (0.5, 1.0), (0.8, 2.0)),
+            pair(4, (0.1, 0.2), (0.4, 0.5)),
+            skipped(5),
+        ]
+        for one in pairs[:3]:
+            one["words"] = f"words of {name}"
+            sides = [Interval(one[side]["lower"], one[side]["upper"]) for side in ("quant", "prune")]
+            one["margin_db"] = margin_db(*sides)
+            one["quant"]["empirical"] = {"gptq": 6.0 + i}
+        layers.append(layer(name, pairs))
+    document = record([*layers, layer("dead", [], why="every input is dead")])
+    path.write_text(json.dumps(document))
+    return path
+
+
+def test_the_page_has_everything_inside_and_names_stay_names(cli, tmp_path) -> None:
+    source, page = page_for(tmp_path / "run.json"), tmp_path / "a.html"
+    ended = cli("report", source, "-o", page)
+    assert ended.code == 0, ended.err
+    text = page.read_text()
+    assert HOSTILE not in text
+    assert not re.search(r"<(script|link|img|iframe)[^>]+(src|href)=.?(https?:)?//", text)
+    for said in ("dead: every input is dead", "pruning proven better", "gptq", "report by"):
+        assert said in text
+    (data,) = re.findall(r"const DATA = (.*);</script>", text)
+    cells = json.loads(data)["map"]["data"][0]
+    assert cells["text"][0] == ["P 3.0", "? 1.0", "Q 3.0", "-"]
+
+
+def test_three_hundred_layers_fit_into_ten_megabytes(cli, tmp_path) -> None:
+    page = tmp_path / "a.html"
+    assert cli("report", page_for(tmp_path / "run.json", 300), "-o", page).code == 0
+    assert page.stat().st_size < 10e6
+
+
+def test_a_run_is_reported_with_its_rows(cli, tmp_path) -> None:
+    save_layer(tmp_path / "a.npz", random_layer("regular", 1, rows=4))
+    run = pvq.Ledger.create(tmp_path / "run", tmp_path / "a.npz", bits=[3])
+    run.go(solver="bnb", time_limit=None, full=True)
+    assert sum(entry["rows"] for entry in run.distribution()) == 8
+    assert {entry["width"] for entry in run.distribution()} == {"solved"}
+    assert cli("run", "report", run.folder, "-o", tmp_path / "a.html").code == 0
+    assert "8 of 8 rows have a result, 8 are solved" in (tmp_path / "a.html").read_text()
+    alone = pvq.Ledger.create(tmp_path / "alone", tmp_path / "a.npz", "quant", bits=[3])  # nothing is known yet
+    assert cli("report", alone.folder, "-o", tmp_path / "b.html").code == 0
+
+
+def test_bad_input_is_one_line(cli, tmp_path, monkeypatch) -> None:
+    def refused(*words, says):
+        ended = cli("report", *words)
+        assert (ended.code, ended.err.count("\n")) == (2, 1), ended.err
+        assert says in ended.err
+
+    source, page = page_for(tmp_path / "run.json"), tmp_path / "a.html"
+    refused(source, says="either -o FILE.html or --live")
+    refused(source, "-o", tmp_path / "a.pdf", says=".html")
+    refused(tmp_path, "-o", page, says="no run")
+    refused(tmp_path / "none.json", "-o", page, says="cannot be read")
+    broken = tmp_path / "broken.json"
+    broken.write_text(source.read_text().replace('"lower": 4.0', '"lower": 6.0'))
+    refused(broken, "-o", page, says="lower 6 above upper 5")
+    monkeypatch.setattr("pvq.bounds.app.report.page.find_spec", lambda name: None)
+    refused(source, "-o", page, says="pip install 'pvq-bound[report]'")
+    assert not page.exists()
+
+
+def test_a_live_page_answers_this_machine_only(tmp_path) -> None:
+    from pvq.bounds.app.report.live import HOST, handler_of
+
+    source = page_for(tmp_path / "run.json")
+    server = ThreadingHTTPServer((HOST, 0), handler_of(source))
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+
+    def get(path, host=None):
+        asked = http.client.HTTPConnection(HOST, server.server_port)
+        asked.request("GET", path, headers={} if host is None else {"Host": host})
+        answer = asked.getresponse()
+        text = answer.read().decode()
+        asked.close()
+        return answer.status, text
+
+    try:
+        code, text = get("/")
+        assert (code, 'http-equiv="refresh"' in text, '<script src="/plotly.js">' in text) == (200, True, True)
+        assert len(text) < 1e6
+        assert get("/plotly.js")[0] == 200
+        assert get("/", "evil.example")[0] == 403
+        assert get("/etc/passwd")[0] == 404
+        source.unlink()
+        assert get("/")[0] == 503
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def chromium() -> str | None:
+    """A browser of the system, or of playwright."""
+    found = [shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome")]
+    return os.environ.get("PVQ_CHROMIUM") or next(filter(None, found), None)
+
+
+@contextmanager
+def opened(page: Path, width: int):
+    """A page in a browser that has no network, and what it said."""
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with api.sync_playwright() as play:
+        own = Path(play.chromium.executable_path)
+        browser = chromium() or (str(own) if own.exists() else None)
+        if browser is None:
+            pytest.skip("no Chromium; `make browser-test` gets one")
+        launched = play.chromium.launch(executable_path=browser, args=["--no-sandbox"])
+        context = launched.new_context(viewport={"width": width, "height": 800}, offline=True)
+        context.set_default_timeout(120_000)  # ms; a busy machine draws slowly
+        shown, said = context.new_page(), []
+        shown.on("console", lambda message: said.append(message.text))
+        shown.on("pageerror", lambda error: said.append(str(error)))
+        shown.on("request", lambda asked: said.extend([asked.url] if asked.url.startswith("http") else []))
+        shown.goto(page.as_uri())
+        shown.wait_for_selector("#map .main-svg")
+        yield shown, said
+        launched.close()
+
+
+@pytest.mark.browser
+def test_in_a_browser(cli, tmp_path) -> None:
+    page = tmp_path / "a.html"
+    assert cli("report", page_for(tmp_path / "run.json"), "-o", page).code == 0
+    with opened(page, 1280) as (shown, said):
+        assert shown.title() == "run.json"  # the hostile name did nothing
+        for width in (390, 1280):  # a phone, a desk
+            shown.set_viewport_size({"width": width, "height": 800})
+            shown.wait_for_function(f"document.documentElement.scrollWidth <= {width}")  # charts follow
+        shown.wait_for_selector("#map .heatmaplayer text")
+        cells = shown.locator("#map .heatmaplayer text").all_text_contents()
+        assert cells[:4] == ["P 3.0", "? 1.0", "Q 3.0", "-"]
+        assert shown.locator("#curves .main-svg").count() > 0
+
+        def visible():
+            return shown.locator("#pairs tbody tr:visible").count()
+
+        assert visible() == 24
+        shown.fill("#filter", "BLOCK.4")
+        assert visible() == 4
+        shown.select_option("#verdict", "open")
+        assert visible() == 1
+        assert shown.text_content("#count") == "1 of 24"
+        shown.fill("#filter", "")
+        shown.select_option("#verdict", "")
+        shown.select_option("#bits", "2")
+        assert visible() == 6
+        shown.select_option("#bits", "")
+        margin = shown.locator("#pairs thead th").nth(3)
+        margin.click()
+        first = shown.locator("#pairs tbody tr").first
+        assert first.locator("td").nth(3).text_content() == "-"
+        margin.click()
+        assert first.locator("td").nth(3).text_content() == "3.01"
+        shown.select_option("#layer", "block.4")
+        drawn = "document.querySelector('#curves').data.map(trace => trace.name)"
+        assert "quantization: gptq" in shown.evaluate(drawn)
+        assert said == []
