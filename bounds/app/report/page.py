@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from importlib.util import find_spec
@@ -61,7 +62,7 @@ def page_of(source: Path, script: str | None = None, refresh: int | None = None)
 def _contents(source: Path) -> dict[str, Any]:
     """What the template shows."""
     status, spread = None, []
-    if source.is_dir():
+    if os.path.isdir(source):
         run = pvq.Ledger(source)
         status, spread = run.status(), run.distribution()
         document = run.document() if run.method == "both" else None
