@@ -109,6 +109,10 @@ BAD = [
     (("--quick", "--resume"), "--json"),
     (("--quick", "--json", "no/such/folder.json"), "no folder"),
     (("--quick", "--json", "run.txt"), "must end in .json"),
+    (("--quick", "--solver", ","), "names no solver"),
+    (("--quick", "--check"), "--check runs its own cases"),
+    (("--quick", "--update", "--library", "no.json"), "no.json"),
+    (("--quick", "--update", "--library", "."), "must end in .json"),
 ]
 
 

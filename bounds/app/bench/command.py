@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer import Argument, Option
@@ -138,6 +138,8 @@ def bench(
         return
     names = [*(lists or []), *([QUICK] if quick else [])]
     if check:
+        if names:
+            raise ProblemError("--check runs its own cases: leave the case list out, or --check")
         names = [REGRESSION]
     if not names:
         raise ProblemError("say what to run: --quick, or a case list (pvq bench --list)")
@@ -158,11 +160,15 @@ def bench(
     )
     if any(path is not None for path in (profile, gap_plot, tails)):
         check_matplotlib()
+    if update and not check:
+        _known(library)  # a library that cannot be read or written is refused before hours of work
     read = [read_list(name, folders, library) for name in names]
     tasks = [task for one in read for task in one.tasks]
     entries = None
     if solver is not None:
         entries = [entry(name.strip()) for name in solver.split(",") if name.strip()]
+        if not entries:
+            raise ProblemError("--solver names no solver (pvq solvers)")
         check_names(one.solver for one in entries)
     if instance is not None:
         tasks = chosen(tasks, instance)
@@ -239,14 +245,22 @@ def _build(path: Path | None, folders: tuple[Path, ...]) -> None:
     print(f"{path}: {len(manifest['instances'])} instances, bounds known of {known}")
 
 
-def _update(path: Path | None, session: Session) -> None:
-    from pvq.benchmarks.library import FILE, load, updated
-    from pvq.layers.files import write_json
+def _known(path: Path | None) -> tuple[Path, dict[str, Any]]:
+    """The library that is brought up to date, and where it is."""
+    from pvq.benchmarks.library import FILE, load
     from pvq.layers.outputs import check_output
 
     path = path or FILE
     check_output(path, suffixes=(".json",))
-    manifest, changes = updated(load(path), session.problems, session.runs)
+    return path, load(path)
+
+
+def _update(path: Path | None, session: Session) -> None:
+    from pvq.benchmarks.library import updated
+    from pvq.layers.files import write_json
+
+    path, known = _known(path)
+    manifest, changes = updated(known, session.problems, session.runs)
     if changes:
         write_json(path, manifest)
     print("\n".join([*changes, f"{path}: {len(changes)} changes"]))
