@@ -6,7 +6,7 @@ import os
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from signal import SIGINT
@@ -84,6 +84,15 @@ class Search:
     stage: Callable[[str], object] | None = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.solver, str):
+            raise ProblemError(f"`solver` must be a name (pvq.installed_solvers()), not {self.solver!r}")
+        names = [] if self.methods is None or isinstance(self.methods, str) else self.methods
+        if not isinstance(names, Iterable) or not all(isinstance(name, str) for name in names):
+            raise ProblemError(f"`methods` must be names, as ['gptq'], not {self.methods!r}")
+        for name in ("progress", "stage"):
+            if not (getattr(self, name) is None or callable(getattr(self, name))):
+                raise ProblemError(f"`{name}` must be a function, not {getattr(self, name)!r}")
+        check_number("seed", self.seed, whole=True)
         check_limits(self.time_limit, self.gap, self.jobs)
         check_device(self.device)
         check_odds(self.odds)

@@ -7,7 +7,7 @@ import pvq
 import pytest
 from pvq.bounds.errors import ProblemError
 from pvq.comparing import widths
-from pvq.running import check_limits
+from pvq.running import Search, check_limits
 
 
 @pytest.mark.parametrize(
@@ -25,6 +25,12 @@ from pvq.running import check_limits
         (lambda: check_limits("1", 1e-6, 1), "`time_limit` must be a number, not '1'"),
         (lambda: check_limits(None, None, 1), "`gap` must be a number, not 'None'"),
         (lambda: check_limits(1, 1e-6, 1.5), "`jobs` must be a whole number, not '1.5'"),
+        (lambda: Search(solver=None), "`solver` must be a name"),
+        (lambda: Search(methods=3), "`methods` must be names"),
+        (lambda: Search(methods=["gptq", 3]), "`methods` must be names"),
+        (lambda: Search(progress=3), "`progress` must be a function"),
+        (lambda: Search(stage="stage"), "`stage` must be a function"),
+        (lambda: Search(seed="x"), "`seed` must be a whole number, not 'x'"),
         (lambda: widths("int", 4), r"`bits` must be several widths, as range\(2, 9\) or \[4\], not 4"),
         (lambda: widths("int", ["4"]), "`bits` must be a whole number, not '4'"),
         (lambda: pvq.Quant(grid="nf5"), "did you mean 'nf4'"),
