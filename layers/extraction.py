@@ -6,7 +6,7 @@ import hashlib
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from .calibration import Calibration, open_calibration
-from .extract import all_names, choose_layers, moved
+from .extract import Progress, all_names, choose_layers, extract_layers, moved
 from .foreign import foreign
 from .format import Layer, LayerError, array_sha256
 from .models import Model, load_model, load_weights, shorten
@@ -107,6 +107,34 @@ class Extraction:
         if failed:
             raise LayerError("; ".join(failed))
         return paths
+
+
+def layers_in_memory(
+    source: str,
+    layer: str | Sequence[str],
+    calibration: str | os.PathLike[str],
+    *,
+    weights: str | os.PathLike[str] | None = None,
+    batch_size: int = 8,
+    limit: int | None = None,
+    packing: Packing | None = None,
+    device: str = "cpu",
+    progress: Progress | None = None,
+    say: Callable[[str], object] | None = None,
+) -> dict[str, Layer]:
+    """Layers of a model by their module names, from the sources of it and of calibration data; no file is written.
+
+    Raises
+    ------
+    LayerError
+        As `Extraction` and `extract_layers`.
+    """
+    model = load_model(source, weights)
+    choose_layers(model.module, layer)  # before the data is opened: the most frequent mistake
+    data = open_calibration(calibration, model, batch_size, limit, packing)
+    with foreign(f"device {device!r} cannot be used"):
+        module = model.module.to(device)
+    return extract_layers(module, layer, Batches(data, module), progress=progress, say=say)
 
 
 class Batches:

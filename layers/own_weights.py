@@ -32,7 +32,7 @@ def read_own_weights(path: str | os.PathLike[str], layer: Layer) -> Plain:
     LayerError
         Unreadable, or no such array in it; one line that lists what there is.
     """
-    with _opened(Path(path)) as (found, read):
+    with opened(Path(path)) as (found, read):
         names = ["weight", *(name + end for name in _names(layer) for end in (".weight", ""))]
         return read(_chosen(path, found, names))
 
@@ -48,7 +48,7 @@ def read_own_scales(path: str | os.PathLike[str], layer: Layer) -> Plain | dict[
     LayerError
         As `read_own_weights`.
     """
-    with _opened(Path(path)) as (found, read):
+    with opened(Path(path)) as (found, read):
         given = {}
         for key, words in (("scale", SCALE), ("zero", ZERO)):
             names = [*words, *(f"{name}.{word}" for name in _names(layer) for word in words)]
@@ -65,7 +65,7 @@ def _names(layer: Layer) -> list[str]:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Arrays]:
+def opened(path: Path) -> Iterator[Arrays]:
     """The names of a file's arrays, and what reads one of them."""
     if path.suffix not in SUFFIXES:
         raise LayerError(f"{path}: weights are read from files ending in {', '.join(SUFFIXES)}")

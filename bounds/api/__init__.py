@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from .results import Result as Result
     from .results import Row as Row
     from .results import Score as Score
+    from .scoring import ModelScore as ModelScore
+    from .scoring import score_model as score_model
 
     __version__: str
 
@@ -57,6 +59,7 @@ _HOME = {
     "Layer": "pvq.layers.format",
     "LayerError": "pvq.layers.format",
     "Ledger": "pvq.ledgers",
+    "ModelScore": "pvq.scoring",
     "NotProven": "pvq.bounds.verify.row",
     "ProblemError": "pvq.bounds.errors",
     "Prune": "pvq.problems",
@@ -77,6 +80,7 @@ _HOME = {
     "load_certificate": "pvq.bounds.certificate",
     "load_layer": "pvq.layers.format",
     "save_layer": "pvq.layers.format",
+    "score_model": "pvq.scoring",
     "solver_cards": "pvq.listing",
     "verify": "pvq.checking",
 }

@@ -41,6 +41,7 @@ def _commands() -> typer.Typer:
     from .finetune.command import finetune
     from .report.command import report
     from .run.command import COMMANDS
+    from .score import score
     from .solvers import solvers
     from .theory.command import theory
     from .verify import verify
@@ -56,6 +57,7 @@ def _commands() -> typer.Typer:
     app.command("extract")(_heard(extract))
     app.command("finetune")(_heard(finetune))
     app.command("report")(_heard(report))
+    app.command("score")(_heard(score))
     app.command("solvers")(_heard(solvers))
     app.command("theory")(_heard(theory))
     app.command("verify")(_heard(verify))
