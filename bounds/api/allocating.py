@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from html import escape
@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from pvq.bounds.errors import ProblemError
 from pvq.layers.reading import Unreadable, read_json
-from pvq.solvers.allocate.record import QUANT, Item, Option, items_of
+from pvq.layers.solutions import Solution
+from pvq.solvers.allocate.record import NOTHING, QUANT, Item, Option, items_of
 from pvq.solvers.allocate.solve import Allocated, Uniform, uniform_within
 from pvq.solvers.allocate.solve import allocate as solve
 from pvq.solvers.compare.schema import check_record, read_record
 
+from .applying import Given, solutions_of
 from .comparing import SIDES, STYLES, Comparison
 from .shown import Recorded, html_table, new_axes
 
@@ -72,6 +74,38 @@ class Allocation(Recorded):
     def choices(self) -> dict[str, str]:
         """What each layer takes, in words: 4 bits, sparsity 0.75 or uncompressed."""
         return {item.name: option.words for item, option in self._chosen()}
+
+    def solutions(self, results: Given | Iterable[Given]) -> list[Solution]:
+        """The weights of what each layer takes, for `apply`; layers that stay as they are have none.
+
+        Parameters
+        ----------
+        results : path, Solution, or several of them
+            What `compare` saved as the record was made (`solutions`, `--save-solutions`), files or folders.
+
+        Raises
+        ------
+        ProblemError
+            The weights of a layer are missing, or have a larger error than the record says.
+        """
+        found = {(str(each.meta["layer"]), *each.option): each for each in solutions_of(results)}
+        chosen = []
+        for item, option in self._chosen():
+            if option.technique == NOTHING:
+                continue
+            each = found.get((item.name, option.technique, option.bits))
+            if each is None:
+                raise ProblemError(
+                    f"`results` have no {option.technique}:{option.bits} of '{item.name[:80]}'; "
+                    "`pvq compare --save-solutions` keeps them"
+                )
+            if each.error > option.upper:
+                raise ProblemError(
+                    f"`results`: the weights of '{item.name[:80]}' have an error of {each.error:.6g}, those of "
+                    f"the record {option.upper:.6g}; they are of another run"
+                )
+            chosen.append(each)
+        return chosen
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Least weighted error against the budget: reached and proven, with the uniform allocations.

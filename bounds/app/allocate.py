@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import typer
 from typer import Argument, Option
 
 from . import options
@@ -13,8 +14,10 @@ from .options import OUTPUT, PROBLEM
 
 if TYPE_CHECKING:
     import pvq
+    from pvq.layers.models import Model
     from rich.table import Table
 
+NETWORK = "The network"
 NAMED = 5
 """Layers named as those that decide the gap, at most."""
 MOST = 0.9
@@ -47,12 +50,40 @@ def allocate(
         Path | None,
         Option(metavar="FILE", help="Least error against the budget (.png or .svg).", rich_help_panel=OUTPUT),
     ] = None,
+    apply: Annotated[
+        str | None,
+        Option(
+            metavar="MODEL",
+            help="Write this network with the allocation; needs --results and --out.",
+            rich_help_panel=NETWORK,
+        ),
+    ] = None,
+    results: Annotated[
+        list[Path] | None,
+        Option(
+            metavar="DIR",
+            help="Weights that `pvq compare --save-solutions` kept; repeatable.",
+            rich_help_panel=NETWORK,
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        Option(
+            "--out",
+            "-o",
+            metavar="DIR|FILE",
+            help="New folder, or a .safetensors file, for the network.",
+            rich_help_panel=NETWORK,
+        ),
+    ] = None,
 ) -> None:
     """The best bits or sparsity for each layer under a budget, and what no allocation gets below.
 
     Solved twice, over the upper ends of the recorded intervals and over the lower ends.
 
     Example: pvq allocate network.json --bits 4 --weight relative --figure budget.png
+
+    Example: pvq allocate network.json --bits 4 --apply zoo:efficientnet-lite0 --results found/ -o mixed/
     """
     import pvq
     from pvq.layers.files import write_each, write_json
@@ -60,10 +91,18 @@ def allocate(
 
     from .figures import FORMATS, check_matplotlib, new_figure, save
 
-    check_outputs({"--json": json_, "--figure": figure}, [record, weight], {"--figure": FORMATS})
+    place = None if out is None or out.suffix != ".safetensors" else out
+    outputs = {"--json": json_, "--figure": figure, "--out": place}
+    check_outputs(outputs, [record, weight, *(results or [])], {"--figure": FORMATS})
+    given = [apply is not None, bool(results), out is not None]
+    if any(given) and not all(given):
+        raise typer.BadParameter("--apply, --results and --out go together")
     if figure is not None:
         check_matplotlib()
     found = pvq.allocate(record, bits=bits, bytes=bytes_, weight=weight)
+    network = None
+    if apply is not None and results and out is not None:
+        network = allocated_network(found, apply, results, out)
 
     def draw(path: Path) -> None:
         drawing = new_figure(6.4, 4.2)
@@ -75,6 +114,26 @@ def allocate(
         (json_, lambda path: write_json(path, found.document)),
         (figure, lambda path: draw(Path(path))),
     )
+    if network is not None and out is not None:
+        from pvq.layers.apply import save_model
+
+        save_model(network, out)
+        typer.echo(f"written: {out}")
+
+
+def allocated_network(found: pvq.Allocation, model: str, results: list[Path], out: Path) -> Model:
+    """The model with the weights of what each layer takes."""
+    import importlib.util
+
+    from pvq.layers.format import LayerError
+
+    chosen = found.solutions(results)
+    if importlib.util.find_spec("torch") is None:
+        raise LayerError("--apply needs torch: pip install 'pvq-bound[extract]'")
+    from pvq.layers.apply import apply_to_model, check_place
+
+    check_place(out)
+    return apply_to_model(model, chosen)[0]
 
 
 def print_allocation(found: pvq.Allocation) -> None:

@@ -1,12 +1,18 @@
 """`pvq apply` from the command line: what it writes, and when it writes nothing."""
 
+import itertools
 import json
 import sys
+from dataclasses import replace
 
 import numpy as np
+import pvq
 import pytest
 import torch
-from pvq.layers.solutions import load_solution
+from allocation_cases import layer as made_layer
+from allocation_cases import pair
+from allocation_cases import record as made_record
+from pvq.layers.solutions import Solution, load_solution, save_solution, solution_name
 from safetensors.torch import load_file
 from tiny_models import build, save_tokenizer, transformers
 
@@ -122,3 +128,46 @@ def test_bad_input_is_one_line(cli, tmp_path, made, words, says):
     assert says in ended.err
     assert len(ended.err.strip().splitlines()) == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_the_network_of_an_allocation(cli, tmp_path, made):
+    found, record, out = tmp_path / "found", tmp_path / "run.json", tmp_path / "out.safetensors"
+    found.mkdir()
+    layers, sides, solutions = [pvq.load_layer(path) for path in made], {}, {}
+    for layer in layers:
+        for technique, bits in itertools.product(("quant", "prune"), (3, 4)):
+            x = np.round(layer.weight * bits) / bits if technique == "quant" else layer.weight * (1 - bits / 9)
+            moved = layer.weight - x
+            error = float(np.sum((moved @ layer.grams[0]) * moved))
+            sides[layer.name, technique, bits] = 0.5 * error, error
+            about = {"technique": technique, "bits": bits, "sparsity": None}
+            each = Solution.of(layer, x, range(layer.out), range(layer.inputs), error, **about)
+            solutions[layer.name, technique, bits] = each
+            save_solution(found / solution_name(layer.name, technique, bits), each)
+    lines = []
+    for layer in layers:
+        pairs = [pair(b, *(sides[layer.name, t, b] for t in ("quant", "prune"))) for b in (3, 4)]
+        lines.append(made_layer(layer.name, pairs, layer.out, layer.inputs))
+    record.write_text(json.dumps(made_record(lines)))
+    applied = ("--apply", "applied_here:model", "--results", found, "-o", out)
+    ended = cli("allocate", record, "--bits", "3.5", "--json", tmp_path / "a.json", *applied)
+    assert ended.code == 0, ended.err
+    assert f"written: {out}" in ended.out
+    state, taken = load_file(out), json.loads((tmp_path / "a.json").read_text())["layers"]
+    assert len(taken) == 2
+    keys = [(each["name"], each["technique"], each["bits"]) for each in taken]
+    for key in keys:
+        assert np.array_equal(state[f"{solutions[key].module}.weight"].numpy(), solutions[key].weight)
+    out.unlink()
+    # weights of another run, none, and half of the options: one line, and nothing is written
+    first = found / solution_name(*keys[0])
+    known = solutions[keys[0]]
+    save_solution(first, replace(known, meta={**known.meta, "error": 2 * taken[0]["upper"]}))
+    ended = cli("allocate", record, "--bits", "3.5", *applied)
+    assert (ended.code, "they are of another run" in ended.err) == (2, True)
+    first.unlink()
+    ended = cli("allocate", record, "--bits", "3.5", *applied)
+    assert (ended.code, f"--results have no {keys[0][1]}:{keys[0][2]}" in ended.err) == (2, True)
+    ended = cli("allocate", record, "--bits", "3.5", *applied[:2])
+    assert (ended.code, "go together" in ended.err) == (2, True)
+    assert not out.exists()
