@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 import time
+from functools import partial
 
 from pvq.bounds.certified import tolerance
 from pvq.bounds.presolve import Presolved
+from pvq.bounds.problem import Problem
+from pvq.bounds.proof import Proof
 
-from .limits import proof_cost
+from .limits import in_time, proof_cost
 from .options import Clock, Options
 from .points import fallback_point
 from .result import BoundKind, Fault, Outcome, Reason, Result
@@ -57,13 +60,13 @@ def checked(
     if reduced is None:
         kind = BoundKind.RIGOROUS  # nothing reaches this row, so its error is 0
     elif outcome.proof is not None and reason is not Reason.FAILURE and not options.stop.is_set():
-        from pvq.bounds.verify.budget import limited
-        from pvq.bounds.verify.row import NotProven, lower_bound  # compiled kernels: not for `pvq solvers`
+        from pvq.bounds.verify.row import NotProven  # compiled kernels: not for `pvq solvers`
 
         begin = time.perf_counter()
         try:
-            with limited(proof_by.limit(0.0)):
-                verified = lower_bound(reduced, outcome.proof)
+            verified = in_time(partial(_verified, reduced, outcome.proof, proof_by), proof_by, reduced.n)
+            if verified is None:  # one of its own steps takes longer
+                raise NotProven("a step of the proof takes longer than the row may")
             if verified > 0:
                 proof, proven_lower = outcome.proof, min(verified, error.lower)
             # what is proven counts if it says the same: the same status, nearly the same bound
@@ -92,3 +95,11 @@ def checked(
         rounding=error.rounding,
     )
     return result.settled(options.gap)
+
+
+def _verified(problem: Problem, proof: Proof, by: Clock) -> float:
+    from pvq.bounds.verify.budget import limited
+    from pvq.bounds.verify.row import lower_bound
+
+    with limited(by.limit(0.0)):
+        return lower_bound(problem, proof)

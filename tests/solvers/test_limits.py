@@ -9,8 +9,9 @@ from pvq.bounds.gram import Gram
 from pvq.bounds.grid import Grid
 from pvq.bounds.layer_problem import Setting, state_problem
 from pvq.bounds.problem import Problem
+from pvq.bounds.proof import Below, Split
 from pvq.bounds.verify.row import lower_bound
-from pvq.solvers import base, compile_time, limits
+from pvq.solvers import base, checked, compile_time, limits
 from pvq.solvers.base import Solver
 from pvq.solvers.bnb import BranchAndBound, enumeration, factors, plan
 from pvq.solvers.bnb.enumeration import solve_grid
@@ -343,3 +344,24 @@ def test_what_prepares_a_search_hears_the_clock_of_who_asks(monkeypatch):
     enumeration.prepare_grid(layer_of(1, 10).row(0))
     assert clocks[0] <= 0.0
     assert clocks[1] == np.inf
+
+
+class Proving(Endless):
+    """Has a bound and a proof at once."""
+
+    name = "proving"
+
+    def _solve(self, problem, options, start):
+        return Outcome(None, 1e-9, proof=Split(Below(np.zeros(problem.n)), np.zeros(problem.n)))
+
+
+def test_a_proof_whose_step_takes_longer_than_the_row_may_is_left_out_and_said(monkeypatch):
+    monkeypatch.setattr(limits, "LONG", 4)
+    monkeypatch.setattr(limits, "GRACE", 0.1)
+    Endless.go.clear()
+    monkeypatch.setattr(checked, "_verified", lambda *words: Endless.go.wait(60) and 1.0)
+    found = Proving().solve(row(6), Options(time_limit=0.01))
+    Endless.go.set()
+    assert found.bound_kind is not BoundKind.RIGOROUS
+    assert found.proof is None
+    assert "longer than the row may" in found.info["unproven"]
