@@ -4,11 +4,13 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from pvq.bounds import certified
 from pvq.bounds.certified import (
     as_integers,
     certified_uppers,
     closed,
     exact_error,
+    float_errors,
     rounded_up,
     sum_down,
     sum_up,
@@ -66,6 +68,52 @@ def test_both_ends_hold_where_the_terms_cancel():
             assert found.rounding <= max(found.upper - found.lower, 1e-12 * row.reference)
             wrong += abs(row.error(x) - float(exact)) > 1e-6 * float(exact)
     assert wrong > 10  # the float64 value would not do
+
+
+needs_wide = pytest.mark.skipif(certified.WIDE is None, reason="this processor has no numbers of 64 digits")
+
+
+@needs_wide
+@pytest.mark.parametrize("n", [1, 3, 40, 300])
+def test_wider_numbers_enclose_what_integers_say(n):
+    rng, better = np.random.default_rng(n), 0
+    for k in range(20):
+        a = rng.standard_normal((2 * n, n)) * 10.0 ** rng.uniform(-3, 0, n)
+        a[:, -1] = a[:, 0] + 1e-7 * rng.standard_normal(2 * n)
+        gram, scale = Gram.from_array(a.T @ a), 10.0 ** rng.uniform(-150, 140)
+        w = scale * rng.standard_normal(n)
+        x = w + scale * 1e-4 * rng.standard_normal(n)
+        if k % 2:
+            x = w + scale * np.where(np.arange(n) % n == 0, 1.0, 0.0) - scale * (np.arange(n) == n - 1)
+        exact = exact_error(gram, w, x)
+        for value, radius in (
+            certified.wide_error(gram.matrix, w, x),
+            [float(found[0]) for found in float_errors(gram.matrix, w[None], x[None])],
+        ):
+            assert abs(Fraction(value) - exact) <= Fraction(radius)
+        better += (
+            certified.wide_error(gram.matrix, w, x)[1] < 0.01 * float_errors(gram.matrix, w[None], x[None])[1]
+        )
+    assert better >= 10 or n == 1  # whose sum is one product
+    assert certified.wide_error(np.full((2, 2), 1e300), np.full(2, 1e300), np.zeros(2))[1] == np.inf
+
+
+@needs_wide
+def test_long_rows_are_tried_in_wider_numbers_and_end_in_integers(monkeypatch):
+    monkeypatch.setattr(certified, "KEPT", 0)
+    taken = []
+    monkeypatch.setattr(certified, "exact_error", lambda *words: taken.append(1) or exact_error(*words))
+    rng = np.random.default_rng(2)
+    a = rng.standard_normal((6, 4))
+    for apart, integers in ((1e-4, 0), (1e-9, 1)):
+        b = a.copy()
+        b[:, 0] = b[:, 3] + apart * rng.standard_normal(6)
+        gram, w = Gram.from_array(b.T @ b), np.array([1.0, 0, 0, -1]) + 1e-12 * rng.standard_normal(4)
+        taken.clear()
+        found = certified.certified_error(gram, w, np.zeros(4), 1.0)
+        assert Fraction(found.lower) <= exact_error(gram, w, np.zeros(4)) <= Fraction(found.upper)
+        assert found.upper <= found.lower * (1 + 1e-8)
+        assert len(taken) == integers
 
 
 @pytest.mark.parametrize("n", [1, 3, 40, 600])
