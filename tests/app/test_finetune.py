@@ -2,9 +2,12 @@
 
 import json
 
+import numpy as np
+import pvq
 import pytest
 import small_task
 import torch
+from pvq.bounds.app.finetune import against
 from safetensors.torch import load_file
 
 SOURCE = "small_task:task"
@@ -109,3 +112,16 @@ def test_the_time_left_is_that_of_epochs_of_this_run(monkeypatch):
         count("task", second, done)
     assert count.done == 13
     assert count.sentence() == "13 of 40 epochs, about 2 min left"  # 27 epochs of 5 s
+
+
+def test_feasible_weights_are_a_point_of_their_own_problem():
+    """Where they are better than what a short search has found, they are no dB below the least error."""
+    rng = np.random.default_rng(0)
+    layer = pvq.Layer.from_activations(rng.standard_normal((3, 6)), rng.standard_normal((20, 6)) @ np.tri(6))
+    pattern = pvq.Prune(0.5)
+    rough, best = pvq.bound(layer, pattern, solver="magnitude"), pvq.bound(layer, pattern)
+    assert best.upper < rough.upper
+    line = against.compared(rough, best.weights)
+    assert line["upper"] == line["error"] < rough.upper
+    assert against.above_db(line)[0] == 0.0
+    assert against.compared(rough, layer.weight)["upper"] == rough.upper  # not pruned

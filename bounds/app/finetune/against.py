@@ -66,7 +66,7 @@ def compared(result: pvq.Result, weight: Any) -> dict[str, Any]:
         "error": score.error,
         "reference": total["reference"],
         "lower": total["lower"],
-        "upper": total["upper"],
+        "upper": min(total["upper"], score.error) if score.feasible else total["upper"],  # itself a point
         "bound_kind": total["bound_kind"],
         "status": total["status"],
         "below_lower": bool(score.error < total["lower"]),
