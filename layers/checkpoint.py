@@ -15,6 +15,7 @@ from .arrays import Plain, plain
 from .format import Layer, LayerError
 from .own_weights import opened
 from .packed import PARTS, Packed, read_gptq
+from .reading import read_text
 
 CONFIGS = ("config.json", "quantize_config.json")
 WEIGHTS = (".safetensors", ".bin", ".pt", ".pth")
@@ -154,8 +155,8 @@ def _config(folder: Path) -> Mapping[str, Any]:
         if not os.path.isfile(file):
             continue
         try:
-            found = json.loads(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError):
+            found = json.loads(read_text(file))  # with NaN and Infinity, which configurations of models hold
+        except (ValueError, RecursionError):
             raise LayerError(f"{file}: not JSON, so nothing says how the weights are packed") from None
         given = found.get("quantization_config") if name == CONFIGS[0] and isinstance(found, dict) else found
         if isinstance(given, dict):

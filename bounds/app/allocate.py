@@ -123,13 +123,10 @@ def allocate(
 
 def allocated_network(found: pvq.Allocation, model: str, results: list[Path], out: Path) -> Model:
     """The model with the weights of what each layer takes."""
-    import importlib.util
-
-    from pvq.layers.format import LayerError
+    from .extract import check_torch
 
     chosen = found.solutions(results)
-    if importlib.util.find_spec("torch") is None:
-        raise LayerError("--apply needs torch: pip install 'pvq-bound[extract]'")
+    check_torch("--apply")
     from pvq.layers.apply import apply_to_model, check_place
 
     check_place(out)

@@ -20,6 +20,8 @@ from .extract import (
     Tokens,
     TorchDevice,
     batch_progress,
+    check_batches,
+    check_torch,
 )
 
 if TYPE_CHECKING:
@@ -62,18 +64,13 @@ def apply(
 
     Example: pvq apply zoo:efficientnet-lite0 --results solutions/ --take quant:4 --calibration zoo:photos -o out/
     """
-    if batch_size < 1 or (limit is not None and limit < 1):
-        raise typer.BadParameter("--batch-size and --limit must be at least 1")
-    import importlib.util
-
+    check_batches(batch_size, limit)
     from pvq.applying import solutions_of
-    from pvq.layers.format import LayerError
     from pvq.layers.solutions import files_of
 
     option = None if take is None else option_of(take)
     chosen = solutions_of(results, option)
-    if importlib.util.find_spec("torch") is None:
-        raise LayerError("pvq apply needs torch: pip install 'pvq-bound[extract]'")
+    check_torch("pvq apply")
     from pvq.layers.apply import apply_to_model, check_place, save_model
     from pvq.layers.calibration import open_calibration
     from pvq.layers.text import Packing

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
 from typer import Argument, Option
 
 from . import options
@@ -19,6 +18,8 @@ from .extract import (
     Tokens,
     TorchDevice,
     batch_progress,
+    check_batches,
+    check_torch,
 )
 
 if TYPE_CHECKING:
@@ -61,16 +62,11 @@ def evaluate(
     Example: pvq evaluate zoo:efficientnet-lite0 --weights lite0-4bit.safetensors --original zoo:efficientnet-lite0
     --data photographs/
     """
-    if batch_size < 1 or (limit is not None and limit < 1):
-        raise typer.BadParameter("--batch-size and --limit must be at least 1")
-    import importlib.util
-
+    check_batches(batch_size, limit)
     from pvq.layers.files import write_each, write_json
-    from pvq.layers.format import LayerError
     from pvq.layers.outputs import check_outputs
 
-    if importlib.util.find_spec("torch") is None:
-        raise LayerError("pvq evaluate needs torch: pip install 'pvq-bound[extract]'")
+    check_torch("pvq evaluate")
     from pvq.evaluating import evaluate_sources
     from pvq.layers.text import Packing
 

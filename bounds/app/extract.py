@@ -60,12 +60,7 @@ def extract(
         raise typer.BadParameter("--name must not be empty")
     if keep_activations < 0 or batch_size < 1 or (limit is not None and limit < 1):
         raise typer.BadParameter("--keep-activations must not be negative, --batch-size and --limit at least 1")
-    import importlib.util
-
-    from pvq.layers.format import LayerError
-
-    if importlib.util.find_spec("torch") is None:
-        raise LayerError("pvq extract needs torch: pip install 'pvq-bound[extract]'")
+    check_torch("pvq extract")
     import pvq
     from pvq.layers.extraction import Extraction
     from pvq.layers.text import Packing
@@ -99,6 +94,22 @@ def extract(
     files = asked.save(layers)
     for file in files:
         print(file)
+
+
+def check_torch(what: str) -> None:
+    """Raise `LayerError` where torch is not installed; it is not imported."""
+    import importlib.util
+
+    from pvq.layers.format import LayerError
+
+    if importlib.util.find_spec("torch") is None:
+        raise LayerError(f"{what} needs torch: pip install 'pvq-bound[extract]'")
+
+
+def check_batches(batch_size: int, limit: int | None) -> None:
+    """Raise `BadParameter` for a size or a number of batches that is none."""
+    if batch_size < 1 or (limit is not None and limit < 1):
+        raise typer.BadParameter("--batch-size and --limit must be at least 1")
 
 
 @contextmanager

@@ -20,6 +20,8 @@ from .extract import (
     Tokens,
     TorchDevice,
     batch_progress,
+    check_batches,
+    check_torch,
 )
 from .options import OUTPUT
 
@@ -78,8 +80,7 @@ def score(
 
     Example: pvq score layers/ gptq-checkpoint/ --json score.json
     """
-    if batch_size < 1 or (limit is not None and limit < 1):
-        raise typer.BadParameter("--batch-size and --limit must be at least 1")
+    check_batches(batch_size, limit)
     import pvq
     from pvq.layers.files import write_each, write_json
     from pvq.layers.outputs import check_outputs
@@ -133,7 +134,6 @@ def extracted(
     quiet: bool,
 ) -> dict[str, pvq.Layer]:
     """The layers of a model, and before the long pass the other one is looked at."""
-    import importlib.util
     import sys
 
     from pvq.bounds.errors import ProblemError
@@ -146,8 +146,7 @@ def extracted(
         raise LayerError(f"{model}: no such layer file or folder")
     if calibration is None:
         raise ProblemError("`calibration` is needed: how much a weight matters depends on the inputs of its layer")
-    if importlib.util.find_spec("torch") is None:
-        raise LayerError("pvq score of a model needs torch: pip install 'pvq-bound[extract]'")
+    check_torch("pvq score of a model")
     from pvq.layers.extraction import layers_in_memory
     from pvq.layers.text import Packing
 

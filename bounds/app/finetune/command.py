@@ -76,15 +76,14 @@ def finetune(
 
     Ctrl-C ends what is being trained, and prints what is there (exit code 130); the same command goes on.
     """
-    import importlib.util
     from functools import partial
 
     from pvq.bounds.durations import seconds_of
     from pvq.layers.files import write_each, write_json, write_text
-    from pvq.layers.format import LayerError
     from pvq.layers.outputs import check_outputs
     from pvq.solvers.interrupt import stop_on_interrupt
 
+    from ..extract import check_torch
     from ..figures import FORMATS, check_matplotlib
 
     if jobs < 1:
@@ -94,8 +93,7 @@ def finetune(
     check_outputs({"--json": json_, "--table": table, "--figure": figure}, suffixes={"--figure": FORMATS})
     if figure is not None:
         check_matplotlib()
-    if importlib.util.find_spec("torch") is None:
-        raise LayerError("pvq finetune needs torch: pip install 'pvq-bound[extract]'")
+    check_torch("pvq finetune")
     from pvq.benchmarks.finetune.table import markdown
 
     from ..progress import stages
