@@ -121,11 +121,12 @@ def solve_grid(problem: Problem, options: Options, start: FloatArray | None) -> 
         if proof is None and search.nodes >= most:
             info["unproven"] = f"a verifier repeats {most:,} nodes, and this search took {search.nodes:,}"
     lower = search.lower - eta
-    diagonal = np.empty(problem.n)
-    diagonal[search.row.plan.order] = search.row.plan.diagonal[-1]
-    ahead = _ahead(problem, diagonal)
-    if lower < ahead:  # of long rows rounding leaves nothing: what is proven ahead of the search needs no centres
-        lower, proof = ahead, Split(Below(diagonal), np.zeros(problem.n))
+    if lower < search.root:  # of long rows rounding leaves nothing: what is proven ahead needs no centres
+        diagonal = np.empty(problem.n)
+        diagonal[search.row.plan.order] = search.row.plan.diagonal[-1]
+        ahead = _ahead(problem, diagonal)
+        if lower < ahead:
+            lower, proof = ahead, Split(Below(diagonal), np.zeros(problem.n))
     return Outcome(search.x, max(0.0, lower), reason, search.nodes, info, proof)
 
 
@@ -172,7 +173,9 @@ class GridSearch:
         self.upper = problem.certified(x).upper
         """Error of x, or of the best leaf as the search adds it up."""
         self.row = _restated(problem, plan, self.upper, options.gap)
-        self.lower = min(root_bound(self.row), self.shrink * self.upper)
+        self.root = root_bound(self.row)
+        """The bound ahead of the search, with the rounding of its centres."""
+        self.lower = min(self.root, self.shrink * self.upper)
         self.nodes = nodes
         self.eta = 0.0
         """Rounding slack of a search in a reduced basis."""

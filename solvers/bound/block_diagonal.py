@@ -14,14 +14,11 @@ from ..bnb.plan import layer_order
 from ..kernels.blas import fits, inverse_if_positive
 from ..limits import as_time_allows
 from ..options import Clock
-from ..relax.ascent import positive_inverse, starting_diagonal
+from ..relax.ascent import starting_diagonal
 from .passes import FEW, MANY, frozen, largest_blocks
 
 WHOLE = 60.0
 """Inverses of H by LAPACK that many passes take as long as: 43 at 1152 inputs, where few take as long as 12."""
-
-SAFE = 1e-7
-"""D is shrunk by this much, so that H - D is clearly positive definite."""
 
 RCOND = 1e-12
 """Singular values of H, as parts of the largest, that count as 0 in Newton's direction: its rounding."""
@@ -95,11 +92,3 @@ def _largest(h: FloatArray, blocks: list[IntArray], clock: Clock, barriers: Floa
     side_by_side = np.ascontiguousarray(h[np.ix_(order, order)])
     p = inverse_if_positive(side_by_side.copy())
     return None if p is None else largest_blocks(side_by_side, p, slices, clock, barriers)
-
-
-def inverse_without(h: FloatArray, blocks: list[IntArray], parts: list[FloatArray]) -> tuple[bool, FloatArray]:
-    """(H - D)^-1, and whether H - D is positive definite."""
-    m = h.copy()
-    for b, part in zip(blocks, parts, strict=True):
-        m[np.ix_(b, b)] -= part
-    return positive_inverse(m, np.zeros(len(h)))

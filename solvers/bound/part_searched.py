@@ -20,8 +20,8 @@ from ..bnb.plan import layer_order
 from ..relax.ascent import positive_inverse
 from ..relax.bounded import Bounded
 from ..result import Reason
-from .block_diagonal import SAFE, inverse_without, on_block
-from .passes import frozen, is_regular, symmetric
+from .block_diagonal import on_block
+from .passes import SAFE, frozen, is_regular, symmetric
 
 SIZES = (80, 86, 92, 98, 104)
 """Inputs that are searched, in turn; 6 more take GROWTH times as long."""
@@ -48,7 +48,9 @@ def searched_block(gram: Gram, size: int) -> tuple[Below, Gram] | None:
         if not ok:
             return None
         part = symmetric(np.linalg.inv(p[np.ix_(inputs, inputs)]) * (1 - SAFE))
-        if not is_regular(part) or not inverse_without(h, [inputs], [part])[0]:
+        without = h.copy()
+        without[np.ix_(inputs, inputs)] -= part
+        if not is_regular(part) or not positive_inverse(without, np.zeros(n))[0]:
             return None
         return Below(np.zeros(n), (Block(inputs, part),)), Gram(frozen(part), rank=size)
 
