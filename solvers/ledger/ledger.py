@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import math
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import astuple, dataclass
 from functools import partial
 from pathlib import Path
@@ -17,11 +17,13 @@ from pvq.bounds.layer_problem import Setting
 from pvq.layers.files import write_atomically
 from pvq.layers.lock import only_writer
 
-from .record import COLUMNS, Piece, Record, joined
+from .record import COLUMNS, Piece, Record, checked, joined
 from .schema import NAME, LedgerError, connect, transaction
+from .told import about_of, check_chunk, check_kinds, check_one_of, check_sizes, errors_of, fields_of, legible
 
 ROW = f"SELECT {', '.join(COLUMNS)} FROM rows"
 LAYER = "id, name, path, sha256, rows, inputs, grams, bytes, changed, skipped"
+GAP = "SELECT layer, bits, why FROM gaps"
 TASK = "id, layer, side, bits, sparsity, storage_bits, macs"
 SUMS = "known, solved, rigorous, numerical, failed, lower, proven, upper, reference, seconds, empirical"
 PUT = (
@@ -92,13 +94,9 @@ class Ledger:
 
     def __init__(self, folder: Path, connection: sqlite3.Connection) -> None:
         self.folder, self._db = folder, connection
-        self.about: dict[str, Any] = {
-            name: json.loads(value) for name, value in connection.execute("SELECT name, value FROM about")
-        }
-        self.layers = [
-            LayerEntry(number, name, Path(path), *rest)
-            for number, name, path, *rest in connection.execute(f"SELECT {LAYER} FROM layers ORDER BY id")
-        ]
+        with self._legible("its settings or its layers"):
+            self.about = about_of(connection.execute("SELECT name, value FROM about"))
+            self.layers = list(map(_layer, connection.execute(f"SELECT {LAYER} FROM layers ORDER BY id")))
         self._versions: dict[str, int] = {}
         self.faults: list[str] = []
         """What this process was told that contradicts what is known."""
@@ -137,6 +135,9 @@ class Ledger:
             finally:
                 connection.close()
 
+    def _legible(self, what: str) -> AbstractContextManager[None]:
+        return legible(f"{self.folder}: {NAME}", what)
+
     @property
     def settings(self) -> dict[str, Any]:
         """What was asked for when the run was made."""
@@ -145,30 +146,41 @@ class Ledger:
     def tasks(self) -> list[Task]:
         """All of them, in order of layers."""
         query = f"SELECT {TASK}, setting, facts FROM tasks ORDER BY id"
-        return [
-            Task(*about, setting=Setting.from_json(json.loads(setting)), facts=json.loads(facts or "{}"))  # type: ignore[misc]
-            for *about, setting, facts in self._db.execute(query)
-        ]
+        layers, paired = {layer.id for layer in self.layers}, self.about["method"] == "both"
+        with self._legible("its tasks"):
+            return [_task(row, layers, paired) for row in self._db.execute(query)]
 
     def gaps(self) -> list[tuple[int, int, str]]:
         """Layer, bits and reason of the pairs that there are not."""
-        return list(self._db.execute("SELECT layer, bits, why FROM gaps"))
+        layers = {layer.id for layer in self.layers}
+        with self._legible("its gaps"):
+            found = [(layer, int(bits), str(why)) for layer, bits, why in self._db.execute(GAP)]
+            for layer, _, _ in found:
+                check_one_of("layer", layer, layers)
+        return found
 
     def totals(self, task: int | None = None) -> dict[int, Total]:
         """By task, from the sums that are kept for its chunks."""
         where, which = ("", ()) if task is None else ("WHERE task = ? ", (task,))
         query = f"SELECT task, stop - first, {SUMS} FROM chunks {where}ORDER BY task, first"
-        parts: dict[int, list[Any]] = {}
-        for row in self._db.execute(query, which):
-            parts.setdefault(row[0], []).append(row[1:])
-        return {number: _total(list(zip(*chunks, strict=True))) for number, chunks in parts.items()}
+        every = "SELECT id FROM tasks" if task is None else "SELECT id FROM tasks WHERE id = ?"
+        parts: dict[int, list[Any]] = {number: [] for (number,) in self._db.execute(every, which)}
+        with self._legible("the sums of its chunks"):
+            for row in self._db.execute(query, which):
+                parts[row[0]].append(row[1:])
+            return {number: _total(list(zip(*chunks, strict=True))) for number, chunks in parts.items()}
 
     def rows(self, task: int) -> Iterator[Record]:
         """Rows of a task that have a result, in order."""
         query = f"{ROW} WHERE chunk = ? ORDER BY row"
         chunks = self._db.execute("SELECT id FROM chunks WHERE task = ? ORDER BY first", (task,)).fetchall()
         for (chunk,) in chunks:
-            yield from map(_record, self._db.execute(query, (chunk,)))
+            for row in self._db.execute(query, (chunk,)):
+                yield self._record(row)
+
+    def _record(self, row: Sequence[Any]) -> Record:
+        with self._legible("a row"):
+            return checked(row)
 
     def count_widths(self, ratios: Sequence[float]) -> list[tuple[str, int | None, str, int, int]]:
         """Side, bits, kind, number of the class of upper / lower (0: solved; the last: lower is 0), and rows."""
@@ -184,12 +196,14 @@ class Ledger:
     def packages(self) -> list[dict[str, str]]:
         """Versions that results were made with."""
         query = "SELECT packages FROM versions ORDER BY id"
-        return [json.loads(text) for (text,) in self._db.execute(query)]
+        with self._legible("its versions"):
+            return [fields_of(text) for (text,) in self._db.execute(query)]
 
     def methods(self) -> list[str]:
         """Empirical methods by which the rows of some chunk were scored."""
         texts = self._db.execute("SELECT DISTINCT empirical FROM chunks WHERE empirical <> '{}'").fetchall()
-        return sorted({name for (text,) in texts for name in json.loads(text)})
+        with self._legible("the sums of its chunks"):
+            return sorted({name for (text,) in texts for name in fields_of(text)})
 
     def chunk_faults(self) -> list[tuple[int, str]]:
         """Chunks that could not be worked on, by id, and why."""
@@ -208,6 +222,8 @@ class Ledger:
     def due_rows(self, chunk: int, effort: float = -1.0, asked: str | None = None) -> list[int]:
         """Rows of a chunk that are due, as `due`."""
         first, stop = self._db.execute("SELECT first, stop FROM chunks WHERE id = ?", (chunk,)).fetchone()
+        with self._legible("a chunk"):
+            check_chunk(first, stop)
         over = "" if asked is None else " AND (solved OR (effort >= ? AND asked = ?))"
         query = f"SELECT row FROM rows WHERE chunk = ?{over}"
         known = self._db.execute(query, (chunk,) if asked is None else (chunk, effort, asked))
@@ -239,7 +255,7 @@ class Ledger:
                 db.execute(
                     "UPDATE tasks SET facts = ? WHERE id = ? AND facts IS NULL", (json.dumps(piece.facts), task)
                 )
-            known = {row[1]: _record(row) for row in db.execute(f"{ROW} WHERE chunk = ?", (piece.chunk,))}
+            known = {row[1]: self._record(row) for row in db.execute(f"{ROW} WHERE chunk = ?", (piece.chunk,))}
             before, written = len(known), {}
             for new in piece.records:
                 if new.row in known:
@@ -280,9 +296,24 @@ class Ledger:
         return self._versions[text]
 
 
-def _record(row: Sequence[Any]) -> Record:
-    values = dict(zip(COLUMNS, row, strict=True))
-    return Record(**{**values, "solved": bool(values["solved"])})
+def _layer(row: Sequence[Any]) -> LayerEntry:
+    number, name, path, *rest = row
+    entry = LayerEntry(number, name, Path(path), *rest)
+    check_kinds(entry)
+    check_sizes(rows=entry.rows, inputs=entry.inputs, grams=entry.grams)
+    return entry
+
+
+def _task(row: Sequence[Any], layers: Collection[int], paired: bool) -> Task:
+    *about, setting, facts = row
+    task = Task(*about, setting=Setting.from_json(fields_of(setting)), facts=fields_of(facts or "{}"))  # type: ignore[misc]
+    check_kinds(task)
+    check_one_of("layer", task.layer, layers)
+    check_one_of("side", task.side, (task.setting.method,))
+    check_sizes(storage_bits=task.storage_bits or 0.0, macs=task.macs or 0.0)
+    if paired and (task.bits is None or (task.sparsity is None) == (task.side == "prune")):
+        raise ValueError("half of a pair is missing")
+    return task
 
 
 def _put(data: bytes, file: Any) -> None:
@@ -317,9 +348,9 @@ def _sum_up(db: sqlite3.Connection, chunk: int, rows: Sequence[Record]) -> None:
 
 def _total(columns: Sequence[Sequence[Any]]) -> Total:
     rows, known, solved, rigorous, numerical, failed, lower, proven, upper, reference, seconds, scores = columns
-    told = [json.loads(text) for text in scores]
+    told = [errors_of(text) for text in scores]
     names = set.intersection(*map(set, told)) if sum(rows) == sum(known) else set()
-    return Total(
+    total = Total(
         rows=sum(rows),
         known=sum(known),
         solved=sum(solved),
@@ -333,3 +364,8 @@ def _total(columns: Sequence[Sequence[Any]]) -> Total:
         seconds=sum(seconds),
         empirical={name: sum_up(score[name] for score in told) for name in sorted(names)},
     )
+    ends = 0.0 if math.isinf(total.upper) and total.known < total.rows else total.upper
+    check_sizes(lower=total.lower, upper=ends, reference=total.reference, seconds=total.seconds)
+    if total.lower > total.upper:
+        raise ValueError(f"[{total.lower!r}, {total.upper!r}] is no interval")
+    return total

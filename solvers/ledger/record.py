@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,8 +13,9 @@ from pvq.bounds.layer_problem import LayerProblem
 
 from ..checked import ROUNDING
 from ..document import row_grid
-from ..result import BoundKind, Reason, status_of
+from ..result import BoundKind, Reason, Status, status_of
 from ..rows import RowResult
+from .told import check_kinds, check_one_of, check_sizes, errors_of, fields_of
 
 
 @dataclass(frozen=True)
@@ -65,12 +66,12 @@ class Record:
             upper=result.upper,
             reference=found.reference,
             kind=result.bound_kind.value,
-            solved=result.solved,
+            solved=bool(result.solved),
             status=result.status.value,
             reason=result.reason.value,
             solver=result.solver,
             asked=asked,
-            nodes=result.nodes,
+            nodes=int(result.nodes),
             seconds=result.seconds,
             verify_seconds=result.verify_seconds,
             rounding=result.rounding,
@@ -82,10 +83,39 @@ class Record:
     @property
     def scores(self) -> dict[str, float]:
         """Errors of empirical methods."""
-        return dict(json.loads(self.empirical))
+        return errors_of(self.empirical)
 
 
 COLUMNS = tuple(Record.__dataclass_fields__)
+WORDS: dict[str, tuple[str, ...]] = {
+    "kind": tuple(BoundKind),
+    "status": tuple(Status),
+    "reason": tuple(Reason),
+}
+SIZES = ("proven", "upper", "reference", "nodes", "seconds", "verify_seconds", "rounding")
+
+
+def checked(row: Sequence[Any]) -> Record:
+    """A row of the database, as `COLUMNS`.
+
+    Raises
+    ------
+    ValueError
+        It is none that this program writes.
+    """
+    values = dict(zip(COLUMNS, row, strict=True))
+    found = Record(**{**values, "solved": values["solved"] == 1})
+    check_kinds(found)
+    check_one_of("solved", values["solved"], (0, 1))
+    for name, words in WORDS.items():
+        check_one_of(name, values[name], words)
+    check_sizes(**{name: values[name] for name in SIZES})
+    if not found.proven <= found.lower <= found.upper:
+        raise ValueError(f"[{found.lower!r}, {found.upper!r}] is no interval, or proven is {found.proven!r}")
+    errors_of(found.empirical)
+    if found.grid is not None:
+        fields_of(found.grid)
+    return found
 
 
 @dataclass(frozen=True)
@@ -124,7 +154,7 @@ def joined(old: Record, new: Record, gap: float) -> tuple[Record, str | None]:
     kind = bound.kind
     if proven == lower and max(old.proven, new.proven) > 0:
         kind = BoundKind.RIGOROUS.value
-    solved = closed(lower, upper, point.rounding, gap)
+    solved = bool(closed(lower, upper, point.rounding, gap))  # SQLite takes numpy's for bytes
     reason = Reason.FINISHED if solved else Reason(new.reason)
     if solved and kind == BoundKind.NONE.value and lower > 0:
         kind = BoundKind.NUMERICAL.value

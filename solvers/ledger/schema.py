@@ -18,25 +18,31 @@ from pvq.bounds.errors import ProblemError
 NAME = "ledger.sqlite"
 APPLICATION = 0x70767131
 """What says that a database is one of ours ("pvq1")."""
-VERSION = 1
-"""Of the tables; a newer one is refused."""
+VERSION = 2
+"""Of the tables; a newer one is refused. Those of version 1 have the same columns and check less: they are used as
+they are."""
+OLDEST_SQLITE = (3, 38)
+"""The first with strict tables (3.37) and JSON that is always there."""
 WAIT = 10.0
 """Seconds to wait for a reader that keeps the database busy."""
 
 # `effort`: seconds a row that were allowed, infinite for no limit. `proven`: the largest rigorous lower bound,
 # which stays where a numerical one is above it. Sums of a chunk are rounded outwards and made anew from its rows
-# with every commit, so that they never drift, and totals are sums over chunks.
+# with every commit, so that they never drift, and totals are sums over chunks. 9e999 is infinity.
 TABLES = """
-CREATE TABLE about (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE about (name TEXT PRIMARY KEY, value TEXT NOT NULL CHECK (json_valid(value))) WITHOUT ROWID, STRICT;
 CREATE TABLE layers (
     id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, path TEXT NOT NULL, sha256 TEXT NOT NULL,
     rows INTEGER NOT NULL, inputs INTEGER NOT NULL, grams INTEGER NOT NULL, bytes INTEGER, changed INTEGER,
-    skipped TEXT);
+    skipped TEXT, CHECK (rows >= 0 AND inputs >= 0 AND grams >= 0)) STRICT;
 CREATE TABLE tasks (
     id INTEGER PRIMARY KEY, layer INTEGER NOT NULL REFERENCES layers, side TEXT NOT NULL, bits INTEGER,
     sparsity REAL, setting TEXT NOT NULL, sha256 TEXT NOT NULL, storage_bits REAL, macs REAL, facts TEXT,
-    UNIQUE (layer, sha256));
-CREATE TABLE gaps (layer INTEGER NOT NULL REFERENCES layers, bits INTEGER NOT NULL, why TEXT NOT NULL);
+    UNIQUE (layer, sha256), CHECK (side IN ('quant', 'prune', 'joint')), CHECK (bits > 0),
+    CHECK (sparsity BETWEEN 0 AND 1), CHECK (json_type(setting) = 'object'), CHECK (json_type(facts) = 'object'),
+    CHECK (0 <= storage_bits AND storage_bits < 9e999), CHECK (0 <= macs AND macs < 9e999)) STRICT;
+CREATE TABLE gaps (
+    layer INTEGER NOT NULL REFERENCES layers, bits INTEGER NOT NULL CHECK (bits > 0), why TEXT NOT NULL) STRICT;
 CREATE TABLE chunks (
     id INTEGER PRIMARY KEY, task INTEGER NOT NULL REFERENCES tasks, first INTEGER NOT NULL, stop INTEGER NOT NULL,
     known INTEGER NOT NULL DEFAULT 0, solved INTEGER NOT NULL DEFAULT 0, rigorous INTEGER NOT NULL DEFAULT 0,
@@ -44,19 +50,28 @@ CREATE TABLE chunks (
     proven REAL NOT NULL DEFAULT 0, upper REAL NOT NULL DEFAULT 0, reference REAL NOT NULL DEFAULT 0,
     seconds REAL NOT NULL DEFAULT 0, effort REAL NOT NULL DEFAULT -1, asked TEXT NOT NULL DEFAULT '',
     empirical TEXT NOT NULL DEFAULT '{}', fault TEXT, tries INTEGER NOT NULL DEFAULT 0,
-    CHECK (0 <= first AND first < stop), CHECK (0 <= known AND known <= stop - first), CHECK (lower <= upper));
+    CHECK (0 <= first AND first < stop AND stop - first <= 1000000), CHECK (0 <= known AND known <= stop - first),
+    CHECK (0 <= solved AND solved <= known AND 0 <= rigorous AND 0 <= numerical AND 0 <= failed),
+    CHECK (rigorous + numerical <= known AND failed <= known),
+    CHECK (0 <= lower AND lower <= upper AND upper < 9e999), CHECK (0 <= proven),
+    CHECK (0 <= reference AND reference < 9e999), CHECK (0 <= seconds AND seconds < 9e999),
+    CHECK (json_type(empirical) = 'object')) STRICT;
 CREATE INDEX chunks_of_task ON chunks (task, first);
-CREATE TABLE versions (id INTEGER PRIMARY KEY, packages TEXT NOT NULL UNIQUE);
+CREATE TABLE versions (
+    id INTEGER PRIMARY KEY, packages TEXT NOT NULL UNIQUE CHECK (json_type(packages) = 'object')) STRICT;
 CREATE TABLE rows (
     chunk INTEGER NOT NULL REFERENCES chunks, row INTEGER NOT NULL, lower REAL NOT NULL, proven REAL NOT NULL,
     upper REAL NOT NULL, reference REAL NOT NULL, kind TEXT NOT NULL, solved INTEGER NOT NULL,
     status TEXT NOT NULL, reason TEXT NOT NULL, solver TEXT NOT NULL, asked TEXT NOT NULL, nodes INTEGER NOT NULL,
     seconds REAL NOT NULL, verify_seconds REAL NOT NULL, rounding REAL NOT NULL, effort REAL NOT NULL,
     grid TEXT, empirical TEXT NOT NULL, weights TEXT, certificate TEXT, versions INTEGER REFERENCES versions,
-    PRIMARY KEY (chunk, row), CHECK (0 <= proven AND proven <= lower AND lower <= upper),
-    CHECK (kind IN ('rigorous', 'numerical', 'none')),
-    CHECK (kind <> 'rigorous' OR proven = lower), CHECK (kind <> 'none' OR lower = 0)
-    ) WITHOUT ROWID;
+    PRIMARY KEY (chunk, row), CHECK (0 <= proven AND proven <= lower AND lower <= upper AND upper < 9e999),
+    CHECK (0 <= reference AND reference < 9e999), CHECK (0 <= seconds AND seconds < 9e999),
+    CHECK (0 <= verify_seconds AND verify_seconds < 9e999), CHECK (0 <= rounding AND rounding < 9e999),
+    CHECK (nodes >= 0), CHECK (solved IN (0, 1)), CHECK (kind IN ('rigorous', 'numerical', 'none')),
+    CHECK (kind <> 'rigorous' OR proven = lower), CHECK (kind <> 'none' OR lower = 0),
+    CHECK (json_type(grid) = 'object'), CHECK (json_type(empirical) = 'object')
+    ) WITHOUT ROWID, STRICT;
 CREATE TRIGGER intervals_shrink BEFORE UPDATE ON rows
     WHEN NEW.lower < OLD.lower OR NEW.proven < OLD.proven OR NEW.upper > OLD.upper
     BEGIN SELECT RAISE(ABORT, 'an interval may only shrink'); END;
@@ -76,6 +91,9 @@ def make(folder: Path, fill: Callable[[sqlite3.Connection], object]) -> None:
     LedgerError
         The folder holds something, or cannot be written.
     """
+    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+        needed = ".".join(map(str, OLDEST_SQLITE))
+        raise LedgerError(f"a run needs SQLite {needed} or newer; this Python has {sqlite3.sqlite_version}")
     try:
         folder.mkdir(exist_ok=True)
         there = [path.name for path in folder.iterdir() if not path.name.startswith(f".{NAME}")]
