@@ -14,7 +14,7 @@ demo: $(BIN)/python
 	$(BIN)/pvq-bound benchmarks/instances/efficientnet_lite0.blocks.4.expand.npz --method prune --sparsity 0.75 --compare all
 
 test: $(BIN)/python
-	$(PIP) --editable '.[extract,scip,gurobi,sdp,plot,report,zoo,docs,dev]' --config-settings editable_mode=strict
+	$(PIP) --editable '.[extract,scip,gurobi,sdp,plot,report,cluster,zoo,docs,dev]' --config-settings editable_mode=strict
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy

@@ -27,8 +27,9 @@ FLOORS["solvers"] = FLOORS["solvers.bound"] | {"layers", "solvers.bound", "bound
 FLOORS["solvers.compare"] = FLOORS["solvers"] | {"solvers"}
 FLOORS["solvers.allocate"] = FLOORS["solvers.compare"] | {"solvers.compare"}
 FLOORS["solvers.ledger"] = FLOORS["solvers.allocate"]
-FLOORS["benchmarks"] = FLOORS["solvers.ledger"] | {"solvers.ledger"}
-FLOORS["bounds.api"] = FLOORS["solvers.allocate"] | {"solvers.allocate", "solvers.ledger", "bounds.theory"}
+FLOORS["solvers.cluster"] = FLOORS["solvers.ledger"] | {"solvers.ledger"}
+FLOORS["benchmarks"] = FLOORS["solvers.cluster"] | {"solvers.cluster"}
+FLOORS["bounds.api"] = FLOORS["benchmarks"] | {"solvers.allocate", "bounds.theory"}
 FLOORS["bounds.app"] = FLOORS["benchmarks"] | FLOORS["bounds.api"] | {"benchmarks", "bounds.api"}
 """What a floor may import beside itself. `bounds` is what is in none of its named folders; so is `solvers`."""
 ASKS_THE_VERIFIER = {"solvers.base", "solvers.bnb", "benchmarks"}

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pvq.bounds.codebooks import INT_GRIDS, file_levels
 from pvq.bounds.errors import ProblemError
@@ -31,6 +31,9 @@ from pvq.solvers.watch import watched
 from .comparing import widths
 from .problems import Prune, Quant, problem_of, setting_of
 from .running import check_limits, quiet_machine
+
+if TYPE_CHECKING:
+    from pvq.solvers.cluster.driver import Cluster
 
 BOTH = "both"
 
@@ -204,6 +207,8 @@ class Ledger:
         time_limit: float | None = 10.0,
         full: bool = False,
         jobs: int = 1,
+        cluster: str | None = None,
+        send: bool = False,
         seed: int = 0,
         device: str = "cpu",
         weights: bool = False,
@@ -224,7 +229,13 @@ class Ledger:
         full : bool
             Bound both sides of a pair, also where its verdict is proven.
         jobs : int
-            Chunks of rows at the same time.
+            Chunks of rows at the same time, in threads of this process.
+        cluster : str, optional
+            Instead of `jobs`: local or local:N for N processes of this machine (a script then needs
+            ``if __name__ == "__main__":``), the address of a dask scheduler as tcp://host:8786, or a
+            scheduler file. Results do not depend on who works.
+        send : bool
+            Send layer files to the workers of a cluster, which otherwise read them from where they are here.
         seed : int
             As in `bound`.
         device : str
@@ -241,12 +252,12 @@ class Ledger:
         Returns
         -------
         dict
-            As `status`, and whether it was `interrupted`.
+            As `status`, whether it was `interrupted`, and `notes` on workers that were lost or refused.
 
         Raises
         ------
         ProblemError
-            A parameter is impossible, or the folder cannot be written.
+            A parameter is impossible, the folder cannot be written, or a cluster is not there or cannot be used.
         LayerError
             A layer file is gone, or has changed since the run was made.
         SolverUnavailable
@@ -256,6 +267,10 @@ class Ledger:
         """
         check_limits(time_limit, 0.0, jobs)
         check_device(device)
+        if cluster is None and send:
+            raise ProblemError("`send` is for a `cluster`")
+        if cluster is not None and jobs != 1:
+            raise ProblemError("`jobs` is for threads of this process; `cluster` local:N takes N processes")
         engines_by_name(solver)
         names = methods if methods == "all" else (methods,) if isinstance(methods, str) else tuple(methods)
         found = methods_by_name(names, update=True)
@@ -276,8 +291,15 @@ class Ledger:
             search = replace(search, gap=ledger.about["gap"])
             if watched(lambda: _checked(ledger), event) is None:
                 raise KeyboardInterrupt
-            go_on(ledger, search, Threads(jobs), event, full, progress or (lambda rows: None))
-            return {**status_of_run(ledger), "interrupted": event.is_set(), "contradictions": ledger.faults}
+            workers = Threads(jobs) if cluster is None else _workers(cluster, send, event)
+            go_on(ledger, search, workers, event, full, progress or (lambda rows: None))
+            notes = [] if isinstance(workers, Threads) else list(workers.notes)
+            return {
+                **status_of_run(ledger),
+                "interrupted": event.is_set(),
+                "contradictions": ledger.faults,
+                "notes": notes,
+            }
 
     def status(self) -> dict[str, Any]:
         """How far the run is, also while it goes on: `pvq.run/1`.
@@ -350,6 +372,18 @@ class Ledger:
         found = self.status()
         counts = f"{found['known']} of {found['rows']} rows, {found['solved']} solved"
         return f"<pvq.Ledger {str(self.folder)!r}: {counts}>"
+
+
+def _workers(words: str, send: bool, stop: threading.Event) -> Cluster:
+    try:
+        from pvq.solvers.cluster.connect import connect
+        from pvq.solvers.cluster.driver import Cluster
+    except ImportError:
+        raise ProblemError("`cluster` needs dask: pip install 'pvq-bound[cluster]'") from None
+    connection = connect(words, stop)
+    if connection is None:
+        raise KeyboardInterrupt
+    return Cluster(connection, send, stop)
 
 
 def _checked(ledger: engine.Ledger) -> bool:

@@ -117,3 +117,19 @@ Json = Annotated[
     Option("--json", metavar="FILE|-", help="Write all results as JSON.", rich_help_panel=OUTPUT),
 ]
 Quiet = Annotated[bool, Option("--quiet", help="No progress.", rich_help_panel=OUTPUT)]
+Cluster = Annotated[
+    str | None,
+    Option(
+        metavar="local[:N]|ADDRESS|FILE",
+        help="Instead of --jobs: N processes of this machine, a dask scheduler (tcp://host:8786) or its file.",
+        rich_help_panel=SEARCH,
+    ),
+]
+Send = Annotated[
+    bool,
+    Option(
+        "--send",
+        help="Send layer files to the workers of --cluster, where they do not see their folder.",
+        rich_help_panel=SEARCH,
+    ),
+]

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from ..compare.verdict import OPEN, Interval, verdict
 from .ledger import Ledger, Task, Total
+from .plan import rows_at_a_time
 from .work import Chunk, Search
 
 
@@ -22,6 +23,14 @@ def pairs_of(tasks: Sequence[Task]) -> list[tuple[Task, Task]]:
     for task in tasks:
         sides.setdefault((task.layer, task.bits), {})[task.side] = task
     return [(side["quant"], side["prune"]) for side in sides.values() if len(side) == 2]
+
+
+def _cut(rows: Sequence[int], first: int, size: int) -> list[tuple[int, list[int]]]:
+    """Rows by the part of the chunk that they are in, of parts of `size` rows from `first` on that have some."""
+    parts: dict[int, list[int]] = {}
+    for row in rows:
+        parts.setdefault(row - (row - first) % size, []).append(row)
+    return list(parts.items())
 
 
 class Agenda:
@@ -97,9 +106,12 @@ class Agenda:
 
     def _chunks(self, task: Task, search: Search) -> list[Chunk]:
         asked = (search.effort, search.solver)
-        due = self._ledger.due(task.id, *asked)
-        found = [(chunk, self._ledger.due_rows(chunk[0], *asked)) for chunk in due]
-        return [self._chunk(task, chunk, rows, search) for chunk, rows in found if rows]
+        size = rows_at_a_time(self._layers[task.layer].inputs, search.effort)
+        return [
+            self._chunk(task, (number, start, min(start + size, stop)), rows, search)
+            for number, first, stop in self._ledger.due(task.id, *asked)
+            for start, rows in _cut(self._ledger.due_rows(number, *asked), first, size)
+        ]
 
     def _chunk(self, task: Task, chunk: tuple[int, int, int], rows: Sequence[int], search: Search) -> Chunk:
         layer, (number, first, stop) = self._layers[task.layer], chunk

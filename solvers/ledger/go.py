@@ -39,8 +39,12 @@ class Told:
 class Workers(Protocol):
     """Who works on chunks."""
 
-    slots: int
-    """Chunks that they take at a time, those that wait at hand included."""
+    grace: float
+    """Seconds in which they tell what they have proven, once they are to end."""
+
+    @property
+    def slots(self) -> int:
+        """Chunks that they take at a time, those that wait at hand included."""
 
     def submit(self, line: int, chunk: Chunk) -> None:
         """Have a chunk worked on."""
@@ -57,6 +61,8 @@ class Workers(Protocol):
 
 class Threads:
     """Workers that are threads of this process: kernels release the interpreter."""
+
+    grace = GRACE
 
     def __init__(self, jobs: int) -> None:
         self.slots = jobs
@@ -158,7 +164,7 @@ def go_on(
             if told is not None:
                 out -= _take(ledger, agenda, told, progress)
         workers.stop()
-        end = time.monotonic() + GRACE
+        end = time.monotonic() + workers.grace
         while out and time.monotonic() < end:
             told = workers.get(POLL)
             if told is not None and told.wrong is None:

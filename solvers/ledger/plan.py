@@ -22,6 +22,8 @@ from .schema import LedgerError, make
 
 MINUTE = 60.0
 """Seconds that a chunk is to take, about."""
+LONGEST = 10 * MINUTE
+"""Seconds that rows which are handed out together may take at most, if there are several."""
 MOST = 4 * CHUNK
 """Rows of a chunk at most: its sums are made anew with every commit."""
 SEARCHED, SECONDS, LONG_SECONDS = 128, 0.4, 4e-7
@@ -62,6 +64,15 @@ def rows_of_chunk(inputs: int) -> int:
         return max(1, min(MOST, int(MINUTE / SECONDS)))
     fitting = int(MINUTE / (LONG_SECONDS * inputs**2))
     return max(1, fitting // CHUNK) * CHUNK if fitting < MOST else MOST
+
+
+def rows_at_a_time(inputs: int, effort: float) -> int:
+    """Rows of a chunk that are worked on at a time, where each may take `effort` seconds; long ones in batches.
+
+    What is lost with a worker is not more than that.
+    """
+    fitting = max(1, int(min(MOST, LONGEST / max(effort, 1e-9))))
+    return fitting if inputs <= SEARCHED else -(-fitting // CHUNK) * CHUNK
 
 
 def digest(value: Any) -> str:

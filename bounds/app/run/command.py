@@ -100,6 +100,8 @@ def go(
         ),
     ] = False,
     jobs: Annotated[int, Option(help="Chunks of rows at the same time.", rich_help_panel=SEARCH)] = 1,
+    cluster: options.Cluster = None,
+    send: options.Send = False,
     seed: options.Seed = 0,
     device: options.Device = "cpu",
     weights: Annotated[
@@ -122,6 +124,8 @@ def go(
 
     Example: pvq run go night --jobs 2 --time-limit 60
 
+    Example: pvq run go night --cluster tcp://head:8786
+
     Ctrl-C stops, and what is proven is kept (exit code 130).
     """
     import pvq
@@ -140,6 +144,8 @@ def go(
             time_limit=time_limit,
             full=full,
             jobs=jobs,
+            cluster=cluster,
+            send=send,
             seed=seed,
             device=device,
             weights=weights,

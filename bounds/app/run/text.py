@@ -43,10 +43,11 @@ def print_status(folder: Path, found: Mapping[str, Any]) -> None:
         )
     for name, why in found["skipped"].items():
         console.say(f": skipped, {printable(why)}", name=name)
-    for why in found["faults"][:SHOWN_FAULTS]:
-        console.say(f"failed: {printable(why)}")
-    if len(found["faults"]) > SHOWN_FAULTS:
-        console.say(f"and {len(found['faults']) - SHOWN_FAULTS} more failures")
+    for word, lines in (("failed: ", found["faults"]), ("", found.get("notes", []))):
+        for why in lines[:SHOWN_FAULTS]:
+            console.say(f"{word}{printable(why)}")
+        if len(lines) > SHOWN_FAULTS:
+            console.say(f"and {len(lines) - SHOWN_FAULTS} more of these")
 
 
 def setting_words(line: Mapping[str, Any]) -> str:

@@ -1,0 +1,1 @@
+"""Chunks of a run on the workers of a dask cluster."""

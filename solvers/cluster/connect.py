@@ -1,0 +1,132 @@
+"""From the words of `--cluster` to a connection: processes of this machine, or a scheduler that is there."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import warnings
+from contextlib import suppress
+from dataclasses import dataclass
+from threading import Event, Thread
+
+import dask
+from distributed import Client, LocalCluster
+from pvq.bounds.errors import ProblemError
+from pvq.bounds.stages import part
+
+from ..watch import leave, watched
+
+ANSWER = 10.0
+"""Seconds that a scheduler has to answer."""
+END = 0.7
+"""Seconds that the connection has to be closed in."""
+OURS = {
+    "distributed.nanny.pre-spawn-environ.OMP_NUM_THREADS": 1,
+    "distributed.nanny.pre-spawn-environ.MKL_NUM_THREADS": 1,
+    "distributed.nanny.pre-spawn-environ.OPENBLAS_NUM_THREADS": 1,
+    "distributed.worker.profile.enabled": False,
+}
+"""Of worker processes of this machine."""
+
+
+@dataclass(frozen=True)
+class Connection:
+    """A client, and the processes behind it where they are ours."""
+
+    client: Client
+    ours: LocalCluster | None
+    where: str
+
+    def close(self) -> None:
+        """Leave the cluster, within a second; processes of ours end with this one at the latest."""
+
+        def work() -> None:
+            with suppress(Exception):
+                self.client.close(timeout=END)
+            if self.ours is not None:
+                with suppress(Exception):
+                    self.ours.close(timeout=END)
+
+        thread = Thread(target=work, daemon=True, name="closing")
+        thread.start()
+        thread.join(2 * END)
+        if thread.is_alive():
+            leave(thread)
+
+
+def connect(words: str, stop: Event) -> Connection | None:
+    """Connect to a cluster; None where `stop` was set before.
+
+    Parameters
+    ----------
+    words : local, local:N, the address of a scheduler, or the path of a scheduler file.
+
+    Raises
+    ------
+    ProblemError
+        Words that are none of these, or no scheduler answers.
+    """
+    found = re.fullmatch(r"local(?::(\d{1,4}))?", words)
+    count = 0 if found is None else int(found[1] or os.cpu_count() or 1)
+    if found is not None and count < 1:
+        raise ProblemError("`cluster` local:N needs a worker or more")
+    address = words if found is not None else _address(words)
+    part(f"starting {count} worker processes" if found is not None else f"connecting to {address}")
+    connection = watched(lambda: _local(count) if found is not None else _joined(address), stop)
+    if connection is not None and stop.is_set():
+        connection.close()
+        return None
+    return connection
+
+
+def _address(words: str) -> str:
+    if "://" in words:
+        return words
+    if not os.path.isfile(words):
+        raise ProblemError(
+            f"`cluster` is local, local:N, the address of a scheduler as tcp://host:8786, or a scheduler file; "
+            f"there is no file '{words[:200]}'"
+        )
+    try:
+        with open(words, encoding="utf-8") as file:
+            address = json.loads(file.read(1 << 20))["address"]
+    except (OSError, ValueError, KeyError, TypeError):
+        address = None
+    if not isinstance(address, str) or "://" not in address:
+        raise ProblemError(f"{words} is no scheduler file: dask's have the address of a scheduler")
+    return address
+
+
+def _quiet() -> None:
+    """What dask's parts tell each other is not for users."""
+    for name in ("distributed", "tornado", "asyncio"):
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+
+
+def _local(count: int) -> Connection:
+    _quiet()
+    with dask.config.set(OURS):
+        cluster = LocalCluster(
+            n_workers=count,
+            threads_per_worker=1,
+            processes=True,
+            host="127.0.0.1",
+            memory_limit=0,
+            dashboard_address=None,
+            silence_logs=logging.CRITICAL + 1,
+        )
+        return Connection(Client(cluster, set_as_default=False), cluster, f"local:{count}")
+
+
+def _joined(address: str) -> Connection:
+    _quiet()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # versions are compared where they matter
+            client = Client(address, timeout=ANSWER, set_as_default=False, name="pvq")
+    except (OSError, ValueError, RuntimeError) as error:
+        why = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ProblemError(f"no scheduler answers at {address} ({why})") from None
+    return Connection(client, None, address)

@@ -1,0 +1,190 @@
+"""What runs in a worker process: chunks, one at a time, and what is kept between them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pickle
+import tempfile
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any
+
+import pvq.bounds
+import pvq.layers
+import pvq.solvers
+from distributed import Queue, get_worker
+from pvq.bounds.errors import ProblemError
+from pvq.layers.format import LayerError
+
+from ..base import SolverUnavailable, UnsupportedProblem
+from ..document import packages
+from ..ledger.record import Piece
+from ..ledger.work import Chunk, Shelf, work_on
+
+EVERY = 1.0
+"""Seconds between two messages of a chunk: a scheduler of a thousand workers takes some thousand a second."""
+COMPARED = ("pvq-bound", "numba", "numpy")
+"""Packages on whose versions results depend."""
+
+_working = threading.Lock()
+_stops: dict[str, threading.Event] = {}
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A chunk on its way to a worker."""
+
+    number: int
+    turn: int
+    """How often it was sent before."""
+    chunk: Chunk
+    run: str
+    """Name of the queue that the run hears."""
+    versions: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class End:
+    """How a chunk ended; nothing of it is set where all is well."""
+
+    error: str | None = None
+    """Why it could not be worked on; the others go on."""
+    wrong: tuple[type[Exception], str] | None = None
+    """What ends the run."""
+    refused: str | None = None
+    """Why this worker must not work on it."""
+
+
+@dataclass(frozen=True)
+class Message:
+    """What a worker tells of a chunk."""
+
+    number: int
+    turn: int
+    pieces: tuple[Piece, ...] = ()
+    end: End | None = None
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Versions that must be those of the run, and a hash of our own code."""
+    code = hashlib.sha256()
+    for package in (pvq.layers, pvq.bounds, pvq.solvers):
+        folder = Path(package.__path__[0])
+        for path in sorted(folder.rglob("*.py")):
+            code.update(path.relative_to(folder).as_posix().encode())
+            code.update(path.read_bytes())
+    found = packages()
+    return {**{name: found.get(name, "none") for name in COMPARED}, "code": code.hexdigest()[:12]}
+
+
+def difference(mine: Mapping[str, str], theirs: Mapping[str, str]) -> str | None:
+    """How versions differ, in words; None where they do not."""
+    for name, asked in theirs.items():
+        if mine.get(name) != asked:
+            what = "another pvq-bound" if name == "code" else f"{name} {mine.get(name)}"
+            return f"it has {what}, and this run {'code' if name == 'code' else name} {asked}"
+    return None
+
+
+def stop_run(run: str) -> None:
+    """Chunks of a run end soon, with what they have proven, and none begins."""
+    _stops.setdefault(run, threading.Event()).set()
+
+
+@cache
+def _shelf() -> Shelf:
+    from threadpoolctl import threadpool_limits
+
+    threadpool_limits(1, user_api="blas")  # of the process, which is a worker of ours alone
+    return Shelf()
+
+
+def serve(unit: Unit, data: bytes | None = None) -> None:
+    """Work on a chunk and tell of it.
+
+    Parameters
+    ----------
+    data : the layer's file; None where the worker reads it from its path.
+    """
+    stop = _stops.setdefault(unit.run, threading.Event())
+    queue = Queue(unit.run)
+    sender = _Sender(unit, queue.put)
+    try:
+        with _working:
+            sender.close(_worked(unit, data, stop, sender))
+    finally:
+        queue.close()
+
+
+def _worked(unit: Unit, data: bytes | None, stop: threading.Event, tell: Callable[[Piece], object]) -> End:
+    why = difference(versions(), unit.versions)
+    if why is not None:
+        return End(refused=why)
+    try:
+        if data is not None:
+            with _file(data) as path:
+                _shelf().layer(path, unit.chunk.sha256)
+        work_on(unit.chunk, _shelf(), stop, tell)
+    except (LayerError, ProblemError, SolverUnavailable, UnsupportedProblem) as error:
+        return End(wrong=(type(error), str(error)))
+    except Exception as error:
+        return End(error=f"{type(error).__name__}: {' '.join(str(error).split())}"[:500])
+    return End()
+
+
+class _file:
+    """Bytes as a file, for a moment."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def __enter__(self) -> Path:
+        number, name = tempfile.mkstemp(suffix=".npz", prefix="pvq-layer-", dir=get_worker().local_directory)
+        self._path = Path(name)
+        with os.fdopen(number, "wb") as file:
+            file.write(self._data)
+        return self._path
+
+    def __exit__(self, *error: object) -> None:
+        self._path.unlink(missing_ok=True)
+
+
+class _Sender:
+    """Hands over what is told, now and then, while the work goes on."""
+
+    def __init__(self, unit: Unit, put: Callable[[bytes], Any]) -> None:
+        self._unit, self._put = unit, put
+        self._told: SimpleQueue[Piece | End] = SimpleQueue()
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._send, daemon=True, name="sender")
+        self._thread.start()
+
+    def __call__(self, piece: Piece) -> None:
+        self._told.put(piece)
+
+    def close(self, end: End) -> None:
+        """Hand over the rest, and how it ended."""
+        self._told.put(end)
+        self._over.set()
+        self._thread.join()
+
+    def _send(self) -> None:
+        while True:
+            told = [self._told.get()]
+            try:
+                while True:
+                    told.append(self._told.get_nowait())
+            except Empty:
+                pass
+            pieces = tuple(each for each in told if isinstance(each, Piece))
+            end = next((each for each in told if isinstance(each, End)), None)
+            self._put(pickle.dumps(Message(self._unit.number, self._unit.turn, pieces, end)))
+            if end is not None:
+                return
+            self._over.wait(EVERY)
