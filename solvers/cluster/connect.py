@@ -6,9 +6,13 @@ import json
 import logging
 import os
 import re
+import signal
+import sys
 import warnings
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from threading import Event, Thread
 
 import dask
@@ -20,8 +24,8 @@ from ..watch import leave, watched
 
 ANSWER = 10.0
 """Seconds that a scheduler has to answer."""
-END = 0.7
-"""Seconds that the connection has to be closed in."""
+SOON, LATEST = 0.6, 10.0
+"""Seconds that a connection has to be closed in: after Ctrl-C, and else."""
 OURS = {
     "distributed.nanny.pre-spawn-environ.OMP_NUM_THREADS": 1,
     "distributed.nanny.pre-spawn-environ.MKL_NUM_THREADS": 1,
@@ -39,19 +43,21 @@ class Connection:
     ours: LocalCluster | None
     where: str
 
-    def close(self) -> None:
-        """Leave the cluster, within a second; processes of ours end with this one at the latest."""
+    def close(self, first: Callable[[], object] = lambda: None, soon: bool = False) -> None:
+        """Leave the cluster after a last word; processes of ours end with this one at the latest."""
 
         def work() -> None:
             with suppress(Exception):
-                self.client.close(timeout=END)
+                first()
+            with suppress(Exception):
+                self.client.close(timeout=SOON)
             if self.ours is not None:
                 with suppress(Exception):
-                    self.ours.close(timeout=END)
+                    self.ours.close()  # waits for the end of what they are at
 
         thread = Thread(target=work, daemon=True, name="closing")
         thread.start()
-        thread.join(2 * END)
+        thread.join(SOON if soon else LATEST)
         if thread.is_alive():
             leave(thread)
 
@@ -76,7 +82,7 @@ def connect(words: str, stop: Event) -> Connection | None:
     part(f"starting {count} worker processes" if found is not None else f"connecting to {address}")
     connection = watched(lambda: _local(count) if found is not None else _joined(address), stop)
     if connection is not None and stop.is_set():
-        connection.close()
+        connection.close(soon=True)
         return None
     return connection
 
@@ -105,16 +111,40 @@ def _quiet() -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
 
 
+@contextmanager
+def _said(words: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError) as error:
+        why = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ProblemError(f"{words} ({why})") from None
+
+
+def _ours() -> None:
+    """Let processes of this thread be none of those that Ctrl-C in a terminal ends: the run tells them.
+
+    A blocked signal is inherited by threads and processes. multiprocessing's tracker, which would complain of what
+    a process that ended at once has left, is told not to.
+    """
+    sys.warnoptions.append("ignore::UserWarning:multiprocessing.resource_tracker")
+    try:
+        resource_tracker.ensure_running()
+    finally:
+        sys.warnoptions.pop()
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # the tracker's start unblocks it
+
+
 def _local(count: int) -> Connection:
     _quiet()
-    with dask.config.set(OURS):
+    _ours()
+    with dask.config.set(OURS), _said(f"{count} worker processes cannot be started"):
         cluster = LocalCluster(
             n_workers=count,
             threads_per_worker=1,
             processes=True,
             host="127.0.0.1",
             memory_limit=0,
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",
             silence_logs=logging.CRITICAL + 1,
         )
         return Connection(Client(cluster, set_as_default=False), cluster, f"local:{count}")
@@ -122,11 +152,7 @@ def _local(count: int) -> Connection:
 
 def _joined(address: str) -> Connection:
     _quiet()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # versions are compared where they matter
-            client = Client(address, timeout=ANSWER, set_as_default=False, name="pvq")
-    except (OSError, ValueError, RuntimeError) as error:
-        why = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ProblemError(f"no scheduler answers at {address} ({why})") from None
+    with _said(f"no scheduler answers at {address}"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # versions are compared where they matter
+        client = Client(address, timeout=ANSWER, set_as_default=False, name="pvq")
     return Connection(client, None, address)

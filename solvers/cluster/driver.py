@@ -32,7 +32,7 @@ AHEAD = 2
 """Chunks at hand for each worker: of several it gets one whose layer it has."""
 SENT = 2
 """Layers that the cluster keeps for workers that have them sent."""
-ENDING = 1.0
+ENDING = 0.8
 """Seconds in which workers tell what they have proven, once they are asked to stop."""
 
 
@@ -145,15 +145,16 @@ class Cluster:
         return self._ready.popleft() if self._ready else None
 
     def stop(self) -> None:
-        with suppress(Exception):  # where the scheduler has gone nobody works for long
-            self._client.run(stop_run, self._run, workers=list(self._busy), wait=False, on_error="ignore")
+        def tell() -> None:
+            with suppress(Exception):  # where the scheduler has gone nobody works for long
+                self._client.run(stop_run, self._run, workers=list(self._busy), wait=False, on_error="ignore")
+
+        if self._busy:
+            Thread(target=tell, daemon=True, name="stopping").start()  # it waits for workers that do not answer
 
     def close(self) -> None:
         self._closed.set()
-        with suppress(Exception):
-            self._client.cancel([each.future for each in self._given.values() if each.future is not None])
-            self._queue.close()
-        self._at.close()
+        self._at.close(self._queue.close, soon=self._stop.is_set())
 
     def _hear(self, event: Any) -> None:
         match event:
@@ -199,13 +200,8 @@ class Cluster:
         if given.worker is not None:
             self._busy.pop(given.worker, None)
             self._free[given.worker] = given.problem
-        wrong = None if end.wrong is None else end.wrong[0](f"{end.wrong[1]}{self._hint(end.wrong[0])}")
+        wrong = None if end.wrong is None else end.wrong[0](end.wrong[1])
         self._done(given, end.error, wrong)
-
-    def _hint(self, kind: type[Exception]) -> str:
-        if kind is not LayerError or self._send or self._at.ours is not None:
-            return ""
-        return f" (said by a worker of {self._at.where}; where workers do not see the folder, use --send)"
 
     def _done(self, given: _Given, error: str | None = None, wrong: Exception | None = None) -> None:
         del self._given[given.number]
@@ -243,15 +239,13 @@ class Cluster:
         elif given.lost > AGAIN:
             self._back(given, submit=False)
             rows = given.left.rows
-            self._done(
-                given, f"rows {rows[0]} to {rows[-1]}: {given.lost} workers were lost at them, the last was {why}"
-            )
+            self._done(given, f"rows {rows[0]} to {rows[-1]}: given up after {given.lost} losses, the last: {why}")
         else:
             self._back(given)
 
     def _back(self, given: _Given, submit: bool = True) -> None:
         if given.future is not None:
-            given.future.cancel()
+            given.future.release()
         given.worker, given.future, given.turn = None, None, given.turn + 1
         if submit:
             self._waiting.appendleft(given)

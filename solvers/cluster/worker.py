@@ -114,7 +114,7 @@ def serve(unit: Unit, data: bytes | None = None) -> None:
     """
     stop = _stops.setdefault(unit.run, threading.Event())
     queue = Queue(unit.run)
-    sender = _Sender(unit, queue.put)
+    sender = _Sender(unit, queue.put, stop)
     try:
         with _working:
             sender.close(_worked(unit, data, stop, sender))
@@ -130,6 +130,10 @@ def _worked(unit: Unit, data: bytes | None, stop: threading.Event, tell: Callabl
         if data is not None:
             with _file(data) as path:
                 _shelf().layer(path, unit.chunk.sha256)
+        elif not os.path.isfile(unit.chunk.path):
+            raise LayerError(
+                f"{unit.chunk.path}: no such file where a worker runs; share its folder, or take `send`"
+            )
         work_on(unit.chunk, _shelf(), stop, tell)
     except (LayerError, ProblemError, SolverUnavailable, UnsupportedProblem) as error:
         return End(wrong=(type(error), str(error)))
@@ -158,8 +162,8 @@ class _file:
 class _Sender:
     """Hands over what is told, now and then, while the work goes on."""
 
-    def __init__(self, unit: Unit, put: Callable[[bytes], Any]) -> None:
-        self._unit, self._put = unit, put
+    def __init__(self, unit: Unit, put: Callable[[bytes], Any], stop: threading.Event) -> None:
+        self._unit, self._put, self._stop = unit, put, stop
         self._told: SimpleQueue[Piece | End] = SimpleQueue()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._send, daemon=True, name="sender")
@@ -184,7 +188,11 @@ class _Sender:
                 pass
             pieces = tuple(each for each in told if isinstance(each, Piece))
             end = next((each for each in told if isinstance(each, End)), None)
-            self._put(pickle.dumps(Message(self._unit.number, self._unit.turn, pieces, end)))
+            try:
+                self._put(pickle.dumps(Message(self._unit.number, self._unit.turn, pieces, end)))
+            except Exception:  # nobody hears this run any more
+                self._stop.set()
+                return
             if end is not None:
                 return
             self._over.wait(EVERY)

@@ -1,0 +1,218 @@
+"""A run on worker processes: what jobs of one process find, after kill -9 of workers and of the run itself."""
+
+from __future__ import annotations
+
+import importlib
+import itertools
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pvq
+import pytest
+from pvq.bounds.errors import ProblemError
+from pvq.layers.format import LayerError, save_layer
+
+from compare_cases import random_layer
+
+pytest.importorskip("distributed", reason="dask is not installed")
+from pvq.solvers.cluster import connect, driver, worker
+
+FAST = ("--solver", "bnb", "--time-limit", "0", "--quiet")
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """Two worker processes behind a scheduler, which every test of this file uses."""
+    found = connect.connect("local:2", threading.Event())
+    assert found is not None
+    yield found
+    found.close()
+
+
+@pytest.fixture(scope="module")
+def address(cluster) -> str:
+    return cluster.ours.scheduler_address
+
+
+SEEDS = itertools.count(1)
+
+
+@pytest.fixture
+def layers(tmp_path) -> Path:
+    """Two layers that no worker has seen yet."""
+    folder = tmp_path / "layers"
+    folder.mkdir()
+    for kind in ("regular", "tied"):
+        save_layer(folder / f"{kind}.npz", random_layer(kind, next(SEEDS), rows=4))
+    return folder
+
+
+def long_run(folder: Path) -> pvq.Ledger:
+    """Rows that take some tens of milliseconds each, so that a kill falls among them."""
+    (folder / "layers").mkdir()
+    save_layer(folder / "layers" / "a.npz", random_layer("regular", 1, rows=64, n=24))
+    return pvq.Ledger.create(folder / "run", folder / "layers", "quant", bits=[3, 4])
+
+
+def lines(run: Path) -> dict:
+    database = sqlite3.connect(run / "ledger.sqlite")
+    try:
+        return {row[:2]: row[2:] for row in database.execute("SELECT chunk, row, lower, upper, seconds FROM rows")}
+    finally:
+        database.close()
+
+
+def found_by(run: pvq.Ledger) -> list:
+    document = run.document()
+    for layer in document["layers"]:
+        for pair in layer["pairs"]:
+            pair.update(seconds=0, time_limit=0)
+    return document["layers"]
+
+
+def test_whoever_works_finds_the_same(tmp_path, layers, address) -> None:
+    file = tmp_path / "scheduler.json"
+    file.write_text(json.dumps({"address": address}))
+    found = []
+    for i, where in enumerate(({"jobs": 2}, {"cluster": address}, {"cluster": str(file)})):
+        run = pvq.Ledger.create(tmp_path / f"run{i}", layers, bits=[3])
+        ended = run.go(solver="bnb", time_limit=None, full=True, **where)
+        assert (ended["solved"], ended["faults"], ended["notes"], ended["interrupted"]) == (16, [], [], False)
+        found.append(found_by(run))
+    assert found[0] == found[1] == found[2]
+
+
+def test_layers_that_workers_cannot_see_are_sent(tmp_path, layers, address, monkeypatch) -> None:
+    run = pvq.Ledger.create(tmp_path / "run", layers, bits=[3])
+    data = driver.Cluster._data
+
+    def hidden(self, chunk):
+        sent = data(self, chunk)
+        chunk.path.unlink(missing_ok=True)
+        return sent
+
+    monkeypatch.setattr(driver.Cluster, "_data", hidden)
+    ended = run.go(solver="bnb", time_limit=None, full=True, cluster=address, send=True)
+    assert (ended["solved"], ended["faults"]) == (16, [])
+    assert not list(layers.glob("*.npz"))
+
+
+def test_a_layer_that_workers_do_not_see_ends_the_run_with_a_word(tmp_path, layers, address, monkeypatch) -> None:
+    run = pvq.Ledger.create(tmp_path / "run", layers, bits=[3])
+    submit = driver.Cluster.submit
+
+    def hiding(self, line, chunk):
+        chunk.path.unlink(missing_ok=True)
+        submit(self, line, chunk)
+
+    monkeypatch.setattr(driver.Cluster, "submit", hiding)
+    with pytest.raises(LayerError, match="no such file where a worker runs"):
+        run.go(solver="bnb", cluster=address)
+
+
+def test_after_kill_9_of_a_worker_others_go_on_and_nothing_proven_is_lost(tmp_path, cluster, address) -> None:
+    run, before = long_run(tmp_path), {}
+
+    def kill(rows: int) -> None:
+        if not before:
+            before.update(lines(run.folder))
+            pids = cluster.client.run(os.getpid)
+            os.kill(next(iter(pids.values())), signal.SIGKILL)
+
+    ended = run.go(solver="bnb", time_limit=None, cluster=address, progress=kill)
+    assert 0 < len(before) < 128
+    assert (ended["solved"], ended["faults"]) == (128, [])
+    assert any("was lost" in note for note in ended["notes"])
+    assert before.items() <= lines(run.folder).items()
+
+
+def test_after_kill_9_of_the_run_it_goes_on(tmp_path, address, cluster) -> None:
+    run = long_run(tmp_path)
+    code = "import sys; from pvq.bounds.app.main import pvq; sys.argv[0] = 'pvq'; pvq()"
+    words = [sys.executable, "-c", code, "run", "go", str(run.folder), *FAST, "--cluster", address]
+    going = subprocess.Popen(words)
+    while going.poll() is None and not lines(run.folder):
+        time.sleep(0.02)
+    assert going.poll() is None
+    going.send_signal(signal.SIGKILL)
+    going.wait()
+    before = lines(run.folder)
+    assert 0 < len(before) < 128
+    ended = run.go(solver="bnb", time_limit=None, cluster=address)
+    assert (ended["solved"], ended["faults"]) == (128, [])
+    assert before.items() <= lines(run.folder).items()
+
+
+def test_a_stop_keeps_what_is_proven(tmp_path, address) -> None:
+    run, stop = long_run(tmp_path), threading.Event()
+    ended = run.go(solver="bnb", time_limit=None, cluster=address, stop=stop, progress=lambda rows: stop.set())
+    assert ended["interrupted"]
+    assert 0 < ended["known"] < 128
+    assert len(lines(run.folder)) == ended["known"]
+
+
+def test_workers_of_other_versions_are_refused(cli, tmp_path, layers, cluster, address) -> None:
+    run = pvq.Ledger.create(tmp_path / "run", layers, bits=[3])
+    workers = list(cluster.client.nthreads())
+
+    def pretend() -> None:  # local functions travel as they are
+        worker.versions = lambda: {"pvq-bound": "9", "numba": "9", "numpy": "9"}
+
+    def honest() -> None:
+        importlib.reload(worker)
+
+    try:
+        cluster.client.run(pretend)
+        ended = cli("run", "go", run.folder, *FAST, "--cluster", address)
+        assert (ended.code, ended.err.count("\n")) == (2, 1), ended.err
+        assert "can work on this run" in ended.err
+        assert "it has pvq-bound 9" in ended.err
+        cluster.client.run(honest, workers=workers[:1])
+        found = run.go(solver="bnb", time_limit=None, full=True, cluster=address)
+        assert (found["solved"], found["faults"]) == (16, [])
+        assert [note for note in found["notes"] if "is refused: it has pvq-bound 9" in note and workers[1] in note]
+    finally:
+        cluster.client.run(honest)
+
+
+def test_processes_of_this_machine(cli, tmp_path, layers) -> None:
+    run = pvq.Ledger.create(tmp_path / "run", layers, "prune", sparsity=[0.5])
+    ended = cli("run", "go", run.folder, *FAST, "--cluster", "local:1")
+    assert (ended.code, ended.err) == (0, "")
+    assert "8 are solved" in ended.out
+
+
+def test_bad_input_is_one_line(cli, tmp_path, layers, monkeypatch) -> None:
+    run = pvq.Ledger.create(tmp_path / "run", layers, bits=[3]).folder
+    monkeypatch.setattr(connect, "ANSWER", 0.3)
+    wrong = tmp_path / "wrong.json"
+    wrong.write_text('{"address": 3}')
+    for words, says in (
+        (("--cluster", "tcp://127.0.0.1:9"), "no scheduler answers at tcp://127.0.0.1:9"),
+        (("--cluster", "nothing://here"), "no scheduler answers at nothing://here"),
+        (("--cluster", "local:0"), "--cluster local:N needs a worker"),
+        (("--cluster", "elsewhere"), "there is no file 'elsewhere'"),
+        (("--cluster", wrong), "is no scheduler file"),
+        (("--cluster", "local:2", "--jobs", "2"), "--jobs is for threads"),
+        (("--send",), "--send is for a --cluster"),
+    ):
+        ended = cli("run", "go", run, *FAST, *words)
+        assert (ended.code, ended.err.count("\n")) == (2, 1), ended.err
+        assert says in ended.err
+
+
+def test_without_dask_it_is_said(tmp_path, layers, monkeypatch) -> None:
+    run = pvq.Ledger.create(tmp_path / "run", layers, bits=[3])
+    for name in [name for name in sys.modules if name.startswith("pvq.solvers.cluster")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(ProblemError, match="needs dask: pip install"):
+        run.go(cluster="local:1")
+    assert run.go(solver="bnb", jobs=2)["known"] == 16
