@@ -238,6 +238,7 @@ def save_model(model: Model, out: Path) -> None:
     if out.suffix == ".safetensors":
         _save_tensors(model.module, out)
         return
+    out = Path(os.path.realpath(out))  # a link to an empty folder stays one
     part = out.with_name(f".{out.name}.part")
     try:
         part.mkdir()

@@ -15,6 +15,7 @@ import torch
 
 from .calibration import Calibration, open_calibration
 from .extract import Progress, all_names, choose_layers, extract_layers, moved
+from .files import folder_made
 from .foreign import foreign
 from .format import Layer, LayerError, array_sha256
 from .models import Model, load_model, load_weights, shorten
@@ -93,17 +94,17 @@ class Extraction:
         about: dict[str, Any] = {"model": self.model.source, "calibration": data.source, **self.model.about}
         if data.attribution is not None:
             about["calibration_attribution"] = data.attribution
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise LayerError(f"{self.folder}: cannot be written: {error.strerror or error}") from None
         complete: dict[Path, Layer] = {}
         for name, found in layers.items():
             meta = {**found.meta, **about}
             meta["hashes"] = {**meta["hashes"], "calibration": self.batches.digest.hexdigest()}
             own = Layer(self.files[name].stem, found.weight, found.grams, found.samples, meta, found.activations)
             complete[self.files[name]] = with_grams_of(own, found)
-        paths, failed = save_layers(complete, self.model.name)
+        try:
+            with folder_made(self.folder):
+                paths, failed = save_layers(complete, self.model.name)
+        except OutputError as error:
+            raise LayerError(str(error)) from None
         if failed:
             raise LayerError("; ".join(failed))
         return paths

@@ -9,9 +9,10 @@ import re
 import stat
 import sys
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
 from secrets import token_hex
 from typing import Any, BinaryIO
@@ -109,6 +110,28 @@ def _write_through(place: Place, write: Callable[[BinaryIO], object]) -> None:
             left = left[os.write(number, left[:PARTIAL]) :]
     finally:
         os.close(number)
+
+
+@contextmanager
+def folder_made(folder: Path) -> Iterator[None]:
+    """A folder is there inside, with those above it; of what was made nothing that stays empty is left.
+
+    Raises
+    ------
+    OutputError
+        It cannot be made.
+    """
+    made = list(takewhile(lambda path: not os.path.lexists(path), (folder, *folder.parents)))
+    try:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError.of(folder, error) from None
+        yield
+    finally:
+        for path in made:
+            with suppress(OSError):  # it holds something
+                path.rmdir()
 
 
 def write_text(path: Named, text: str) -> None:

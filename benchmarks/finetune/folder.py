@@ -10,7 +10,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pvq.layers.files import write_atomically, write_json
+from pvq.layers.files import folder_made, write_atomically, write_json
 from pvq.layers.format import LayerError
 
 if TYPE_CHECKING:
@@ -48,11 +48,8 @@ class Folder:
         elif os.path.isdir(path) and any(path.iterdir()):
             raise LayerError(f"{path} has other files; name a new folder with --folder")
         else:
-            try:
-                path.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise LayerError(f"{path}: cannot be made: {error.strerror}") from None
-            write_json(about, {"schema": SCHEMA, "task": task})
+            with folder_made(path):
+                write_json(about, {"schema": SCHEMA, "task": task})
         return cls(path)
 
     def record(self, cell: Cell) -> Path:

@@ -88,12 +88,13 @@ def allocate(
     import pvq
     from pvq.layers.files import write_each, write_json
     from pvq.layers.outputs import check_outputs
+    from pvq.layers.solutions import files_of
 
     from .figures import FORMATS, check_matplotlib, new_figure, save
 
     place = None if out is None or out.suffix != ".safetensors" else out
     outputs = {"--json": json_, "--figure": figure, "--out": place}
-    check_outputs(outputs, [record, weight, *(results or [])], {"--figure": FORMATS})
+    check_outputs(outputs, [record, weight, apply, *files_of(results or [])], {"--figure": FORMATS})
     given = [apply is not None, bool(results), out is not None]
     if any(given) and not all(given):
         raise typer.BadParameter("--apply, --results and --out go together")
@@ -128,8 +129,9 @@ def allocated_network(found: pvq.Allocation, model: str, results: list[Path], ou
     chosen = found.solutions(results)
     check_torch("--apply")
     from pvq.layers.apply import apply_to_model, check_place
+    from pvq.layers.solutions import files_of
 
-    check_place(out)
+    check_place(out, files_of(results))
     return apply_to_model(model, chosen)[0]
 
 

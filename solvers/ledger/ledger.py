@@ -17,9 +17,19 @@ from pvq.bounds.layer_problem import Setting
 from pvq.layers.files import write_atomically
 from pvq.layers.lock import only_writer
 
-from .record import COLUMNS, Piece, Record, checked, joined
+from .record import COLUMNS, WORDS, Piece, Record, checked, joined
 from .schema import NAME, LedgerError, connect, transaction
-from .told import about_of, check_chunk, check_kinds, check_one_of, check_sizes, errors_of, fields_of, legible
+from .told import (
+    METHODS,
+    about_of,
+    check_chunk,
+    check_kinds,
+    check_one_of,
+    check_sizes,
+    errors_of,
+    fields_of,
+    legible,
+)
 
 ROW = f"SELECT {', '.join(COLUMNS)} FROM rows"
 LAYER = "id, name, path, sha256, rows, inputs, grams, bytes, changed, skipped"
@@ -191,7 +201,12 @@ class Ledger:
             f"SELECT t.side, t.bits, r.kind, {width} AS width, count(*) FROM rows r "
             "JOIN chunks c ON c.id = r.chunk JOIN tasks t ON t.id = c.task GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4"
         )
-        return list(self._db.execute(query))
+        found = list(self._db.execute(query))
+        with self._legible("its rows"):
+            for side, _, kind, _, _ in found:
+                check_one_of("side", side, METHODS)
+                check_one_of("kind", kind, WORDS["kind"])
+        return found
 
     def packages(self) -> list[dict[str, str]]:
         """Versions that results were made with."""
@@ -207,7 +222,8 @@ class Ledger:
 
     def chunk_faults(self) -> list[tuple[int, str]]:
         """Chunks that could not be worked on, by id, and why."""
-        return list(self._db.execute("SELECT id, fault FROM chunks WHERE fault IS NOT NULL ORDER BY id"))
+        query = "SELECT id, fault FROM chunks WHERE fault IS NOT NULL ORDER BY id"
+        return [(number, str(why)) for number, why in self._db.execute(query)]
 
     def due(self, task: int, effort: float = -1.0, asked: str | None = None) -> list[tuple[int, int, int]]:
         """Chunks (id, first, stop) with rows that are open and that no run has given as much to.

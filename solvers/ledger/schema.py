@@ -79,6 +79,11 @@ CREATE TRIGGER rows_stay BEFORE DELETE ON rows BEGIN SELECT RAISE(ABORT, 'what i
 """
 
 
+def files_of_run(folder: Path) -> list[Path]:
+    """The database, its log and the log's index."""
+    return [folder / f"{NAME}{ending}" for ending in ("", "-wal", "-shm")]
+
+
 class LedgerError(ProblemError):
     """A folder is no run, or its database cannot be used; one line."""
 
@@ -94,6 +99,7 @@ def make(folder: Path, fill: Callable[[sqlite3.Connection], object]) -> None:
     if sqlite3.sqlite_version_info < OLDEST_SQLITE:
         needed = ".".join(map(str, OLDEST_SQLITE))
         raise LedgerError(f"a run needs SQLite {needed} or newer; this Python has {sqlite3.sqlite_version}")
+    made = not os.path.lexists(folder)
     try:
         folder.mkdir(exist_ok=True)
         there = [path.name for path in folder.iterdir() if not path.name.startswith(f".{NAME}")]
@@ -103,6 +109,8 @@ def make(folder: Path, fill: Callable[[sqlite3.Connection], object]) -> None:
         raise LedgerError(f"{folder} is a run already; `pvq run go` goes on with it")
     if there:
         raise LedgerError(f"{folder} holds other files; choose a new folder")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise LedgerError(f"cannot make a run in {folder}: permission denied")
     new = folder / f".{NAME}.new"
     with _said(folder):
         new.unlink(missing_ok=True)
@@ -119,6 +127,8 @@ def make(folder: Path, fill: Callable[[sqlite3.Connection], object]) -> None:
         except BaseException:
             connection.close()
             new.unlink(missing_ok=True)
+            if made:
+                folder.rmdir()
             raise
         connection.close()
         number = os.open(new, os.O_RDONLY)

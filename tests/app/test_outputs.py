@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 import os
 import re
 import stat
@@ -12,78 +11,24 @@ import threading
 
 import numpy as np
 import pytest
+from output_cases import BOUND, COMPARE, OUTPUTS, SAYS, THEORY, VERIFY, Commands
 from pvq.layers.format import Layer, save_layer
 from safetensors.numpy import save_file
 
 from faults import files_of_at_most, hidden, in_turn
 
-BOUND = ("bound", "LAYER", "--method", "quant", "--bits", "2")
-CURVE = ("bound", "LAYER", "--method", "prune", "--sparsity", "0.2:0.6:0.2")
-COMPARE = ("compare", "LAYER", "--bits", "8:8")
-WEIGHTS = ("weights", "MODEL", "--bits", "4:4")
-THEORY = ("theory", "--dist", "normal", "--bits", "4:4")
-VERIFY = ("verify", "PROOF", "LAYER")
-BENCH = ("bench", "LIST")
-SAYS = {BENCH: "unknown", VERIFY: "verified"}
-"""What a command prints besides its files, else dB."""
-OUTPUTS = [
-    (BOUND, "--json", ".json"),
-    (BOUND, "--solution", ".npz"),
-    (BOUND, "--solution", ".safetensors"),
-    (BOUND, "--certificate", ".npz"),
-    (CURVE, "--json", ".json"),
-    (COMPARE, "--json", ".json"),
-    (COMPARE, "--table", ".md"),
-    (COMPARE, "--figure", ".svg"),
-    (WEIGHTS, "--json", ".json"),
-    (WEIGHTS, "--csv", ".csv"),
-    (WEIGHTS, "--figure", ".png"),
-    (THEORY, "--json", ".json"),
-    (THEORY, "--figure", ".svg"),
-    (VERIFY, "--json", ".json"),
-    (BENCH, "--json", ".json"),
-    (BENCH, "--csv", ".csv"),
-]
 every_output = pytest.mark.parametrize(
     ("command", "option", "suffix"), OUTPUTS, ids=lambda value: value[0] if isinstance(value, tuple) else value
 )
 
 
-CASES = {
-    "schema": "pvq.cases/1",
-    "about": "a solver that there is not, so that nothing runs",
-    "cases": [
-        {
-            "name": "none",
-            "layer": "efficientnet_lite0.blocks.4.expand",
-            "rows": "0:1",
-            "inputs": "0:6",
-            "method": "prune",
-            "sparsity": 0.5,
-            "solvers": ["no-such-solver"],
-        }
-    ],
-}
-
-
 @pytest.fixture
-def run(cli, tmp_path):
-    """Run a command on a small layer or model; what it prints contains dB."""
-    rng = np.random.default_rng(0)
-    a = rng.standard_normal((30, 6))
-    save_layer(tmp_path / "l.npz", Layer("l", rng.standard_normal((2, 6)), a.T @ a / 30))
-    save_file({"a": rng.standard_normal((9, 9)).astype(np.float32)}, tmp_path / "m.safetensors")
-    files = {"LAYER": tmp_path / "l.npz", "MODEL": tmp_path / "m.safetensors"}
-    files |= {"PROOF": tmp_path / "p.npz", "LIST": tmp_path / "list.json"}
-    files["LIST"].write_text(json.dumps(CASES))
-
-    def call(command, *more):
-        if command is VERIFY and not files["PROOF"].exists():
-            assert call(BOUND, "--certificate", files["PROOF"]).code == 0
-        quiet = () if command[0] in ("theory", "verify") else ("--quiet",)
-        return cli(*(files.get(word, word) for word in command), *more, *quiet)
-
-    return call
+def run(cli, tmp_path, monkeypatch):
+    """Run a command on a small layer, model or run, made when it is needed."""
+    (tmp_path / "made.py").write_text("import torch\ndef model():\n    return torch.nn.Linear(6, 4)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "made", raising=False)
+    return Commands(cli, tmp_path)
 
 
 @every_output
@@ -127,7 +72,8 @@ def test_through_a_pipe(run, tmp_path, command, option, suffix):
 def test_onto_the_input_is_refused_before_the_search(run, tmp_path, command, option, suffix):
     if command is THEORY:
         command = ("theory", "--layer", "LAYER")
-    source = tmp_path / {WEIGHTS: "m.safetensors", BENCH: "list.json"}.get(command, "l.npz")
+    run.words(command)
+    source = run.read(command)
     before = source.read_bytes()
     link = tmp_path / f"link{suffix}"
     os.link(source, link)
@@ -166,14 +112,8 @@ def test_a_place_that_cannot_be_written_is_refused_before_the_search(
 
 def test_a_folder_without_rights_is_refused_by_every_command(run, tmp_path):
     (tmp_path / "closed").mkdir(mode=0o555)
-    run(BOUND, "--certificate", tmp_path / "p.npz")
     np.save(tmp_path / "x.npy", np.ones((3, 6)))
-    (tmp_path / "made.py").write_text("import torch\ndef model():\n    return torch.nn.Linear(6, 4)\n")
-    names = {"LAYER": "l.npz", "MODEL": "m.safetensors", "PROOF": "p.npz", "LIST": "list.json"}
-    commands = [
-        [*(names.get(word, word) for word in command), option, f"closed/x{suffix}"]
-        for command, option, suffix in OUTPUTS
-    ]
+    commands = [[*run.words(command), option, f"closed/x{suffix}"] for command, option, suffix in OUTPUTS]
     extract = ["extract", "made:model", "--layer", "*", "--calibration", "x.npy", "--quiet", "-o"]
     ended = in_turn([*commands, [*extract, "closed"], [*extract, "closed/new"]], tmp_path)
     assert len(ended) == len(OUTPUTS) + 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -90,7 +91,10 @@ def finetune(
         raise typer.BadParameter("--jobs must be at least 1")
     first, last = bit_range(bits or "2:8")
     budget = None if bounds is None else seconds_of("`bounds`", bounds)
-    check_outputs({"--json": json_, "--table": table, "--figure": figure}, suffixes={"--figure": FORMATS})
+    wanted = dict.fromkeys(tasks)
+    places = {task: place(task, folder, len(wanted)) for task in wanted}
+    kept = [file for path in places.values() for file in files_below(path)]
+    check_outputs({"--json": json_, "--table": table, "--figure": figure}, kept, {"--figure": FORMATS})
     if figure is not None:
         check_matplotlib()
     check_torch("pvq finetune")
@@ -101,8 +105,6 @@ def finetune(
     from .progress import epoch_progress
     from .show import draw, print_studies
 
-    wanted = dict.fromkeys(tasks)
-    places = {task: place(task, folder, len(wanted)) for task in wanted}
     studies = [
         study(task, places[task], range(first, last + 1), seeds, rates_of(rates), epochs, device)
         for task in wanted
@@ -134,6 +136,13 @@ def place(task: str, folder: Path | None, tasks: int) -> Path:
     if folder is None:
         return Path(f"finetune-{name}")
     return folder / name if tasks > 1 else folder
+
+
+def files_below(path: Path) -> list[Path]:
+    """What a comparison keeps in its folder, if it is there and can be looked into."""
+    with suppress(OSError):
+        return list(path.iterdir())
+    return []
 
 
 def rates_of(text: str) -> list[float]:

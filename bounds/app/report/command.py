@@ -34,6 +34,7 @@ def report(
     """
     from pvq.layers.files import write_text
     from pvq.layers.outputs import check_outputs
+    from pvq.solvers.ledger.schema import files_of_run
 
     from ..console import Printer
     from .live import serve
@@ -45,5 +46,5 @@ def report(
     if output is None:
         serve(source, port, lambda address: Printer().say(f"{address} (Ctrl-C ends it)"))
         return
-    check_outputs({"--output": output}, [source], {"--output": (".html",)})
+    check_outputs({"--output": output}, [source, *files_of_run(source)], {"--output": (".html",)})
     write_text(output, page_of(source))

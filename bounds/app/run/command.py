@@ -168,10 +168,11 @@ def status(run: Folder, json_: options.Json = None) -> None:
     import pvq
     from pvq.layers.files import write_each, write_json
     from pvq.layers.outputs import check_outputs
+    from pvq.solvers.ledger.schema import files_of_run
 
     from .text import print_status
 
-    check_outputs({"--json": json_}, [run / "ledger.sqlite"])
+    check_outputs({"--json": json_}, files_of_run(run))
     found = pvq.Ledger(run).status()
     write_each(lambda: print_status(run, found), (json_, lambda path: write_json(path, found)))
 
@@ -194,8 +195,9 @@ def export(
     """
     import pvq
     from pvq.layers.outputs import check_outputs
+    from pvq.solvers.ledger.schema import files_of_run
 
-    check_outputs({"--output": output}, [run / "ledger.sqlite"])
+    check_outputs({"--output": output}, files_of_run(run))
     pvq.Ledger(run).export(output)
 
 
