@@ -83,6 +83,8 @@ class Setting:
     def _check_pattern(self) -> None:
         if self.sparsity is not None and self.nm is not None:
             raise ProblemError("give either `sparsity` or `nm`, not both")
+        if self.sparsity is None and self.block is not None and self.nm is None:
+            raise ProblemError("`block` says what is pruned together; `sparsity` (as 0.75) says how much of it")
         if self.sparsity is None and self.nm is None:
             raise ProblemError("pruning needs `sparsity` (as 0.75) or `nm` (as 2:4)")
         if self.sparsity is not None and not 0 <= self.sparsity < 1:

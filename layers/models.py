@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from .foreign import foreign, one_line
 from .format import LayerError
+from .hub import CACHE_ONLY, is_hub_reachable
 from .images import IMAGENET, Preprocess
 from .state import fit, unwrap
 
@@ -183,15 +184,16 @@ def _timm(source: str, name: str, pretrained: bool) -> Model:
 def _transformers(source: str, name: str, pretrained: bool) -> Model:
     transformers = _package("transformers", source, "transformers")
     path = str(Path(name).expanduser()) if os.path.exists(Path(name).expanduser()) else name
-    inside: dict[str, str] = {}
+    inside: dict[str, Any] = {}
     if path.endswith(GGUF):
         path, inside = _gguf(source, Path(path))
-    config = transformers.AutoConfig.from_pretrained(path, **inside)
+    more = {**inside, **({} if os.path.exists(path) or is_hub_reachable() else CACHE_ONLY)}
+    config = transformers.AutoConfig.from_pretrained(path, **more)
     # the class the weights were saved from, so that no layer is missing and names are as published
     saved = next(iter(config.architectures or ()), "")
     cls = getattr(transformers, saved, transformers.AutoModelForCausalLM if inside else transformers.AutoModel)
     if pretrained:
-        module = cls.from_pretrained(path, **inside)
+        module = cls.from_pretrained(path, **more)
     else:
         module = cls.from_config(config) if hasattr(cls, "from_config") else cls(config)
 
@@ -202,7 +204,7 @@ def _transformers(source: str, name: str, pretrained: bool) -> Model:
         if "pixel_values" not in known:
             raise LayerError(f"{source} takes no images; {NO_IMAGES}")
         with foreign(f"{source}: no image processor (preprocessor_config.json) can be opened, {NO_PROCESSOR}"):
-            return transformers.AutoImageProcessor.from_pretrained(path)
+            return transformers.AutoImageProcessor.from_pretrained(path, **more)
 
     def transform(image: Image) -> Tensor:
         pixels: Tensor = processor()(images=image, return_tensors="pt")["pixel_values"][0]
@@ -210,7 +212,7 @@ def _transformers(source: str, name: str, pretrained: bool) -> Model:
 
     def tokenizer() -> Any:
         with foreign(f"{source}: no tokenizer can be opened, {NO_TOKENIZER}"):
-            return transformers.AutoTokenizer.from_pretrained(path, **inside)
+            return transformers.AutoTokenizer.from_pretrained(path, **more)
 
     short = Path(name).stem if inside else Path(name).name or Path(name).resolve().name
     about = {"weights": "as its GGUF file has them, rounded where that is quantized"} if inside else {}

@@ -178,7 +178,7 @@ def solve_rows(
     """The same for several rows of one Gram matrix."""
     if options.stop.is_set():
         return [
-            RowResult(number, problem.reference, not_solved(problem, solver))
+            RowResult(number, problem.reference, not_solved(problem, solver), lower=0.0)
             for number, problem in zip(numbers, problems, strict=True)
         ]
     scores = [score(problem, compare, options) for problem in problems]

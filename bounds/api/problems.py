@@ -86,7 +86,7 @@ class Prune:
     nm : str or (int, int), optional
         Keep N of every M inputs, as "2:4".
     block : int, optional
-        Prune so many consecutive inputs together.
+        Prune so many consecutive inputs together; `sparsity` says how much.
     update : bool
         Re-optimise the kept weights, or keep them as they are.
     scope : str

@@ -85,7 +85,7 @@ class Row:
     row : int
         Its number in the layer.
     lower : float or None
-        Lower end of the interval; None where rows share a budget (scope layer).
+        Lower end of the interval; None where rows share a budget (scope layer) or a scale that is searched.
     upper : float
         Upper end, the error of weights that were found.
     reference : float

@@ -182,6 +182,7 @@ def test_ctrl_c_returns_what_is_proven(layer, interrupt):
     assert [row.status for row in result.rows] == ["optimal"] + ["interrupted"] * 5
     assert seen == [result.rows[0]]
     assert 0 < result.rows[0].lower <= result.lower <= result.upper
+    assert [row.lower for row in result.rows[1:]] == [0.0] * 5
     assert math.isfinite(result.sqnr_db.min)
 
 

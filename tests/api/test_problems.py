@@ -39,6 +39,7 @@ from pvq.running import Search, check_limits
         (lambda: pvq.Quant(bits=2, grid=[0, 1]), "`bits` is for named grids"),
         (lambda: pvq.Quant(grid=[1, 0]), "must be sorted"),
         (lambda: pvq.Prune(), "needs `sparsity`"),
+        (lambda: pvq.Prune(block=8), "`block` says what is pruned together; `sparsity`"),
         (lambda: pvq.Prune(sparsity=1.0), r"`sparsity` must be in \[0, 1\)"),
         (lambda: pvq.Prune(sparsity=0.5, nm="2:4"), "not both"),
         (lambda: pvq.Prune(nm="two:4"), "`nm` must be N:M"),

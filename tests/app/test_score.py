@@ -22,7 +22,7 @@ def scored(cli, layer, file):
     return document["score"], document["total"]
 
 
-@pytest.mark.parametrize("suffix", ["npy", "npz", "safetensors", "solution"])
+@pytest.mark.parametrize("suffix", ["npy", "npz", "safetensors", "pt", "solution"])
 def test_the_optimum_is_no_db_from_itself(cli, expand40, tmp_path, best, suffix):
     file = tmp_path / f"mine.{suffix}"
     stored = best.astype(np.float32)
@@ -32,6 +32,10 @@ def test_the_optimum_is_no_db_from_itself(cli, expand40, tmp_path, best, suffix)
         np.savez(file, weight=stored, other=stored[:1])
     elif suffix == "safetensors":
         save_file({"_blocks.4._expand_conv.weight": stored, "x": stored[:1]}, file)
+    elif suffix == "pt":
+        torch = pytest.importorskip("torch", reason="torch is not installed")
+        state = {"_blocks.4._expand_conv.weight": torch.tensor(stored), "x": torch.zeros(1)}
+        torch.save({"state_dict": state}, file)
     else:
         file = tmp_path / "best.npz"
     score, total = scored(cli, expand40, file)

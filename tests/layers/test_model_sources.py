@@ -196,6 +196,7 @@ def transformers(monkeypatch):
         Language=Language,
     )
     monkeypatch.setitem(sys.modules, "transformers", fake)
+    monkeypatch.setattr(models, "is_hub_reachable", lambda: True)
 
 
 @pytest.mark.usefixtures("transformers")

@@ -1,0 +1,27 @@
+"""Whether the hub that models come from by name can be reached."""
+
+from __future__ import annotations
+
+import socket
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+CACHE_ONLY = {"local_files_only": True}
+"""Argument of `from_pretrained` where it cannot: else it tries for half a minute, with two lines for each time."""
+WAIT = 5.0
+"""Seconds for a connection."""
+
+
+def is_hub_reachable() -> bool:
+    """Whether a connection to the hub is to be had; yes where a proxy is asked instead."""
+    from huggingface_hub.constants import ENDPOINT
+
+    place = urlsplit(ENDPOINT)
+    host = place.hostname or ""
+    if place.scheme in getproxies() and not proxy_bypass(host):
+        return True
+    try:
+        socket.create_connection((host, place.port or (80 if place.scheme == "http" else 443)), WAIT).close()
+    except OSError:
+        return False
+    return True
