@@ -20,6 +20,7 @@ from ..base import Clock, Options, fallback_point
 from ..empirical.local_search import polish_grid, values_of
 from ..limits import layer_clock
 from ..result import Outcome, Reason
+from .beam import upper_point
 from .factors import EPS
 from .frontier import Frontier, grow
 from .lattice import Lattice, LatticeWalk, row_lattice
@@ -37,8 +38,12 @@ FIRST, LAST = 10_000, 100_000_000  # nodes of the first and last turn of a race 
 SLOWER = 20  # a node in a reduced basis takes as long as so many others, so that it gets fewer in the same time
 QUICK = 2_000_000  # nodes of the plain search before the tree is split: rows that need fewer never pay for it
 FINE = 40.0  # times as long as the quick plan of a row: what its fine plan, and a search worth it, take
+FINE_ON_GPU = 120  # inputs from which a search takes a GPU so long that 50 ms for 15 % fewer nodes pay
+BEAM = range(65, 193)
+"""Inputs of rows whose long search starts from a beam's point: it takes 25 ms at 112 inputs, and was 0 to 4 %
+above the optimum in 6 rows where local search was 5 to 27 % above it. Longer rows would wait for it."""
 BRIEF = 50_000  # the same where a GPU takes over: a launch costs a millisecond
-PLENTY = 1e10  # nodes that a GPU visits in a second or two: the aim of a pass without a limit
+PLENTY = 5e10  # nodes that a GPU visits in about seven seconds: the aim of a pass without a limit
 FEW_OPEN = 512  # subtrees for a GPU, which splits them itself, and 4,000 take 20 ms to hand over
 OPEN = 4_000  # subtrees: enough to share among threads, the most promising first
 EARLY = 0.92  # of the threshold: proven first, for an eighth of the nodes of the last pass
@@ -66,6 +71,8 @@ def _compile(problem: Problem) -> bool:
     if lattice is not None:
         search.race(lattice, search.nodes + 1)
     search.passes(search.nodes + 100)
+    if _has_beam(problem):
+        upper_point(problem)
     # rows of next to no weight are not restated in steps, and take other code
     plain = Walk(restate(problem, search.row.plan, even=False), 1.0)
     plain.take_root()
@@ -105,9 +112,12 @@ def solve_grid(problem: Problem, options: Options, start: FloatArray | None) -> 
         reason = search.race(lattice, limit)
     if reason is Reason.NODES and search.nodes < limit:
         fine = search.nodes >= quick and clock.left > FINE * planned
-        if fine or gpu is not None:
+        fine = fine and (gpu is None or problem.n >= FINE_ON_GPU)
+        beam = _has_beam(problem)
+        if fine or beam or gpu is not None:
             plan = row_plan(problem, clock, fine=True) if fine else search.row.plan
-            search = GridSearch(problem, plan, search.x, options, clock, search.nodes, gpu)
+            x = upper_point(problem, search.x) if beam else search.x
+            search = GridSearch(problem, plan, x, options, clock, search.nodes, gpu)
         reason = search.passes(limit)
     eta = max(search.eta, search.row.slack(search.upper))
     proof: Proof | None = None
@@ -137,6 +147,11 @@ def _ahead(problem: Problem, diagonal: FloatArray) -> float:
     inside = np.arange(values.shape[1]) < count[:, None]
     apart = np.where(inside[group], np.abs(values[group] - problem.weight[:, None]), np.inf).min(axis=1)
     return float(diagonal @ apart**2) * (1 - (problem.n + 8) * EPS)
+
+
+def _has_beam(problem: Problem) -> bool:
+    """Whether a long search starts from a beam's point: a beam knows no pattern of zeros."""
+    return problem.sparsity is None and problem.n in BEAM
 
 
 def _gpu(problem: Problem, options: Options) -> Engine | None:
@@ -268,14 +283,15 @@ class GridSearch:
                 spent = time.perf_counter() - begin
                 speed = max(self.nodes - nodes_before, cost) / max(spent, 1e-3)
                 left = min(left, speed * max(self.clock.left, 0.0))
+            ahead = cost * min(self.threshold / self.lower, 10.0) ** GROWTH if self.lower > 0 else math.inf
+            sure = self._gpu is not None and ahead <= left / 2
             if self._gpu is not None:
                 left = min(left, PLENTY)
             reach = (0.5 * left / cost) ** (1 / GROWTH) if math.isfinite(left) else STEP
             threshold = self.lower * max(LEAST_STEP, reach) if self.lower > 0 else math.inf
             threshold = math.inf if threshold * LEAST_STEP >= self.threshold else threshold
-            if (
-                0 < self.lower < (EARLY - 0.05) * self.threshold
-            ):  # one more pass in case the last is not done in time
+            # one more pass in case the last is not done in time
+            if not sure and 0 < self.lower < (EARLY - 0.05) * self.threshold:
                 threshold = min(threshold, EARLY * self.threshold)
             before = self.nodes
             reason = self._pass(frontier, threshold, limit)

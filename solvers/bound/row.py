@@ -9,13 +9,13 @@ from pvq.bounds.problem import Problem
 from pvq.bounds.proof import Split
 
 from ..base import Clock, Options
+from ..bnb.beam import upper_point
 from ..bnb.interval_search import IntervalSearch
 from ..bnb.proof_tree import MAX_LEAVES
 from ..relax import near_null, patterned, pruning
 from ..relax.bounded import Bounded
 from ..result import Outcome, Reason
 from . import branching, part_searched, quantization
-from .beam import upper_point
 
 NODES = 2 * MAX_LEAVES - 2
 """Nodes of the tree on top of a row with fixed weights: as many as make a proof."""

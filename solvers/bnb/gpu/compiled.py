@@ -58,7 +58,7 @@ def kernel_image(quads: int, capability: tuple[int, int]) -> tuple[bytes, str]:
 
 
 def compile_kernel(quads: int, capability: tuple[int, int]) -> tuple[bytes, str]:
-    """As `kernel_image`, without a cache; takes no GPU."""
+    """As `kernel_image`, without a cache; numba-cuda asks for a driver."""
     try:
         from numba import cuda
 

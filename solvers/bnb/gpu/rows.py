@@ -56,20 +56,18 @@ class RowOnGpu:
         self.failed = ""
         """What the device said when it failed."""
         self._unit = error_unit(row, self.numbers)
+        self._frontier: Frontier | None = None
+        self._roots: dict[int, Root] = {}
 
     def sweep(self, frontier: Frontier, nodes: IntArray, threshold: float, clock: Clock) -> Swept | None:
         """Search below these nodes; None where float32 cannot tell errors apart at this threshold."""
-        row, n = self.row, self.row.problem.n
+        row = self.row
         stated = state(row, self.numbers, threshold)
         if stated is None:
             return None
         k, raised, doubled = stated
-        roots, out = [], np.empty(row.width)
-        for node in nodes:
-            m, picks = int(frontier.level[node]), frontier.picks[node].astype(np.int64)
-            partial = centres_of(m, picks, row.weight, row.factors, row.grid, out)
-            roots.append(Root(out[:m].copy(), partial / self._unit, picks[m:n]))
-        work = Work([Row(self.numbers, raised, doubled, tuple(roots))], k)
+        roots = tuple(self._root(frontier, node) for node in nodes.tolist())
+        work = Work([Row(self.numbers, raised, doubled, roots)], k)
         if not self.engine.fits(work):
             return None
         try:
@@ -80,6 +78,17 @@ class RowOnGpu:
         points = [row.point(picks) for picks in found.picks]
         finished = found.finished & (not found.lost)
         return Swept(finished, points, int(found.counts[0]), found.complete)
+
+    def _root(self, frontier: Frontier, node: int) -> Root:
+        """An open node, restated once: passes share their frontier, which does not change between them."""
+        if self._frontier is not frontier:
+            self._frontier, self._roots = frontier, {}
+        if node not in self._roots:
+            row, m = self.row, int(frontier.level[node])
+            picks, out = frontier.picks[node].astype(np.int64), np.empty(row.width)
+            partial = centres_of(m, picks, row.weight, row.factors, row.grid, out)
+            self._roots[node] = Root(out[:m].copy(), partial / self._unit, picks[m : row.problem.n])
+        return self._roots[node]
 
 
 def state(

@@ -13,7 +13,7 @@ from pvq.bounds.proof import Split
 from pvq.bounds.sparsity import Sparsity
 from pvq.bounds.verify.row import lower_bound
 from pvq.solvers.base import Options
-from pvq.solvers.bnb import BranchAndBound, walk
+from pvq.solvers.bnb import BranchAndBound, enumeration, walk
 from pvq.solvers.bnb.enumeration import prepare_grid, solve_grid
 from pvq.solvers.bnb.restated import Restated
 from pvq.solvers.brute import Brute
@@ -62,6 +62,40 @@ def check(problem):
     if problem.gram.rank == problem.gram.live.sum():
         assert found.status is Status.OPTIMAL
     assert problem.is_feasible(found.x)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_long_searches_that_start_from_the_point_of_a_beam(monkeypatch, kind):
+    """Every row here has one, by limits so low that no search ends before them."""
+    beams = []
+    beam = enumeration.upper_point
+    monkeypatch.setattr(enumeration, "upper_point", lambda *words: beams.append(words) or beam(*words))
+    monkeypatch.setattr(enumeration, "BEAM", range(1, 193))
+    monkeypatch.setattr(enumeration, "QUICK", 4)
+    monkeypatch.setattr(enumeration, "row_lattice", lambda row: None)
+    rng = np.random.default_rng(61)
+    for _ in range(15):
+        n = int(rng.integers(5, 8))
+        check(
+            Problem(
+                weights(rng, n, kind),
+                gram(rng, n, kind),
+                (even_grid if rng.random() < 0.5 else uneven_grid)(rng, n),
+            )
+        )
+    assert len(beams) >= 10
+
+
+def test_short_rows_and_patterns_wait_for_no_beam(monkeypatch):
+    monkeypatch.setattr(enumeration, "upper_point", lambda *words: pytest.fail("a beam"))
+    rng = np.random.default_rng(62)
+    w, h, grid = weights(rng, 6, "regular"), gram(rng, 6, "regular"), even_grid(rng, 6)
+    check(Problem(w, h, grid))
+    monkeypatch.setattr(enumeration, "BEAM", range(1, 193))
+    monkeypatch.setattr(enumeration, "QUICK", 4)
+    monkeypatch.setattr(enumeration, "row_lattice", lambda row: None)
+    check(Problem(w, h, grid, Sparsity.row(6, 3)))
+    check(Problem(w, h, None, Sparsity.row(6, 3, update=False)))
 
 
 @pytest.mark.parametrize("make_grid", [even_grid, uneven_grid])

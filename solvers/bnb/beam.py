@@ -10,10 +10,10 @@ from pvq.bounds.gram import FloatArray, Gram, IntArray
 from pvq.bounds.problem import Problem
 
 from ..base import fallback_point
-from ..bnb.factors import cholesky, conditional_factors
-from ..bnb.plan import layer_order, row_order
 from ..empirical.local_search import polish_grid
 from ..kernels.sparing import assign
+from .factors import cholesky, conditional_factors
+from .plan import layer_order, row_order
 
 WIDTH = 256
 """Partial points kept: the error falls by 5 to 20% from 1 to 256 of them, by one or two more at 5000."""
