@@ -23,7 +23,8 @@ from pvq.solvers.document import packages
 from pvq.solvers.ledger import ledger as engine
 from pvq.solvers.ledger.export import SUFFIXES, document_of, write_csv, write_parquet
 from pvq.solvers.ledger.go import Threads, check_layers, go_on
-from pvq.solvers.ledger.plan import Asked, create
+from pvq.solvers.ledger.plan import Asked, check_same, create
+from pvq.solvers.ledger.schema import is_run
 from pvq.solvers.ledger.status import WIDTHS, distribution, status_of_run
 from pvq.solvers.ledger.work import Search
 from pvq.solvers.watch import watched
@@ -83,6 +84,7 @@ class Ledger:
         mask: str = "none",
         scale_bits: int = 0,
         gap: float = 1e-6,
+        again: bool = False,
         stop: threading.Event | None = None,
     ) -> Ledger:
         """Make a run: what is to be bounded. Nothing is bounded yet.
@@ -119,6 +121,8 @@ class Ledger:
             Bits of each scale, 0 to leave them out of the cost.
         gap : float
             As in `bound`; it is the run's.
+        again : bool
+            Take a run that is there already, if it has the same layers and settings.
         stop : threading.Event, optional
             Ends it, as Ctrl-C does where none is given; then no run is made.
 
@@ -130,7 +134,7 @@ class Ledger:
         Raises
         ------
         ProblemError
-            A parameter is impossible, does not fit a layer, or the folder holds something.
+            A parameter is impossible, does not fit a layer, or the folder holds something else.
         LayerError
             A file is not a layer.
         """
@@ -196,7 +200,11 @@ class Ledger:
             found = watched(lambda: distinct([m for path in paths for m in found_in(Path(path))]), event)
             if found is None or event.is_set():
                 raise KeyboardInterrupt
-        create(Path(folder), found, asked)
+        if not again or not is_run(Path(folder)):
+            create(Path(folder), found, asked)
+            return cls(folder)
+        with engine.Ledger.reading(Path(folder)) as ledger:
+            check_same(ledger, found, asked)
         return cls(folder)
 
     def go(

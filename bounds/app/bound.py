@@ -16,7 +16,10 @@ from .options import OUTPUT, PROBLEM, SEARCH
 
 
 def bound(
-    layer: Annotated[Path, Argument(metavar="LAYER.npz", help="Layer file (weights and Gram matrix).")],
+    layers: Annotated[
+        list[Path],
+        Argument(metavar="LAYER.npz|DIR...", help="Layer file (weights and Gram matrix), or several, or folders."),
+    ],
     method: Annotated[str, Option(help="quant, prune or joint.", rich_help_panel=PROBLEM)],
     bits: Annotated[int | None, Option(help="Bits of an integer grid.", rich_help_panel=PROBLEM)] = None,
     grid: options.Grid = "int",
@@ -90,6 +93,8 @@ def bound(
     ] = False,
     gap: options.Gap = 1e-6,
     jobs: Annotated[int, Option(help="Rows solved at the same time.", rich_help_panel=SEARCH)] = 1,
+    cluster: options.Cluster = None,
+    send: options.Send = False,
     seed: options.Seed = 0,
     device: options.Device = "cpu",
     score: Annotated[
@@ -101,6 +106,7 @@ def bound(
         ),
     ] = None,
     json_: options.Json = None,
+    ledger: options.Ledger = None,
     solution: Annotated[
         Path | None,
         Option(metavar="FILE", help="Write the best weights (.npz or .safetensors).", rich_help_panel=OUTPUT),
@@ -115,6 +121,8 @@ def bound(
 
     Example: pvq-bound layer.npz --method prune --sparsity 0.75 --compare all
 
+    Example: pvq bound layers/ --method quant --bits 4 --cluster local:8 --ledger night
+
     Ctrl-C stops the search and prints what is proven so far (exit code 130).
     """
     import pvq
@@ -126,12 +134,14 @@ def bound(
     from pvq.layers.solutions import SUFFIXES, save_solution
     from pvq.problems import problem_of
     from pvq.scales import AmbiguousScales
+    from pvq.solvers.compare.network import layer_files
     from pvq.solvers.document import curve_document
     from pvq.solvers.interrupt import stop_on_interrupt
     from pvq.solvers.registry import check_names
 
     from .arguments import interval, names_of, sparsities_of
     from .progress import run_progress, stages
+    from .run.through import bound_in_run, refuse
     from .table import print_curve, print_result
 
     sparsities = [] if sparsity is None else sparsities_of(sparsity)
@@ -154,6 +164,8 @@ def bound(
         update=update,
         scope=scope,
     )
+    files = layer_files(layers)
+    in_run = ledger is not None or cluster is not None or send or layers != files or len(files) > 1
     part = (
         None if rows is None else interval("--rows", rows),
         None if inputs is None else interval("--inputs", inputs),
@@ -161,9 +173,20 @@ def bound(
     check_names([solver])
     check_outputs(
         {"--json": json_, "--solution": solution, "--certificate": certificate},
-        inputs=(layer, grid, score, scales),
+        inputs=(*files, grid, score, scales),
         suffixes={"--solution": SUFFIXES, "--certificate": (".npz",)},
     )
+    if in_run:
+        refuse({"--scope": scope if scope != "row" else None, "--rows": rows, "--inputs": inputs})
+        refuse({"--sample-rows": sample_rows, "--ridge": ridge, "--scales": scales, "--budget": budget})
+        refuse({"--odds": odds, "--explain": explain, "--limits": limits, "--score": score})
+        refuse({"--solution": solution, "--certificate": certificate})
+        made: dict[str, Any] = {"method": method, "bits": None if bits is None else [bits], "grid": grid, "nm": nm}
+        made |= {"granularity": granularity, "range": range_, "block": block, "update": update, "gap": gap}
+        search: dict[str, Any] = {"solver": solver, "methods": names_of(compare), "time_limit": time_limit}
+        search |= {"jobs": jobs, "cluster": cluster, "send": send, "seed": seed, "device": device}
+        raise typer.Exit(bound_in_run(ledger, layers, {**made, "sparsity": sparsities}, search, json_, quiet))
+    layer = files[0]
     with stages(f"reading {layer}", quiet):
         data = pvq.load_layer(layer)
         chosen = selection(*part, data.out, data.inputs)
@@ -179,7 +202,7 @@ def bound(
         run_progress(count * max(1, len(sparsities)), limit, quiet) as shown,
     ):
         warnings.simplefilter("ignore", AmbiguousScales)  # the result has it as a note
-        search: dict[str, Any] = {
+        asked: dict[str, Any] = {
             "rows": part[0],
             "inputs": part[1],
             "ridge": ridge,
@@ -200,9 +223,9 @@ def bound(
             "stop": stop,
         }
         if several:
-            results = pvq.curve(data, problem, sparsities, **search)
+            results = pvq.curve(data, problem, sparsities, **asked)
         else:
-            results = [pvq.bound(data, problem, certify=certificate is not None, **search)]
+            results = [pvq.bound(data, problem, certify=certificate is not None, **asked)]
     result = results[0]
     if limits:
         from pvq.bounds.theory.any_code import any_code

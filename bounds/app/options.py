@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 from typer import Option
@@ -131,5 +132,13 @@ Send = Annotated[
         "--send",
         help="Send layer files to the workers of --cluster, where they do not see their folder.",
         rich_help_panel=SEARCH,
+    ),
+]
+Ledger = Annotated[
+    Path | None,
+    Option(
+        metavar="RUN",
+        help="Keep every result in this run, see `pvq run`, and go on where it is; --time-limit is of a row then.",
+        rich_help_panel=OUTPUT,
     ),
 ]

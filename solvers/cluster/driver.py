@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 import time
 import uuid
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Hashable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -16,19 +16,19 @@ from typing import Any
 from distributed import Future, Queue
 from pvq.bounds.errors import ProblemError
 from pvq.bounds.stages import part
-from pvq.layers.format import LayerError
+from pvq.layers.format import load_layer
 
 from ..ledger.go import Told
 from ..ledger.work import Chunk
 from ..watch import watched
 from .connect import Connection
-from .worker import Message, Unit, serve, stop_run, versions
+from .worker import Message, Sent, Unit, serve, stop_run, versions
 
 AGAIN = 3
 """How often a chunk is worked on again because its worker was lost."""
 ALONE = 60.0
 """Seconds without a worker after which a run ends."""
-AHEAD = 2
+AHEAD = 8
 """Chunks at hand for each worker: of several it gets one whose layer it has."""
 SENT = 2
 """Layers that the cluster keeps for workers that have them sent."""
@@ -107,7 +107,8 @@ class Cluster:
         self._run = f"pvq-{uuid.uuid4().hex}"
         self._versions = dict(versions())
         self._given: dict[int, _Given] = {}
-        self._waiting: deque[_Given] = deque()
+        self._waiting: dict[str, deque[_Given]] = {}
+        """By layer, of layers that have some."""
         self._free: dict[str, Hashable] = {}
         """Workers without a chunk, and the problem of their last one."""
         self._busy: dict[str, int] = {}
@@ -133,7 +134,7 @@ class Cluster:
     def submit(self, line: int, chunk: Chunk) -> None:
         self._number += 1
         self._given[self._number] = given = _Given(self._number, line, chunk)
-        self._waiting.append(given)
+        self._waiting.setdefault(chunk.sha256, deque()).append(given)
         self._assign()
 
     def get(self, seconds: float) -> Told | None:
@@ -187,9 +188,9 @@ class Cluster:
         given = self._given.get(message.number)
         if given is None:  # by a worker that was taken for lost; the chunk is done
             return
-        for piece in message.pieces:
-            given.told |= {record.row for record in piece.records}
-            self._ready.append(Told(given.line, given.chunk, piece))
+        if message.piece is not None:
+            given.told |= {record.row for record in message.piece.records}
+            self._ready.append(Told(given.line, given.chunk, message.piece))
         end = message.end
         if end is None or message.turn != given.turn:
             return
@@ -248,7 +249,7 @@ class Cluster:
             given.future.release()
         given.worker, given.future, given.turn = None, None, given.turn + 1
         if submit:
-            self._waiting.appendleft(given)
+            self._waiting.setdefault(given.chunk.sha256, deque()).appendleft(given)
 
     def _say(self, note: str) -> None:
         self.notes.append(note)
@@ -274,7 +275,9 @@ class Cluster:
                 return
             del self._free[worker]
             self._busy[worker], given.worker = given.number, worker
-            self._waiting.remove(given)
+            self._waiting[given.chunk.sha256].remove(given)
+            if not self._waiting[given.chunk.sha256]:
+                del self._waiting[given.chunk.sha256]
             unit = Unit(given.number, given.turn, given.left, self._run, self._versions)
             future = self._client.submit(
                 *(serve, unit, data), workers=[worker], pure=False, key=f"{self._run}-{given.number}-{given.turn}"
@@ -283,24 +286,26 @@ class Cluster:
             future.add_done_callback(self._on_done(given.number, given.turn))
 
     def _best(self, last: Hashable) -> _Given:
-        """What a worker that had the problem `last` has most of at hand."""
-        layer = last[0] if isinstance(last, tuple) else None
-        for given in self._waiting:
-            if given.problem == last:
-                return given
-        return next((given for given in self._waiting if given.chunk.sha256 == layer), self._waiting[0])
+        """A chunk of the problem that a worker had last, or of its layer; else of the layer that fewest are at.
+
+        So each layer travels to few workers.
+        """
+        layer = last[0] if isinstance(last, tuple) else ""
+        if layer not in self._waiting:
+            at = Counter(self._given[number].chunk.sha256 for number in self._busy.values())
+            layer = min(self._waiting, key=at.__getitem__)
+        of_layer = self._waiting[layer]
+        return next((given for given in of_layer if given.problem == last), of_layer[0])
 
     def _data(self, chunk: Chunk) -> Future | None:
-        """A layer's file in the cluster; None where the run is stopped meanwhile."""
+        """A layer in the cluster; None where the run is stopped meanwhile."""
         if chunk.sha256 in self._sent:
             self._sent[chunk.sha256] = self._sent.pop(chunk.sha256)
             return self._sent[chunk.sha256]
         part(f"sending {chunk.path.stem}")
-        try:
-            data = chunk.path.read_bytes()
-        except OSError as error:
-            raise LayerError(f"{chunk.path}: {error.strerror or error}; the run needs its layer files") from None
-        future = watched(lambda: self._client.scatter(data, hash=False), self._stop)
+        future: Future | None = watched(
+            lambda: self._client.scatter(Sent.of(load_layer(chunk.path)), hash=False), self._stop
+        )
         if future is not None:
             self._sent[chunk.sha256] = future
             while len(self._sent) > SENT:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import pickle
-import tempfile
 import threading
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -17,9 +16,10 @@ from typing import Any
 import pvq.bounds
 import pvq.layers
 import pvq.solvers
-from distributed import Queue, get_worker
+from distributed import Queue
 from pvq.bounds.errors import ProblemError
-from pvq.layers.format import LayerError
+from pvq.bounds.gram import FloatArray
+from pvq.layers.format import Layer, LayerError
 
 from ..base import SolverUnavailable, UnsupportedProblem
 from ..document import packages
@@ -49,6 +49,26 @@ class Unit:
 
 
 @dataclass(frozen=True)
+class Sent:
+    """A layer on its way to workers that do not see its file."""
+
+    name: str
+    weight: FloatArray
+    grams: FloatArray
+    samples: int | None
+    meta: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, layer: Layer) -> Sent:
+        """What is bounded of a layer."""
+        return cls(layer.name, layer.weight, layer.grams, layer.samples, layer.meta)
+
+    def layer(self) -> Layer:
+        """The layer, checked and hashed anew."""
+        return Layer(self.name, self.weight, self.grams, self.samples, dict(self.meta))
+
+
+@dataclass(frozen=True)
 class End:
     """How a chunk ended; nothing of it is set where all is well."""
 
@@ -66,7 +86,7 @@ class Message:
 
     number: int
     turn: int
-    pieces: tuple[Piece, ...] = ()
+    piece: Piece | None = None
     end: End | None = None
 
 
@@ -105,31 +125,25 @@ def _shelf() -> Shelf:
     return Shelf()
 
 
-def serve(unit: Unit, data: bytes | None = None) -> None:
-    """Work on a chunk and tell of it.
-
-    Parameters
-    ----------
-    data : the layer's file; None where the worker reads it from its path.
-    """
+def serve(unit: Unit, sent: Sent | None = None) -> None:
+    """Work on a chunk and tell of it; without a layer that was sent the worker reads it from its path."""
     stop = _stops.setdefault(unit.run, threading.Event())
     queue = Queue(unit.run)
     sender = _Sender(unit, queue.put, stop)
     try:
         with _working:
-            sender.close(_worked(unit, data, stop, sender))
+            sender.close(_worked(unit, sent, stop, sender))
     finally:
         queue.close()
 
 
-def _worked(unit: Unit, data: bytes | None, stop: threading.Event, tell: Callable[[Piece], object]) -> End:
+def _worked(unit: Unit, sent: Sent | None, stop: threading.Event, tell: Callable[[Piece], object]) -> End:
     why = difference(versions(), unit.versions)
     if why is not None:
         return End(refused=why)
     try:
-        if data is not None:
-            with _file(data) as path:
-                _shelf().layer(path, unit.chunk.sha256)
+        if sent is not None:
+            _shelf().layer(unit.chunk.path, unit.chunk.sha256, lambda path: sent.layer())
         elif not os.path.isfile(unit.chunk.path):
             raise LayerError(
                 f"{unit.chunk.path}: no such file where a worker runs; share its folder, or take `send`"
@@ -142,21 +156,13 @@ def _worked(unit: Unit, data: bytes | None, stop: threading.Event, tell: Callabl
     return End()
 
 
-class _file:
-    """Bytes as a file, for a moment."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-
-    def __enter__(self) -> Path:
-        number, name = tempfile.mkstemp(suffix=".npz", prefix="pvq-layer-", dir=get_worker().local_directory)
-        self._path = Path(name)
-        with os.fdopen(number, "wb") as file:
-            file.write(self._data)
-        return self._path
-
-    def __exit__(self, *error: object) -> None:
-        self._path.unlink(missing_ok=True)
+def _together(pieces: Sequence[Piece]) -> Piece | None:
+    """Pieces of a chunk as one, which is committed at once."""
+    if not pieces:
+        return None
+    records = tuple(record for piece in pieces for record in piece.records)
+    files = {name: data for piece in pieces for name, data in piece.files.items()}
+    return replace(pieces[0], records=records, files=files)
 
 
 class _Sender:
@@ -186,10 +192,10 @@ class _Sender:
                     told.append(self._told.get_nowait())
             except Empty:
                 pass
-            pieces = tuple(each for each in told if isinstance(each, Piece))
+            piece = _together([each for each in told if isinstance(each, Piece)])
             end = next((each for each in told if isinstance(each, End)), None)
             try:
-                self._put(pickle.dumps(Message(self._unit.number, self._unit.turn, pieces, end)))
+                self._put(pickle.dumps(Message(self._unit.number, self._unit.turn, piece, end)))
             except Exception:  # nobody hears this run any more
                 self._stop.set()
                 return

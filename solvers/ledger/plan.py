@@ -18,6 +18,7 @@ from pvq.bounds.storage import CostModel, equal_cost_pair
 from ..bound.layer_wide import CHUNK
 from ..compare.network import Member
 from ..document import packages
+from .ledger import Ledger
 from .schema import LedgerError, make
 
 MINUTE = 60.0
@@ -114,6 +115,22 @@ def create(folder: Path, members: Sequence[Member], asked: Asked) -> None:
     make(folder, fill)
 
 
+def check_same(ledger: Ledger, members: Sequence[Member], asked: Asked) -> None:
+    """Raise `LedgerError` where a run is of other settings or other layers than are asked for."""
+    mine = json.loads(json.dumps({"method": asked.method, **dict(asked.words or {})}))
+    theirs = {"method": ledger.about["method"], **ledger.settings}
+    for name in [*mine, *theirs]:
+        if mine.get(name) != theirs.get(name):
+            word = f"`{name}` {theirs.get(name)}, and now {mine.get(name)} is asked for"
+            raise LedgerError(f"{ledger.folder} is a run with {word}; choose a new folder")
+    known = {layer.name: layer.sha256 for layer in ledger.layers}
+    for member in members:
+        if known.pop(member.name, None) != member.sha256:
+            raise LedgerError(f"{ledger.folder} is a run without layer '{member.name}' as it is in {member.path}")
+    if known:
+        raise LedgerError(f"{ledger.folder} is a run of more layers: {next(iter(known))} is not asked for now")
+
+
 def _plan(member: Member, asked: Asked) -> tuple[list[_Task], list[tuple[int, str]]]:
     """Tasks of a layer, and bits with the reason why there is no pair of them."""
     if member.skipped is not None:
@@ -151,7 +168,9 @@ def _put(db: sqlite3.Connection, member: Member, tasks: Sequence[_Task], gaps: S
         ),
     ).lastrowid
     db.executemany("INSERT INTO gaps VALUES (?, ?, ?)", [(layer, *gap) for gap in gaps])
-    size, each = rows_of_chunk(member.inputs), member.out // member.groups  # rows of a chunk share a Gram matrix
+    size, each = rows_of_chunk(member.inputs), member.out
+    if member.inputs > SEARCHED:  # rows that are bounded together share a Gram matrix
+        each //= member.groups
     for task in tasks:
         setting = task.setting.as_json()
         try:

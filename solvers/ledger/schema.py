@@ -88,6 +88,11 @@ class LedgerError(ProblemError):
     """A folder is no run, or its database cannot be used; one line."""
 
 
+def is_run(folder: Path) -> bool:
+    """Whether there is a database in the folder."""
+    return os.path.isfile(folder / NAME)
+
+
 def make(folder: Path, fill: Callable[[sqlite3.Connection], object]) -> None:
     """Make the database of a run, whole or not at all; `fill(connection)` puts in what is to be done.
 

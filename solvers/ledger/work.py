@@ -85,8 +85,10 @@ class Shelf:
         self._layers: OrderedDict[str, _Once] = OrderedDict()
         self._problems: OrderedDict[Any, _Once] = OrderedDict()
 
-    def layer(self, path: Path, sha256: str) -> tuple[Layer, tuple[Gram, ...]]:
-        """A layer and its Gram matrices.
+    def layer(
+        self, path: Path, sha256: str, read: Callable[[Path], Layer] = load_layer
+    ) -> tuple[Layer, tuple[Gram, ...]]:
+        """A layer and its Gram matrices; `read` is asked where it is not kept.
 
         Raises
         ------
@@ -95,7 +97,7 @@ class Shelf:
         """
 
         def load() -> tuple[Layer, tuple[Gram, ...]]:
-            layer = load_layer(path)
+            layer = read(path)
             if layer.sha256 != sha256:
                 raise LayerError(f"{path}: has changed since the run was made")
             return layer, tuple(Gram.from_array(gram) for gram in layer.grams)
@@ -166,7 +168,8 @@ def work_on(chunk: Chunk, shelf: Shelf, stop: threading.Event, tell: Callable[[P
     compare = [method for method in named if method.name != engine.name]
     shelf.prepared(chunk, problem, (engine, *compare), options)
     facts = {"rank": problem.rank, "gram_shift": problem.gram_shift, "dead_inputs": problem.dead_inputs}
-    size = engine.together(example)
+    grams = problem.gram_of_row
+    size = engine.together(example) if grams[chunk.first] == grams[chunk.stop - 1] else 1
     due = set(chunk.rows)
     for first in range(chunk.first, chunk.stop, size):
         numbers = [row for row in range(first, min(first + size, chunk.stop)) if row in due]

@@ -34,9 +34,13 @@ def compare(
     solver: options.Solver = "auto",
     methods: options.Methods = None,
     time_limit: Annotated[
-        float,
-        Option(metavar="SEC", help="Seconds for the bounds of one pair, 0 for none.", rich_help_panel=SEARCH),
-    ] = 60.0,
+        float | None,
+        Option(
+            metavar="SEC",
+            help="Seconds for the bounds of a pair (60), with --ledger or --cluster of a row (10); 0 for none.",
+            rich_help_panel=SEARCH,
+        ),
+    ] = None,
     budget: options.Budget = None,
     full: Annotated[
         bool,
@@ -48,10 +52,13 @@ def compare(
     jobs: Annotated[
         int, Option(help="Layers (rows of a single layer) at the same time.", rich_help_panel=SEARCH)
     ] = 1,
+    cluster: options.Cluster = None,
+    send: options.Send = False,
     seed: options.Seed = 0,
     device: options.Device = "cpu",
     odds: options.Odds = None,
     json_: options.Json = None,
+    ledger: options.Ledger = None,
     resume: Annotated[
         bool, Option("--resume", help="Go on from what the file of --json has.", rich_help_panel=OUTPUT)
     ] = False,
@@ -91,20 +98,25 @@ def compare(
 
     Example: pvq compare layers/ --jobs 2 --json network.json
 
+    Example: pvq compare layers/ --cluster tcp://head:8786 --ledger network
+
     Ctrl-C stops, and prints and writes what is proven so far (exit code 130); --resume goes on from there.
     """
     from pvq.solvers.compare.network import layer_files
 
     from ..arguments import names_of
     from ..bits import bit_list
+    from ..run.through import refuse
     from .figure import PANELS
-    from .run import Output, run_comparison
+    from .run import Output, run_comparison, run_through
 
     if sample_rows is not None and table is not None:
         raise typer.BadParameter("--table is of all rows, not of a sample; leave out one of them")
     output = Output(json_, table, figure, save_solutions, resume, quiet)
-    output.check([*layer_files(layers), grid])
-    asked = {
+    files = layer_files(layers)
+    output.check([*files, grid])
+    both_ends = full or table is not None or (PANELS if figure is not None else False)  # bands need both ends
+    made = {
         "bits": bit_list(bits),
         "grid": grid,
         "granularity": granularity,
@@ -112,22 +124,25 @@ def compare(
         "nm": nm,
         "block": block,
         "update": update,
-        "scope": scope,
         "base": base,
         "mask": mask,
         "scale_bits": scale_bits,
-        "sample_rows": sample_rows,
-        "solver": solver,
-        "methods": names_of(methods),
-        "time_limit": time_limit,
-        "budget": budget,
-        "full": full or table is not None or (PANELS if figure is not None else False),  # bands need both ends
         "gap": gap,
-        "jobs": jobs,
-        "seed": seed,
-        "device": device,
-        "odds": odds,
-        "solutions": save_solutions,
     }
-    if run_comparison(layers, asked, output):
-        raise typer.Exit(130)
+    search = {"solver": solver, "methods": names_of(methods), "jobs": jobs, "seed": seed, "device": device}
+    alone = {"sample_rows": sample_rows, "budget": budget, "odds": odds}
+    if ledger is None and cluster is None and not send:
+        limit = {"time_limit": 60.0 if time_limit is None else time_limit, "full": both_ends}
+        where = {"scope": scope, "solutions": save_solutions}
+        if run_comparison(layers, {**made, **search, **alone, **limit, **where}, output):
+            raise typer.Exit(130)
+        return
+    refuse({"--scope": scope if scope != "row" else None, "--sample-rows": sample_rows, "--budget": budget})
+    refuse({"--odds": odds, "--resume": resume, "--save-solutions": save_solutions})
+    more = {
+        "time_limit": 10.0 if time_limit is None else time_limit,
+        "full": both_ends if isinstance(both_ends, bool) else len(files) <= both_ends,
+        "cluster": cluster,
+        "send": send,
+    }
+    raise typer.Exit(run_through(ledger, layers, made, {**search, **more}, output))

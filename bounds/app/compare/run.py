@@ -16,6 +16,8 @@ from pvq.layers.outputs import OutputError, check_outputs
 from pvq.solvers.interrupt import stop_on_interrupt
 
 from ..figures import FORMATS, check_matplotlib
+from ..run.text import say_faults
+from ..run.through import bounded, exit_code
 from .figure import comparison_figure
 from .gap_table import SUFFIXES, write_gap_table
 from .progress import pair_progress
@@ -52,6 +54,29 @@ class Output:
         if self.figure is not None:
             check_matplotlib()
 
+    def write(self, document: Mapping[str, Any]) -> None:
+        """Print a comparison, and write what was asked for."""
+        write_each(
+            lambda: print_comparison(document),
+            (self.json, lambda path: write_json(path, document)),
+            (self.table, lambda path: write_gap_table(Path(path), document)),
+            (self.figure, lambda path: comparison_figure(Path(path), document)),
+        )
+
+
+def run_through(
+    ledger: Path | None,
+    paths: Sequence[Path],
+    made: Mapping[str, Any],
+    search: Mapping[str, Any],
+    output: Output,
+) -> int:
+    """Compare in a run, which is kept where `ledger` names its folder; the exit code."""
+    with bounded(ledger, paths, made, search, output.quiet) as (run, ended):
+        output.write(run.document())
+        say_faults(ended)
+    return exit_code(ended)
+
 
 def run_comparison(paths: Sequence[Path], asked: Mapping[str, Any], output: Output) -> bool:
     """Compare, write and print; whether it was interrupted.
@@ -81,13 +106,7 @@ def run_comparison(paths: Sequence[Path], asked: Mapping[str, Any], output: Outp
                 keep=keep,
                 stop=stop,
             )
-        document = found.document
-        write_each(
-            lambda: print_comparison(document),
-            (output.json, lambda path: write_json(path, document)),
-            (output.table, lambda path: write_gap_table(Path(path), document)),
-            (output.figure, lambda path: comparison_figure(Path(path), document)),
-        )
+        output.write(found.document)
     if found.failures and not found.is_interrupted:
         raise LayerError("; ".join(found.failures))
     return found.is_interrupted

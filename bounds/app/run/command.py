@@ -134,6 +134,7 @@ def go(
     from ..arguments import names_of
     from .progress import row_progress
     from .text import print_status
+    from .through import exit_code
 
     opened = pvq.Ledger(run)
     before = opened.status()
@@ -154,10 +155,7 @@ def go(
             stop=stop,
         )
     print_status(run, found)
-    if found["interrupted"]:
-        raise typer.Exit(130)
-    if found["faults"]:
-        raise typer.Exit(1)
+    raise typer.Exit(exit_code(found))
 
 
 def status(run: Folder, json_: options.Json = None) -> None:

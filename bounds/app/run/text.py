@@ -12,6 +12,7 @@ from rich.table import Table
 from ..console import Printer, printable
 
 SHOWN_FAULTS = 5
+NONE = {"bits": None, "sparsity": None, "nm": None}
 
 
 def print_status(folder: Path, found: Mapping[str, Any]) -> None:
@@ -43,11 +44,37 @@ def print_status(folder: Path, found: Mapping[str, Any]) -> None:
         )
     for name, why in found["skipped"].items():
         console.say(f": skipped, {printable(why)}", name=name)
+    say_faults(found)
+
+
+def say_faults(found: Mapping[str, Any]) -> None:
+    """What went wrong, with chunks and with workers."""
+    console = Printer()
     for word, lines in (("failed: ", found["faults"]), ("", found.get("notes", []))):
         for why in lines[:SHOWN_FAULTS]:
             console.say(f"{word}{printable(why)}")
         if len(lines) > SHOWN_FAULTS:
             console.say(f"and {len(lines) - SHOWN_FAULTS} more of these")
+
+
+def print_layers(document: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+    """A line for each layer under each setting, and what went wrong."""
+    console = Printer()
+    table = Table(box=None, pad_edge=False)
+    for name in ("layer", "", "rows", "optimal", "least error is at least", "at most", "SQNR, dB", "bound"):
+        table.add_column(name, justify="left" if name in ("layer", "") else "right")
+    for result in document.get("results", [document] if "total" in document else []):
+        total, rows, problem = result["total"], result["rows"], result["problem"]
+        optimal = sum(row["status"] == "optimal" for row in rows)
+        table.add_row(
+            *(printable(result["layer"]["name"]), setting_words({**NONE, "side": problem["method"], **problem})),
+            *(str(len(rows)), str(optimal), f"{total['lower']:.6g}", f"{total['upper']:.6g}"),
+            *(_range(total["sqnr_min_db"], total["sqnr_max_db"]), total["bound_kind"]),
+        )
+    console.table(table)
+    for name, why in found["skipped"].items():
+        console.say(f": skipped, {printable(why)}", name=name)
+    say_faults(found)
 
 
 def setting_words(line: Mapping[str, Any]) -> str:

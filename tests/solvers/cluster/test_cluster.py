@@ -89,6 +89,30 @@ def test_whoever_works_finds_the_same(tmp_path, layers, address) -> None:
     assert found[0] == found[1] == found[2]
 
 
+def test_bound_and_compare_go_through_a_run_of_the_moment(cli, tmp_path, layers, address) -> None:
+    file, files = tmp_path / "found.json", sorted(layers.glob("*.npz"))
+    words = ("--method", "quant", "--bits", 3, *FAST, "--json", file)
+    assert cli("bound", layers, *words, "--cluster", address).code == 0
+    results = json.loads(file.read_text())["results"]
+    assert len(results) == 2
+    for result, path in zip(results, files, strict=True):
+        assert cli("bound", path, *words).code == 0
+        alone = json.loads(file.read_text())
+        assert result["total"]["lower"] == alone["total"]["lower"]
+        assert [row["upper"] for row in result["rows"]] == [row["upper"] for row in alone["rows"]]
+    words = (layers, "--bits", "3:4", *FAST, "--json", file)
+    assert cli("compare", *words, "--cluster", address, "--send", "--ledger", tmp_path / "run").code == 0
+    found = verdicts(file)
+    assert cli("compare", *words).code == 0
+    assert verdicts(file) == found
+    assert pvq.Ledger(tmp_path / "run").status()["known"] == 32
+
+
+def verdicts(file: Path) -> dict:
+    layers = json.loads(file.read_text())["layers"]
+    return {(layer["name"], pair["bits"]): pair["verdict"] for layer in layers for pair in layer["pairs"]}
+
+
 def test_layers_that_workers_cannot_see_are_sent(tmp_path, layers, address, monkeypatch) -> None:
     run = pvq.Ledger.create(tmp_path / "run", layers, bits=[3])
     data = driver.Cluster._data

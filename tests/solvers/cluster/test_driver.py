@@ -77,15 +77,15 @@ class Played:
 
     def tell(self, unit: Unit, rows=(), end: End | None = None) -> None:
         records = tuple(SimpleNamespace(row=row) for row in rows)
-        pieces = (Piece(unit.chunk.id, records, {}),) if rows else ()
-        self.driver._inbox.put(Message(unit.number, unit.turn, pieces, end))
+        piece = Piece(unit.chunk.id, records, {}) if rows else None
+        self.driver._inbox.put(Message(unit.number, unit.turn, piece, end))
 
     def event(self, action: str, worker: str) -> None:
         self.client.events((0.0, {"action": action, "worker": worker}))
 
     def heard(self) -> list:
         told, silent = [], 0
-        while silent < 2:
+        while silent < 6:
             found = self.driver.get(0.01)
             silent = silent + 1 if found is None else 0
             told += [] if found is None else [found]
@@ -155,6 +155,16 @@ def test_a_worker_gets_a_chunk_of_the_layer_that_it_has(played) -> None:
     assert order == [1, 4, 3, 2]
 
 
+def test_workers_spread_over_layers(played) -> None:
+    play = played()
+    for number, layer in enumerate("aaaabb", 1):
+        play.driver.submit(0, chunk(number, layer))
+    for worker in "uvwx":
+        play.event("add-worker", worker)
+    play.heard()
+    assert sorted(unit.chunk.sha256 for _, unit in play.client.given) == ["a", "a", "b", "b"]
+
+
 def test_a_refused_worker_gets_nothing_more_and_its_chunk_does_not_count_as_lost(played) -> None:
     play = played("a", "b")
     play.driver.submit(0, chunk())
@@ -212,5 +222,5 @@ def test_faults_of_a_chunk_and_of_the_run_are_told_apart(played) -> None:
 def test_units_and_messages_travel() -> None:
     unit = Unit(1, 0, replace(chunk(), levels=(0.5, 1.0)), "run", {"numpy": "2"})
     assert pickle.loads(pickle.dumps(unit)) == unit
-    message = Message(1, 0, (), End(wrong=(LayerError, "gone")))
+    message = Message(1, 0, None, End(wrong=(LayerError, "gone")))
     assert pickle.loads(pickle.dumps(message)) == message

@@ -19,9 +19,10 @@ from hypothesis import strategies as st
 from pvq.bounds.layer_problem import Setting
 from pvq.layers.format import save_layer
 from pvq.layers.outputs import OutputError
-from pvq.solvers.compare.network import found_in
+from pvq.solvers.compare.network import Member, found_in
+from pvq.solvers.ledger.agenda import _cut
 from pvq.solvers.ledger.ledger import Ledger
-from pvq.solvers.ledger.plan import Asked, create, rows_of_chunk
+from pvq.solvers.ledger.plan import Asked, create, rows_at_a_time, rows_of_chunk
 from pvq.solvers.ledger.record import Piece, Record, joined
 from pvq.solvers.ledger.schema import NAME, LedgerError
 
@@ -196,11 +197,18 @@ def test_what_was_committed_before_a_kill_is_there(tmp_path) -> None:
             assert rows[turn % 6].upper <= 1 + 1 / (turn + 1)
 
 
-def test_chunks_take_whole_batches_and_share_a_gram_matrix(tmp_path) -> None:
+def test_chunks_of_long_rows_take_whole_batches_and_share_a_gram_matrix(tmp_path) -> None:
     assert rows_of_chunk(4096) >= 1
     assert all(rows_of_chunk(n) % 64 == 0 for n in (129, 700, 1000))
-    path = save_layer(tmp_path / "a.npz", random_layer("regular", 1, rows=6, groups=3))
-    create(tmp_path / "run", found_in(path), Asked("quant", (Setting("quant", bits=3),)))
+    members = [Member(tmp_path / f"{n}.npz", f"{n}", "0" * 64, 6, n, 3) for n in (8, 256)]
+    create(tmp_path / "run", members, Asked("quant", (Setting("quant", bits=3),)))
     with Ledger.reading(tmp_path / "run") as ledger:
-        assert ledger.due(1) == [(1, 0, 2), (2, 2, 4), (3, 4, 6)]
+        assert ledger.due(1) == [(1, 0, 6)]
+        assert ledger.due(2) == [(2, 0, 2), (3, 2, 4), (4, 4, 6)]
         assert json.loads(json.dumps(ledger.about["gap"])) == 1e-6
+
+
+def test_what_is_handed_out_is_a_part_of_ten_minutes_at_most() -> None:
+    assert [rows_at_a_time(40, effort) for effort in (0.0, 10.0, 60.0, 3600.0, math.inf)] == [256, 60, 10, 1, 1]
+    assert [rows_at_a_time(4096, effort) for effort in (1.0, 60.0, math.inf)] == [256, 64, 64]
+    assert _cut([0, 1, 5, 6, 7, 9], 0, 3) == [(0, [0, 1]), (3, [5]), (6, [6, 7]), (9, [9])]

@@ -1,0 +1,80 @@
+"""`pvq bound` and `pvq compare` through a run: what they find without one, kept, and what they refuse."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pvq
+import pytest
+from pvq.layers.format import save_layer
+
+from compare_cases import random_layer
+
+FAST = ("--solver", "bnb", "--time-limit", "0", "--quiet")
+
+
+@pytest.fixture
+def layers(tmp_path) -> Path:
+    folder = tmp_path / "layers"
+    folder.mkdir()
+    for kind in ("regular", "tied"):
+        save_layer(folder / f"{kind}.npz", random_layer(kind, 1, rows=4))
+    return folder
+
+
+def test_many_layers_are_bounded_as_each_alone(cli, tmp_path, layers) -> None:
+    file, words = tmp_path / "found.json", ("--method", "prune", "--sparsity", "0.25:0.75:0.25", *FAST)
+    ended = cli("bound", layers, *words, "--json", file)
+    assert ended.code == 0, ended.err
+    results = json.loads(file.read_text())["results"]
+    assert [(r["layer"]["name"], r["problem"]["sparsity"]) for r in results] == [
+        (name, s) for name in ("regular1", "tied1") for s in (0.25, 0.5, 0.75)
+    ]
+    for result in results:
+        layer = pvq.load_layer(layers / f"{result['layer']['name'][:-1]}.npz")
+        alone = pvq.bound(layer, pvq.Prune(result["problem"]["sparsity"]), solver="bnb", time_limit=None)
+        assert result["total"]["status"] == alone.document["total"]["status"] == "optimal"
+        assert result["total"]["lower"] <= alone.upper * (1 + 1e-9)
+        assert alone.lower <= result["total"]["upper"] * (1 + 1e-9)
+    assert ended.out.count("sparsity    ") == 6
+
+
+def test_a_named_run_is_kept_and_taken_again(cli, tmp_path, layers) -> None:
+    run, words = tmp_path / "run", (layers, "--bits", "3", *FAST)
+    assert cli("compare", *words, "--ledger", run).code == 0
+    before = pvq.Ledger(run).status()
+    assert before["known"] == 16
+    ended = cli("compare", *words, "--ledger", run, "--full")
+    assert ended.code == 0
+    assert "quantization better in 2" in ended.out
+    after = pvq.Ledger(run).status()
+    assert after["solved"] == 16 >= before["solved"]
+    table = tmp_path / "table.csv"
+    assert cli("compare", *words, "--ledger", run, "--table", table).code == 0
+    assert "gptq" in table.read_text()
+
+
+def test_what_a_run_does_not_have_is_refused(cli, tmp_path, layers) -> None:
+    run = tmp_path / "run"
+    assert cli("run", "init", run, "--layers", layers, "--bits", "3").code == 0
+    quant = ("bound", layers, "--method", "quant", "--bits", "3")
+    one = ("bound", layers / "tied.npz", "--method", "quant", "--bits", "3", "--ledger", run)
+    for words, says in (
+        ((*quant, "--rows", "0:2"), "--rows is for one layer in this process"),
+        ((*quant, "--solution", tmp_path / "s.npz"), "--solution is for one layer"),
+        ((*quant, "--budget", "1s"), "--budget is for one layer"),
+        (one, "is a run with --method both, and now quant is asked for"),
+        (("compare", layers, "--bits", "4", "--ledger", run), "is a run with --bits [3], and now [4]"),
+        (("compare", layers / "tied.npz", "--bits", "3", "--ledger", run), "is a run of more layers: regular1"),
+        (("compare", layers, "--ledger", run, "--sample-rows", "2"), "--sample-rows is for one layer"),
+        (("compare", layers, "--ledger", layers), "holds other files"),
+        (("compare", layers, "--send"), "--send is for a --cluster"),
+    ):
+        ended = cli(*words)
+        assert (ended.code, ended.err.count("\n")) == (2, 1), ended.err
+        assert says in ended.err, ended.err
+    save_layer(layers / "tied.npz", random_layer("tied", 2, rows=4))
+    ended = cli("compare", layers, "--bits", "3", "--ledger", run)
+    assert ended.code == 2
+    assert "without layer 'tied2' as it is in" in ended.err
