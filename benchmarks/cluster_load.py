@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import os
 import pickle
 import subprocess
 import sys
@@ -106,7 +107,7 @@ def overhead(count: int = 2000) -> None:
         words = ["--scheduler-file", str(file), "--nworkers", "2", "--nthreads", "1", "--no-dashboard"]
         workers = subprocess.Popen([sys.executable, "-m", "distributed.cli.dask_worker", *words], **quiet)
         try:
-            while not file.exists() or not file.read_text().strip():
+            while not os.path.isfile(file) or not file.read_text().strip():
                 time.sleep(0.1)
             for messages in (1, 11):
                 connection = connect(str(file), threading.Event())
@@ -166,8 +167,6 @@ def _timed(cluster: Any, count: int, scheduler: int) -> tuple[float, float, floa
 
 
 def _processor_time(pid: int) -> float:
-    import os
-
     fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
@@ -264,11 +263,9 @@ def table(costs: Costs) -> None:
         for count in WORKERS:
             found = simulate(layers, count, costs)
             core = found.work + found.shared
-            print(
-                f"| {name} | {count} | {found.chunks} | {found.hours:.3g} | {core / found.hours:.0f} | {core:.3g} | "
-                f"{found.shared:.3g} | {found.terabytes:.2g} TB | {100 * found.load:.2g} % of a core |",
-                flush=True,
-            )
+            words = f"{found.hours:.3g} | {core / found.hours:.0f} | {core:.3g} | {found.shared:.3g}"
+            words += f" | {found.terabytes:.2g} TB | {100 * found.load:.2g} % of a core |"
+            print(f"| {name} | {count} | {found.chunks} | {words}", flush=True)
 
 
 if __name__ == "__main__":
