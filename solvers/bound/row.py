@@ -17,6 +17,9 @@ from ..relax.bounded import Bounded
 from ..result import Outcome, Reason
 from . import branching, part_searched, quantization
 
+SHORT = 40
+"""Pruned rows of at most so many inputs have a tree on top whatever the intervals said: it may end them."""
+
 NODES = 2 * MAX_LEAVES - 2
 """Nodes of the tree on top of a row with fixed weights: as many as make a proof."""
 
@@ -63,7 +66,7 @@ def _pruned(problem: Problem, options: Options, clock: Clock, start: FloatArray 
     best = Bounded(0.0)
     if direction is not None:
         best = near_null.bound_by_intervals(problem, upper, direction, clock)
-    if direction is None or best.proof is None or direction.apart < near_null.FAR:
+    if direction is None or best.lower <= 0.0 or direction.apart < near_null.FAR or problem.n <= SHORT:
         below, relaxed = pruning.bound_by_pairs(pruning.PrunedRow.of(problem, upper), clock)
         alone = Bounded(relaxed.bound, Split(below, relaxed.point - problem.weight))
         tree = branching.branch(problem, x, upper, below, relaxed.point, options, clock)

@@ -43,8 +43,9 @@ CENTRE = 0.006
 LADDER = 4.0
 """Intervals away from 0 are so many times longer than they are away from it: F(m) there is next to rho a b."""
 
-MOST = 40
-"""Improvements of the worst interval at most; the cover holds at any time."""
+MOST, EACH = 40, 6
+"""Improvements of the worst interval at most, in all or for each interval of the first cover: there are more, the
+smaller lambda is. The cover holds at any time."""
 
 FITS, SWEEPS = 12, 5
 """Fits of D at most, and sweeps of each: rows of the MiniLM query layer use most of them."""
@@ -52,11 +53,12 @@ FITS, SWEEPS = 12, 5
 GAIN = 2e-3
 """A fit that raises its interval by less than this part of the upper bound is the interval's last."""
 
-RESOLVED = 1e-6
-"""Largest part of lambda that the rounding of an eigenvalue may be."""
+RESOLVED = 1e-3
+"""Largest part of lambda that the rounding of an eigenvalue, n eps times the largest, may be."""
 
-SURE = 1e-4
-"""lambda is taken this much smaller, so that H - lambda qq' is clearly positive semidefinite."""
+SURE, SURELY = 1e-4, 10.0
+"""lambda is taken this much smaller, or by so many times its rounding, so that H - lambda qq' is clearly positive
+semidefinite."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,14 +86,14 @@ def near_null(gram: Gram) -> Direction | None:
             return None
         stage("near-null direction")
         values, vectors = np.linalg.eigh(gram.matrix)
-        resolved = n * np.finfo(np.float64).eps * values[-1] / RESOLVED
-        if values[0] < resolved or values[1] < APART * values[0]:
+        rounding = n * np.finfo(np.float64).eps * float(values[-1])
+        if rounding > RESOLVED * values[0] or values[1] < APART * values[0]:
             return None
         rho = STIFF * float(values[1])
         p = np.sqrt(rho) * vectors[:, 0]
         matrix = gram.matrix + np.outer(p, p)
         matrix.setflags(write=False)
-        eigenvalue = float(values[0]) * (1 - SURE)
+        eigenvalue = float(values[0]) - max(SURE * float(values[0]), SURELY * rounding)
         return Direction(
             p, eigenvalue / rho, eigenvalue + rho, Gram(matrix, rank=n), float(values[1]) / eigenvalue
         )
@@ -178,7 +180,7 @@ def bound_by_intervals(problem: Problem, upper: float, direction: Direction, clo
             return Bounded(0.0)
         heapq.heappush(heap, fits.piece(a, b))
     final: set[float] = set()
-    for _ in range(MOST):
+    for _ in range(max(MOST, EACH * len(heap))):
         worst = heap[0]
         if clock.ended() is not None:
             break
