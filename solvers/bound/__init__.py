@@ -22,10 +22,12 @@ class Bound(Solver):
     proves = "bound"
 
     def _prepare(self, problems: Sequence[Problem]) -> None:
+        from .layer_wide import LayerWide
         from .row import prepare_rows
         from .rows import prepare_together
 
         if prepare_together(problems):
+            LayerWide().compile(problems[0])
             return
         prepare_rows(problems)
         if len(problems[0].gram) > TINY:

@@ -12,6 +12,7 @@ from pvq.bounds.proof import Below, Split
 
 from ..base import Clock, Options, Solver, fallback_point
 from ..result import Outcome
+from ..tiny import TINY, tiny_rows
 
 CHUNK = 64
 """Rows of a chunk: products are of full speed, and a verdict may come after any of them."""
@@ -38,8 +39,16 @@ class LayerWide(Solver):
     def _prepare(self, problems: Sequence[Problem]) -> None:
         from .rows import fits_batch, prepare_batch
 
+        self.compile(problems[0])
         if not (fits_batch(problems[0]) and prepare_batch(problems)) and problems[0].sparsity is not None:
             self._layer(problems)
+
+    def compile(self, problem: Problem) -> None:
+        """What rows like this one take, and their proofs, on rows of three inputs: no row waits for it."""
+        if problem.n > TINY:
+            for tiny in tiny_rows(problem):
+                if self.why_unsupported(tiny) is None:
+                    self.solve_rows([tiny], Options(time_limit=None), [None])
 
     def together(self, problem: Problem) -> int:
         """As many rows as a chunk has, where there is a batch for them."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from pvq.bounds.layer_problem import Setting, state_problem
@@ -51,3 +54,44 @@ def test_a_row_without_a_point_gets_one() -> None:
     result = LayerWide().solve(problem.row(0))
     assert problem.row(0).is_feasible(result.x)
     assert 0 < result.lower < result.upper
+
+
+COMPILED = """
+import gc, sys
+import numpy as np
+from numba.core.registry import CPUDispatcher
+from pvq.bounds.gram import Gram
+from pvq.bounds.grid import Grid
+from pvq.bounds.problem import Problem
+from pvq.bounds.sparsity import Sparsity
+from pvq.solvers.base import Options
+from pvq.solvers.bound.layer_wide import LayerWide
+
+n, rng = 100, np.random.default_rng(0)
+a = rng.standard_normal((2 * n, n))
+grid = Grid(np.arange(-8, 8)[None] * 0.3, np.zeros(n, int)) if sys.argv[1] == "quant" else None
+pattern = None if grid else Sparsity.row(n, n // 4)
+rows = [Problem(rng.standard_normal(n), Gram.from_array(a.T @ a / n), grid, pattern) for _ in range(2)]
+
+
+def code():
+    kernels = [one for one in gc.get_objects() if isinstance(one, CPUDispatcher)]
+    return {(one.py_func.__qualname__, str(kind)) for one in kernels for kind in one.overloads}
+
+
+solver = LayerWide()
+solver.prepare(*rows)
+before = code()
+found = solver.solve_rows(rows, Options(time_limit=60), [None, None])
+assert [one.bound_kind.value for one in found] == ["rigorous"] * 2, found
+print(len(before), sorted(code() - before))
+"""
+
+
+@pytest.mark.parametrize("method", ["quant", "prune"])
+def test_the_first_rows_and_their_proofs_compile_nothing(method: str) -> None:
+    """In a process of its own: what one has compiled stays compiled."""
+    done = subprocess.run([sys.executable, "-c", COMPILED, method], capture_output=True, text=True, check=True)
+    kernels, late = done.stdout.split(" ", 1)
+    assert int(kernels) >= 5
+    assert late.strip() == "[]"
