@@ -2,6 +2,7 @@
 
 import os
 import threading
+from contextlib import suppress
 
 import pytest
 from pvq.layers.reading import Unreadable, read_json, read_text
@@ -50,3 +51,20 @@ def test_what_is_no_file(tmp_path, name, said):
 def test_a_file_without_end_is_not_read_to_its_end():
     with pytest.raises(Unreadable, match="has more than 1 MiB"):
         read_text("/dev/zero", most=2**20)
+
+
+def test_no_more_is_read_than_says_that_it_is_too_long(tmp_path):
+    pipe, taken = tmp_path / "pipe", [0]
+    os.mkfifo(pipe)
+
+    def write_without_end():
+        with suppress(BrokenPipeError), pipe.open("wb", buffering=0) as file:
+            while True:
+                taken[0] += file.write(b"9" * 2**16)
+
+    writer = threading.Thread(target=write_without_end, daemon=True)
+    writer.start()
+    with pytest.raises(Unreadable, match="has more than 1 MiB"):
+        read_text(pipe, most=2**20)
+    writer.join(10)
+    assert 2**20 < taken[0] <= 2**20 + 2**18  # a pipe holds 64 KiB, a reader's buffer as much again
