@@ -45,21 +45,40 @@ def test_other_modes(tmp_path, mode):
     assert np.abs(shown - grey[..., None]).max() <= (2 if mode == "YCbCr" else 0)  # its colours are rounded
 
 
-def test_twelve_bits_and_white_is_zero(tmp_path):
-    pixels = (GREY.astype(np.uint16) * 257).astype("<u2")
+def packed(pixels, bits):
+    """Rows of a TIFF file of 16 bits, or of 12: two pixels in three bytes."""
+    if bits == 16:
+        return pixels.astype("<u2").tobytes()
+    left, right = pixels[:, ::2].astype(int), pixels[:, 1::2].astype(int)
+    return np.stack([left >> 4, (left & 15) << 4 | right >> 8, right & 255], 2).astype(np.uint8).tobytes()
+
+
+@pytest.mark.parametrize("bits", [12, 16])
+def test_twelve_bits_and_white_is_zero(tmp_path, bits):
+    grey = GREY[:, :8]
+    pixels = np.rint(grey / 255 * (2**bits - 1)).astype(np.uint16)
     height, width = pixels.shape
 
     def tiff(path, photometric):
-        data = pixels.tobytes()
-        tags = [(256, 3, 1, width), (257, 3, 1, height), (258, 3, 1, 16), (259, 3, 1, 1), (262, 3, 1, photometric)]
-        tags += [(273, 4, 1, 8), (277, 3, 1, 1), (278, 3, 1, height), (279, 4, 1, len(data))]
+        data = packed(pixels, bits)
+        tags = [(256, 3, 1, width), (257, 3, 1, height), (258, 3, 1, bits), (259, 3, 1, 1)]
+        tags += [(262, 3, 1, photometric), (273, 4, 1, 8), (277, 3, 1, 1), (278, 3, 1, height)]
+        tags += [(279, 4, 1, len(data))]
         head = b"II*\0" + struct.pack("<I", 8 + len(data)) + data + struct.pack("<H", len(tags))
         path.write_bytes(head + b"".join(struct.pack("<HHII", *tag) for tag in tags) + b"\0" * 4)
 
     tiff(tmp_path / "black.tif", 1)
-    tiff(tmp_path / "white.tif", 0)
-    assert (decoded(tmp_path / "black.tif") == GREY[..., None]).all()
-    assert (decoded(tmp_path / "white.tif") == 255 - GREY[..., None]).all()
+    assert (decoded(tmp_path / "black.tif") == grey[..., None]).all()
+    if bits == 16:  # Pillow reads no others of this kind
+        tiff(tmp_path / "white.tif", 0)
+        assert (decoded(tmp_path / "white.tif") == 255 - grey[..., None]).all()
+
+
+def test_a_dark_picture_of_sixteen_bits_stays_dark(tmp_path):
+    (tmp_path / "a.pgm").write_bytes(b"P5 9 12 65535\n" + GREY.astype(">u2").tobytes())
+    with Image.open(tmp_path / "a.pgm") as image:
+        assert image.mode == "I"
+    assert (decoded(tmp_path / "a.pgm") == np.rint(GREY / 257)[..., None]).all()
 
 
 @pytest.mark.parametrize("array", [GREY - 300.0, np.full((3, 3), np.nan), GREY * 1e9])
@@ -109,3 +128,15 @@ def test_broken_exif_is_ignored(tmp_path):
     for data in broken:
         photo.save(tmp_path / "a.jpg", exif=data)
         assert sorted(decoded(tmp_path / "a.jpg").shape) == [3, 16, 20]
+
+
+@pytest.mark.parametrize("raised", [SyntaxError, TypeError, ZeroDivisionError, struct.error, OverflowError])
+def test_whatever_a_reader_of_exif_raises_is_ignored(tmp_path, monkeypatch, raised):
+    """Versions of Pillow differ in what broken data raise; the newest seem to raise nothing."""
+
+    def getexif(image):
+        raise raised("no orientation")
+
+    Image.fromarray(GREY).save(tmp_path / "a.jpg")
+    monkeypatch.setattr(Image.Image, "getexif", getexif)
+    assert decoded(tmp_path / "a.jpg").shape == (*GREY.shape, 3)

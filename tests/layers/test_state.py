@@ -36,6 +36,7 @@ CHECKPOINTS = {
     "parallel": lambda s: renamed(s, "module."),
     "both": lambda s: renamed(s, "module._orig_mod."),
     "the other way": lambda s: renamed(s, "_orig_mod.module."),
+    "averaged": lambda s: {"n_averaged": torch.tensor(3), **renamed(s, "module.")},
     "a compiled part": lambda s: {name.replace(".", "._orig_mod."): value for name, value in s.items()},
 }
 
@@ -46,7 +47,8 @@ def test_wrappers_and_prefixes(tmp_path, kind):
     module = net()
     load_weights(module, tmp_path / "a.pt")
     assert all(torch.equal(value, filled()[name]) for name, value in module.state_dict().items())
-    arrays = [array for _, array in open_tensors(str(tmp_path / "a.pt")).arrays]
+    names, arrays = zip(*open_tensors(str(tmp_path / "a.pt")).arrays, strict=True)
+    assert names == (("model.0.weight", "model.2.weight") if kind == "lightning" else ("0.weight", "2.weight"))
     assert [array.shape for array in arrays] == [(5, 6), (3, 5)]
     assert np.array_equal(arrays[0], filled()["0.weight"].double())
 
