@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import torch
 from pvq.layers import LayerError, load_layer
+from pvq.layers.calibration import open_calibration
+from pvq.layers.models import load_model
 from pvq.layers.text import most_positions
 from tiny_models import POSITIONS, build, save_tokenizer, transformers
 
@@ -54,6 +56,15 @@ def test_the_lines_are_what_reaches_the_first_layer(saved, tmp_path):
             module(torch.tensor([tokenizer(line)["input_ids"]]))
     x = torch.cat(seen).double().numpy()
     np.testing.assert_allclose(load_layer(path).grams[0], x.T @ x / len(x), rtol=1e-6)
+
+
+def test_a_decoder_gets_the_text_of_the_encoder_one_place_later(saved, tmp_path):
+    model = load_model(saved("t5"))
+    ids = next(iter(open_calibration(tmp_path / "text.txt", model, 4).batches()))
+    text, shifted = ids["input_ids"], ids["decoder_input_ids"]
+    assert text.shape[1] > 1
+    assert torch.equal(shifted[:, 1:], text[:, :-1])
+    assert set(shifted[:, 0].tolist()) == {model.module.config.decoder_start_token_id or 0}
 
 
 @pytest.mark.parametrize("family", ["gpt2", "roberta"])
