@@ -72,7 +72,7 @@ def scale_count(rows: int, n: int, granularity: str) -> int:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two settings of a layer that cost the same: b bits a weight, and the sparsity they pay for."""
+    """Two settings of a layer that cost the same: b bits a weight, and the sparsity they pay for, or one given."""
 
     bits: int
     sparsity: float
@@ -82,7 +82,7 @@ class Pair:
     quant_bits: float
     """Bits a weight, scales included where they count."""
     prune_bits: float
-    """Bits a weight, the mask included where it counts; at most `quant_bits`."""
+    """Bits a weight, the mask included where it counts; at most `quant_bits` at equal cost."""
     macs: float
     """Share of the multiply-accumulates that pruning leaves (quantization leaves all, at b bits)."""
 
@@ -103,9 +103,7 @@ def equal_cost_pair(
         There is no such pair: nothing can be kept, or everything, or the inputs do not divide into groups.
     """
     block = prune.block or 1
-    if n % (nm or block):
-        pattern = f"N:{nm} sparsity" if nm else f"blocks of {block}"
-        raise ProblemError(f"{n} inputs are no multiple of {nm or block}, as {pattern} needs")
+    _check_divides(n, nm, block)
     budget = cost.quantized(rows, n, bits, quant.granularity, quant.grid == "int-asym")
     share = cost.share(budget, n, block, nm)
     if share >= 1:
@@ -130,3 +128,39 @@ def equal_cost_pair(
         cost.pruned(n, keep / count, block, nm),
         keep / count,
     )
+
+
+def pair_against(rows: int, n: int, bits: int, cost: CostModel, quant: Setting, prune: Setting) -> Pair:
+    """A bit width beside a sparsity or N:M pattern that is given, whatever each of them costs.
+
+    Parameters
+    ----------
+    quant : everything but the bits, which are set here.
+    prune : all of the pruned side.
+
+    Raises
+    ------
+    ProblemError
+        Nothing is kept, or everything, or the inputs do not divide into groups.
+    """
+    block, nm = prune.block or 1, prune.nm
+    _check_divides(n, None if nm is None else nm[1], block)
+    count = rows * (n // block) if prune.scope == "layer" else n // block
+    share = nm[0] / nm[1] if nm is not None else kept(count, prune.sparsity or 0.0) / count
+    if not 0 < share < 1:
+        raise ProblemError(f"this sparsity keeps {'nothing' if share <= 0 else 'everything'} of {n} inputs")
+    return Pair(
+        bits,
+        1 - share if prune.sparsity is None else prune.sparsity,
+        replace(quant, bits=bits),
+        prune,
+        cost.quantized(rows, n, bits, quant.granularity, quant.grid == "int-asym"),
+        cost.pruned(n, share, block, None if nm is None else nm[1]),
+        share,
+    )
+
+
+def _check_divides(n: int, nm: int | None, block: int) -> None:
+    if n % (nm or block):
+        pattern = f"N:{nm} sparsity" if nm else f"blocks of {block}"
+        raise ProblemError(f"{n} inputs are no multiple of {nm or block}, as {pattern} needs")

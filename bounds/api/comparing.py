@@ -41,7 +41,7 @@ from pvq.solvers.modelled import check_odds
 from pvq.solvers.registry import get_solver
 from pvq.solvers.watch import Calls, watched
 
-from .problems import Prune, Quant
+from .problems import Prune, Quant, pattern_of
 from .running import check_limits, quiet_machine
 from .shown import Recorded, html_table, new_axes
 
@@ -158,6 +158,7 @@ def compare(
     granularity: str = "tensor",
     range: str = "mse",
     nm: int | None = None,
+    against: float | str | None = None,
     block: int | None = None,
     update: bool = True,
     scope: str = "row",
@@ -200,6 +201,8 @@ def compare(
         mse, minmax or gram, as in `Quant`.
     nm : int, optional
         M of N:M sparsity, N the most that the bits pay for.
+    against : float or str, optional
+        A sparsity as 0.5, or N:M as "2:4", for all bits, whatever it costs beside them.
     block : int, optional
         As in `Prune`.
     update : bool
@@ -274,11 +277,15 @@ def compare(
         raise ProblemError("`sample_rows` must be at least 1, and does not go with `scope` layer")
     wanted = widths(grid, bits)
     Quant(wanted[0] if grid in INT_GRIDS else None, grid, granularity, range)  # checks it
-    Prune(0.5, block=block, update=update, scope=scope)
+    if against is not None and nm is not None:
+        raise ProblemError(
+            "`against` gives the pattern whatever it costs, `nm` what the bits pay for: one of them"
+        )
+    pruned = Prune(**pattern_of(against), block=block, update=update, scope=scope)
     what = engine.Terms(
         bits=wanted,
         quant=Setting("quant", grid=grid, granularity=granularity, range=range),
-        prune=Setting("prune", sparsity=0.5, block=block, update=update, scope=scope),
+        prune=Setting("prune", **pruned.words),
         cost=CostModel(base, mask, scale_bits),
         engines=engines_by_name(solver),
         quick=[get_solver(name) for name in engine.QUICK],
@@ -286,6 +293,7 @@ def compare(
         methods=methods_by_name(methods, update),
         levels=file_levels(grid),
         nm=nm,
+        against=None if against is None else str(against),
         odds=odds,
         time_limit=time_limit or None,
         sample_rows=sample_rows,

@@ -190,6 +190,18 @@ def _interval(name: str, given: Any) -> tuple[int, int] | None:
         raise ProblemError(f"`{name}` must be (start, stop), half-open, not {given!r}") from None
 
 
+def pattern_of(words: float | str | None) -> dict[str, Any]:
+    """`sparsity` or `nm` of `Prune`, from 0.5 or 2:4; half of the weights where nothing is said."""
+    if words is None:
+        return {"sparsity": 0.5}
+    if isinstance(words, str) and ":" in words:
+        return {"nm": words}
+    try:
+        return {"sparsity": float(words)}
+    except (TypeError, ValueError):
+        raise ProblemError(f"`against` is a sparsity as 0.5, or N:M as 2:4, not {str(words)[:60]!r}") from None
+
+
 def _kept_of(nm: str | tuple[int, int] | None) -> tuple[int, int] | None:
     """N and M, from N:M."""
     if not isinstance(nm, str):

@@ -16,7 +16,7 @@ from pvq.bounds.gram import FloatArray, Gram
 from pvq.bounds.layer_problem import LayerProblem, Setting, state_problem
 from pvq.bounds.sampling import draw
 from pvq.bounds.stages import part
-from pvq.bounds.storage import CostModel, Pair, equal_cost_pair
+from pvq.bounds.storage import CostModel, Pair, equal_cost_pair, pair_against
 from pvq.layers.format import Layer
 
 from ..base import Options, Solver
@@ -66,6 +66,8 @@ class Terms:
     levels: tuple[float, ...] | None = None
     """Of a grid that is a file, read once: whatever becomes of the file, all pairs have the same grid."""
     nm: int | None = None
+    against: str | None = None
+    """A sparsity or N:M in words, that of `prune`, instead of what the bits pay for."""
     odds: float | None = None
     """Of the volume model beside the quantized side; None for the usual ones, and none for long rows then."""
     time_limit: float | None = 60.0
@@ -109,7 +111,8 @@ def compare_layer(
                 yield dict(old)
             continue
         try:
-            pair = equal_cost_pair(layer.out, layer.inputs, bits, what.cost, what.quant, what.prune, what.nm)
+            terms = layer.out, layer.inputs, bits, what.cost, what.quant, what.prune
+            pair = equal_cost_pair(*terms, what.nm) if what.against is None else pair_against(*terms)
         except ProblemError as error:
             yield {"bits": bits, "verdict": SKIPPED, "reason": str(error)}
             continue

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from pvq.bounds.errors import ProblemError
 from pvq.bounds.layer_problem import Setting, kept, state_problem
-from pvq.bounds.storage import CostModel, equal_cost_pair, scale_count
+from pvq.bounds.storage import CostModel, equal_cost_pair, pair_against, scale_count
 
 PRUNE = Setting("prune", sparsity=0.5)
 
@@ -83,6 +83,18 @@ def test_nm_at_its_real_cost() -> None:
     assert pair.prune.nm == (2, 4)
 
 
+def test_a_pattern_that_is_given_has_its_own_cost() -> None:
+    """3 bits beside 2:4: two 16-bit values and two 2-bit indices for four weights."""
+    quant = Setting("quant", granularity="group:16")
+    pair = pair_against(4, 64, 3, CostModel(mask="index", scale_bits=16), quant, Setting("prune", nm=(2, 4)))
+    assert (pair.sparsity, pair.macs, pair.prune_bits, pair.quant_bits) == (0.5, 0.5, 9, 4)
+    assert (pair.quant.bits, pair.prune.nm) == (3, (2, 4))
+    pair = pair_against(5, 9, 4, CostModel(), Setting("quant"), Setting("prune", sparsity=0.5))
+    assert (pair.sparsity, pair.macs, pair.prune_bits) == (0.5, 4 / 9, 16 * 4 / 9)
+    shared = pair_against(5, 9, 4, CostModel(), Setting("quant"), Setting("prune", sparsity=0.5, scope="layer"))
+    assert shared.macs == 22 / 45
+
+
 def test_scope_layer_counts_over_all_rows() -> None:
     setting = Setting("prune", sparsity=0.5, scope="layer")
     pair = equal_cost_pair(5, 9, 3, CostModel(), Setting("quant"), setting)
@@ -98,6 +110,18 @@ def test_scope_layer_counts_over_all_rows() -> None:
         (lambda: CostModel(scale_bits=-1), "`scale_bits` must be"),
         (lambda: equal_cost_pair(2, 3, 4, CostModel(), Setting("quant"), PRUNE), "none of 3 weights of a row"),
         (lambda: equal_cost_pair(2, 6, 8, CostModel(), Setting("quant"), PRUNE, 4), "no multiple of 4"),
+        (
+            lambda: pair_against(2, 6, 4, CostModel(), Setting("quant"), Setting("prune", nm=(2, 4))),
+            "no multiple of 4",
+        ),
+        (
+            lambda: pair_against(2, 6, 4, CostModel(), Setting("quant"), Setting("prune", nm=(0, 2))),
+            "keeps nothing",
+        ),
+        (
+            lambda: pair_against(2, 6, 4, CostModel(), Setting("quant"), Setting("prune", nm=(2, 2))),
+            "keeps everything",
+        ),
         (
             lambda: equal_cost_pair(2, 8, 1, CostModel(mask="bitmask"), Setting("quant"), PRUNE),
             "none of 8 weights",

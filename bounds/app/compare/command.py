@@ -27,6 +27,12 @@ def compare(
         int | None,
         Option(metavar="M", help="N:M sparsity, N the most that the bits pay for.", rich_help_panel=PROBLEM),
     ] = None,
+    against: Annotated[
+        str | None,
+        Option(
+            metavar="S|N:M", help="A sparsity, or N:M, whatever it costs beside the bits.", rich_help_panel=PROBLEM
+        ),
+    ] = None,
     block: options.Block = None,
     update: options.Update = True,
     scope: options.Scope = "row",
@@ -98,6 +104,8 @@ def compare(
 
     Example: pvq compare layers/ --jobs 2 --json network.json
 
+    Example: pvq compare layers/ --bits 4 --granularity channel --against 2:4
+
     Example: pvq compare layers/ --cluster tcp://head:8786 --ledger network
 
     Ctrl-C stops, and prints and writes what is proven so far (exit code 130); --resume goes on from there.
@@ -130,7 +138,7 @@ def compare(
         "gap": gap,
     }
     search = {"solver": solver, "methods": names_of(methods), "jobs": jobs, "seed": seed, "device": device}
-    alone = {"sample_rows": sample_rows, "budget": budget, "odds": odds}
+    alone = {"sample_rows": sample_rows, "budget": budget, "odds": odds, "against": against}
     if ledger is None and cluster is None and not send:
         limit = {"time_limit": 60.0 if time_limit is None else time_limit, "full": both_ends}
         where = {"scope": scope, "solutions": save_solutions}
@@ -138,7 +146,7 @@ def compare(
             raise typer.Exit(130)
         return
     refuse({"--scope": scope if scope != "row" else None, "--sample-rows": sample_rows, "--budget": budget})
-    refuse({"--odds": odds, "--resume": resume, "--save-solutions": save_solutions})
+    refuse({"--odds": odds, "--resume": resume, "--save-solutions": save_solutions, "--against": against})
     more = {
         "time_limit": 10.0 if time_limit is None else time_limit,
         "full": both_ends if isinstance(both_ends, bool) else len(files) <= both_ends,

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pvq
 import pytest
 from pvq.layers.format import Layer, save_layer
 from pvq.solvers.compare.engines import methods_by_name
@@ -40,6 +41,49 @@ def test_no_method_is_below_a_lower_bound_on_any_instance(cli, tmp_path, source:
             assert error >= found["upper"] * (1 - 1e-9), (name, pair["bits"])
             checked += 1
     assert checked >= 7 * 14
+
+
+def test_a_pattern_that_is_given_is_the_same_at_all_bits(cli, tmp_path) -> None:
+    """2:4 beside 2 and 3 bits, against every mask of every row; a run goes on with the same pattern only."""
+    path, file = tmp_path / "l.npz", tmp_path / "c.json"
+    save_layer(path, random_layer("regular", 1))
+    n = random_layer("regular", 1).inputs
+    pattern = "2:4" if n % 4 == 0 else "0.5"
+    words = (path, "--bits", "2:3", "--against", pattern, "--full")
+    document = compare(cli, *words)
+    exact = pvq.bound(
+        random_layer("regular", 1),
+        pvq.Prune(**{"nm": "2:4"} if ":" in pattern else {"sparsity": 0.5}),
+        solver="brute",
+    )
+    assert document["settings"]["against"] == pattern
+    for pair in document["layers"][0]["pairs"]:
+        side = pair["prune"]
+        assert side["storage_bits"] == 16 * side["macs"]
+        assert side["lower"] <= exact.upper * (1 + 1e-9)
+        assert exact.lower * (1 - 1e-9) <= side["upper"]
+    assert cli("compare", *words, "--json", file, "--quiet").code == 0
+    again = cli("compare", path, "--bits", "2:3", "--json", file, "--resume", "--quiet")
+    assert again.code == 2
+    assert cli("compare", *words, "--json", file, "--resume", "--quiet").code == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (("--against", "half"), "is a sparsity as 0.5, or N:M as 2:4"),
+        (("--against", "0.5", "--nm", "4"), "one of them"),
+        (("--against", "1.5"), "sparsity"),
+        (("--against", "2:4", "--block", "4"), "block"),
+        (("--against", "2:4", "--ledger", "run"), "--against is for one layer in this process"),
+    ],
+)
+def test_a_pattern_that_is_none_is_a_line(cli, tmp_path, words, why) -> None:
+    save_layer(tmp_path / "l.npz", random_layer("regular", 1))
+    ended = cli("compare", tmp_path / "l.npz", *words)
+    assert ended.code == 2
+    assert why in " ".join(ended.err.split())
+    assert not (tmp_path / "run").exists()
 
 
 def network(folder: Path, expand40: Path) -> Path:
