@@ -37,7 +37,7 @@ def settings(what: Terms, solver: str) -> dict[str, Any]:
         "gap": what.options.gap,
         "seed": what.options.seed,
         "sample_rows": what.sample_rows,
-        **({} if what.against is None else {"against": what.against}),
+        "against": what.against,
     }
 
 

@@ -78,7 +78,7 @@ def _print_layer(console: Printer, layer: Mapping[str, Any], chosen: Mapping[str
     grid = f"{chosen['grid']} grid, {chosen['range']} range per {chosen['granularity']}"
     update = "re-optimised" if chosen["update"] else "fixed"
     pattern = f"N:{chosen['nm']}" if chosen["nm"] else f"sparsity per {chosen['scope']}"
-    if "against" in chosen:
+    if chosen.get("against"):
         pattern = f"{'' if ':' in chosen['against'] else 'sparsity '}{chosen['against']} at whatever cost"
     console.say(
         f": {layer['out']} rows x {layer['in']} inputs; {printable(grid)}, against "
