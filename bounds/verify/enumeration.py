@@ -53,7 +53,7 @@ def least_on_grid(
         reach = np.abs(c) + plan.moves @ delta
         values = values_in_order(values_of(problem)[inputs[order]], reach)
     budgets = _budgets(problem if budget else None, inputs[order])
-    result, nodes = visit(c, plan.factors, values, budgets, threshold, node_limit(budget), time_over())
+    result, nodes = visit(c, plan.factors, *values, budgets, threshold, node_limit(budget), time_over())
     check_time()  # a search that was stopped has shown nothing
     if nodes >= node_limit(budget):
         return -math.inf
@@ -141,10 +141,10 @@ def proven_diagonals(permuted: FloatArray, order: Order) -> FloatArray:
     return proven
 
 
-def _budgets(problem: Problem | None, inputs: np.ndarray) -> Budgets:
+def _budgets(problem: Problem | None, inputs: np.ndarray) -> Budgets | None:
     """Units and budgets of some inputs; without a sparsity pattern there are none."""
     sparsity = None if problem is None else problem.sparsity
     if sparsity is None:
-        none = np.zeros(0, np.int64)
-        return Budgets(none, none, none)
-    return Budgets(np.ascontiguousarray(sparsity.unit[inputs]), sparsity.group, sparsity.keep)
+        return None
+    unit, used = np.ascontiguousarray(sparsity.unit[inputs]), np.zeros(sparsity.units, np.int64)
+    return Budgets(unit, sparsity.group, sparsity.keep.copy(), used)

@@ -1,3 +1,5 @@
+# functions that numba compiles have no types
+# mypy: disable-error-code="no-untyped-call"
 """The search of `enumeration`, compiled: every grid point below a threshold, all children of a node at once."""
 
 from __future__ import annotations
@@ -6,6 +8,7 @@ from typing import NamedTuple
 
 import numba
 import numpy as np
+from numba.extending import register_jitable
 
 from ..gram import FloatArray, IntArray
 from .psd import TINY, U
@@ -29,35 +32,38 @@ class Factors(NamedTuple):
     """(m + 1, width) row i: what is proven to lie below the first i inputs; 0 elsewhere."""
 
 
-class Values(NamedTuple):
-    """What every input may be."""
-
-    sorted: FloatArray
-    """(m, values) each row rising, without duplicates, filled up with infinity."""
-    even: FloatArray
-    """(4, width) first value, step, 1 / step and slack of equal steps; (4, 0) where some row has others."""
-    by_value: FloatArray
-    """(values, m), (0, m) where there are more than `FEW`."""
-
-
 class Budgets(NamedTuple):
-    """How many units may have a value other than 0; no group where nothing is limited."""
+    """How many units may have a value other than 0; the search counts in `room` and `used`."""
 
     unit: IntArray
     """(m,) unit of each input."""
     group: IntArray
     """(units,) group of each unit."""
-    keep: IntArray
-    """(groups,) units of a group that may."""
+    room: IntArray
+    """(groups,) units of a group that still may."""
+    used: IntArray
+    """(units,) inputs of a unit that have another value."""
 
 
-def values_in_order(values: FloatArray, reach: FloatArray) -> Values:
-    """From what inputs may be, (m, values); no centre is ever further than `reach`, (m,), from 0."""
+def values_in_order(
+    values: FloatArray, reach: FloatArray
+) -> tuple[FloatArray, FloatArray | None, FloatArray | None]:
+    """What inputs may be, (m, values); no centre is ever further than `reach`, (m,), from 0.
+
+    Returns
+    -------
+    points : (m, values) each row rising, without duplicates, filled up with infinity.
+    even : (4, width) first value, step, 1 / step and slack of equal steps; None where some row has others.
+    by_value : (values, m) else, or (0, m) where there are more than `FEW`.
+    """
     values = np.sort(values, axis=1)
     values[:, 1:][values[:, 1:] == values[:, :-1]] = np.inf
     values = np.ascontiguousarray(np.sort(values, axis=1))
+    even = _even(values, reach)
+    if even is not None:
+        return values, even, None
     few = values.shape[1] <= FEW
-    return Values(values, _even(values, reach), np.ascontiguousarray(values.T) if few else values[:0].T)
+    return values, None, np.ascontiguousarray(values.T) if few else np.zeros((0, len(values)))
 
 
 def filled(array: FloatArray, value: float = 0.0) -> FloatArray:
@@ -66,8 +72,8 @@ def filled(array: FloatArray, value: float = 0.0) -> FloatArray:
     return np.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, missing)], constant_values=value)
 
 
-def _even(values: FloatArray, reach: FloatArray) -> FloatArray:
-    """`Values.even`.
+def _even(values: FloatArray, reach: FloatArray) -> FloatArray | None:
+    """`even` of `values_in_order`.
 
     Rounding (s - first) / step gives a k whose first + k step is as near to s as the nearest value is, but for
     twice the distance of the values from such numbers, and some 20 roundings of the numbers in between, which are
@@ -75,17 +81,17 @@ def _even(values: FloatArray, reach: FloatArray) -> FloatArray:
     """
     m, count = values.shape
     if count < 2 or not np.isfinite(values).all():
-        return np.zeros((4, 0))
+        return None
     first = values[:, 0]
     step = (values[:, -1] - first) / (count - 1)
     apart = np.abs(values - (first[:, None] + np.arange(count) * step[:, None])).max(axis=1)
     if not ((step > LEAST_STEP) & (apart <= 1e-9 * step)).all():
-        return np.zeros((4, 0))
+        return None
     slack = 4 * apart + 64 * U * (reach + np.abs(first) + count * step) + TINY
     return np.stack([filled(first), filled(step, 1.0), filled(1 / step, 1.0), filled(slack)])
 
 
-@numba.njit(cache=True, nogil=True)
+@register_jitable
 def _nearest(values, i, s):  # type: ignore[no-untyped-def]
     """Number of the value of input i nearest to s."""
     lo, hi = 0, values.shape[1] - 1
@@ -98,7 +104,7 @@ def _nearest(values, i, s):  # type: ignore[no-untyped-def]
     return hi if values[i, hi] - s < s - values[i, lo] else lo
 
 
-@numba.njit(cache=True, nogil=True)
+@register_jitable
 def _nearest_even(values, even, i, s):  # type: ignore[no-untyped-def]
     """The same, from a guess that is right or next to it."""
     last, k = values.shape[1] - 1, 0
@@ -118,7 +124,7 @@ def _nearest_even(values, even, i, s):  # type: ignore[no-untyped-def]
 # a tuple counts references, which takes longer than a sum.
 
 
-@numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
+@register_jitable(fastmath={"reassoc", "contract"})
 def even_ahead(centre, slope, diagonal, even, most, i, moved):  # type: ignore[no-untyped-def]
     """sum_{j < i} d_j dist(s_j, values_j)^2, s = row i + 1 of the centres + moved slope; equal steps.
 
@@ -133,7 +139,7 @@ def even_ahead(centre, slope, diagonal, even, most, i, moved):  # type: ignore[n
     return total
 
 
-@numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
+@register_jitable(fastmath={"reassoc", "contract"})
 def uneven_ahead(centre, slope, diagonal, points, by_value, far, i, moved):  # type: ignore[no-untyped-def]
     """The same for any values; far : (m,) room."""
     if len(by_value) == 0:
@@ -153,20 +159,20 @@ def uneven_ahead(centre, slope, diagonal, points, by_value, far, i, moved):  # t
     return total
 
 
-@numba.njit(cache=True, nogil=True)
-def _competing(centre, slope, diagonal, points, budgets, used, room, i, moved):  # type: ignore[no-untyped-def]
+@register_jitable
+def _competing(centre, slope, diagonal, points, budgets, i, moved):  # type: ignore[no-untyped-def]
     """The same where units not yet used compete for the room of their group."""
     total, units = 0.0, len(budgets.group)
     free, zero = np.zeros(units), np.zeros(units)
     for j in range(i):
         d, s = diagonal[i, j], centre[i + 1, j] + slope[i, j] * moved
         far = s - points[j, _nearest(points, j, s)]
-        if used[budgets.unit[j]] > 0:
+        if budgets.used[budgets.unit[j]] > 0:
             total += d * far * far
         else:
             free[budgets.unit[j]] += d * far * far
             zero[budgets.unit[j]] += d * s * s
-    left = room.copy()
+    left = budgets.room.copy()
     for u in np.argsort(free - zero):  # largest savings first
         if left[budgets.group[u]] > 0:
             left[budgets.group[u]] -= 1
@@ -176,46 +182,65 @@ def _competing(centre, slope, diagonal, points, budgets, used, room, i, moved): 
     return total
 
 
-@numba.njit(cache=True, nogil=True)
-def _fits(budgets, used, room, i, value):  # type: ignore[no-untyped-def]
+@register_jitable
+def _fits(budgets, i, value):  # type: ignore[no-untyped-def]
     """Whether there is room for a value of input i."""
     u = budgets.unit[i]
-    return value == 0.0 or used[u] > 0 or room[budgets.group[u]] > 0
+    return value == 0.0 or budgets.used[u] > 0 or budgets.room[budgets.group[u]] > 0
 
 
-@numba.njit(cache=True, nogil=True)
-def _count(budgets, used, room, i, value, by):  # type: ignore[no-untyped-def]
+@register_jitable
+def _is_tight(budgets, i):  # type: ignore[no-untyped-def]
+    """Whether a group has no room for i more."""
+    found = False
+    for room in budgets.room:
+        found = found or room < i
+    return found
+
+
+@register_jitable
+def _count(budgets, i, value, by):  # type: ignore[no-untyped-def]
     """Count an input that is decided, by = 1, or is no more, by = -1."""
     if value != 0.0:
         u = budgets.unit[i]
-        if used[u] == (0 if by > 0 else 1):
-            room[budgets.group[u]] -= by
-        used[u] += by
+        if budgets.used[u] == (0 if by > 0 else 1):
+            budgets.room[budgets.group[u]] -= by
+        budgets.used[u] += by
+
+
+# What is None is compiled without what it is for, three fifths of all: a first row waits for that.
 
 
 @numba.njit(cache=True, nogil=True)
-def visit(start, factors, values, budgets, threshold, limit, over):  # type: ignore[no-untyped-def]
+def visit(start, factors, points, even, by_value, budgets, threshold, limit, over):  # type: ignore[no-untyped-def]
     """Visit all nodes below the threshold; return it, or the least sum found below it, and the number of nodes.
 
     A node of level m has decided its inputs from m on; its children decide input m - 1. Those are kept whose sum
     and what is ahead of them stay below the threshold, and are entered one after the other.
+
+    Parameters
+    ----------
+    start : (m,) centres.   points, even, by_value : see `values_in_order`.
+    budgets : None where nothing is limited.
     """
     pivot, slope, diagonal = factors.pivot, factors.slope, factors.diagonal
-    points, even, by_value = values.sorted, values.even, values.by_value
     n, last = points.shape[0], points.shape[1] - 1
-    is_even, is_limited = even.shape[1] > 0, len(budgets.keep) > 0
     centre, partial, far = np.zeros((n + 1, slope.shape[1])), np.zeros(n + 1), np.zeros(n)
-    centre[n, :n] = start
+    for j in range(n):
+        centre[n, j] = start[j]
     moves, costs = np.zeros((n + 1, last + 1)), np.zeros((n + 1, last + 1))  # of the children of each level's node
     chosen = np.zeros((n + 1, last + 1), np.int64)
     entered, kept = np.zeros(n + 1, np.int64), np.zeros(n + 1, np.int64)
-    used, room = np.zeros(len(budgets.group), np.int64), budgets.keep.copy()
     nodes, m, is_new = 0, n, True
     while True:
         i = m - 1
         if is_new:
             s, found, left = centre[m, i], 0, 0
-            near = _nearest_even(points, even, i, s) if is_even else _nearest(points, i, s)
+            near = 0
+            if even is not None:
+                near = _nearest_even(points, even, i, s)
+            if by_value is not None:
+                near = _nearest(points, i, s)
             for side in range(2):  # from the nearest downwards, then upwards: the sums grow with the distance
                 k = near + side
                 while k >= 0 and k <= last:
@@ -232,17 +257,17 @@ def visit(start, factors, values, budgets, threshold, limit, over):  # type: ign
             for c in range(found):
                 moved, cost, k = moves[m, c], costs[m, c], chosen[m, c]
                 value, is_tight, ahead = points[i, k], False, 0.0
-                if is_limited:
-                    if not _fits(budgets, used, room, i, value):
+                if budgets is not None:
+                    if not _fits(budgets, i, value):
                         continue
-                    _count(budgets, used, room, i, value, 1)
-                    is_tight = room.min() < i
+                    _count(budgets, i, value, 1)
+                    is_tight = _is_tight(budgets, i)
                     if is_tight:
-                        ahead = _competing(centre, slope, diagonal, points, budgets, used, room, i, moved)
-                    _count(budgets, used, room, i, value, -1)
-                if not is_tight and is_even:
+                        ahead = _competing(centre, slope, diagonal, points, budgets, i, moved)
+                    _count(budgets, i, value, -1)
+                if even is not None and not is_tight:
                     ahead = even_ahead(centre, slope, diagonal, even, float(last), i, moved)
-                elif not is_tight:
+                if by_value is not None and not is_tight:
                     ahead = uneven_ahead(centre, slope, diagonal, points, by_value, far, i, moved)
                 if i == 0:
                     threshold = min(threshold, cost)
@@ -253,14 +278,14 @@ def visit(start, factors, values, budgets, threshold, limit, over):  # type: ign
         if entered[m] < kept[m]:
             c = entered[m]
             entered[m], moved, partial[i] = c + 1, moves[m, c], costs[m, c]
-            if is_limited:
-                _count(budgets, used, room, i, points[i, chosen[m, c]], 1)
+            if budgets is not None:
+                _count(budgets, i, points[i, chosen[m, c]], 1)
             for j in range((i + WIDTH - 1) // WIDTH * WIDTH):
                 centre[i, j] = centre[m, j] + slope[i, j] * moved
             m, is_new = i, True
         elif m < n:
-            if is_limited:
-                _count(budgets, used, room, m, points[m, chosen[m + 1, entered[m + 1] - 1]], -1)
+            if budgets is not None:
+                _count(budgets, m, points[m, chosen[m + 1, entered[m + 1] - 1]], -1)
             m, is_new = m + 1, False
         else:
             break
