@@ -6,7 +6,6 @@ Whoever writes a solver finds here all that it needs besides `result`.
 from __future__ import annotations
 
 import importlib.util
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,6 +18,7 @@ from pvq.bounds.presolve import presolve
 from pvq.bounds.problem import Problem
 
 from .checked import checked
+from .compile_time import working_seconds
 from .limits import LAST, LONG, heard, in_time, latest, proof_cost, with_share
 from .options import Clock, Options
 from .points import fallback_point, trivial
@@ -184,7 +184,7 @@ class Solver(ABC):
             parts = _parts(self, problem)
             if parts != (self,) and ready:
                 return _in_turn(parts, problem, options, start)
-            begin = time.perf_counter()
+            begin = working_seconds()
             row = presolve(problem)
             reduced = row.problem
             if reduced is None:
@@ -196,7 +196,7 @@ class Solver(ABC):
                 if found is None and ready:
                     found = in_time(partial(self._in_units, reduced, within, own), work_by, reduced.n)
                 outcome = _left_behind(own) if found is None else found
-        return checked(self.name, row, options, outcome, time.perf_counter() - begin, proof_by)
+        return checked(self.name, row, options, outcome, working_seconds() - begin, proof_by)
 
     def _ready(self, problem: Problem, prove: bool) -> bool:
         self.prepare_once(problem, prove)
@@ -220,7 +220,7 @@ class Solver(ABC):
         parts = _parts(self, problems[0])
         if len(parts) == 1 and parts[0] is not self:
             return parts[0].solve_rows(problems, options, starts)
-        begin, proof_by = time.perf_counter(), latest(options, LAST, len(problems))
+        begin, proof_by = working_seconds(), latest(options, LAST, len(problems))
         presolved = [presolve(problem) for problem in problems]
         rows = [row.problem for row in presolved]
         live = [i for i, row in enumerate(rows) if row is not None and trivial(row) is None]
@@ -249,7 +249,7 @@ class Solver(ABC):
             elif found[0] is not None:
                 outcomes = [unit.outcome(outcome) for unit, outcome in zip(units, found[0], strict=True)]
             if outcomes is not None:
-                seconds = (time.perf_counter() - begin) / len(live)
+                seconds = (working_seconds() - begin) / len(live)
                 for i, outcome in zip(live, outcomes, strict=True):
                     results[i] = checked(self.name, presolved[i], options, outcome, seconds, proof_by)
         return [
@@ -290,10 +290,10 @@ def _left_behind(x: FloatArray | None) -> Outcome:
 
 def _in_turn(parts: Sequence[Solver], problem: Problem, options: Options, start: FloatArray | None) -> Result:
     """The best of both ends from several solvers, one after the other, within one time limit."""
-    begin = time.perf_counter()
+    begin = working_seconds()
     best: Result | None = None
     for part in parts:
-        left = None if options.time_limit is None else options.time_limit - (time.perf_counter() - begin)
+        left = None if options.time_limit is None else options.time_limit - (working_seconds() - begin)
         if best is not None:
             if best.solved or best.reason in (Reason.FAILURE, Reason.INTERRUPT):
                 break

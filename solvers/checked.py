@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from functools import partial
 
 from pvq.bounds.certified import tolerance
@@ -11,6 +10,7 @@ from pvq.bounds.presolve import Presolved
 from pvq.bounds.problem import Problem
 from pvq.bounds.proof import Proof
 
+from .compile_time import working_seconds
 from .limits import in_time, proof_cost
 from .options import Clock, Options
 from .points import fallback_point
@@ -62,7 +62,7 @@ def checked(
     elif outcome.proof is not None and reason is not Reason.FAILURE and not options.stop.is_set():
         from pvq.bounds.verify.row import NotProven  # compiled kernels: not for `pvq solvers`
 
-        begin = time.perf_counter()
+        begin = working_seconds()
         try:
             verified = in_time(partial(_verified, reduced, outcome.proof, proof_by), proof_by, reduced.n)
             if verified is None:  # one of its own steps takes longer
@@ -76,7 +76,7 @@ def checked(
                 info["unproven"] = f"the proof gives {max(verified, 0.0):.9g} only"
         except NotProven as why:
             info["unproven"] = str(why)
-        verify_seconds = time.perf_counter() - begin
+        verify_seconds = working_seconds() - begin
         proof_cost(reduced.gram, solver).seconds = verify_seconds
     result = Result(
         x,

@@ -21,6 +21,11 @@ def compile_seconds() -> float:
         return _spent + (time.perf_counter() - _began if _open else 0.0)
 
 
+def working_seconds() -> float:
+    """A clock like `time.perf_counter` that stands still while numba compiles."""
+    return time.perf_counter() - compile_seconds()
+
+
 def _listen() -> None:
     """Hear of every function that numba compiles, or loads from its cache, from its first import on."""
     global _heard

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import math
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pvq.bounds.gram import FloatArray, Gram, IntArray
-from pvq.bounds.grid import Grid
+from pvq.bounds.gram import FloatArray, IntArray
 from pvq.bounds.problem import Problem
 from pvq.bounds.proof import Below, Enumeration, Proof, Split
 from pvq.bounds.verify.budget import node_limit
-from pvq.bounds.verify.row import lower_bound
 
 from ..base import Clock, Options, fallback_point
+from ..compile_time import working_seconds
 from ..empirical.local_search import polish_grid, values_of
 from ..limits import layer_clock
 from ..result import Outcome, Reason
@@ -32,7 +30,6 @@ if TYPE_CHECKING:
     from .gpu.engine import Engine
     from .gpu.rows import RowOnGpu
 
-TINY = 2  # inputs of the row whose proof is verified to compile the verifier
 CHUNK = 200_000  # nodes between two looks at the clock: a few milliseconds
 FIRST, LAST = 10_000, 100_000_000  # nodes of the first and last turn of a race with the search in a reduced basis
 SLOWER = 20  # a node in a reduced basis takes as long as so many others, so that it gets fewer in the same time
@@ -55,34 +52,19 @@ STEP = 1.09  # of the threshold where there is no limit to fit: all passes befor
 
 
 def prepare_grid(problem: Problem) -> None:
-    """Compile, and do the work that all rows of the Gram matrix share."""
+    """Do the work that all rows of the Gram matrix share, and compile what rows take that need few nodes.
+
+    What longer ones take is compiled when the first of them gets there: clocks stand still meanwhile.
+    """
     layer_plan(problem)
     problem.gram.memo(prepare_grid, lambda: _compile(problem), problem.sparsity is None)
 
 
 def _compile(problem: Problem) -> bool:
     # the plan of this row is as long as the layer's, and only its code is wanted: it hears who asks
-    found = solve_grid(problem, Options(time_limit=layer_clock().limit(0.0), node_limit=1), None)
-    options = Options(time_limit=None, node_limit=1)
-    assert found.x is not None
-    search = GridSearch(problem, layer_plan(problem), found.x, options, Clock(options))
-    search.quick(1)
-    lattice = row_lattice(search.row)
-    if lattice is not None:
-        search.race(lattice, search.nodes + 1)
-    search.passes(search.nodes + 100)
-    if _has_beam(problem):
-        upper_point(problem)
-    # rows of next to no weight are not restated in steps, and take other code
-    plain = Walk(restate(problem, search.row.plan, even=False), 1.0)
-    plain.take_root()
-    plain.run(1, math.inf, math.inf)
-    if problem.n > TINY:  # the verifier, which looks at every proof
-        grid = Grid(np.array([[-0.7, 0.7]]), np.zeros(TINY, np.int64))
-        tiny = Problem(np.array([1.0, 0.5]), Gram.from_array(np.eye(TINY) + 0.5), grid)
-        proof = solve_grid(tiny, Options(time_limit=None), None).proof
-        if proof is not None:
-            lower_bound(tiny, proof)
+    options = Options(time_limit=layer_clock().limit(0.0))
+    clock, x = Clock(options), polish_grid(problem, fallback_point(problem))
+    GridSearch(problem, row_plan(problem, clock), x, options, clock).quick(1)
     return True
 
 
@@ -102,14 +84,17 @@ def solve_grid(problem: Problem, options: Options, start: FloatArray | None) -> 
     points = [fallback_point(problem)] + ([start] if start is not None and problem.is_feasible(start) else [])
     x = min((polish_grid(problem, point) for point in points), key=problem.error)
     limit = math.inf if options.node_limit is None else options.node_limit
-    begin = time.perf_counter()
+    begin = working_seconds()
     search = GridSearch(problem, row_plan(problem, clock), x, options, clock)
-    planned = time.perf_counter() - begin
-    lattice = row_lattice(search.row)
+    planned = working_seconds() - begin
     quick = QUICK if gpu is None else BRIEF
-    reason = search.quick(min(quick if lattice is None else FIRST, limit / 2))
-    if reason is Reason.NODES and lattice is not None and search.nodes < limit:
-        reason = search.race(lattice, limit)
+    reason, lattice = search.quick(min(FIRST, quick, limit / 2)), None
+    if reason is Reason.NODES and search.nodes < limit:
+        lattice = row_lattice(search.row)
+        if lattice is None:
+            reason = search.quick(min(quick, limit / 2) - search.nodes)
+        else:
+            reason = search.race(lattice, limit)
     if reason is Reason.NODES and search.nodes < limit:
         fine = search.nodes >= quick and clock.left > FINE * planned
         fine = fine and (gpu is None or problem.n >= FINE_ON_GPU)
@@ -276,11 +261,11 @@ class GridSearch:
         if len(frontier) == 0:
             self.lower = self.threshold
             return Reason.FINISHED
-        cost, begin, nodes_before = 10.0 * len(frontier), time.perf_counter(), self.nodes
+        cost, begin, nodes_before = 10.0 * len(frontier), working_seconds(), self.nodes
         while True:
             left = max(limit - self.nodes, 0.0)
             if math.isfinite(self.clock.left):
-                spent = time.perf_counter() - begin
+                spent = working_seconds() - begin
                 speed = max(self.nodes - nodes_before, cost) / max(spent, 1e-3)
                 left = min(left, speed * max(self.clock.left, 0.0))
             ahead = cost * min(self.threshold / self.lower, 10.0) ** GROWTH if self.lower > 0 else math.inf

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 
 import numpy as np
 from pvq.bounds.gram import BoolArray, FloatArray, Gram
 from pvq.bounds.problem import Problem, optimal_on_support
 from pvq.bounds.proof import Below, Split
+from pvq.bounds.sparsity import Sparsity
 from pvq.bounds.stages import stage
 
 from ..base import Clock, Options
+from ..compile_time import working_seconds
 from ..empirical.swaps import greedy_mask, polish_mask, unit_lists
 from ..kernels.blas import LONG, fits
 from ..kernels.dependence import near_dependent
@@ -20,7 +21,6 @@ from ..limits import as_time_allows
 from ..relax.bounded import Bounded
 from ..relax.cone import SLACK
 from ..result import Outcome, Reason
-from ..tiny import tiny_rows
 from .node import Incumbent, ScaledRow
 from .pool import FREE, bytes_per_node, grown, new_pool, push
 from .tree import advance
@@ -36,6 +36,9 @@ INSIDE = 1 - 1e-6
 
 DIAGONAL = 200.0
 """Inverses of H that the largest diagonal takes as long as; where less time is left, one half as large serves."""
+
+TINY = 6
+"""Inputs of the row that is solved to compile everything."""
 
 MEMORY = 1 << 30
 """Bytes of open nodes per row; beyond it the search ends with the bound it has."""
@@ -75,10 +78,18 @@ def prepared(gram: Gram) -> Prepared:
 def prepare_masks(problem: Problem) -> None:
     """Compile, and do the layer-wide work, before the clock of a row starts."""
     prepared(problem.gram)
-    tiny = tiny_rows(problem)[0]
+    tiny = _tiny(problem)
     solve_masks(tiny, Options(time_limit=None), None)  # compiling alone may take longer than a limit
     if problem.n >= OWN_DIAGONAL:
         _root_diagonal(tiny, tiny.reference, Clock(Options(time_limit=None)))
+
+
+def _tiny(problem: Problem) -> Problem:
+    """A row of the same kind that takes no time, and whose search calls every function that longer ones call."""
+    x, pattern = np.random.default_rng(0).normal(size=(TINY, TINY + 2)), Sparsity.row(TINY, TINY // 2, update=True)
+    if problem.pattern.units < problem.n:
+        pattern = Sparsity.blocks(TINY, 2, 1, update=True)
+    return Problem(x[:, 0], Gram.from_array(x @ x.T), None, pattern)
 
 
 def solve_masks(problem: Problem, options: Options, start: FloatArray | None) -> Outcome:
@@ -134,9 +145,9 @@ def solve_masks(problem: Problem, options: Options, start: FloatArray | None) ->
             break
         if full:
             pool = grown(pool)
-        begin, before = time.perf_counter(), int(best.nodes[0])
-        done = advance(row, pool, best, options.gap, floor, budget, has_blocks(problem))
-        took, nodes = time.perf_counter() - begin, int(best.nodes[0]) - before
+        begin, before = working_seconds(), int(best.nodes[0])
+        done = advance(row, pool, best, options.gap, floor, budget)
+        took, nodes = working_seconds() - begin, int(best.nodes[0]) - before
         budget = max(1, min(4 * budget, round(CHUNK_SECONDS * max(nodes, 1) / max(took, 1e-9))))
     mask = best.kept[sparsity.unit]
     if best.value[0] < value:
@@ -149,12 +160,6 @@ def solve_masks(problem: Problem, options: Options, start: FloatArray | None) ->
     lower = max(0.0, lower) * unit_of_error
     proof = root.proof if lower <= root.lower else None  # nothing better was found in time
     return Outcome(best_x, max(lower, root.lower), reason, int(best.nodes[0]), proof=proof)
-
-
-def has_blocks(problem: Problem) -> bool | None:
-    """True if some unit may have several inputs, or else None, for which fewer functions are compiled."""
-    assert problem.sparsity is not None
-    return None if problem.sparsity.units == problem.n else True
 
 
 def row_in_scale(problem: Problem) -> ScaledRow:

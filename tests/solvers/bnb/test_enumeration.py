@@ -13,8 +13,8 @@ from pvq.bounds.proof import Split
 from pvq.bounds.sparsity import Sparsity
 from pvq.bounds.verify.row import lower_bound
 from pvq.solvers.base import Options
-from pvq.solvers.bnb import BranchAndBound, enumeration, walk
-from pvq.solvers.bnb.enumeration import prepare_grid, solve_grid
+from pvq.solvers.bnb import BranchAndBound, enumeration
+from pvq.solvers.bnb.enumeration import solve_grid
 from pvq.solvers.bnb.restated import Restated
 from pvq.solvers.brute import Brute
 from pvq.solvers.result import Status
@@ -235,17 +235,6 @@ def test_a_row_of_next_to_no_weight_is_still_optimal():
     problem = hard(n=12)
     tiny = dataclasses.replace(problem, weight=1e-9 * problem.weight)
     assert BranchAndBound().solve(tiny).status is Status.OPTIMAL
-
-
-def test_preparing_compiles_what_rows_of_next_to_no_weight_take():
-    rng = np.random.default_rng(3)
-    x = rng.normal(size=(40, 8))
-    h = Gram.from_array(x.T @ x / 40)
-    problem = Problem(rng.normal(size=8), h, Grid(np.arange(-3.0, 4.0)[None] / 2, np.zeros(8, np.int64)))
-    prepare_grid(problem)
-    before = len(walk._sweep_uneven.signatures), len(walk._sweep_even.signatures)
-    solve_grid(dataclasses.replace(problem, weight=1e-9 * problem.weight), Options(time_limit=None), None)
-    assert (len(walk._sweep_uneven.signatures), len(walk._sweep_even.signatures)) == before
 
 
 @pytest.mark.parametrize("kind", KINDS)
