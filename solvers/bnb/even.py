@@ -8,6 +8,7 @@ import numba
 import numpy as np
 from pvq.bounds.gram import FloatArray, IntArray
 
+from ..kernels.apart import MATRIX, NUMBERS, REAL, VECTOR, WHOLE, apart, inner, named, several
 from ..kernels.sparing import assign
 from ..kernels.tiles import address
 from .vectors import aligned, move_four, padded
@@ -54,7 +55,14 @@ class Batches(NamedTuple):
         return cls(aligned(int(start[-1])), start, *lists, *ends, np.zeros(ROOM), np.zeros(n, np.int64))
 
 
-@numba.njit(cache=True, nogil=True, fastmath={"contract"})
+BATCHES = named(
+    [VECTOR, NUMBERS, VECTOR, NUMBERS, VECTOR, NUMBERS, NUMBERS, NUMBERS, VECTOR, VECTOR, NUMBERS], Batches
+)
+FACTORS = several((VECTOR, MATRIX, MATRIX))
+"""Their type in compiled code, and that of a plan."""
+
+
+@apart(None, WHOLE, NUMBERS, VECTOR, BATCHES, NUMBERS, FACTORS, REAL, REAL, fastmath={"contract"})
 def search_even(budget, where, bounds, batches, best, plan, top, shrink):  # type: ignore[no-untyped-def]
     """Depth-first Schnorr-Euchner search below the node in `where`; run again to go on.
 
@@ -185,7 +193,7 @@ def _bound(i, found, batches, plan, top, threshold):  # type: ignore[no-untyped-
     return kept
 
 
-@numba.njit(cache=True, nogil=True)
+@inner()
 def _finish(found, root, batches, bounds, best, shrink):  # type: ignore[no-untyped-def]
     """Take the least of the leaves just found."""
     for c in range(found):

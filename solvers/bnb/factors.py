@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from pvq.bounds.gram import BoolArray, FloatArray, IntArray
 
+from ..kernels.apart import MATRIX, apart, entry, inner
 from ..kernels.cholesky import factor, invert, invert_factor, subtract, subtract_outer
 from ..kernels.diagonal import ascend, inverse_of_difference, is_below
 from ..kernels.sparing import NONE, ZERO, assign
@@ -26,7 +26,7 @@ SHRINK = np.array([1.0, 1 - 1e-9, 1 - 1e-6, 1 - 1e-3, 0.9])
 """Factors tried, in turn, on a diagonal that fails the test of Cholesky."""
 
 
-@njit(cache=True, nogil=True)
+@apart(MATRIX, MATRIX, python=True)
 def cholesky(h: FloatArray) -> FloatArray:
     """Upper R with H = R'R; where rounding makes a pivot fail, of H plus a multiple of its rounding error."""
     n = len(h)
@@ -40,7 +40,7 @@ def cholesky(h: FloatArray) -> FloatArray:
         shift = max(2 * shift, n * EPS)
 
 
-@njit(cache=True, nogil=True)
+@apart(MATRIX, MATRIX, python=True)
 def inverse(h: FloatArray) -> FloatArray:
     """H^-1, of H plus a multiple of its rounding error where it is singular."""
     n = len(h)
@@ -49,7 +49,7 @@ def inverse(h: FloatArray) -> FloatArray:
     return p
 
 
-@njit(cache=True, nogil=True)
+@entry()
 def decision_order(
     inverse: FloatArray, weight: FloatArray, values: FloatArray, count: IntArray, group: IntArray, step: FloatArray
 ) -> IntArray:
@@ -62,7 +62,9 @@ def decision_order(
     """
     n = len(inverse)
     p = inverse.copy()
-    variance, s = np.diag(p).copy(), weight.copy()
+    variance, s = np.empty(n), weight.copy()
+    for i in range(n):
+        variance[i] = p[i, i]
     left = np.ones(n, np.bool_)
     order = np.empty(n, np.int64)
     columns, factors = np.empty((PENDING, n)), np.empty((PENDING, n))
@@ -96,7 +98,7 @@ def decision_order(
     return order
 
 
-@njit(cache=True, nogil=True)
+@entry()
 def conditional_factors(r: FloatArray, pivot: FloatArray, slope: FloatArray) -> None:
     """pivot[i] = 1 / (H_{i+1}^-1)_ii and slope[i, :i] = H_i^-1 H[:i, i] from the factor H = R'R.
 
@@ -111,7 +113,7 @@ def conditional_factors(r: FloatArray, pivot: FloatArray, slope: FloatArray) -> 
             slope[i, j] = -r[i, i] * lower[i, j]
 
 
-@njit(cache=True, nogil=True)
+@inner()
 def _drop_last(p: FloatArray) -> FloatArray:
     """The inverse of a matrix without its last row and column, from its inverse p."""
     m = len(p) - 1
@@ -123,7 +125,7 @@ def _drop_last(p: FloatArray) -> FloatArray:
     return smaller
 
 
-@njit(cache=True, nogil=True)
+@entry()
 def level_diagonals(
     h: FloatArray,
     weights: FloatArray,
@@ -165,13 +167,18 @@ def level_diagonals(
         for j in range(n):
             scaled[i, j] = h[i, j] / (size[i] * size[j])
         scaled[i, i] = 1.0 + margin
-    c /= c.max()
+    most = 0.0
     for i in range(n):
-        c[i] = max(c[i], 1e-9)
+        most = max(most, c[i])
+    for i in range(n):
+        c[i] = max(c[i] / most, 1e-9)
     ratio = (LEVEL_BARRIERS[1] / LEVEL_BARRIERS[0]) ** (1.0 / max(1, sweeps - 1))
     plain = inverse(scaled)
     p = np.empty((n, n))
-    started = start.max() > 0.0 and inverse_of_difference(scaled, d, p)
+    started = False
+    for i in range(n):
+        started = started or start[i] > 0.0
+    started = started and inverse_of_difference(scaled, d, p)
     for m in range(n, 1, -1):
         if over[0]:
             for i in range(m):
@@ -185,7 +192,9 @@ def level_diagonals(
                 for i in range(m):
                     diagonal[m, i] = diagonal[m + 1, i]
                 continue
-        block = np.ascontiguousarray(scaled[:m, :m])
+        block = np.empty((m, m))
+        for i in range(m):
+            assign(block[i], scaled[i, :m])
         if (n - m) % FRESH == FRESH - 1:
             plain = inverse(block)
             fresh = np.empty((m, m))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 from pvq.bounds.gram import FloatArray, IntArray
 
-from ..kernels.sparing import assign
+from ..kernels.apart import entry, inner
+from ..kernels.sparing import ZERO, assign
 from .uneven import choose, move, unchoose, use
 
 
@@ -49,7 +49,7 @@ class Frontier:
         self.size[:] = 1, len(self.heap) - 1
 
 
-@numba.njit(cache=True, nogil=True)
+@inner()
 def _push(bound, heap, size, node):  # type: ignore[no-untyped-def]
     at = size[0]
     size[0] += 1
@@ -59,7 +59,7 @@ def _push(bound, heap, size, node):  # type: ignore[no-untyped-def]
     heap[at] = node
 
 
-@numba.njit(cache=True, nogil=True)
+@inner()
 def _pop(bound, heap, size):  # type: ignore[no-untyped-def]
     least = heap[0]
     size[0] -= 1
@@ -78,7 +78,7 @@ def _pop(bound, heap, size):  # type: ignore[no-untyped-def]
     return least
 
 
-@numba.njit(cache=True, nogil=True)
+@entry()
 def centres_of(level: int, picks: IntArray, weight: FloatArray, plan, grid, out: FloatArray) -> float:  # type: ignore[no-untyped-def]
     """Centres of the undecided positions 0 ... level - 1 of a node, and the error of the decided ones."""
     pivot, slope, _ = plan
@@ -93,7 +93,7 @@ def centres_of(level: int, picks: IntArray, weight: FloatArray, plan, grid, out:
     return partial
 
 
-@numba.njit(cache=True, nogil=True)
+@entry()
 def grow(budget, bounds, frontier, best, weight, plan, grid, pattern, spare, shrink):  # type: ignore[no-untyped-def]
     """Replace the open node of least bound by its children until there is no room; returns the nodes visited.
 
@@ -108,7 +108,9 @@ def grow(budget, bounds, frontier, best, weight, plan, grid, pattern, spare, shr
     pivot, slope, diagonal = plan
     values, count, group, _ = grid
     key, partial, level, picks, heap, free, size = frontier
-    most = count.max()
+    most = ZERO
+    for values_of in count:
+        most = max(most, values_of)
     centres, child = np.empty(slope.shape[1]), np.empty(slope.shape[1])
     visited = 0
     while size[0] > 0 and size[1] >= most and visited < budget:
@@ -139,7 +141,7 @@ def grow(budget, bounds, frontier, best, weight, plan, grid, pattern, spare, shr
                 size[1] -= 1
                 new = free[size[1]]
                 key[new], partial[new], level[new] = max(bound, key[node]), cost, i
-                picks[new] = picks[node]
+                assign(picks[new], picks[node])
                 picks[new, i] = pick
                 _push(key, heap, size, new)
         free[size[1]] = node

@@ -10,10 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from pvq.bounds.gram import FloatArray, IntArray
 from pvq.bounds.stages import stage
 
+from ..kernels.apart import entry
 from .factors import cholesky
 from .factors import inverse as invert
 from .plan import Plan, plan_in_order, vblast
@@ -31,7 +31,7 @@ EXACT = 1e-7
 """Rounding of conditional values of k that is tolerated, in steps; the box is widened by ten times as much."""
 
 
-@njit(cache=True, nogil=True)
+@entry()
 def reduce_basis(r: FloatArray, z: IntArray, inverse: IntArray, limit: int) -> bool:
     """LLL reduction of the basis with upper factor R and columns z, in place; False if not done in `limit` swaps.
 
@@ -212,7 +212,7 @@ class LatticeWalk:
         return (factor + rounding) * self._unit + 2 * moved * float(np.sqrt(upper * self._unit)) + moved**2
 
 
-@njit(cache=True, nogil=True)
+@entry()
 def search_lattice(budget, where, bounds, state, best, plan, top, shrink):  # type: ignore[no-untyped-def]
     """Depth-first search over the integers y, as `search_even` without limits on y, but 0 <= k = Zy <= top.
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
+from numba import types
 from pvq.bounds.gram import BoolArray, FloatArray, IntArray
 
+from ..kernels.apart import FLAGS, MATRIX, NUMBERS, REAL, VECTOR, WHOLE, apart, named
 from ..kernels.cholesky import UNIT_ROUNDOFF, subtract
 from ..kernels.sparing import ZERO, assign
 from ..kernels.tiles import ROWS, subtract_product
@@ -46,7 +47,13 @@ class Incumbent(NamedTuple):
     """(1,) nodes processed."""
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+ROW = named([MATRIX, VECTOR, REAL, REAL, *[NUMBERS] * 5], ScaledRow)
+INCUMBENT = named([FLAGS, VECTOR, NUMBERS], Incumbent)
+STATE = types.int8[::1]
+"""Their types in compiled code, and that of the states of all units."""
+
+
+@apart(WHOLE, ROW, STATE, NUMBERS, error_model="numpy")
 def settle(row: ScaledRow, state: np.ndarray, room: IntArray) -> int:
     """Prune what no budget is left for, keep what all fits; room[g] = budget left.
 
@@ -61,8 +68,9 @@ def settle(row: ScaledRow, state: np.ndarray, room: IntArray) -> int:
             room[row.group[u]] -= 1
         elif state[u] == FREE:
             free[row.group[u]] += 1
-    if room.min() < 0:
-        return -1
+    for g in range(groups):
+        if room[g] < 0:
+            return -1
     count = 0
     for u in range(len(state)):
         if state[u] == FREE:
@@ -76,7 +84,7 @@ def settle(row: ScaledRow, state: np.ndarray, room: IntArray) -> int:
     return count
 
 
-@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+@apart(REAL, ROW, STATE, NUMBERS, WHOLE, MATRIX, MATRIX, VECTOR, error_model="numpy")
 def eliminate(
     row: ScaledRow, state: np.ndarray, ids: IntArray, m: int, t: FloatArray, a: FloatArray, b: FloatArray
 ) -> float:

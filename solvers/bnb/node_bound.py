@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from pvq.bounds.gram import FloatArray, IntArray
 
+from ..kernels.apart import MATRIX, NUMBERS, REAL, VECTOR, WHOLE, apart, inner, named
 from ..kernels.cholesky import invert
 from ..kernels.diagonal import ascend
 from ..kernels.sparing import assign, assign_matrix
@@ -65,48 +65,11 @@ class Free(NamedTuple):
     """(units,) the same if it is pruned."""
 
 
-# compiled inside its caller alone: a function of its own is optimised, with all that it calls, once more
-@njit(nogil=True, error_model="numpy", inline="always")
-def bound_of(
-    free: Free, c: float, pairs: int, target: float, gap: float, rounds: int, blocks: bool | None
-) -> float:
-    """Lower bound of a node, -inf if rounding leaves no D below A.
-
-    Parameters
-    ----------
-    free : the node; d, e, x, partner, z, saving, inside and outside are outputs.
-    c : its constant.
-    pairs : inputs 2 p and 2 p + 1 are a pair for p < pairs; 0 for blocks.
-    target : no more than this is needed.
-    gap : upper bound minus what is known; a thousandth of it is not worth an iteration.
-    rounds : alternations of D and x: 1 but at the root.
-    blocks : None where every unit of the row has one input: the relaxation of others is not compiled then.
-    """
-    m, units = len(free.b), len(free.group)
-    work, loss = np.empty((m, m)), np.empty(m)
-    inside = positive(free.a, free.d, free.e, free.variance, free.slack, m, work, loss)
-    for _ in range(20):
-        if inside:
-            break
-        for s in range(m):
-            free.d[s] = max(SHRINK * free.d[s], LEAST_D * free.variance[s])
-            free.e[s] *= SHRINK
-        inside = positive(free.a, free.d, free.e, free.variance, free.slack, m, work, loss)
-    free.inside[:] = 0.0
-    free.outside[:] = 0.0
-    if not inside:
-        free.x[:] = 0.0
-        free.z[:] = 0.0
-        free.saving[:] = 0.0
-        for s in range(m):
-            free.saving[free.unit[s]] += free.b[s] ** 2 / max(free.a[s, s], SLACK * free.variance[s])
-        return -np.inf
-    if blocks is None or units == m:
-        return _by_pairs(free, c, pairs, target, gap, rounds, work, loss)
-    return _by_blocks(free, c, target, gap, rounds, work, loss)
+PART = named([MATRIX, *[VECTOR] * 5, REAL, *[NUMBERS] * 4, *[VECTOR] * 4], Free)
+"""Its type in compiled code."""
 
 
-@njit(nogil=True, error_model="numpy", inline="always")
+@apart(REAL, PART, REAL, WHOLE, REAL, REAL, WHOLE, MATRIX, VECTOR, error_model="numpy")
 def _by_pairs(
     free: Free,
     c: float,
@@ -163,7 +126,7 @@ def _by_pairs(
     return bound
 
 
-@njit(nogil=True, error_model="numpy", inline="always")
+@apart(REAL, PART, REAL, REAL, REAL, WHOLE, MATRIX, VECTOR, error_model="numpy")
 def _by_blocks(
     free: Free, c: float, target: float, gap: float, rounds: int, work: FloatArray, loss: FloatArray
 ) -> float:
@@ -217,10 +180,47 @@ def _by_blocks(
     return bound
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner(error_model="numpy")
 def correlated(d: FloatArray, e: FloatArray, pairs: int) -> None:
     """Shrink e where a block has become nearly singular by rounding or a floor of d."""
     for i in range(0, 2 * pairs, 2):
         most = CORRELATED * d[i] * d[i + 1]
         if e[i] * e[i] > most:
             e[i] *= np.sqrt(most / (e[i] * e[i])) * (1.0 - 1e-12)
+
+
+@apart(REAL, PART, REAL, WHOLE, REAL, REAL, WHOLE, error_model="numpy")
+def bound_of(free: Free, c: float, pairs: int, target: float, gap: float, rounds: int) -> float:
+    """Lower bound of a node, -inf if rounding leaves no D below A.
+
+    Parameters
+    ----------
+    free : the node; d, e, x, partner, z, saving, inside and outside are outputs.
+    c : its constant.
+    pairs : inputs 2 p and 2 p + 1 are a pair for p < pairs; 0 for blocks.
+    target : no more than this is needed.
+    gap : upper bound minus what is known; a thousandth of it is not worth an iteration.
+    rounds : alternations of D and x: 1 but at the root.
+    """
+    m, units = len(free.b), len(free.group)
+    work, loss = np.empty((m, m)), np.empty(m)
+    inside = positive(free.a, free.d, free.e, free.variance, free.slack, m, work, loss)
+    for _ in range(20):
+        if inside:
+            break
+        for s in range(m):
+            free.d[s] = max(SHRINK * free.d[s], LEAST_D * free.variance[s])
+            free.e[s] *= SHRINK
+        inside = positive(free.a, free.d, free.e, free.variance, free.slack, m, work, loss)
+    free.inside[:] = 0.0
+    free.outside[:] = 0.0
+    if not inside:
+        free.x[:] = 0.0
+        free.z[:] = 0.0
+        free.saving[:] = 0.0
+        for s in range(m):
+            free.saving[free.unit[s]] += free.b[s] ** 2 / max(free.a[s, s], SLACK * free.variance[s])
+        return -np.inf
+    if units == m:
+        return _by_pairs(free, c, pairs, target, gap, rounds, work, loss)
+    return _by_blocks(free, c, target, gap, rounds, work, loss)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from pvq.bounds.gram import FloatArray, IntArray
+
+from ..kernels.apart import inner
 
 FREE, KEPT, PRUNED = 0, 1, 2
 
@@ -65,7 +66,7 @@ def bytes_per_node(units: int, n: int) -> int:
     return 24 + units + 14 * n
 
 
-@njit(cache=True, nogil=True)
+@inner()
 def push(pool: Pool, key: float) -> int:
     """Open a node and return its slot, to be filled; there must be an unused one."""
     pool.size[1] -= 1
@@ -83,7 +84,7 @@ def push(pool: Pool, key: float) -> int:
     return slot
 
 
-@njit(cache=True, nogil=True)
+@inner()
 def pop(pool: Pool) -> int:
     """Slot of the open node with the least key, which is no longer open; hand it back with `release`."""
     slot = pool.heap[0]
@@ -106,7 +107,7 @@ def pop(pool: Pool) -> int:
     return slot
 
 
-@njit(cache=True, nogil=True)
+@inner()
 def release(pool: Pool, slot: int) -> None:
     """Make a popped slot available again."""
     pool.free[pool.size[1]] = slot

@@ -8,19 +8,19 @@ so that the leaves cover every mask at any time. Relaxation and branching are th
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from pvq.bounds.gram import FloatArray, IntArray
 from pvq.bounds.problem import Problem
 from pvq.bounds.proof import Below, Split, Tree
 
 from ..base import Clock, Options
+from ..kernels.apart import entry
 from ..kernels.sparing import ONE, assign
-from .masks import has_blocks, prepared, row_in_scale
+from .masks import prepared, row_in_scale
 from .node import ScaledRow, settle
 from .node_bound import bound_of
 from .pool import FREE, KEPT, PRUNED, Pool, new_pool, pop, push, release
 from .recorded import recorded
-from .tree import FIRST_ROUNDS, ROOT_ROUNDS, Work, branching_unit, opened, record, room_for
+from .tree import FIRST_ROUNDS, ROOT_ROUNDS, Work, branching_unit, inherit, opened, record, room_for
 
 MAX_LEAVES = 1000
 """Leaves of a proof: at 64 inputs 1 MB of numbers, and a second to verify."""
@@ -38,7 +38,7 @@ TURNS = 3
 """Sweeps at most for a leaf that is below the node it came from, which happens by their overshooting."""
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@entry(error_model="numpy")
 def bound_leaf(
     row: ScaledRow,
     pool: Pool,
@@ -49,16 +49,16 @@ def bound_leaf(
     upper: float,
     target: float,
     rounds: int,
-    blocks: bool | None,
 ) -> None:
     """Make a leaf of a state: its bound, D and x, from those in the record `slot`, and the unit to branch on."""
     free_units = settle(row, state, work.left)
-    node = opened(row, pool, slot, state, free_units, work)
+    node = opened(row, pool.partner[slot], state, free_units, work)
+    inherit(row, pool, slot, state, node)
     known = max(pool.key[slot], 0.0)
     bound, choice = node.c, -1
     if free_units > 0:
         for _ in range(TURNS):
-            bound = bound_of(node.free, node.c, node.pairs, target, max(upper - known, 0.0), rounds, blocks)
+            bound = bound_of(node.free, node.c, node.pairs, target, max(upper - known, 0.0), rounds)
             if bound >= known:
                 break
         choice = node.names[branching_unit(node.free, state, node.names)]
@@ -68,10 +68,8 @@ def bound_leaf(
     record(pool, new, node)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def split_leaves(
-    row: ScaledRow, pool: Pool, unit: IntArray, upper: float, target: float, budget: int, blocks: bool | None
-) -> bool:
+@entry(error_model="numpy")
+def split_leaves(row: ScaledRow, pool: Pool, unit: IntArray, upper: float, target: float, budget: int) -> bool:
     """Split the leaf with the least bound `budget` times; False as soon as that cannot or need not go on."""
     work = room_for(row)
     for _ in range(budget):
@@ -82,7 +80,7 @@ def split_leaves(
         for side in (KEPT, PRUNED):
             state = pool.state[slot].copy()
             state[unit[slot]] = side
-            bound_leaf(row, pool, unit, slot, state, work, upper, target, ONE, blocks)
+            bound_leaf(row, pool, unit, slot, state, work, upper, target, ONE)
         release(pool, slot)
     return True
 
@@ -104,7 +102,7 @@ def grow(
     Its bound, before it is verified, and the tree.
     """
     row, scale, size = row_in_scale(problem), prepared(problem.gram).scale, float(np.abs(problem.weight).max())
-    error, blocks = scale * size * size, has_blocks(problem)
+    error = scale * size * size
     pool = new_pool(leaves + 4, len(row.group), problem.n, np.float64)
     unit = np.full(len(pool.key), -1)
     first = push(pool, 0.0)
@@ -115,11 +113,11 @@ def grow(
     for rounds in (FIRST_ROUNDS, ROOT_ROUNDS):  # the first pairs what has no partner
         slot = pop(pool)
         state = pool.state[slot].copy()
-        bound_leaf(row, pool, unit, slot, state, room_for(row), upper / error, target / error, rounds, blocks)
+        bound_leaf(row, pool, unit, slot, state, room_for(row), upper / error, target / error, rounds)
         release(pool, slot)
     while clock.ended() is None and pool.size[0] < leaves:
         budget = min(CHUNK, leaves - int(pool.size[0]))
-        if not split_leaves(row, pool, unit, upper / error, target / error, budget, blocks):
+        if not split_leaves(row, pool, unit, upper / error, target / error, budget):
             break
     slots = pool.heap[: pool.size[0]]
     splits = tuple(_split(problem, pool, slot, scale, size) for slot in slots)

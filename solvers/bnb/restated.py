@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import njit
 from pvq.bounds.gram import FloatArray, IntArray
 from pvq.bounds.problem import Problem
 
 from ..empirical.local_search import values_of
+from ..kernels.apart import entry
 from .plan import Plan
 from .uneven import FEW
 from .vectors import aligned, padded
@@ -91,7 +91,7 @@ class Restated:
         return factor + rounding + 2 * moved * float(np.sqrt(upper)) + moved**2
 
 
-@njit(cache=True, nogil=True)
+@entry()
 def carry(
     pivot: FloatArray,
     slope: FloatArray,

@@ -5,33 +5,36 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 from pvq.bounds.gram import BoolArray, IntArray
 
 from ..empirical.swaps import one_swaps
 from ..empirical.tableau import tableau
+from ..kernels.apart import FLAGS, NUMBERS, REAL, TRUTH, apart
 from ..kernels.cholesky import factor, solve
+from ..kernels.order import ascending
 from ..kernels.sparing import ZERO, assign
-from .node import Incumbent, ScaledRow
-from .node_bound import Free
+from .node import INCUMBENT, ROW, STATE, Incumbent, ScaledRow
+from .node_bound import PART, Free
 from .pool import KEPT
 
 SWAPS: Any = np.int64(200)
 """Most swaps of a mask."""
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@apart(None, ROW, INCUMBENT, FLAGS, error_model="numpy")
 def offer(row: ScaledRow, best: Incumbent, kept: BoolArray) -> None:
     """Take a mask as the incumbent if it is better after swaps."""
-    t = tableau(row.h, row.b, row.c)
-    one_swaps(t, np.diag(row.h).copy(), row.start, row.inputs, row.group, row.keep, kept, SWAPS)
+    t, variance = tableau(row.h, row.b, row.c), np.empty(len(row.b))
+    for i in range(len(variance)):
+        variance[i] = row.h[i, i]
+    one_swaps(t, variance, row.start, row.inputs, row.group, row.keep, kept, SWAPS)
     value = max(0.0, t[len(row.b), len(row.b)])
     if value < best.value[0]:
         best.value[0] = value
         assign(best.kept, kept)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@apart(TRUTH, INCUMBENT, STATE, PART, REAL, NUMBERS, TRUTH, FLAGS, error_model="numpy")
 def round_up(
     best: Incumbent, state: np.ndarray, free: Free, c: float, names: IntArray, polish: bool, kept: BoolArray
 ) -> bool:
@@ -40,11 +43,16 @@ def round_up(
     It should if that is asked for, or if it is better than the incumbent as it is.
     """
     m, units = len(free.b), len(free.group)
-    top = free.saving.max() + 1e-300
-    order = np.argsort(-(free.z + 1e-6 * free.saving / top))
+    top, worth, order = free.saving[0], np.empty(units), np.empty(units, np.int64)
+    for u in range(units):
+        top = max(top, free.saving[u])
+    for u in range(units):
+        worth[u] = -(free.z[u] + 1e-6 * free.saving[u] / (top + 1e-300))
+    ascending(worth, order)
     used = np.zeros(len(free.keep), np.int64)
     chosen = np.zeros(units, np.bool_)
-    for u in order:
+    for place in range(units):
+        u = order[place]
         if used[free.group[u]] < free.keep[free.group[u]]:
             used[free.group[u]] += 1
             chosen[u] = True

@@ -10,13 +10,14 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
+from numba import njit, types
 from pvq.bounds.gram import FloatArray, IntArray
 
+from ..kernels.apart import MATRIX, NUMBERS, REAL, VECTOR, WHOLE, apart, entry, inner, named
 from ..kernels.sparing import assign
 from ..relax.cone import LEAST_D
-from .node import Incumbent, ScaledRow, eliminate, settle
-from .node_bound import Free, bound_of, correlated
+from .node import ROW, STATE, Incumbent, ScaledRow, eliminate, settle
+from .node_bound import PART, Free, bound_of, correlated
 from .pool import FREE, KEPT, PRUNED, Pool, pop, push, release
 from .rounding import offer, round_up
 
@@ -42,12 +43,12 @@ NOT_ZERO = 1e-300
 
 
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
-def order_pairs(row: ScaledRow, pool: Pool, slot: int, state: np.ndarray, ids: IntArray):  # type: ignore[no-untyped-def]
+def order_pairs(row: ScaledRow, partner: np.ndarray, state: np.ndarray, ids: IntArray):  # type: ignore[no-untyped-def]
     """ids[:m] = the free inputs, pairs first and side by side. Returns (m, number of pairs)."""
     n = len(row.b)
     m = 0
     for i in range(n):
-        j = pool.partner[slot, i]
+        j = partner[i]
         if j > i and state[row.unit[i]] == FREE and state[row.unit[j]] == FREE:
             ids[m] = i
             ids[m + 1] = j
@@ -55,33 +56,11 @@ def order_pairs(row: ScaledRow, pool: Pool, slot: int, state: np.ndarray, ids: I
     pairs = m // 2
     for i in range(n):
         if state[row.unit[i]] == FREE:
-            j = pool.partner[slot, i]
+            j = partner[i]
             if j < 0 or state[row.unit[j]] != FREE:
                 ids[m] = i
                 m += 1
     return m, pairs
-
-
-@njit(cache=True, nogil=True, error_model="numpy", inline="always")
-def inherit(
-    row: ScaledRow, pool: Pool, slot: int, state: np.ndarray, ids: IntArray, m: int, pairs: int, free: Free
-) -> None:
-    """D and x of a node from its record. An input whose partner has been fixed stays alone with what is left of
-    their block: its own entry if the partner is pruned, the Schur complement if it is kept."""
-    for s in range(m):
-        i = ids[s]
-        d = float(pool.d[slot, i])
-        j = pool.partner[slot, i]
-        free.e[s] = 0.0
-        if s < 2 * pairs:
-            if s % 2 == 0:
-                free.e[s] = pool.e[slot, i] * INHERIT
-        elif j >= 0 and state[row.unit[j]] == KEPT:
-            d -= float(pool.e[slot, i]) ** 2 / max(float(pool.d[slot, j]), NOT_ZERO)
-        free.variance[s] = row.h[i, i]
-        free.d[s] = max(d * INHERIT, LEAST_D * free.variance[s])
-        free.x[s] = pool.x[slot, i]
-    correlated(free.d, free.e, pairs)
 
 
 class Work(NamedTuple):
@@ -111,6 +90,12 @@ class Opened(NamedTuple):
     pairs: int
 
 
+NODE = named([PART, REAL, NUMBERS, NUMBERS, WHOLE], Opened)
+WORK = named([MATRIX, MATRIX, VECTOR, NUMBERS, NUMBERS], Work)
+PARTNERS = types.int16[::1]
+"""Their types in compiled code, and that of the partners of all inputs."""
+
+
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def room_for(row: ScaledRow) -> Work:
     """What `opened` needs."""
@@ -119,11 +104,14 @@ def room_for(row: ScaledRow) -> Work:
     return Work(np.empty((n, n + 1)), np.empty((n, n)), np.empty(n), ids, left)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", inline="always")
-def opened(row: ScaledRow, pool: Pool, slot: int, state: np.ndarray, units: int, work: Work) -> Opened:
-    """The node of a settled state with `units` free units and work.left as budgets; D and x are the record's."""
+@apart(NODE, ROW, PARTNERS, STATE, WHOLE, WORK, error_model="numpy")
+def opened(row: ScaledRow, partner: np.ndarray, state: np.ndarray, units: int, work: Work) -> Opened:
+    """The node of a settled state with `units` free units and work.left as budgets; D and x are left to `inherit`.
+
+    partner : (n,) as in its record.
+    """
     ids = work.ids
-    m, pairs = order_pairs(row, pool, slot, state, ids)
+    m, pairs = order_pairs(row, partner, state, ids)
     c = eliminate(row, state, ids, m, work.t, work.a, work.b)
     # local numbers of the units and groups that are still open, in the order of their inputs
     number, group_number = np.full(len(row.group), -1), np.full(len(row.keep), -1)
@@ -143,23 +131,44 @@ def opened(row: ScaledRow, pool: Pool, slot: int, state: np.ndarray, units: int,
             number[u] = count
             count += 1
         unit_local[s] = number[u]
+    a = np.empty((m, m))
+    for s in range(m):
+        assign(a[s], work.a[s, :m])
     free = Free(
-        np.ascontiguousarray(work.a[:m, :m]), work.b[:m].copy(), np.empty(m), np.empty(m), np.empty(m),
+        a, work.b[:m].copy(), np.empty(m), np.empty(m), np.empty(m),
         np.empty(m), row.slack, unit_local, group_local, keep_local[:groups].copy(), np.full(m, -1),
         np.empty(units), np.empty(units), np.empty(units), np.empty(units),
     )  # fmt: skip
-    inherit(row, pool, slot, state, ids, m, pairs, free)
     return Opened(free, c, ids[:m].copy(), names, pairs)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def advance(
-    row: ScaledRow, pool: Pool, best: Incumbent, gap: float, floor: float, budget: int, blocks: bool | None
-) -> bool:
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def inherit(row: ScaledRow, pool: Pool, slot: int, state: np.ndarray, node: Opened) -> None:
+    """D and x of a node from its record. An input whose partner has been fixed stays alone with what is left of
+    their block: its own entry if the partner is pruned, the Schur complement if it is kept."""
+    free, ids, pairs = node.free, node.ids, node.pairs
+    for s in range(len(ids)):
+        i = ids[s]
+        d = float(pool.d[slot, i])
+        j = pool.partner[slot, i]
+        free.e[s] = 0.0
+        if s < 2 * pairs:
+            if s % 2 == 0:
+                free.e[s] = pool.e[slot, i] * INHERIT
+        elif j >= 0 and state[row.unit[j]] == KEPT:
+            d -= float(pool.e[slot, i]) ** 2 / max(float(pool.d[slot, j]), NOT_ZERO)
+        free.variance[s] = row.h[i, i]
+        free.d[s] = max(d * INHERIT, LEAST_D * free.variance[s])
+        free.x[s] = pool.x[slot, i]
+    correlated(free.d, free.e, pairs)
+
+
+@entry(error_model="numpy")
+def advance(row: ScaledRow, pool: Pool, best: Incumbent, gap: float, floor: float, budget: int) -> bool:
     """Process nodes until none is open (True), or `budget` nodes are done or the pool is full (False).
 
     A subtree is discarded when its bound is within `gap` of the upper bound (relative, or `floor` absolute), less
-    a little, so that the claim survives when the upper bound is recomputed from its x. `blocks` as in `bound_of`.
+    a little, so that the claim survives when the upper bound is recomputed from its x.
     """
     work, state = room_for(row), np.empty(len(row.group), np.int8)
     kept = np.empty(len(state), np.bool_)
@@ -181,7 +190,8 @@ def advance(
             return True
         best.nodes[0] += 1
         units = settle(row, state, work.left)
-        node = opened(row, pool, slot, state, units, work)
+        node = opened(row, pool.partner[slot], state, units, work)
+        inherit(row, pool, slot, state, node)
         release(pool, slot)
         free, names, c = node.free, node.names, node.c
         if units == 0:
@@ -191,11 +201,11 @@ def advance(
             continue
         target = best.value[0] - max(GAP_SOUGHT * gap * best.value[0], FLOOR_SOUGHT * floor)
         rounds = FIRST_ROUNDS if best.nodes[0] == 1 else ROOT_ROUNDS if best.nodes[0] == 2 else 1
-        bound = bound_of(free, c, node.pairs, target, max(best.value[0] - key, 0.0), rounds, blocks)
+        bound = bound_of(free, c, node.pairs, target, max(best.value[0] - key, 0.0), rounds)
         if bound >= cutoff:
             best.value[1] = min(best.value[1], bound)
             continue
-        again = best.nodes[0] == 1 and free.partner.max() >= 0
+        again = best.nodes[0] == 1 and has_partners(free)
         if not again and round_up(best, state, free, c, names, best.nodes[0] <= POLISHED_NODES, kept):
             offer(row, best, kept)
         cutoff = best.value[0] - max(GAP_CLAIMED * gap * best.value[0], FLOOR_CLAIMED * floor)
@@ -228,7 +238,16 @@ def advance(
     return pool.size[0] == 0
 
 
-@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+@inner(error_model="numpy")
+def has_partners(free: Free) -> bool:
+    """Whether inputs are to be paired below this node."""
+    found = False
+    for partner in free.partner:
+        found = found or partner >= 0
+    return found
+
+
+@apart(WHOLE, PART, STATE, NUMBERS, error_model="numpy")
 def branching_unit(free: Free, state: np.ndarray, names: IntArray) -> int:
     """The free unit with the largest x^4 (A - D)^2 (1 - z), or else the largest saving; -1 if none is free.
 

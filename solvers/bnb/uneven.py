@@ -5,10 +5,14 @@ from __future__ import annotations
 import numba
 import numpy as np
 
+from ..kernels.apart import MATRIX, NUMBERS, REAL, VECTOR, WHOLE, apart, entry, inner, several
+from ..kernels.order import sort
 from ..kernels.sparing import assign
 
 # Reordering and contracting sums is covered by the slack eta; NaN and infinity keep their meaning.
 FASTMATH = {"reassoc", "contract", "nsz"}
+GRID, PATTERN = several((MATRIX, NUMBERS, NUMBERS, MATRIX)), several((NUMBERS,) * 7)
+"""Types of what `search_uneven` takes under these names."""
 FEW = 48
 """Values up to which trying each of them, for all inputs at once, beats a binary search for each input."""
 
@@ -26,7 +30,7 @@ def nearest(values, count, s):  # type: ignore[no-untyped-def]
     return hi if values[hi] - s < s - values[lo] else lo
 
 
-@numba.njit(cache=True, nogil=True, fastmath=FASTMATH)
+@inner(fastmath=FASTMATH)
 def _ahead(m, s, d, grid, distance):  # type: ignore[no-untyped-def]
     """sum_j d_j dist(s_j, grid_j)^2."""
     values, count, group, by_value = grid
@@ -48,7 +52,7 @@ def _ahead(m, s, d, grid, distance):  # type: ignore[no-untyped-def]
     return total
 
 
-@numba.njit(cache=True, nogil=True, fastmath=FASTMATH)
+@apart(REAL, WHOLE, VECTOR, VECTOR, GRID, PATTERN, VECTOR, fastmath=FASTMATH)
 def _ahead_budget(m, s, d, grid, pattern, saving):  # type: ignore[no-untyped-def]
     """The same where a group of units may have only so many non-zeros: all zero, less the largest savings."""
     values, count, group, _ = grid
@@ -76,13 +80,13 @@ def _ahead_budget(m, s, d, grid, pattern, saving):  # type: ignore[no-untyped-de
         chosen = np.empty(size)
         for a in range(size):
             chosen[a] = saving[by_group[start[q] + a]]
-        chosen.sort()
+        sort(chosen)
         for a in range(size - room, size):
             total -= chosen[a]
     return total
 
 
-@numba.njit(cache=True, nogil=True)
+@entry()
 def move(m, s, out, slope, difference, d, grid, pattern, spare):  # type: ignore[no-untyped-def]
     """Move the centres of positions 0 ... m - 1 after a decision; return a lower bound of what they will add."""
     for j in range(m):
@@ -92,7 +96,7 @@ def move(m, s, out, slope, difference, d, grid, pattern, spare):  # type: ignore
     return _ahead(m, out, d, grid, spare[0])
 
 
-@numba.njit(cache=True, nogil=True)
+@inner()
 def choose(i, value, pattern):  # type: ignore[no-untyped-def]
     """Use budget for a non-zero at position i; False if there is none left."""
     unit, unit_group, unit_used, group_used, keep, _, _ = pattern
@@ -108,7 +112,7 @@ def choose(i, value, pattern):  # type: ignore[no-untyped-def]
     return True
 
 
-@numba.njit(cache=True, nogil=True)
+@inner()
 def unchoose(i, value, pattern):  # type: ignore[no-untyped-def]
     """Give the budget of a non-zero at position i back."""
     unit, unit_group, unit_used, group_used, keep, _, _ = pattern
@@ -120,7 +124,7 @@ def unchoose(i, value, pattern):  # type: ignore[no-untyped-def]
         group_used[unit_group[u]] -= 1
 
 
-@numba.njit(cache=True, nogil=True)
+@inner()
 def use(m, index, grid, pattern):  # type: ignore[no-untyped-def]
     """Set the used budget to that of the decided positions m ... n - 1."""
     values, _, group, _ = grid
@@ -130,7 +134,7 @@ def use(m, index, grid, pattern):  # type: ignore[no-untyped-def]
         choose(i, values[group[i], index[i]], pattern)
 
 
-@numba.njit(cache=True, nogil=True)
+@inner()
 def search_uneven(budget, where, bounds, state, best, plan, grid, pattern, spare, shrink):  # type: ignore[no-untyped-def]
     """Depth-first Schnorr-Euchner search below the node in `where`; run again to go on.
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 from pvq.bounds.gram import IntArray
 
+from ..kernels.apart import entry, inner
 from ..kernels.sparing import assign
 from .even import ROOM, Batches, search_even
 from .frontier import Frontier, centres_of
@@ -71,7 +71,7 @@ class Walk:
         return int(self._at[0]) + int(self._where[3])
 
 
-@numba.njit(cache=True, nogil=True)
+@inner()
 def _next(trees, where, bounds):  # type: ignore[no-untyped-def]
     """Move to the next node of the list; -1 if there is none below the threshold."""
     at, nodes, bound, level, _ = trees
@@ -83,7 +83,7 @@ def _next(trees, where, bounds):  # type: ignore[no-untyped-def]
     return node
 
 
-@numba.njit(cache=True, nogil=True)
+@entry()
 def _sweep_even(budget, trees, where, bounds, state, best, weight, plan, grid, top, shrink):  # type: ignore[no-untyped-def]
     """`search_even` below each node of a list."""
     picks, spare = trees[4], np.empty(plan[1].shape[1])
@@ -103,7 +103,7 @@ def _sweep_even(budget, trees, where, bounds, state, best, weight, plan, grid, t
     return False
 
 
-@numba.njit(cache=True, nogil=True)
+@entry()
 def _sweep_uneven(  # type: ignore[no-untyped-def]
     budget, trees, where, bounds, state, best, weight, plan, grid, pattern, spare, shrink
 ):
@@ -133,6 +133,4 @@ def root_bound(row: Restated) -> float:
     """The bound ahead of the whole row, sum_i d_i dist(w_i, grid_i)^2 without a budget: needs no search."""
     n = len(row.weight)
     out, diagonal = np.empty(row.width), row.factors[2][n]
-    pattern = row.own_pattern()
-    use(n, np.zeros(n, np.int64), row.grid, pattern)
-    return float(move(n, row.weight, out, np.zeros(n), 0.0, diagonal, row.grid, pattern, row.spare()))
+    return float(move(n, row.weight, out, np.zeros(n), 0.0, diagonal, row.grid, row.pattern, row.spare()))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 from pvq.bounds.gram import FloatArray, IntArray
 from pvq.bounds.problem import Problem
 
+from ..kernels.apart import entry, inner
 from ..kernels.sparing import NONE
 
 PASSES = 50  # a pass that finds nothing ends the search long before
@@ -42,11 +42,13 @@ def polish_grid(problem: Problem, x: FloatArray) -> FloatArray:
     else:
         unit, unit_group, keep = sparsity.unit, sparsity.group, sparsity.keep
     polished = np.array(x, dtype=np.float64)
-    _descend(problem.hessian, problem.weight, polished, values, count, group, unit, unit_group, keep)
+    gradient = problem.hessian @ (problem.weight - polished)
+    least = LEAST_GAIN * float((problem.weight - polished) @ gradient)
+    _descend(problem.hessian, gradient, least, polished, values, count, group, unit, unit_group, keep)
     return polished if problem.error(polished) < problem.error(x) else np.array(x, dtype=np.float64)
 
 
-@numba.njit(cache=True, nogil=True)
+@inner()
 def _closest(values, count, s):  # type: ignore[no-untyped-def]
     best = 0
     for k in range(1, count):
@@ -55,7 +57,7 @@ def _closest(values, count, s):  # type: ignore[no-untyped-def]
     return values[best]
 
 
-@numba.njit(cache=True, nogil=True)
+@inner()
 def _may_fill(j, unit, unit_group, unit_used, group_used, keep):  # type: ignore[no-untyped-def]
     """Whether a zero at input j may become non-zero."""
     if len(keep) == 0 or unit_used[unit[j]] > 0:
@@ -63,7 +65,7 @@ def _may_fill(j, unit, unit_group, unit_used, group_used, keep):  # type: ignore
     return group_used[unit_group[unit[j]]] < keep[unit_group[unit[j]]]
 
 
-@numba.njit(cache=True, nogil=True)
+@inner()
 def _count(j, old, new, unit, unit_group, unit_used, group_used, keep):  # type: ignore[no-untyped-def]
     """Keep the used budget in step with a change of input j."""
     if len(keep) == 0 or (old == 0.0) == (new == 0.0):
@@ -79,13 +81,13 @@ def _count(j, old, new, unit, unit_group, unit_used, group_used, keep):  # type:
             group_used[unit_group[u]] -= 1
 
 
-@numba.njit(cache=True, nogil=True)
-def _descend(h, w, x, values, count, group, unit, unit_group, keep):  # type: ignore[no-untyped-def]
-    n = len(w)
-    u = w - x
-    gradient = h @ u
-    most = 1.0 / np.diag(h)  # moving input j alone gains gradient_j^2 / h_jj at most
-    least = LEAST_GAIN * (u @ gradient)
+@entry()
+def _descend(h, gradient, least, x, values, count, group, unit, unit_group, keep):  # type: ignore[no-untyped-def]
+    """gradient : H(w - x), kept in step with x.   least : what a move must gain."""
+    n = len(x)
+    most = np.empty(n)
+    for i in range(n):
+        most[i] = 1.0 / h[i, i]  # moving input i alone gains gradient_i^2 / h_ii at most
     unit_used, group_used = np.zeros(len(unit_group), np.int64), np.zeros(len(keep), np.int64)
     for j in range(n):
         _count(j, 0.0, x[j], unit, unit_group, unit_used, group_used, keep)
@@ -131,11 +133,14 @@ def _descend(h, w, x, values, count, group, unit, unit_group, keep):  # type: ig
                         best, best_j, best_value = total, j, value
                 if best > least:
                     improved = True
-                    gradient -= t * h[i]
+                    for j in range(n):
+                        gradient[j] -= t * h[i, j]
                     x[i] = new
                     if best_j >= 0:
                         _count(best_j, x[best_j], best_value, unit, unit_group, unit_used, group_used, keep)
-                        gradient -= (best_value - x[best_j]) * h[best_j]
+                        step = best_value - x[best_j]
+                        for j in range(n):
+                            gradient[j] -= step * h[best_j, j]
                         x[best_j] = best_value
                     break
                 _count(i, new, old, unit, unit_group, unit_used, group_used, keep)

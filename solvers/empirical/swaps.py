@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from pvq.bounds.gram import BoolArray, FloatArray, IntArray
 from pvq.bounds.problem import Problem
 
+from ..kernels.apart import FLAGS, MATRIX, NUMBERS, REAL, VECTOR, WHOLE, apart, entry, inner, several
+from ..kernels.order import ascending
 from ..kernels.sparing import assign_matrix
 from .tableau import PIVOT, gain, refill, removal_cost, set_unit, sweep, tableau
 
@@ -17,7 +18,7 @@ PROGRESS = 1e-10
 """Smallest relative gain of a swap: the tableau is exact to about this, and the search must end."""
 
 
-@njit(cache=True, nogil=True)
+@entry()
 def greedy(
     t: FloatArray, start: IntArray, inputs: IntArray, group: IntArray, keep: IntArray, kept: BoolArray
 ) -> None:
@@ -26,8 +27,9 @@ def greedy(
     The removal is optimal brain surgeon's w_i^2 / (H^-1)_ii, generalised to units. `t` and `kept` agree before
     and after; groups that are within their budget are only filled.
     """
-    variance = np.diag(t).copy()
-    units = len(group)
+    units, variance = len(group), np.empty(len(t))
+    for i in range(len(t)):
+        variance[i] = t[i, i]
     used = np.zeros(len(keep), np.int64)
     for u in range(units):
         used[group[u]] += 1
@@ -54,7 +56,7 @@ def greedy(
         refill(t, start, inputs, kept, variance)
 
 
-@njit(cache=True, nogil=True)
+@apart(None, MATRIX, VECTOR, NUMBERS, NUMBERS, NUMBERS, NUMBERS, FLAGS, WHOLE, python=True)
 def one_swaps(
     t: FloatArray,
     variance: FloatArray,
@@ -98,13 +100,16 @@ def one_swaps(
         refill(t, start, inputs, kept, variance)
 
 
-@njit(cache=True, nogil=True)
+@inner()
 def least_gain(t: FloatArray, variance: FloatArray) -> float:
     """What a swap must gain: more than the rounding of the tableau."""
-    return PROGRESS * max(t[-1, -1], 1e-3 * PROGRESS * variance.sum())
+    total = 0.0
+    for v in variance:
+        total += v
+    return PROGRESS * max(t[len(variance), len(variance)], 1e-3 * PROGRESS * total)
 
 
-@njit(cache=True, nogil=True)
+@apart(several((REAL, WHOLE, WHOLE)), MATRIX, NUMBERS, NUMBERS, NUMBERS, FLAGS, VECTOR)
 def best_swap(
     t: FloatArray, start: IntArray, inputs: IntArray, group: IntArray, kept: BoolArray, variance: FloatArray
 ) -> tuple[float, int, int]:
@@ -157,7 +162,7 @@ def best_swap(
     return best, out, add
 
 
-@njit(cache=True, nogil=True)
+@entry()
 def two_swaps(
     t: FloatArray,
     variance: FloatArray,
@@ -176,16 +181,20 @@ def two_swaps(
     n, units = len(t) - 1, len(group)
     if len(inputs) != units:
         return
-    tries = min(TRIES, WORK // (n * n))
+    tries, cost, order = min(TRIES, WORK // (n * n)), np.empty(units), np.empty(units, np.int64)
     for _ in range(rounds):
-        cost = np.full(units, np.inf)
+        count = 0
         for u in range(units):
+            cost[u] = np.inf
             i = inputs[u]
             if kept[u] and t[i, i] < 0.0:
                 cost[u] = -t[i, n] * t[i, n] / t[i, i]
         found = False
-        for u in np.argsort(cost)[:tries]:
-            if cost[u] == np.inf:
+        ascending(cost, order)
+        for place in range(units):
+            u = order[place]
+            count += 1
+            if count > tries or cost[u] == np.inf:
                 break
             trial = t.copy()
             sweep(trial, inputs[u])
@@ -229,7 +238,7 @@ def greedy_mask(problem: Problem) -> BoolArray:
     sparsity = problem.pattern
     start, inputs = unit_lists(problem)
     kept = np.zeros(sparsity.units, np.bool_)
-    t = tableau(problem.hessian, problem.hessian @ problem.weight, problem.reference)
+    t = tableau(problem.hessian.copy(), problem.hessian @ problem.weight, problem.reference)
     greedy(t, start, inputs, sparsity.group, sparsity.keep, kept)
     return kept[sparsity.unit]
 
@@ -243,7 +252,7 @@ def polish_mask(problem: Problem, mask: BoolArray, rounds: int = 200, pairs: boo
     start, inputs = unit_lists(problem)
     kept = np.zeros(sparsity.units, np.bool_)
     kept[sparsity.unit[np.asarray(mask, dtype=bool)]] = True
-    t = tableau(problem.hessian, problem.hessian @ problem.weight, problem.reference)
+    t = tableau(problem.hessian.copy(), problem.hessian @ problem.weight, problem.reference)
     variance = problem.hessian.diagonal().copy()
     one_swaps(t, variance, start, inputs, sparsity.group, sparsity.keep, kept, rounds)
     if pairs:

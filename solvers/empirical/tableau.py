@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from pvq.bounds.gram import BoolArray, FloatArray, IntArray
 
+from ..kernels.apart import FLAGS, MATRIX, NUMBERS, REAL, TRUTH, VECTOR, WHOLE, apart, inner
 from ..kernels.sparing import assign, assign_matrix
 
 PIVOT = 1e-13
 """An input whose conditional variance is below this part of its variance depends on the others up to rounding."""
 
 
-@njit(cache=True, nogil=True)
+@apart(None, MATRIX, WHOLE)
 def sweep(t: FloatArray, k: int) -> None:
     """Move input k into or out of the kept set (Goodnight, "A tutorial on the SWEEP operator", 1979).
 
@@ -35,7 +35,7 @@ def sweep(t: FloatArray, k: int) -> None:
     t[k, k] = -inverse
 
 
-@njit(cache=True, nogil=True)
+@apart(MATRIX, MATRIX, VECTOR, REAL, python=True)
 def tableau(h: FloatArray, b: FloatArray, c: float) -> FloatArray:
     """T with nothing kept: [[H, b], [b', c]] for b = Hw and c = w'Hw."""
     n = len(b)
@@ -47,7 +47,7 @@ def tableau(h: FloatArray, b: FloatArray, c: float) -> FloatArray:
     return t
 
 
-@njit(cache=True, nogil=True)
+@apart(None, MATRIX, NUMBERS, TRUTH, VECTOR)
 def set_unit(t: FloatArray, inputs: IntArray, inside: bool, variance: FloatArray) -> None:
     """Sweep the inputs of a unit in (those that add anything beyond rounding) or out."""
     for i in inputs:
@@ -58,7 +58,7 @@ def set_unit(t: FloatArray, inputs: IntArray, inside: bool, variance: FloatArray
             sweep(t, i)
 
 
-@njit(cache=True, nogil=True)
+@apart(None, MATRIX, NUMBERS, NUMBERS, FLAGS, VECTOR)
 def refill(t: FloatArray, start: IntArray, inputs: IntArray, kept: BoolArray, variance: FloatArray) -> None:
     """Sweep in kept inputs that were left out because they depended on an input that has been pruned since."""
     for u in range(len(kept)):
@@ -68,7 +68,7 @@ def refill(t: FloatArray, start: IntArray, inputs: IntArray, kept: BoolArray, va
                     sweep(t, i)
 
 
-@njit(cache=True, nogil=True)
+@inner()
 def gain(t: FloatArray, inputs: IntArray, variance: FloatArray) -> float:
     """How much the error falls if a pruned unit is kept: b_u' A_uu^-1 b_u, dependent inputs left out."""
     m = len(inputs)
@@ -88,7 +88,7 @@ def gain(t: FloatArray, inputs: IntArray, variance: FloatArray) -> float:
     return -a[m, m]
 
 
-@njit(cache=True, nogil=True)
+@apart(REAL, MATRIX, NUMBERS)
 def removal_cost(t: FloatArray, members: IntArray) -> float:
     """How much the error rises if a kept unit is pruned: x_u' ((H_SS^-1)_uu)^-1 x_u."""
     m = len(members)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from pvq.bounds.gram import FloatArray
 
+from .apart import MATRIX, REAL, TRUTH, VECTOR, apart, entry
 from .cholesky import cholesky_margin, factor, invert, subtract_outer
 from .sparing import ZERO, assign
 
@@ -16,13 +16,13 @@ SHRINK = (1.0, 1 - 1e-12, 1 - 1e-10, 1 - 1e-8, 1 - 1e-6, 1 - 1e-4, 0.99, 0.9, 0.
 """Factors tried, in turn, on a diagonal that fails the test; a point inside the barrier passes at the first."""
 
 
-@njit(cache=True, nogil=True)
+@apart(None, MATRIX, VECTOR, VECTOR, REAL, REAL)
 def ascend(p: FloatArray, d: FloatArray, weights: FloatArray, mu: float, least: float) -> None:
     """`ascend_within` with one lower limit for all d_i, 0 or -inf, and no upper limit."""
     ascend_within(p, d, weights, mu, np.full(len(d), least), np.full(len(d), np.inf))
 
 
-@njit(cache=True, nogil=True)
+@apart(None, MATRIX, VECTOR, VECTOR, REAL, VECTOR, VECTOR)
 def ascend_within(
     p: FloatArray, d: FloatArray, weights: FloatArray, mu: float, low: FloatArray, high: FloatArray
 ) -> None:
@@ -72,7 +72,7 @@ def ascend_within(
         subtract_outer(p, stop, n, factors, steps, count)
 
 
-@njit(cache=True, nogil=True)
+@apart(TRUTH, MATRIX, VECTOR, MATRIX)
 def inverse_of_difference(h: FloatArray, d: FloatArray, p: FloatArray) -> bool:
     """p = (H - D)^-1, freshly computed; False (p undefined) if H - D is not numerically positive definite.
 
@@ -91,7 +91,7 @@ def inverse_of_difference(h: FloatArray, d: FloatArray, p: FloatArray) -> bool:
     return sound
 
 
-@njit(cache=True, nogil=True)
+@entry()
 def _maximise(
     h: FloatArray, d: FloatArray, weights: FloatArray, sweeps: int, first: float, last: float, least: float
 ) -> None:
@@ -122,7 +122,7 @@ def _maximise(
         assign(d, known)
 
 
-@njit(cache=True, nogil=True)
+@apart(TRUTH, MATRIX, VECTOR, REAL, python=True)
 def is_below(h: FloatArray, d: FloatArray, slack: float) -> bool:
     """Whether a Cholesky factorisation succeeds on H - D + slack |H|_diag (slack < 0: a margin)."""
     n = len(d)

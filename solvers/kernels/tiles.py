@@ -11,11 +11,12 @@ from __future__ import annotations
 from typing import Any
 
 from llvmlite import ir  # type: ignore[import-untyped]
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 from pvq.bounds.gram import FloatArray
 
+from .apart import inner
 from .vector_code import DOUBLE, INTEGER, SUFFIX, VECTOR, WIDTH, declare, place, spread
 
 ROWS = 4
@@ -118,7 +119,7 @@ narrow: Any = _narrow
 address: Any = _address
 
 
-@njit(cache=True, nogil=True)
+@inner()
 def subtract_product(
     out: FloatArray,
     row: int,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from pvq.bounds.gram import FloatArray
 
+from ..kernels.apart import entry
 from ..kernels.cholesky import factor, inverse
 
 
-@njit(cache=True, nogil=True)
+@entry()
 def positive_inverse(h: FloatArray, d: FloatArray) -> tuple[bool, FloatArray]:
     """(H - diag(d))^-1, False if that matrix is not positive definite in float64."""
     m = h.copy()
@@ -34,7 +34,7 @@ def starting_diagonal(h: FloatArray) -> FloatArray:
     return d
 
 
-@njit(cache=True, nogil=True)
+@entry()
 def _starting_diagonal(h: FloatArray) -> FloatArray:
     n = len(h)
     # singular to working precision: the inverse of a shifted H has the right pattern, D itself is tested later

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from numba import njit
 from pvq.bounds.gram import FloatArray
 
+from ..kernels.apart import MATRIX, REAL, TRUTH, VECTOR, WHOLE, apart
 from ..kernels.cholesky import factor
 
 SLACK = 1e-13
@@ -15,7 +15,7 @@ LEAST_D = 1e-14
 """Least d_i relative to h_ii, so that r_i^2 / d_i is finite; part of the D that is tested."""
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@apart(TRUTH, MATRIX, VECTOR, VECTOR, VECTOR, REAL, WHOLE, MATRIX, VECTOR, error_model="numpy")
 def positive(
     a: FloatArray,
     d: FloatArray,

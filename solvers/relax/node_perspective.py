@@ -11,9 +11,9 @@ Any x gives a lower bound, because x'Qx >= 2v'Qx - v'Qv separates by unit:
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from pvq.bounds.gram import FloatArray, IntArray
 
+from ..kernels.apart import MATRIX, NUMBERS, REAL, VECTOR, WHOLE, apart, inner
 from ..kernels.cholesky import UNIT_ROUNDOFF, factor, solve
 from ..kernels.sparing import ZERO, assign
 
@@ -32,7 +32,7 @@ ALIVE = 1e-14
 """Part of itself that is added to the diagonal of a system, which keeps its factor alive where Q is singular."""
 
 
-@njit(cache=True, nogil=True)
+@apart(None, VECTOR, WHOLE, NUMBERS, NUMBERS, VECTOR, VECTOR)
 def water_fill(y: FloatArray, count: int, group: IntArray, keep: IntArray, z: FloatArray, s: FloatArray) -> None:
     """z_u = min(1, y_u / s_g) with sum z = k_g in every group; s_g = 0 where at most k_g of the y are positive.
 
@@ -72,7 +72,7 @@ def water_fill(y: FloatArray, count: int, group: IntArray, keep: IntArray, z: Fl
             z[u] = min(1.0, y[u] / s[g])
 
 
-@njit(cache=True, nogil=True)
+@apart(REAL, VECTOR, WHOLE, NUMBERS, NUMBERS, VECTOR, VECTOR)
 def largest(
     values: FloatArray, count: int, group: IntArray, keep: IntArray, last: FloatArray, first: FloatArray
 ) -> float:
@@ -86,7 +86,9 @@ def largest(
         begin[group[u] + 1] += 1
     for g in range(len(keep)):
         begin[g + 1] += begin[g]
-    end, ordered = begin[:-1].copy(), np.empty(count)
+    end, ordered = np.empty(len(keep), np.int64), np.empty(count)
+    for g in range(len(keep)):
+        end[g] = begin[g]
     for u in range(count):
         g = group[u]
         ordered[end[g]] = values[u]
@@ -96,14 +98,21 @@ def largest(
         middle = min(begin[g] + keep[g], end[g])
         select(ordered, begin[g], middle, end[g])
         if middle > begin[g]:
-            last[g] = ordered[begin[g] : middle].min()
-            total += ordered[begin[g] : middle].sum()
+            least, kept = ordered[begin[g]], 0.0
+            for u in range(begin[g], middle):
+                least = min(least, ordered[u])
+                kept += ordered[u]
+            last[g] = least
+            total += kept
         if middle < end[g]:
-            first[g] = ordered[middle : end[g]].max()
+            most = ordered[middle]
+            for u in range(middle, end[g]):
+                most = max(most, ordered[u])
+            first[g] = most
     return total
 
 
-@njit(cache=True, nogil=True)
+@inner()
 def select(values: FloatArray, low: int, middle: int, high: int) -> None:
     """Reorder values[low:high] so that none in [low:middle] is less than any in [middle:high] (quickselect)."""
     while low < middle < high and high - low > 1:
@@ -133,7 +142,8 @@ def select(values: FloatArray, low: int, middle: int, high: int) -> None:
             low = place + 1
 
 
-@njit(cache=True, nogil=True)
+@apart(REAL, WHOLE, MATRIX, VECTOR, VECTOR, REAL, VECTOR, NUMBERS, WHOLE, NUMBERS, NUMBERS, WHOLE, REAL, REAL,
+       VECTOR, VECTOR, VECTOR, MATRIX)  # fmt: skip
 def relax(
     m: int,
     q: FloatArray,

@@ -6,6 +6,7 @@ import numpy as np
 from numba import njit
 from pvq.bounds.gram import FloatArray, IntArray
 
+from ..kernels.apart import MATRIX, NUMBERS, REAL, TRUTH, VECTOR, WHOLE, apart, inner
 from ..kernels.sparing import ZERO
 from ..kernels.tiles import ROWS, subtract_product
 from .pieces import prices
@@ -50,7 +51,7 @@ def spread(
         weights[i] = x[i] * x[i] * (1.0 / share - 1.0) if share > 1e-9 else 0.0
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@apart(TRUTH, MATRIX, VECTOR, VECTOR, VECTOR, WHOLE, NUMBERS, NUMBERS, REAL, REAL, VECTOR, error_model="numpy")
 def sweep(
     p: FloatArray,
     d: FloatArray,
@@ -80,7 +81,10 @@ def sweep(
         theta[group[s]] += np.sqrt(d[s]) * abs(x[s])
     prices(x, d, e, pairs, group, keep, theta, left, pieces, shares)
     spread(x, d, e, m, pairs, group, theta, pieces, shares, weights, cross)
-    mean = weights.sum() / m
+    mean = 0.0
+    for s in range(m):
+        mean += weights[s]
+    mean /= m
     if not mean > 0.0:
         return False
     worth = 0.0
@@ -91,7 +95,7 @@ def sweep(
     return True
 
 
-@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+@apart(None, MATRIX, VECTOR, VECTOR, WHOLE, WHOLE, VECTOR, VECTOR, REAL, VECTOR, error_model="numpy")
 def ascend_pairs(
     p: FloatArray,
     d: FloatArray,
@@ -190,7 +194,7 @@ def step_of_pair(
     return (a22 * t1 - a12 * t12) / det_a, (a22 * t12 - a12 * t2) / det_a, (a11 * t2 - a21 * t12) / det_a
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@apart(None, MATRIX, WHOLE, NUMBERS, NUMBERS, error_model="numpy", python=True)
 def match(p: FloatArray, begin: int, group: IntArray, partner: IntArray) -> None:
     """Pair inputs from `begin` on, of the same group, greedily by |P_ij| / sqrt(P_ii P_jj); partner is out.
 
@@ -215,7 +219,7 @@ def match(p: FloatArray, begin: int, group: IntArray, partner: IntArray) -> None
                 best[i], other[i] = _closest(p, i, begin, group, partner)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner(error_model="numpy")
 def _closest(p: FloatArray, i: int, begin: int, group: IntArray, partner: IntArray) -> tuple[float, int]:
     """The input that i would be paired with, -1 if there is none, and P_ij^2 / (P_ii P_jj)."""
     most, other = 0.0, -1

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from pvq.bounds.gram import FloatArray, IntArray
 
+from ..kernels.apart import MATRIX, NUMBERS, TRUTH, VECTOR, WHOLE, apart, inner
 from ..kernels.sparing import ZERO
 from .pieces import TIE
 
@@ -16,7 +16,7 @@ BENT = 1e-3
 """Least cosine between a pair's change of gradient and its step for which the model is bent."""
 
 
-@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+@apart(None, WHOLE, WHOLE, VECTOR, VECTOR, VECTOR, NUMBERS, VECTOR, VECTOR, error_model="numpy")
 def start_from(
     m: int,
     pairs: int,
@@ -67,7 +67,8 @@ def start_from(
             x[i] = NUDGE * price / np.sqrt(d[i]) if r[i] > 0.0 else -NUDGE * price / np.sqrt(d[i])
 
 
-@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+@apart(None, WHOLE, MATRIX, VECTOR, VECTOR, VECTOR, VECTOR, NUMBERS, VECTOR, MATRIX, MATRIX, MATRIX, NUMBERS,
+       TRUTH, MATRIX, VECTOR, error_model="numpy")  # fmt: skip
 def system(
     pairs: int,
     q: FloatArray,
@@ -139,7 +140,7 @@ def system(
         work[a, a] *= 1.0 + 1e-14  # keeps the factorisation alive where Q is singular; any x is allowed
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner(error_model="numpy")
 def half_gradient(i: int, pairs: int, x: FloatArray, price: float, pieces: FloatArray) -> float:
     """r_i = (Kx)_i + theta s_i."""
     value = pieces[i, 0] * x[i] + price * pieces[i, 2]
@@ -148,7 +149,7 @@ def half_gradient(i: int, pairs: int, x: FloatArray, price: float, pieces: Float
     return value
 
 
-@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+@apart(None, WHOLE, WHOLE, NUMBERS, VECTOR, VECTOR, VECTOR, MATRIX, MATRIX, MATRIX, error_model="numpy")
 def bend_to(
     m: int,
     pairs: int,

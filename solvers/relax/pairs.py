@@ -15,6 +15,7 @@ import numpy as np
 from numba import njit
 from pvq.bounds.gram import FloatArray, IntArray
 
+from ..kernels.apart import MATRIX, NUMBERS, REAL, VECTOR, WHOLE, apart
 from ..kernels.cholesky import factor, solve
 from ..kernels.sparing import ZERO, assign, assign_matrix
 from .node_perspective import ROUNDING, largest
@@ -38,7 +39,8 @@ RETURN = 0.05
 """Share of an idle input that comes back in a step of IRLS."""
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@apart(REAL, WHOLE, WHOLE, MATRIX, VECTOR, VECTOR, VECTOR, REAL, VECTOR, NUMBERS, NUMBERS, WHOLE, REAL, REAL,
+       VECTOR, MATRIX, VECTOR, VECTOR, VECTOR, MATRIX, error_model="numpy")  # fmt: skip
 def relax_pairs(
     m: int,
     pairs: int,

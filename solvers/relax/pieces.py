@@ -17,8 +17,9 @@ with K, s, c that are constant in each of ten pieces of the plane but one, {} wi
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from pvq.bounds.gram import FloatArray, IntArray
+
+from ..kernels.apart import MATRIX, NUMBERS, VECTOR, WHOLE, apart, inner
 
 PRICES = 30
 """Iterations for theta; about 3 are needed. Any theta is allowed: bounds do not rely on it."""
@@ -30,7 +31,7 @@ NARROW = 0.1
 """The norm piece is curved like 1 / |x|; closer to 0 than this part of its width, its curvature there is used."""
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner(error_model="numpy")
 def single(x: float, b: float, theta: float):  # type: ignore[no-untyped-def]
     """(K, s, c, share) of one input: the reverse Huber function."""
     if x == 0.0:
@@ -42,7 +43,7 @@ def single(x: float, b: float, theta: float):  # type: ignore[no-untyped-def]
     return b, 0.0, 1.0, 1.0
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@inner(error_model="numpy")
 def pair(x1: float, x2: float, b1: float, b2: float, e: float, theta: float):  # type: ignore[no-untyped-def]
     """(K11, K12, K22, s1, s2, c, l1, l2, l12) of two inputs, B = [[b1, e], [e, b2]]."""
     if x2 == 0.0:
@@ -115,7 +116,21 @@ def pair(x1: float, x2: float, b1: float, b2: float, e: float, theta: float):  #
     return a * e, e, b2, beta * r1, 0.0, 1.0, 0.0, 1.0 - both, both
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@apart(
+    None,
+    VECTOR,
+    VECTOR,
+    VECTOR,
+    WHOLE,
+    NUMBERS,
+    NUMBERS,
+    VECTOR,
+    VECTOR,
+    VECTOR,
+    MATRIX,
+    MATRIX,
+    error_model="numpy",
+)
 def pieces_at(
     x: FloatArray,
     d: FloatArray,
@@ -154,7 +169,7 @@ def pieces_at(
         left[g] -= c
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@apart(None, VECTOR, VECTOR, VECTOR, WHOLE, NUMBERS, NUMBERS, VECTOR, VECTOR, MATRIX, MATRIX, error_model="numpy")
 def prices(
     x: FloatArray,
     d: FloatArray,

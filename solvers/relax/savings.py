@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from pvq.bounds.gram import FloatArray, IntArray
+
+from ..kernels.apart import VECTOR, WHOLE, apart, inner
 
 CORRELATED = 0.64
 """Largest e^2 / (d_1 d_2) of a pair: near 1 the relaxation is hard to solve, and .999 needs more nodes as well."""
@@ -13,7 +14,7 @@ SAVED = 1 + 1e-12
 """Covers the rounding of a pair's saving r'B^-1 r, whose determinant loses a digit."""
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@apart(None, WHOLE, WHOLE, VECTOR, VECTOR, VECTOR, VECTOR, VECTOR, VECTOR, VECTOR, error_model="numpy")
 def savings(
     m: int,
     pairs: int,
@@ -47,7 +48,7 @@ def savings(
         increments[j] = value - increments[i]
 
 
-@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+@inner(error_model="numpy")
 def losses(
     m: int,
     pairs: int,

@@ -180,6 +180,7 @@ def test_compiled_code_is_made_of_nothing_but_kernels():
                 source = importlib.util.resolve_name(name, module.__package__)
                 origin |= dict.fromkeys([alias.asname or alias.name for alias in node.names], source)
         for function in vars(module).values():
+            function = getattr(function, "compiled", function)
             if isinstance(function, Dispatcher) and function.py_func.__module__ == module.__name__:
                 used = {origin.get(name, "") for name in function.py_func.__code__.co_names}
                 ours = {source for source in used if source.startswith("pvq.")}

@@ -13,9 +13,12 @@ ROOT = Path(pvq.solvers.__file__).parent
 
 def compiled_functions():
     """(file, function) of all that numba compiles."""
+    marks = ("njit", "entry", "apart", "inner")
     for file in sorted(ROOT.rglob("*.py")):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.FunctionDef) and any("njit" in ast.unparse(d) for d in node.decorator_list):
+            if isinstance(node, ast.FunctionDef) and any(
+                mark in ast.unparse(d) for d in node.decorator_list for mark in marks
+            ):
                 yield file.relative_to(ROOT), node
 
 

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from pvq.solvers.kernels.tiles import ROWS, WIDTH, subtract_product
+from numba import njit
+from pvq.solvers.kernels import tiles
+from pvq.solvers.kernels.tiles import ROWS, WIDTH
+
+
+@njit
+def subtract_product(out, row, lo, hi, factors, column, rows, first, last):  # type: ignore[no-untyped-def]
+    tiles.subtract_product(out, row, lo, hi, factors, column, rows, first, last)
 
 
 @pytest.mark.parametrize("width", [*range(2 * WIDTH + 2), 3 * WIDTH, 4 * WIDTH + 1])
