@@ -9,8 +9,13 @@ from typer.models import OptionInfo
 
 
 def declared():
-    """Of every option of every command: its words, and the object that declares it."""
-    for command in main._commands().registered_commands:
+    """Of every option of every command: its name and words, and the object that declares it."""
+    app = main._commands()
+    groups = [group.typer_instance for group in app.registered_groups]
+    assert groups  # the commands of `pvq run`
+    commands = [command for each in (app, *groups) for command in each.registered_commands]
+    once = {inspect.unwrap(command.callback): command for command in commands}  # a report of a run has two names
+    for command in once.values():
         hints = typing.get_type_hints(command.callback, include_extras=True)
         for name in inspect.signature(command.callback).parameters:
             for info in getattr(hints[name], "__metadata__", ()):
