@@ -22,11 +22,11 @@ from .schema import NAME, LedgerError, connect, transaction
 from .told import (
     METHODS,
     about_of,
+    all_errors_of,
     check_chunk,
     check_kinds,
     check_one_of,
     check_sizes,
-    errors_of,
     fields_of,
     legible,
 )
@@ -364,7 +364,7 @@ def _sum_up(db: sqlite3.Connection, chunk: int, rows: Sequence[Record]) -> None:
 
 def _total(columns: Sequence[Sequence[Any]]) -> Total:
     rows, known, solved, rigorous, numerical, failed, lower, proven, upper, reference, seconds, scores = columns
-    told = [errors_of(text) for text in scores]
+    told = all_errors_of(scores)
     names = set.intersection(*map(set, told)) if sum(rows) == sum(known) else set()
     total = Total(
         rows=sum(rows),
