@@ -31,6 +31,8 @@ from .made import made_layer
 
 NETWORK = 1e9 / 8
 """Bytes a second that the machine with the layer files sends, to all workers together."""
+LIMIT = 10.0
+"""Seconds that a row may take."""
 WORKERS = (2, 10, 100, 1000)
 MODELS = {
     "7B (32 blocks of 4096)": 32 * ((4096, 4096),) * 4 + 32 * ((11008, 4096),) * 2 + 32 * ((4096, 11008),),
@@ -44,18 +46,18 @@ MODELS = {
 class Costs:
     """Seconds of one core: of a row of n inputs, of what its layer shares, and of what a scheduler has to do."""
 
-    row: float = 4e-7
-    """Times n^2."""
-    shared: float = 3e-10
-    """Times n^3."""
-    task: float = 2e-3
-    message: float = 5e-4
+    row: float = 7.7e-7
+    """Times n^2: 0.81 s at 1024 inputs, see docs/cluster.md."""
+    shared: float = 4.2e-10
+    """Times n^3: 3.6 s at 2048 inputs."""
+    task: float = 6.5e-3
+    message: float = 6e-5
 
 
 def chunk_of(path: Path, sha256: str, rows: range, method: str) -> Chunk:
     """Rows of a layer at 4 bits or 75 % sparsity, ten seconds each."""
     setting = Setting("quant", bits=4) if method == "quant" else Setting("prune", sparsity=0.75)
-    search = Search(time_limit=10.0)
+    search = Search(time_limit=LIMIT)
     return Chunk(1, path, sha256, setting, None, rows.start, rows.stop, tuple(rows), 1, search)
 
 
@@ -65,7 +67,7 @@ def seconds(n: int, rows: int) -> None:
 
     with TemporaryDirectory() as folder, threadpool_limits(1, user_api="blas"):
         for method in ("quant", "prune"):
-            for size in (256, n):  # the first compiles
+            for size in (n, n):  # the first time compiles
                 layer = made_layer(f"made:{size}x{2 * rows}:0")
                 path = save_layer(Path(folder) / f"{size}.npz", layer)
                 shelf, spent, known = Shelf(), [], 0
@@ -221,7 +223,7 @@ def simulate(layers: tuple[tuple[int, int], ...], count: int, costs: Costs) -> P
                 mine[unit.chunk.sha256] = None
                 while len(mine) > KEPT_LAYERS:
                     mine.popitem(last=False)
-            lasts = costs.row * n**2 * len(unit.chunk.rows)
+            lasts = min(LIMIT, costs.row * n**2) * len(unit.chunk.rows)
             work, messages = work + lasts, messages + 1
             heapq.heappush(ending, (begin + lasts, unit.number, unit))
         given.clear()
@@ -256,9 +258,8 @@ def _chunks(layers: tuple[tuple[int, int], ...]) -> Any:
 
 def table(costs: Costs) -> None:
     """Models on clusters, as Markdown."""
-    print(
-        "| model | workers | chunks | wall time | of one core | sent | scheduler |\n|---|---|---|---|---|---|---|"
-    )
+    print("| model | workers | chunks | hours | times one core | core hours | of them shared | sent | scheduler |")
+    print("|---|---|---|---|---|---|---|---|---|")
     for name, layers in MODELS.items():
         for count in WORKERS:
             found = simulate(layers, count, costs)
