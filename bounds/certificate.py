@@ -21,7 +21,7 @@ from .codebooks import GRIDS
 from .errors import ProblemError
 from .gram import FloatArray
 from .layer_problem import LayerProblem, Setting
-from .proof import Below, Block, Cover, Enumeration, Order, Proof, Split, Tree
+from .proof import Basis, Below, Block, Cover, Enumeration, Order, Proof, Reduced, Split, Tree
 from .ranges import GIVEN
 
 SCHEMA = "pvq.certificate/2"
@@ -118,7 +118,7 @@ class _Writer:
     def __init__(self) -> None:
         self.parts: dict[str, list[np.ndarray]] = {kind: [] for kind in TYPES}
         self.size = dict.fromkeys(TYPES, 0)
-        self.shared: dict[str, list[Any]] = {"below": [], "order": [], "split": []}
+        self.shared: dict[str, list[Any]] = {"below": [], "order": [], "basis": [], "split": []}
         self._known: dict[int, int] = {}
 
     def array(self, kind: str, array: np.ndarray) -> list[Any]:
@@ -127,7 +127,7 @@ class _Writer:
         self.size[kind] += array.size
         return [kind, start, list(array.shape)]
 
-    def once(self, kind: str, thing: Below | Order | Split) -> int:
+    def once(self, kind: str, thing: Below | Order | Basis | Split) -> int:
         """Number of a shared object, described when it is first met (it lives as long as the certificate)."""
         if id(thing) not in self._known:
             description = getattr(self, f"_{kind}")(thing)
@@ -144,6 +144,10 @@ class _Writer:
 
     def _order(self, order: Order) -> list[Any]:
         return [self.array("index", order.order), self.array("real", order.diagonal)]
+
+    def _basis(self, basis: Basis) -> list[Any]:
+        whole = (self.array("index", a) for a in (basis.matrix, basis.inverse))
+        return [*whole, self.array("real", basis.diagonal)]
 
     def _split(self, split: Split) -> dict[str, Any]:
         return {
@@ -162,6 +166,8 @@ class _Writer:
             return {"split": self.once("split", proof)}
         if isinstance(proof, Enumeration):
             return {"enumeration": self.enumeration(proof)}
+        if isinstance(proof, Reduced):
+            return {"reduced": {"basis": self.once("basis", proof.basis), "threshold": float(proof.threshold)}}
         splits = [self.once("split", split) for split in proof.splits]
         if isinstance(proof, Cover):
             p, edges = self.array("real", proof.p), self.array("real", proof.edges)
@@ -261,6 +267,10 @@ class _Reader:
             raise CertificateError("holds NaN or infinite numbers")
         self.left = {kind: len(array) for kind, array in self.flat.items()}
         self.order = [Order(self.array(o, "index", 1), self.array(d, "real", 2)) for o, d in self.header["order"]]
+        self.basis = [
+            Basis(self.array(t, "index", 2), self.array(i, "index", 2), self.array(d, "real", 2))
+            for t, i, d in self.header.get("basis", [])  # absent before there were any
+        ]
         self.below = [self.described(below) for below in self.header["below"]]
         self.split = [
             Split(
@@ -306,6 +316,8 @@ class _Reader:
             return self.pick(self.split, body)
         if kind == "enumeration":
             return self.enumeration(body)
+        if kind == "reduced":
+            return Reduced(self.pick(self.basis, body["basis"]), _number(body["threshold"]))
         if kind not in ("tree", "cover"):
             raise CertificateError(f"has a proof of unknown kind {kind!r}")
         splits = tuple(self.pick(self.split, number) for number in body["splits"])

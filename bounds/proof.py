@@ -91,6 +91,40 @@ class Enumeration:
 
 
 @dataclass(frozen=True, eq=False)
+class Basis:
+    """A basis of the whole numbers, in which grid points with equal steps are counted. Share it between rows.
+
+    With k the numbers of the levels, x_i = first_i + step_i k_i, and k = T y, the error is a quadratic form of
+    y - T^-1 (w - first) / step with the matrix T'AT, a_ij = h_ij step_i step_j / (largest step)^2.
+    """
+
+    matrix: IntArray
+    """(n, n) T, whole numbers; y_{n-1} is decided first."""
+    inverse: IntArray
+    """(n, n) T^-1, whole numbers: the product of both is I."""
+    diagonal: FloatArray
+    """(n + 1, n) as in `Order`, below the leading blocks of T'AT."""
+
+    def __post_init__(self) -> None:
+        whole = np.int64
+        _fix(
+            self, matrix=(self.matrix, whole), inverse=(self.inverse, whole), diagonal=(self.diagonal, np.float64)
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Reduced:
+    """As `Enumeration` of a whole row, over the whole numbers y of a basis whose k = T y are numbers of levels.
+
+    For ill-conditioned H on grids with equal steps: a search decides y one by one, and stays within
+    0 <= T y <= levels - 1.
+    """
+
+    basis: Basis
+    threshold: float
+
+
+@dataclass(frozen=True, eq=False)
 class Split:
     """Inequality (1), whose right side is minimised input by input, pair by pair, unit by unit, block by block.
 
@@ -162,4 +196,4 @@ class Cover:
         _fix(self, p=(self.p, np.float64), edges=(self.edges, np.float64))
 
 
-Proof: TypeAlias = Split | Enumeration | Tree | Cover
+Proof: TypeAlias = Split | Enumeration | Reduced | Tree | Cover

@@ -16,7 +16,7 @@ import numpy as np
 from pvq.bounds.gram import FloatArray, Gram
 from pvq.bounds.grid import Grid
 from pvq.bounds.problem import Problem
-from pvq.bounds.proof import Below, Block, Cover, Enumeration, Order, Proof, Split, Tree
+from pvq.bounds.proof import Basis, Below, Block, Cover, Enumeration, Order, Proof, Reduced, Split, Tree
 
 from .result import Outcome
 
@@ -128,6 +128,8 @@ class Units:
             p = times(proof.p, -self.of_h // 2)
             edges = times(proof.edges, -self.of_h // 2 - self.of_w)
             return Cover(p, proof.floor, edges, tuple(self._split(split) for split in proof.splits))
+        if isinstance(proof, Reduced):
+            return Reduced(self._basis(proof.basis), self.error(proof.threshold))
         return self._split(proof) if isinstance(proof, Split) else self._enumeration(proof)
 
     def _split(self, split: Split) -> Split:
@@ -144,6 +146,12 @@ class Units:
             blocks = tuple(Block(block.inputs, times(block.matrix, -self.of_h)) for block in below.blocks)
             known[below] = Below(times(below.d, -self.of_h), blocks, below.pairs, times(below.across, -self.of_h))
         return known[below]
+
+    def _basis(self, basis: Basis) -> Basis:
+        known: WeakKeyDictionary[Basis, Basis] = self.problem.gram.memo(Units._basis, WeakKeyDictionary)
+        if basis not in known:
+            known[basis] = Basis(basis.matrix, basis.inverse, times(basis.diagonal, -self.of_h))
+        return known[basis]
 
     def _order(self, order: Order) -> Order:
         known: WeakKeyDictionary[Order, Order] = self.problem.gram.memo(Units._order, WeakKeyDictionary)

@@ -90,7 +90,7 @@ def _plan(order: Order, a: FloatArray) -> _Plan | None:
     plan = None
     if np.array_equal(np.sort(order.order), np.arange(len(a))) and order.diagonal.shape == (len(a) + 1, len(a)):
         permuted = np.ascontiguousarray(a[np.ix_(order.order, order.order)])
-        factors = _factors(permuted)
+        factors = factors_of(permuted)
         if factors is not None:
             slope, pivot, kappa = factors
             diagonal = filled(proven_diagonals(permuted, order))
@@ -100,8 +100,11 @@ def _plan(order: Order, a: FloatArray) -> _Plan | None:
     return plan
 
 
-def _factors(a: FloatArray) -> tuple[FloatArray, FloatArray, float] | None:
-    """slope (row i: what deciding i moves the centres of j < i by), pivots p and kappa of `least_on_grid`."""
+def factors_of(a: FloatArray, error: FloatArray | float = 0.0) -> tuple[FloatArray, FloatArray, float] | None:
+    """slope (row i: what deciding i moves the centres of j < i by), pivots p and kappa of `least_on_grid`.
+
+    error : (n, n) how far an entry may be from the one that is meant.
+    """
     n = len(a)
     try:
         root = np.linalg.cholesky(a)
@@ -118,6 +121,8 @@ def _factors(a: FloatArray) -> tuple[FloatArray, FloatArray, float] | None:
         f[np.diag_indices(n)] = 0.0
         # two products of n terms each, and |V| times |A| |V| itself
         f = np.abs(f) + gamma(2 * n + 4) * size + TINY
+        if np.any(error):
+            f += np.abs(v).T @ (error @ np.abs(v)) * (1 + gamma(4 * n))
         scale = np.sqrt(pivot)
         kappa = float((f / scale / scale[:, None]).sum(axis=1).max()) * (1 + gamma(2 * n + 8))
     return (slope, pivot, kappa) if (pivot > 0).all() and math.isfinite(kappa) else None

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..gram import FloatArray, Gram
 from ..problem import Problem
-from ..proof import FREE, KEPT, Below, Cover, Enumeration, Proof, Split, Tree
+from ..proof import FREE, KEPT, Below, Cover, Enumeration, Proof, Reduced, Split, Tree
 from .budget import check_time
 from .pairs import exact_pair
 from .psd import TINY, U
@@ -28,7 +28,7 @@ def is_exact(problem: Problem, proof: Proof) -> bool:
     """Whether this proof of this row is evaluated in rational arithmetic (enumerations and covers are not)."""
     leaves = proof.leaves if isinstance(proof, Tree) else 1
     small = problem.n <= EXACT and leaves * problem.n**3 <= EXACT_WORK
-    return small and not isinstance(proof, Enumeration | Cover)
+    return small and not isinstance(proof, Enumeration | Reduced | Cover)
 
 
 def exact_upper_bound(problem: Problem, x: FloatArray) -> float:

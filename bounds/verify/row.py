@@ -18,10 +18,11 @@ import numpy as np
 
 from ..gram import FloatArray, Gram
 from ..problem import Problem
-from ..proof import FREE, Below, Block, Cover, Enumeration, Proof, Split, Tree
+from ..proof import FREE, Below, Block, Cover, Enumeration, Proof, Reduced, Split, Tree
 from .budget import check_time
 from .enumeration import least_on_grid
 from .psd import TINY, U, defect, gamma, is_psd
+from .reduced import least_in_basis
 from .refusal import NotProven as NotProven  # raised here, caught by name from here
 from .split import Tilt, down, keeps_weights, least, pruned_inputs, terms, values_of
 from .table import why_refused
@@ -75,6 +76,8 @@ def lower_bound(
                     "the enumeration cannot be repeated: its order, its threshold or its size is wrong"
                 )
             return bound
+        if isinstance(proof, Reduced):
+            return least_in_basis(problem, proof, margin)
         if isinstance(proof, Tree):
             return _tree_bound(problem, proof, margin, bounds or split_bounds)
         if isinstance(proof, Cover):

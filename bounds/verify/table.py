@@ -20,6 +20,8 @@ in that set and in how the minimum over it is found:
 *enumeration*: the points of C are finitely many and all of them are visited, or cut by a proven bound. Points
     are grid levels, or {0, w_i} where kept weights are fixed. Free weights are no such set: nothing is proven
     of them.
+*reduced*: the same of grids with equal steps, whose points are first + step T y with y whole and T y in a box:
+    all of them, as T and its inverse have whole entries.
 *tree*: every pattern of C is covered by a leaf, and each leaf has the theorem of its split on what it leaves
     open.
 *cover*: every t = p'(w - x) lies in an interval or outside of all. (t - a)(t - b) <= 0 in an interval, so that
@@ -35,7 +37,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..problem import Problem
-from ..proof import Cover, Enumeration, Proof, Split, Tree
+from ..proof import Cover, Enumeration, Proof, Reduced, Split, Tree
 
 ROW, LAYER = frozenset({"row"}), frozenset({"row", "layer"})
 GRID = frozenset({"none"})
@@ -60,6 +62,7 @@ TABLE: dict[tuple[str, str], Line] = {
     ("quant", "split"): Line(GRID, ROW),
     ("quant", "blocks"): Line(GRID, ROW),
     ("quant", "enumeration"): Line(GRID, ROW),
+    ("quant", "reduced"): Line(GRID, ROW),
     ("quant", "cover"): Line(GRID, ROW, PLAIN),
     ("free", "split"): Line(ALL, LAYER),
     ("free", "pairs"): Line(SINGLE, LAYER),
@@ -86,12 +89,13 @@ def kind_of_problem(problem: Problem) -> str:
 
 
 def kind_of_proof(proof: Proof) -> str:
-    """split | blocks | pairs | enumeration | tree | cover."""
+    """split | blocks | pairs | enumeration | reduced | tree | cover."""
     if isinstance(proof, Split):
         if proof.below.blocks or proof.blocks:
             return "blocks and pairs" if len(proof.below.pairs) else "blocks"
         return "pairs" if len(proof.below.pairs) else "split"
-    return {Enumeration: "enumeration", Tree: "tree", Cover: "cover"}.get(type(proof), type(proof).__name__)
+    names = {Enumeration: "enumeration", Reduced: "reduced", Tree: "tree", Cover: "cover"}
+    return names.get(type(proof), type(proof).__name__)
 
 
 def why_refused(problem: Problem, proof: Proof, scope: str = "row") -> str | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pvq.bounds.gram import FloatArray, IntArray
 from pvq.bounds.problem import Problem
-from pvq.bounds.proof import Below, Enumeration, Proof, Split
+from pvq.bounds.proof import Below, Enumeration, Proof, Reduced, Split
 from pvq.bounds.verify.budget import node_limit
 
 from ..base import Clock, Options, fallback_point
@@ -18,10 +18,11 @@ from ..compile_time import working_seconds
 from ..empirical.local_search import polish_grid, values_of
 from ..limits import layer_clock
 from ..result import Outcome, Reason
-from .beam import upper_point
+from .beam import WIDE, WIDTH, upper_point
 from .factors import EPS
 from .frontier import Frontier, grow
-from .lattice import Lattice, LatticeWalk, row_lattice
+from .growth import GROWTH, growth_after
+from .lattice import UNEVEN, Lattice, LatticeWalk, row_lattice
 from .plan import Plan, layer_plan, row_plan
 from .restated import Restated, restate
 from .walk import Walk, root_bound
@@ -43,12 +44,10 @@ BRIEF = 50_000  # the same where a GPU takes over: a launch costs a millisecond
 PLENTY = 5e10  # nodes that a GPU visits in about seven seconds: the aim of a pass without a limit
 FEW_OPEN = 512  # subtrees for a GPU, which splits them itself, and 4,000 take 20 ms to hand over
 OPEN = 4_000  # subtrees: enough to share among threads, the most promising first
-EARLY = 0.92  # of the threshold: proven first, for an eighth of the nodes of the last pass
+EARLY = 1 / 8  # of the nodes of the last pass: what the threshold of the pass before should take
 SHARES = 32  # parts of the list for each thread: the first parts hold the largest trees
-GROWTH = 24.0
-"""Nodes grow like threshold^GROWTH (measured: 11 at half the optimum to 24 at the optimum, 96 inputs)."""
 LEAST_STEP = 1.02  # of the threshold: less is not worth another pass
-STEP = 1.09  # of the threshold where there is no limit to fit: all passes before the last cost 15% of it
+STEP = 8.0  # times the nodes in the next pass where there is no limit to fit: all before the last cost 15% of it
 
 
 def prepare_grid(problem: Problem) -> None:
@@ -98,17 +97,19 @@ def solve_grid(problem: Problem, options: Options, start: FloatArray | None) -> 
     if reason is Reason.NODES and search.nodes < limit:
         fine = search.nodes >= quick and clock.left > FINE * planned
         fine = fine and (gpu is None or problem.n >= FINE_ON_GPU)
-        beam = _has_beam(problem)
+        beam = _beam_width(problem, search.row.plan)
         if fine or beam or gpu is not None:
             plan = row_plan(problem, clock, fine=True) if fine else search.row.plan
-            x = upper_point(problem, search.x) if beam else search.x
+            x = upper_point(problem, search.x, beam) if beam else search.x
             search = GridSearch(problem, plan, x, options, clock, search.nodes, gpu)
         reason = search.passes(limit)
     eta = max(search.eta, search.row.slack(search.upper))
     proof: Proof | None = None
-    # else a verifier, which knows no reduced basis, would give up, and the bound is numerical
-    if search.eta == 0 and search.lower > 0 and search.nodes < node_limit(problem.sparsity is not None):
-        proof = Enumeration(search.row.plan.for_proofs, search.lower)
+    if search.lower > 0 and search.nodes < node_limit(problem.sparsity is not None):
+        if search.eta == 0:
+            proof = Enumeration(search.row.plan.for_proofs, search.lower)
+        elif lattice is not None:
+            proof = Reduced(lattice.for_proofs, search.lower)
     info: dict[str, Any] = {"eta": eta}
     if options.device != "cpu":
         info["device"] = search.place
@@ -134,9 +135,12 @@ def _ahead(problem: Problem, diagonal: FloatArray) -> float:
     return float(diagonal @ apart**2) * (1 - (problem.n + 8) * EPS)
 
 
-def _has_beam(problem: Problem) -> bool:
-    """Whether a long search starts from a beam's point: a beam knows no pattern of zeros."""
-    return problem.sparsity is None and problem.n in BEAM
+def _beam_width(problem: Problem, plan: Plan) -> int:
+    """Points of the beam that a long search starts from, 0 for none: a beam knows no pattern of zeros."""
+    if problem.sparsity is not None or problem.n >= BEAM.stop:
+        return 0
+    uneven = plan.pivot.max() > UNEVEN * plan.pivot.min()
+    return WIDE if uneven else WIDTH if problem.n in BEAM else 0
 
 
 def _gpu(problem: Problem, options: Options) -> Engine | None:
@@ -149,9 +153,12 @@ def _gpu(problem: Problem, options: Options) -> Engine | None:
 
 
 def _restated(problem: Problem, plan: Plan, upper: float, gap: float) -> Restated:
-    """The row, in steps unless the rounding of that would spoil the claim (rows of next to no weight)."""
+    """The row, in steps unless it is the rounding of that which spoils the claim (little weight)."""
     row = restate(problem, plan)
-    return row if row.slack(upper) <= gap / 4 * upper else restate(problem, plan, even=False)
+    if row.top == 0 or row.slack(upper) <= gap / 4 * upper:
+        return row
+    plain = restate(problem, plan, even=False)  # a node there takes twenty times as long
+    return plain if plain.slack(upper) < row.slack(upper) / 2 else row
 
 
 class GridSearch:
@@ -261,32 +268,34 @@ class GridSearch:
         if len(frontier) == 0:
             self.lower = self.threshold
             return Reason.FINISHED
-        cost, begin, nodes_before = 10.0 * len(frontier), working_seconds(), self.nodes
+        cost, begin, nodes_before, growth = 10.0 * len(frontier), working_seconds(), self.nodes, GROWTH
         while True:
             left = max(limit - self.nodes, 0.0)
             if math.isfinite(self.clock.left):
                 spent = working_seconds() - begin
                 speed = max(self.nodes - nodes_before, cost) / max(spent, 1e-3)
                 left = min(left, speed * max(self.clock.left, 0.0))
-            ahead = cost * min(self.threshold / self.lower, 10.0) ** GROWTH if self.lower > 0 else math.inf
+            ahead = cost * min(self.threshold / self.lower, 10.0) ** growth if self.lower > 0 else math.inf
             sure = self._gpu is not None and ahead <= left / 2
             if self._gpu is not None:
                 left = min(left, PLENTY)
-            reach = (0.5 * left / cost) ** (1 / GROWTH) if math.isfinite(left) else STEP
+            reach = (0.5 * left / cost if math.isfinite(left) else STEP) ** (1 / growth)
             threshold = self.lower * max(LEAST_STEP, reach) if self.lower > 0 else math.inf
             threshold = math.inf if threshold * LEAST_STEP >= self.threshold else threshold
             # one more pass in case the last is not done in time
-            if not sure and 0 < self.lower < (EARLY - 0.05) * self.threshold:
-                threshold = min(threshold, EARLY * self.threshold)
-            before = self.nodes
+            early = EARLY ** (1 / growth) * self.threshold
+            if not sure and 0 < self.lower < 0.95 * early:
+                threshold = min(threshold, early)
+            before, done = self.nodes, self.lower
             reason = self._pass(frontier, threshold, limit)
             if reason is not Reason.FINISHED:
                 return reason
-            cost = max(self.nodes - before, 1)
             if threshold >= self.threshold:  # also by a leaf below it
                 self.lower = self.threshold
                 return Reason.FINISHED
             self.lower = max(self.lower, threshold)
+            spent_nodes = max(self.nodes - before, 1)
+            growth, cost = growth_after(cost, spent_nodes, done, self.lower), spent_nodes
 
     def _split(self, limit: float) -> Frontier:
         """Open nodes of least bound first, none if that already searches everything."""

@@ -8,9 +8,11 @@ Lovasz, 1982). The price is the box 0 <= k <= top, which is no box in y: the bou
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from pvq.bounds.gram import FloatArray, IntArray
+from pvq.bounds.proof import Basis
 from pvq.bounds.stages import stage
 
 from ..kernels.apart import entry
@@ -91,6 +93,11 @@ class Lattice:
     range by o."""
     rounding: FloatArray
     """(n, n) bound of the rounding of V'Z'HZV on top of the plan's residual."""
+
+    @cached_property
+    def for_proofs(self) -> Basis:
+        """What a verifier needs to repeat a search."""
+        return Basis(self.basis, self.inverse, self.plan.diagonal)
 
 
 def reduced(hessian: FloatArray, step: FloatArray) -> Lattice | None:

@@ -60,6 +60,11 @@ class Plan:
     """(n, n) |V^-1|."""
 
     @cached_property
+    def sharp_residual(self) -> FloatArray:
+        """(n, n) `residual` computed in the longest numbers there are: what H and V themselves leave, no more."""
+        return _residual(self.hessian.astype(np.longdouble), np.eye(len(self.order)) - self.slope.T, self.pivot)
+
+    @cached_property
     def for_proofs(self) -> Order:
         """What a verifier needs to repeat a search."""
         return Order(self.order, self.diagonal)

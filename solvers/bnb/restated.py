@@ -16,6 +16,8 @@ from .uneven import FEW
 from .vectors import aligned, padded
 
 EPS = float(np.finfo(np.float64).eps)
+NEAR = 1e-3  # how much larger deviations may be for the rounding that they cause
+SHARP, LONG = 1e-8, 256  # of the upper end, and inputs: a residual above that is computed in longer numbers
 EVEN = 1e-14  # values may be this share of the largest off their even place: rounding of scale * integer
 
 
@@ -68,27 +70,46 @@ class Restated:
     def slack(self, upper: float) -> float:
         """How much float64 may have raised the bound of a cut node, in units of error.
 
-        Let delta_i = s_i - x_i be the deviations at which x is decided and U the upper end; only x with e(x) < U
-        matter. With the plan's numbers taken as exact, the search adds up sum_i p_i delta_i^2 while
-        e(x) = delta' V'HV delta, so the two differ by at most |delta|' residual |delta|. If the residual is below
-        half of diag(p) (in the norm scaled by p), e(x) >= sum p_i delta_i^2 / 2, so |delta_i| <= sqrt(2 U / p_i);
-        without that, |delta| <= |V^-1| |w - x|, x in the box. Centres are rounded when they are restated and at
-        each move, which moves the sum by at most 2 sqrt(2 U sum p_i r_i^2) + sum p_i r_i^2, r the rounding carried
-        along; an evenly restated grid moves sqrt(e) by at most sum_j sqrt(h_jj) deviation. Sums of at most 2 n
-        non-negative terms are off by 4 n eps of themselves. The diagonals are proven below H (`level_diagonals`).
+        Let delta_i = s_i - x_i be the deviations at which x is decided, with the centres s as they are stored,
+        and U the upper end; only x with e(x) < U matter. Then w - x = V delta + omega: centres are rounded when
+        they are restated and at each move, which leaves omega_j below (n + 6) eps times the sizes that are added
+        up in s_j, so that omega has the length rho <= sum_j sqrt(h_jj) |omega_j| in the norm of H. In that norm V
+        delta differs from sum_i p_i delta_i^2 by at most |delta|' residual |delta|, and what is ahead of a node
+        is a bound of the undecided part of V delta up to rho: e(x) falls short of what the search adds up by at
+        most the residual and 4 rho sqrt(U). If the residual is below half of diag(p) (in the norm scaled by p),
+        |V delta|^2 >= sum p_i delta_i^2 / 2, so |delta_i| <= sqrt(2 / p_i) (sqrt(U) + rho); without that, |delta|
+        <= |V^-1| (|w - x| + |omega|), x in the box. An evenly restated grid moves sqrt(e) by at most sum_j
+        sqrt(h_jj) deviation. Sums of at most 2 n non-negative terms are off by 4 n eps of themselves. The
+        diagonals are proven below H (`level_diagonals`).
         """
         plan, n = self.plan, self.problem.n
-        box = (np.abs(self.weight) + np.abs(self.values).max(axis=1)[self.group]) * self.step
-        delta = plan.unit @ box
-        if plan.accurate:
-            delta = np.minimum(delta, np.sqrt(2 * upper / plan.pivot))
+        root, size = float(np.sqrt(upper)), np.sqrt(np.diag(plan.hessian))
+        widest = np.abs(self.weight) + np.abs(self.values).max(axis=1)[self.group]
+        box = plan.unit @ (widest * self.step) * (1 + NEAR)
+        delta = box
+        for room in (NEAR, 1.0) if plan.accurate else ():
+            delta = np.minimum(box, np.sqrt(2 / plan.pivot) * root * (1 + room))
+            if self._carried(delta, size)[1] <= room * root:
+                break
+            delta = box
+        omega, rho = self._carried(delta, size)
+        if not (omega <= NEAR * widest).all():
+            return np.inf
         factor = float(delta @ plan.residual @ delta)
-        centre = np.abs(self.weight)
-        carried = 4 * EPS * (centre + np.abs(self.origin) / self.step) if self.top > 0 else np.zeros(n)
-        summed = carry(plan.pivot, self.factors[1], self.step, delta, centre, carried)
-        rounding = 2 * float(np.sqrt(2 * upper * summed)) + summed + 4 * n * EPS * upper
-        moved = self.deviation * float(np.sqrt(np.diag(plan.hessian)).sum())
-        return factor + rounding + 2 * moved * float(np.sqrt(upper)) + moved**2
+        if factor > SHARP * upper and n <= LONG:
+            factor = min(factor, float(delta @ plan.sharp_residual @ delta))
+        moved = self.deviation * float(size.sum())
+        rounding = 4 * rho * root + 4 * n * EPS * upper
+        return factor + rounding + 2 * moved * root + moved**2
+
+    def _carried(self, delta: FloatArray, size: FloatArray) -> tuple[FloatArray, float]:
+        """omega in steps and rho of `slack`; size : (n,) sqrt(h_jj)."""
+        n = len(delta)
+        moves = np.abs(self.factors[1][:, :n]).T @ (delta / self.step)
+        omega = (n + 6) * EPS * (np.abs(self.weight) + moves)
+        if self.top > 0:  # restating takes four operations more
+            omega += 4 * EPS * (np.abs(self.weight) + np.abs(self.origin) / self.step)
+        return omega, float(size @ (omega * self.step)) * (1 + NEAR)
 
 
 @entry()

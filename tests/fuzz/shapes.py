@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 from pvq.bounds.gram import Gram
 from pvq.bounds.problem import Problem
-from pvq.bounds.proof import Below, Block, Cover, Enumeration, Order, Proof, Split, Tree
+from pvq.bounds.proof import Basis, Below, Block, Cover, Enumeration, Order, Proof, Reduced, Split, Tree
 
-SHAPES = ("split", "blocks", "pairs", "enumeration", "tree", "cover")
+SHAPES = ("split", "blocks", "pairs", "enumeration", "reduced", "tree", "cover")
 SHARES = (0, 1e-9, 0.5, 1 - 1e-9, 1, 1, 1 + 1e-15, 1 + 1e-13, 1 + 1e-9, 1.01, 3)
 """Of the largest D of its kind that leaves H - D semidefinite."""
 NEARLY = (0.5, 1 - 1e-12, 1, 1 + 1e-9, 2)
@@ -25,6 +25,8 @@ def shaped(rng: np.random.Generator, row: Problem, u: np.ndarray, best: float) -
     shape = str(rng.choice(SHAPES))
     if shape == "enumeration":
         return _search(rng, row.n, row.hessian, best)
+    if shape == "reduced":
+        return _reduced(rng, row, best)
     if shape == "tree" and row.sparsity is not None:
         splits = [_split(rng, row, u, str(rng.choice(["split", "split", "split", "pairs"]))) for _ in range(2)]
         if rng.random() < 0.5:  # all leaves share D
@@ -46,6 +48,27 @@ def _search(rng: np.random.Generator, n: int, a: np.ndarray, around: float) -> E
             diagonal[k, :k] = max(_least(part), 0.0) * rng.choice([0.9, 1, 1 + 1e-12, 1.1])
     threshold = float(around * rng.choice(NEARLY))
     return Enumeration(Order(order, diagonal), threshold if 0 < threshold < np.inf else 1.0)
+
+
+def _reduced(rng: np.random.Generator, row: Problem, best: float) -> Reduced:
+    """Any unimodular basis; diagonals that are below its matrix, or nearly."""
+    n = row.n
+    t, inverse = np.eye(n, dtype=np.int64), np.eye(n, dtype=np.int64)
+    for _ in range(int(rng.integers(0, 3 * n + 1))):
+        i, j = rng.integers(n, size=2).tolist()
+        times = int(rng.integers(-2, 3))
+        if i != j:  # column j gets so many times column i
+            t[:, j] += times * t[:, i]
+            inverse[i] -= times * inverse[j]
+    step = np.ones(n) if row.grid is None else np.ptp(row.grid.levels, axis=1)[row.grid.group]
+    a = row.hessian * np.outer(step, step) / (step.max() or 1.0) ** 2
+    diagonal = np.zeros((n + 1, n))
+    for k in range(1, n + 1):
+        if rng.random() < 0.5:
+            part = (t.T @ a @ t)[:k, :k]
+            diagonal[k, :k] = max(_least((part + part.T) / 2), 0.0) * rng.choice([0.9, 1, 1 + 1e-12, 1.1])
+    threshold = float(best * rng.choice(NEARLY))
+    return Reduced(Basis(t, inverse, diagonal), threshold if 0 < threshold < np.inf else 1.0)
 
 
 def _least(h: np.ndarray) -> float:

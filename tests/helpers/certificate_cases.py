@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 from pvq.bounds.certificate import Claim, RowClaim, certify
 from pvq.bounds.layer_problem import Setting, state_problem
-from pvq.bounds.proof import Below, Block, Cover, Enumeration, Split, Tree
+from pvq.bounds.proof import Basis, Below, Block, Cover, Enumeration, Reduced, Split, Tree
 from pvq.bounds.verify.row import SAFETY, lower_bound
 from pvq.bounds.verify.split import down, fsum_above, upper_bound
 from pvq.solvers.brute import Brute
@@ -24,7 +24,7 @@ SETTINGS = {
 }
 
 
-KINDS_OF_PROOF = ("split", "pairs", "blocks", "enumeration", "tree", "cover")
+KINDS_OF_PROOF = ("split", "pairs", "blocks", "enumeration", "reduced", "tree", "cover")
 
 
 def layer(rng, n=6, rows=2):
@@ -41,6 +41,14 @@ def prove(problem, x, below, kind):
         return Split(paired(below, problem), 0.9 * (x - problem.weight))
     if kind == "enumeration" and (problem.grid is not None or not problem.sparsity.update):
         return Enumeration(order_of(problem.hessian), Brute().solve(problem).upper * (1 - 1e-7))
+    if kind == "reduced" and problem.method == "quant":
+        t = np.triu(np.ones((problem.n, problem.n), int))
+        basis = Basis(
+            t,
+            np.eye(problem.n, dtype=int) - np.eye(problem.n, k=1, dtype=int),
+            np.zeros((problem.n + 1, problem.n)),
+        )
+        return Reduced(basis, Brute().solve(problem).upper * (1 - 1e-7))
     if kind == "blocks" and problem.method == "quant":
         first, second = np.array([1, 3]), np.array([0, 4])
         blocks, searches = [], []

@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 
 from ...problem import Problem
-from ...proof import Cover, Enumeration, Proof, Split, Tree
+from ...proof import Basis, Cover, Enumeration, Order, Proof, Reduced, Split, Tree
 from .leaf import KEPT, PRUNED, Shared, Tilt, check_search, leaf_bound, values
 from .limits import INPUTS, LEAVES, Limits, need
 from .rational import eliminated, matrix, over_one_denominator, vector
@@ -30,6 +30,11 @@ def reference_bound(problem: Problem, proof: Proof, scope: str = "row", shared: 
     if isinstance(proof, Enumeration):
         need(not problem.free_weights, "re-optimised weights cannot be enumerated")
         return _enumerated(problem, proof, shared.limits)
+    if isinstance(proof, Reduced):
+        need(problem.grid is not None and pattern is None, "a reduced basis needs a grid and no pattern")
+        check_basis(proof.basis, problem.n)
+        order = Order(np.arange(problem.n), np.zeros((problem.n + 1, problem.n)))
+        return _enumerated(problem, Enumeration(order, proof.threshold), shared.limits)
     if isinstance(proof, Split):
         return leaf_bound(problem, proof, {}, shared)
     paired = problem.free_weights and problem.n == (pattern.units if pattern else 0)
@@ -41,6 +46,16 @@ def reference_bound(problem: Problem, proof: Proof, scope: str = "row", shared: 
         need(pattern, "a tree needs a sparsity pattern")
         return _tree(problem, proof, shared)
     return _cover(problem, proof, shared)
+
+
+def check_basis(basis: Basis, n: int) -> None:
+    """Refuse a basis that is none: the search below needs no basis, and takes points one by one."""
+    t, inverse = basis.matrix.tolist(), basis.inverse.tolist()
+    need(basis.matrix.shape == basis.inverse.shape == (n, n), "a basis is not one of this row")
+    need(basis.diagonal.shape == (n + 1, n), "the diagonals of a basis do not fit")
+    for i, row in enumerate(t):
+        products = [sum(a * b[j] for a, b in zip(row, inverse, strict=True)) for j in range(n)]
+        need(products == [int(i == j) for j in range(n)], "a basis and its inverse do not belong together")
 
 
 def _enumerated(problem: Problem, proof: Enumeration, limits: Limits) -> Fraction:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from pvq.bounds.certificate import load_certificate, save_certificate
-from pvq.bounds.proof import Cover, Enumeration, Order, Tree
+from pvq.bounds.proof import Cover, Enumeration, Order, Reduced, Tree
 from pvq.bounds.verify import NotProven
 from pvq.bounds.verify.certificate import verify_certificate
 
@@ -44,6 +44,16 @@ def change_proof(proof, rng):
         if what == 2:
             return replace(proof, order=Order(order, flip(proof.order.diagonal, rng, 40)))
         return replace(proof, threshold=proof.threshold * rng.uniform(0, 1))
+    if isinstance(proof, Reduced):
+        basis, what = proof.basis, rng.integers(4)
+        if what == 0:
+            return replace(proof, threshold=float(flip(np.array([proof.threshold]), rng)[0]))
+        if what == 1:
+            return replace(proof, basis=replace(basis, diagonal=flip(basis.diagonal, rng, 40)))
+        name = "matrix" if what == 2 else "inverse"
+        entries = np.array(getattr(basis, name))
+        entries.flat[rng.integers(entries.size)] += rng.choice([-1, 1])
+        return replace(proof, basis=replace(basis, **{name: entries}))
     if isinstance(proof, Tree):
         what = rng.integers(3)
         if what == 0:
