@@ -38,6 +38,13 @@ def test_inputs_are_correlated_and_some_are_outliers():
     assert spectrum[-1] < 0.05 * spectrum.mean()
 
 
+def test_a_gaussian_layer_is_ill_conditioned():
+    layer = made_layer("gaussian:64x3:0")
+    assert layer.weight.shape == (3, 64)
+    assert np.abs(layer.weight).max() <= 1 / 8
+    assert 1e4 < np.linalg.cond(layer.grams[0]) < 1e9
+
+
 @pytest.mark.parametrize("name", ["made:40x5", "made:2x5:1", "made:40x0:1", "made:99999x1:1", "made:40x5:-1"])
 def test_other_names_are_refused(name):
     with pytest.raises(ProblemError, match=r"made:INPUTSxROWS:SEED"):

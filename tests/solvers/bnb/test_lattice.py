@@ -8,6 +8,7 @@ from pvq.bounds.gram import Gram
 from pvq.bounds.grid import Grid
 from pvq.bounds.layer_problem import Setting, state_problem
 from pvq.bounds.problem import Problem
+from pvq.bounds.proof import Reduced
 from pvq.layers.format import load_layer
 from pvq.solvers.base import Options
 from pvq.solvers.bnb import BranchAndBound, enumeration
@@ -15,7 +16,7 @@ from pvq.solvers.bnb.lattice import LatticeWalk, reduce_basis, reduced, row_latt
 from pvq.solvers.bnb.plan import layer_plan
 from pvq.solvers.bnb.restated import restate
 from pvq.solvers.brute import Brute
-from pvq.solvers.result import Status
+from pvq.solvers.result import BoundKind, Status
 
 STEM = Path(__file__).parents[3] / "benchmarks" / "instances" / "efficientnet_lite0.conv_stem.npz"
 
@@ -91,4 +92,6 @@ def test_a_row_that_needs_reduction(monkeypatch):
     found = BranchAndBound().solve(row, Options(time_limit=None))
     assert found.status is Status.OPTIMAL
     assert found.nodes < 100_000
+    assert found.bound_kind is BoundKind.RIGOROUS
+    assert isinstance(found.proof, Reduced)
     assert found.info["eta"] < 1e-7 * found.upper
