@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pvq.bounds.layer_problem import LayerProblem, Setting
 from pvq.bounds.ranges import GIVEN
 from pvq.bounds.sqnr import format_db
+from pvq.bounds.zero import rank_that_suffices
 from pvq.results import Result, Score, best_name
 from pvq.solvers.result import BoundKind, Reason, Status
 from pvq.solvers.rows import LayerResult
@@ -124,7 +125,9 @@ def describe(problem: LayerProblem, sparsities: int = 1) -> str:
     if problem.dead_inputs:
         notes.append(f"{problem.dead_inputs} dead inputs")
     if problem.rank < len(inputs):
-        notes.append(f"H has numerical rank {problem.rank}")
+        enough = rank_that_suffices(problem)
+        zero = "" if enough is None else f": {enough} kept in a row reach an error of 0, but for rounding"
+        notes.append(f"H has numerical rank {problem.rank}{zero}")
     if setting.ridge:
         notes.append(f"H with a ridge of {setting.ridge:g} times its mean diagonal")
     if problem.gram_shift:

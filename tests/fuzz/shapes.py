@@ -9,7 +9,7 @@ from pvq.bounds.gram import Gram
 from pvq.bounds.problem import Problem
 from pvq.bounds.proof import Basis, Below, Block, Cover, Enumeration, Order, Proof, Reduced, Split, Tree
 
-SHAPES = ("split", "blocks", "pairs", "enumeration", "reduced", "tree", "cover")
+SHAPES = ("split", "blocks", "pairs", "enumeration", "tree", "cover")
 SHARES = (0, 1e-9, 0.5, 1 - 1e-9, 1, 1, 1 + 1e-15, 1 + 1e-13, 1 + 1e-9, 1.01, 3)
 """Of the largest D of its kind that leaves H - D semidefinite."""
 NEARLY = (0.5, 1 - 1e-12, 1, 1 + 1e-9, 2)
@@ -23,10 +23,10 @@ def shaped(rng: np.random.Generator, row: Problem, u: np.ndarray, best: float) -
     u : x - w of a good x: v that makes bounds tight.   best : the optimum, roughly.
     """
     shape = str(rng.choice(SHAPES))
+    if shape == "enumeration" and row.grid is not None and rng.random() < 0.5:
+        return _reduced(rng, row, best)
     if shape == "enumeration":
         return _search(rng, row.n, row.hessian, best)
-    if shape == "reduced":
-        return _reduced(rng, row, best)
     if shape == "tree" and row.sparsity is not None:
         splits = [_split(rng, row, u, str(rng.choice(["split", "split", "split", "pairs"]))) for _ in range(2)]
         if rng.random() < 0.5:  # all leaves share D
