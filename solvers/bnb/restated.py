@@ -76,10 +76,10 @@ class Restated:
         up in s_j, so that omega has the length rho <= sum_j sqrt(h_jj) |omega_j| in the norm of H. In that norm V
         delta differs from sum_i p_i delta_i^2 by at most |delta|' residual |delta|, and what is ahead of a node
         is a bound of the undecided part of V delta up to rho: e(x) falls short of what the search adds up by at
-        most the residual and 4 rho sqrt(U). If the residual is below half of diag(p) (in the norm scaled by p),
-        |V delta|^2 >= sum p_i delta_i^2 / 2, so |delta_i| <= sqrt(2 / p_i) (sqrt(U) + rho); without that, |delta|
-        <= |V^-1| (|w - x| + |omega|), x in the box. An evenly restated grid moves sqrt(e) by at most sum_j
-        sqrt(h_jj) deviation. Sums of at most 2 n non-negative terms are off by 4 n eps of themselves. The
+        most the residual and 4 rho (sqrt(U) + rho). If the residual is below half of diag(p) (in the norm scaled
+        by p), |V delta|^2 >= sum p_i delta_i^2 / 2, so |delta_i| <= sqrt(2 / p_i) (sqrt(U) + rho); without that,
+        |delta| <= |V^-1| (|w - x| + |omega|), x in the box. An evenly restated grid moves sqrt(e) by at most
+        sum_j sqrt(h_jj) deviation. Sums of at most 2 n non-negative terms are off by 4 n eps of themselves. The
         diagonals are proven below H (`level_diagonals`).
         """
         plan, n = self.plan, self.problem.n
@@ -99,7 +99,7 @@ class Restated:
         if factor > SHARP * upper and n <= LONG:
             factor = min(factor, float(delta @ plan.sharp_residual @ delta))
         moved = self.deviation * float(size.sum())
-        rounding = 4 * rho * root + 4 * n * EPS * upper
+        rounding = 4 * rho * (root + rho) + 4 * n * EPS * upper
         return factor + rounding + 2 * moved * root + moved**2
 
     def _carried(self, delta: FloatArray, size: FloatArray) -> tuple[FloatArray, float]:
