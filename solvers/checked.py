@@ -76,7 +76,7 @@ def checked(
                 info["unproven"] = f"the proof gives {max(verified, 0.0):.9g} only"
         except NotProven as why:
             info["unproven"] = str(why)
-        verify_seconds = working_seconds() - begin
+        verify_seconds = max(0.0, working_seconds() - begin)
         proof_cost(reduced.gram, solver).seconds = verify_seconds
     result = Result(
         x,
@@ -86,7 +86,7 @@ def checked(
         kind,
         solver,
         nodes=outcome.nodes,
-        seconds=seconds,
+        seconds=max(0.0, seconds),  # rounding
         verify_seconds=verify_seconds,
         info=info,
         fault=fault,

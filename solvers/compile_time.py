@@ -22,8 +22,14 @@ def compile_seconds() -> float:
 
 
 def working_seconds() -> float:
-    """A clock like `time.perf_counter` that stands still while numba compiles."""
-    return time.perf_counter() - compile_seconds()
+    """A clock like `time.perf_counter` that stands still while numba compiles, and goes back by rounding at most.
+
+    The time is read once, with the lock: a thread that waits between two reads would lose what it waited for.
+    """
+    _listen()
+    with _lock:
+        now = time.perf_counter()
+        return now - (_spent + (now - _began if _open else 0.0))
 
 
 def _listen() -> None:
