@@ -85,6 +85,8 @@ class Restated:
         plan, n = self.plan, self.problem.n
         root, size = float(np.sqrt(upper)), np.sqrt(np.diag(plan.hessian))
         widest = np.abs(self.weight) + np.abs(self.values).max(axis=1)[self.group]
+        # a weight of 0 that must be 0 has a box of no size, and rounding all the same
+        widest = np.maximum(widest, NEAR * float((widest * self.step).max()) / self.step)
         box = plan.unit @ (widest * self.step) * (1 + NEAR)
         delta = box
         for room in (NEAR, 1.0) if plan.accurate else ():
