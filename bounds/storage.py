@@ -119,15 +119,7 @@ def equal_cost_pair(
     if keep == 0:
         raise ProblemError(f"{bits}-bit weights pay for none of {whole} at {cost.base} bits")
     chosen = replace(prune, sparsity=None, nm=(keep, nm)) if nm else replace(prune, sparsity=sparsity)
-    return Pair(
-        bits,
-        1 - keep / nm if nm else sparsity,
-        replace(quant, bits=bits),
-        chosen,
-        budget,
-        cost.pruned(n, keep / count, block, nm),
-        keep / count,
-    )
+    return pair_against(rows, n, bits, cost, quant, chosen)
 
 
 def pair_against(rows: int, n: int, bits: int, cost: CostModel, quant: Setting, prune: Setting) -> Pair:
