@@ -41,7 +41,7 @@ from pvq.solvers.modelled import check_odds
 from pvq.solvers.registry import get_solver
 from pvq.solvers.watch import Calls, watched
 
-from .problems import Prune, Quant, pattern_of
+from .problems import Prune, Quant, pattern_of, pattern_words
 from .running import check_limits, quiet_machine
 from .shown import Recorded, html_table, new_axes
 
@@ -293,7 +293,7 @@ def compare(
         methods=methods_by_name(methods, update),
         levels=file_levels(grid),
         nm=nm,
-        against=None if against is None else str(against),
+        against=None if against is None else pattern_words(pruned),
         odds=odds,
         time_limit=time_limit or None,
         sample_rows=sample_rows,

@@ -202,6 +202,11 @@ def pattern_of(words: float | str | None) -> dict[str, Any]:
         raise ProblemError(f"`against` is a sparsity as 0.5, or N:M as 2:4, not {str(words)[:60]!r}") from None
 
 
+def pattern_words(prune: Prune) -> str:
+    """0.5 or 2:4, the same however it was written."""
+    return str(prune.sparsity) if prune.nm is None else ":".join(map(str, prune.nm))
+
+
 def _kept_of(nm: str | tuple[int, int] | None) -> tuple[int, int] | None:
     """N and M, from N:M."""
     if not isinstance(nm, str):

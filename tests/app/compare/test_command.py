@@ -43,29 +43,26 @@ def test_no_method_is_below_a_lower_bound_on_any_instance(cli, tmp_path, source:
     assert checked >= 7 * 14
 
 
-def test_a_pattern_that_is_given_is_the_same_at_all_bits(cli, tmp_path) -> None:
-    """2:4 beside 2 and 3 bits, against every mask of every row; a run goes on with the same pattern only."""
+@pytest.mark.parametrize(
+    ("given", "same", "prune"), [("2:4", "2:4", pvq.Prune(nm="2:4")), ("0.50", ".5", pvq.Prune(0.5))]
+)
+def test_a_pattern_that_is_given_is_the_same_at_all_bits(cli, tmp_path, given, same, prune) -> None:
+    """Beside 2 and 3 bits, against every mask of every row; a run goes on with the same pattern only."""
     path, file = tmp_path / "l.npz", tmp_path / "c.json"
     save_layer(path, random_layer("regular", 1))
-    n = random_layer("regular", 1).inputs
-    pattern = "2:4" if n % 4 == 0 else "0.5"
-    words = (path, "--bits", "2:3", "--against", pattern, "--full")
-    document = compare(cli, *words)
-    exact = pvq.bound(
-        random_layer("regular", 1),
-        pvq.Prune(**{"nm": "2:4"} if ":" in pattern else {"sparsity": 0.5}),
-        solver="brute",
-    )
-    assert document["settings"]["against"] == pattern
+    words = (path, "--bits", "2:3", "--full")
+    document = compare(cli, *words, "--against", given)
+    exact = pvq.bound(random_layer("regular", 1), prune, solver="brute")
+    assert document["settings"]["against"] == {"2:4": "2:4", "0.50": "0.5"}[given]
     for pair in document["layers"][0]["pairs"]:
         side = pair["prune"]
         assert side["storage_bits"] == 16 * side["macs"]
         assert side["lower"] <= exact.upper * (1 + 1e-9)
         assert exact.lower * (1 - 1e-9) <= side["upper"]
-    assert cli("compare", *words, "--json", file, "--quiet").code == 0
-    again = cli("compare", path, "--bits", "2:3", "--json", file, "--resume", "--quiet")
-    assert again.code == 2
-    assert cli("compare", *words, "--json", file, "--resume", "--quiet").code == 0
+    kept = (*words, "--json", file, "--quiet")
+    assert cli("compare", *kept, "--against", given).code == 0
+    assert cli("compare", *kept, "--resume").code == 2
+    assert cli("compare", *kept, "--against", same, "--resume").code == 0
 
 
 @pytest.mark.parametrize(
