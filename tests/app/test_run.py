@@ -21,18 +21,12 @@ from pvq.solvers.compare.schema import read_record
 
 from compare_cases import random_layer
 from faults import without_root_rights
-
-FAST = ("--solver", "bnb", "--time-limit", "0", "--quiet")
+from run_cases import FAST, lines, two_layers
 
 
 @pytest.fixture
 def layers(tmp_path) -> Path:
-    """Two layers of eight inputs."""
-    folder = tmp_path / "layers"
-    folder.mkdir()
-    for kind in ("regular", "tied"):
-        save_layer(folder / f"{kind}.npz", random_layer(kind, 1, rows=4))
-    return folder
+    return two_layers(tmp_path / "layers")
 
 
 def command(*words) -> list[str]:
@@ -127,14 +121,6 @@ def test_after_kill_9_the_run_goes_on_and_nothing_proven_is_lost(cli, tmp_path) 
     assert rows.items() <= kept.items()  # solved rows are not touched again
     found = status(cli, run)
     assert found["solved"] == found["rows"] == len(kept) == 128
-
-
-def lines(run: Path) -> dict:
-    database = sqlite3.connect(run / "ledger.sqlite")
-    try:
-        return {row[:2]: row[2:] for row in database.execute("SELECT chunk, row, lower, upper, seconds FROM rows")}
-    finally:
-        database.close()
 
 
 def test_an_interrupt_keeps_what_is_proven(tmp_path) -> None:

@@ -10,17 +10,12 @@ import pytest
 from pvq.layers.format import save_layer
 
 from compare_cases import random_layer
-
-FAST = ("--solver", "bnb", "--time-limit", "0", "--quiet")
+from run_cases import FAST, two_layers
 
 
 @pytest.fixture
 def layers(tmp_path) -> Path:
-    folder = tmp_path / "layers"
-    folder.mkdir()
-    for kind in ("regular", "tied"):
-        save_layer(folder / f"{kind}.npz", random_layer(kind, 1, rows=4))
-    return folder
+    return two_layers(tmp_path / "layers")
 
 
 def test_many_layers_are_bounded_as_each_alone(cli, tmp_path, layers) -> None:

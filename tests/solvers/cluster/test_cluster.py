@@ -7,7 +7,6 @@ import itertools
 import json
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 import threading
@@ -20,11 +19,10 @@ from pvq.bounds.errors import ProblemError
 from pvq.layers.format import LayerError, save_layer
 
 from compare_cases import random_layer
+from run_cases import FAST, lines, two_layers
 
 pytest.importorskip("distributed", reason="dask is not installed")
 from pvq.solvers.cluster import connect, driver, worker
-
-FAST = ("--solver", "bnb", "--time-limit", "0", "--quiet")
 
 
 @pytest.fixture(scope="module")
@@ -47,11 +45,7 @@ SEEDS = itertools.count(1)
 @pytest.fixture
 def layers(tmp_path) -> Path:
     """Two layers that no worker has seen yet."""
-    folder = tmp_path / "layers"
-    folder.mkdir()
-    for kind in ("regular", "tied"):
-        save_layer(folder / f"{kind}.npz", random_layer(kind, next(SEEDS), rows=4))
-    return folder
+    return two_layers(tmp_path / "layers", next(SEEDS))
 
 
 def long_run(folder: Path) -> pvq.Ledger:
@@ -59,14 +53,6 @@ def long_run(folder: Path) -> pvq.Ledger:
     (folder / "layers").mkdir()
     save_layer(folder / "layers" / "a.npz", random_layer("regular", 1, rows=64, n=24))
     return pvq.Ledger.create(folder / "run", folder / "layers", "quant", bits=[3, 4])
-
-
-def lines(run: Path) -> dict:
-    database = sqlite3.connect(run / "ledger.sqlite")
-    try:
-        return {row[:2]: row[2:] for row in database.execute("SELECT chunk, row, lower, upper, seconds FROM rows")}
-    finally:
-        database.close()
 
 
 def found_by(run: pvq.Ledger) -> list:
@@ -91,7 +77,8 @@ def test_whoever_works_finds_the_same(tmp_path, layers, address) -> None:
 
 def test_bound_and_compare_go_through_a_run_of_the_moment(cli, tmp_path, layers, address) -> None:
     file, files = tmp_path / "found.json", sorted(layers.glob("*.npz"))
-    words = ("--method", "quant", "--bits", 3, *FAST, "--json", file)
+    # a run scores the usual method where none is named, a command does not, and searches start from its point
+    words = ("--method", "quant", "--bits", 3, "--compare", "gptq", *FAST, "--json", file)
     assert cli("bound", layers, *words, "--cluster", address).code == 0
     results = json.loads(file.read_text())["results"]
     assert len(results) == 2
