@@ -198,6 +198,24 @@ def test_no_file_is_too_long_to_read():
     assert {name: length for name, length in lengths.items() if length > 400} == {}
 
 
+COMMANDS = {"apply", "bench", "bound", "compare", "extract", "finetune", "go", "init", "score"}
+"""Functions of `bounds.app` whose parameters are the options of a command."""
+LAUNCHED = "solvers.bnb.gpu.kernel.search"
+"""A device takes arrays one by one."""
+
+
+def test_functions_take_a_few_named_things():
+    """At most twelve that have a place: what belongs together is a named tuple."""
+    taken = {}
+    for name, path in MODULES.items():
+        commands = COMMANDS if name.startswith("bounds.app.") else set()
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef) and node.name not in commands:
+                taken[f"{name}.{node.name}"] = len(node.args.posonlyargs) + len(node.args.args)
+    assert len(taken) > 2000
+    assert {name: count for name, count in taken.items() if count > 12 and name != LAUNCHED} == {}
+
+
 def test_what_is_there_is_asked_in_a_way_that_cannot_raise():
     """Path.is_file raises for a name too long and in a folder without rights; os.path.isfile says no."""
     asking = {"is_file", "is_dir", "exists"}

@@ -14,7 +14,7 @@ from pvq.bounds.proof import FREE, KEPT, PRUNED, Split, Tree
 from ..base import Clock
 from ..empirical.local_search import polish_grid, values_of
 from ..result import Reason
-from .intervals import bound_node, settle
+from .intervals import IntervalRow, bound_node, settle
 from .proof_tree import MAX_LEAVES
 from .recorded import recorded
 
@@ -52,10 +52,10 @@ class IntervalSearch:
         lists, count, of = values_of(problem)
         self.values, self.last = np.ascontiguousarray(lists[of]), count[of] - 1
         each = zip(self.values, self.last, strict=True)
-        self.zero = np.array([int(np.searchsorted(row[: last + 1], 0.0)) for row, last in each])
+        zero = np.array([int(np.searchsorted(row[: last + 1], 0.0)) for row, last in each])
         h, d = np.ascontiguousarray(problem.hessian), np.ascontiguousarray(proof.below.d)
-        self.pattern = sparsity.unit, sparsity.group, sparsity.keep
-        self.row = h, np.ascontiguousarray(h - np.diag(d)), d, problem.weight, self.values, self.zero
+        m, pattern = np.ascontiguousarray(h - np.diag(d)), (sparsity.unit, sparsity.group, sparsity.keep)
+        self.row = IntervalRow(h, m, d, problem.weight, self.values, zero, *pattern)
         self.heap: list[Node] = []
         self.closed: list[tuple[IntArray, IntArray, FloatArray]] = []
         """lo, hi and v of what has been discarded, as far as it may be part of a proof."""
@@ -63,7 +63,7 @@ class IntervalSearch:
         u = np.abs(self.values - problem.weight[:, None]).max(axis=1)
         size = float(u @ np.abs(h) @ u + np.abs(d) @ u**2)
         self.rounding = 2 * problem.n * float(np.finfo(np.float64).eps) * size
-        n, groups = problem.n, len(self.pattern[2])
+        n, groups = problem.n, len(sparsity.keep)
         self._add(Node(0.0, 0, np.zeros(n, np.int64), self.last.copy(), proof.v.copy(), np.zeros(groups)))
 
     @property
@@ -100,11 +100,11 @@ class IntervalSearch:
     def _add(self, node: Node) -> None:
         """Bound a node, take its point if it is the best, and keep it if something better may be in it."""
         self.nodes += 1
-        if not settle(self.zero, node.lo, node.hi, *self.pattern):
+        if not settle(self.row, node.lo, node.hi):
             return
         picks = np.empty(self.problem.n, np.int64)
         bound, error, node.choice, node.split = bound_node(
-            *self.row, node.lo, node.hi, *self.pattern, node.price, node.v, self.cutoff + self.rounding, picks
+            self.row, node.lo, node.hi, node.price, node.v, self.cutoff + self.rounding, picks
         )
         node.bound = max(node.bound, bound - self.rounding)
         if error < self.upper:
@@ -128,14 +128,14 @@ class IntervalSearch:
         sparsity = self.problem.pattern
         if self.problem.grid is not None or sparsity.units < self.problem.n or not 0 < len(leaves) <= MAX_LEAVES:
             return None
-        states = np.full((len(leaves), self.problem.n), FREE, np.int8)
+        states, zero = np.full((len(leaves), self.problem.n), FREE, np.int8), self.row.zero
         for state, (lo, hi, _) in zip(states, leaves, strict=True):
-            state[sparsity.unit[(lo == self.zero) & (hi == self.zero) & (self.last > 0)]] = PRUNED
-            state[sparsity.unit[(lo > self.zero) | (hi < self.zero)]] = KEPT
+            state[sparsity.unit[(lo == zero) & (hi == zero) & (self.last > 0)]] = PRUNED
+            state[sparsity.unit[(lo > zero) | (hi < zero)]] = KEPT
         code = recorded(states)
         if code is None:
             return None
-        inverse = _inverse(self.row[1])
+        inverse = _inverse(self.row.m)
         splits = []
         for state, (_, _, v) in zip(states, leaves, strict=True):
             kept = np.bincount(sparsity.group[state == KEPT], minlength=len(sparsity.keep))

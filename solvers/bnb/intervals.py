@@ -12,8 +12,11 @@ minimiser of that is a point of the node.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numba import njit
+from pvq.bounds.gram import FloatArray, IntArray
 
 from ..kernels.sparing import assign
 
@@ -30,12 +33,41 @@ STEP = 1.4
 """Factor on a price that has not been bracketed yet."""
 
 
+class IntervalRow(NamedTuple):
+    """A row under a pattern, its values in sorted lists."""
+
+    h: FloatArray
+    m: FloatArray
+    """(n, n) M = H - D."""
+    d: FloatArray
+    w: FloatArray
+    values: FloatArray
+    """(n, L) sorted."""
+    zero: IntArray
+    """(n,) index of 0 in them."""
+    unit: IntArray
+    group: IntArray
+    keep: IntArray
+
+
+class Hulls(NamedTuple):
+    """The phi_i of a node by their corners, changed in place."""
+
+    place: FloatArray
+    """(n, L)."""
+    height: FloatArray
+    """(n, L)."""
+    corners: IntArray
+    """(n,) number of them."""
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
-def hulls(d, w, values, zero, lo, hi, price, unit, group, place, height, count):  # type: ignore[no-untyped-def]
-    """Corners (place, height) of phi_i, and their number."""
+def make_hulls(row: IntervalRow, lo: IntArray, hi: IntArray, price: FloatArray, out: Hulls) -> None:
+    """The hulls of the values number lo ... hi, both included, at these prices (groups,)."""
+    d, w, values, zero, place, height = row.d, row.w, row.values, row.zero, out.place, out.height
     for i in range(len(w)):
         top = 0
-        charge = price[group[unit[i]]]
+        charge = price[row.group[row.unit[i]]]
         for k in range(lo[i], hi[i] + 1):
             u = values[i, k] - w[i]
             y = d[i] * u * u + (charge if k != zero[i] else 0.0)
@@ -48,14 +80,14 @@ def hulls(d, w, values, zero, lo, hi, price, unit, group, place, height, count):
                 top -= 1
             place[i, top], height[i, top] = u, y
             top += 1
-        count[i] = top
+        out.corners[i] = top
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def descend(m, v, r, place, height, count, sweeps):  # type: ignore[no-untyped-def]
+def descend(m: FloatArray, v: FloatArray, r: FloatArray, hulls: Hulls) -> None:
     """Coordinate descent on v'Mv + sum phi_i(v_i), r = Mv kept up to date."""
-    n = len(v)
-    for _ in range(sweeps):
+    n, place, height, count = len(v), hulls.place, hulls.height, hulls.corners
+    for _ in range(SWEEPS):
         moved = 0.0
         for i in range(n):
             a, c = m[i, i], r[i] - m[i, i] * v[i]
@@ -80,11 +112,14 @@ def descend(m, v, r, place, height, count, sweeps):  # type: ignore[no-untyped-d
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def evaluate(d, w, values, zero, lo, hi, unit, group, keep, v, mv, picks, fair):  # type: ignore[no-untyped-def]
+def evaluate(
+    row: IntervalRow, lo: IntArray, hi: IntArray, v: FloatArray, mv: FloatArray, picks: IntArray, fair: FloatArray
+) -> float:
     """f(v); the values that reach it; prices between what the last unit that is kept and the next one save.
 
     inf if the pattern leaves no point.
     """
+    d, w, values, zero, unit, group = row.d, row.w, row.values, row.zero, row.unit, row.group
     n, units = len(w), len(group)
     kept, pruned = np.zeros(units), np.zeros(units)
     best = np.empty(n, np.int64)
@@ -103,7 +138,7 @@ def evaluate(d, w, values, zero, lo, hi, unit, group, keep, v, mv, picks, fair):
             pruned[unit[i]] += (d[i] * w[i] - 2.0 * mv[i]) * w[i]
         else:
             pruned[unit[i]] = np.inf
-    room = keep.copy()
+    room = row.keep.copy()
     take = np.zeros(units, np.bool_)
     saving = np.zeros(units)
     for s in range(units):
@@ -137,8 +172,9 @@ def evaluate(d, w, values, zero, lo, hi, unit, group, keep, v, mv, picks, fair):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def usage(v, w, place, count, zero, lo, hi, unit, group, used):  # type: ignore[no-untyped-def]
+def usage(row: IntervalRow, lo: IntArray, hi: IntArray, v: FloatArray, hulls: Hulls, used: FloatArray) -> None:
     """How much of each group's budget v takes: on the piece from 0 to a corner, the part of the way."""
+    w, zero, unit, group, place, count = row.w, row.zero, row.unit, row.group, hulls.place, hulls.corners
     part = np.zeros(len(group))
     for i in range(len(v)):
         z = 1.0
@@ -158,14 +194,20 @@ def usage(v, w, place, count, zero, lo, hi, unit, group, used):  # type: ignore[
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def bound_node(h, m, d, w, values, zero, lo, hi, unit, group, keep, price, v, target, picks):  # type: ignore[no-untyped-def]
+def bound_node(
+    row: IntervalRow,
+    lo: IntArray,
+    hi: IntArray,
+    price: FloatArray,
+    v: FloatArray,
+    target: float,
+    picks: IntArray,
+) -> tuple[float, float, int, int]:
     """Bound of a node, error of the best of its points that was met, and where to split it.
 
     Parameters
     ----------
-    h, m : (n, n) H and H - D.   d, w : (n,).
-    values : (n, L) sorted; zero : (n,) index of 0 in them.   lo, hi : (n,) indices, both included.
-    unit, group, keep : the pattern.
+    lo, hi : (n,) indices of values, both included.
     price : (groups,) start, and where it ended.
     v : (n,) start, and that of the bound.
     target : no more is needed.
@@ -175,26 +217,28 @@ def bound_node(h, m, d, w, values, zero, lo, hi, unit, group, keep, price, v, ta
     -------
     bound, error, input to split, last index of its lower part (-1: nothing to split).
     """
+    h, m, w, values, zero, group, keep = row.h, row.m, row.w, row.values, row.zero, row.group, row.keep
     n, width = values.shape
-    place, height, count = np.empty((n, width)), np.empty((n, width)), np.empty(n, np.int64)
+    hulls = Hulls(np.empty((n, width)), np.empty((n, width)), np.empty(n, np.int64))
+    place, count = hulls.place, hulls.corners
     groups = len(keep)
     used, low, high = np.empty(groups), np.zeros(groups), np.full(groups, np.inf)
     at, trial, u, fair = v.copy(), np.empty(n, np.int64), np.empty(n), np.empty(groups)
     error = np.inf
     # never less than the parent, whose v is one of this node too
-    bound = evaluate(d, w, values, zero, lo, hi, unit, group, keep, v, np.dot(m, v), picks, fair)
+    bound = evaluate(row, lo, hi, v, np.dot(m, v), picks, fair)
     if bound == np.inf:
         return np.inf, np.inf, 0, -1
     if not price.any():
         assign(price, fair)
     for turn in range(ROUNDS):
-        hulls(d, w, values, zero, lo, hi, price, unit, group, place, height, count)
+        make_hulls(row, lo, hi, price, hulls)
         for i in range(n):  # the parent's v may be outside of a narrower interval
             at[i] = min(max(at[i], place[i, 0]), place[i, count[i] - 1])
         r = np.dot(m, at)
-        descend(m, at, r, place, height, count, SWEEPS)
+        descend(m, at, r, hulls)
         r = np.dot(m, at)
-        found = evaluate(d, w, values, zero, lo, hi, unit, group, keep, at, r, trial, fair)
+        found = evaluate(row, lo, hi, at, r, trial, fair)
         for i in range(n):
             u[i] = values[i, trial[i]] - w[i]
         value = np.dot(u, np.dot(h, u))
@@ -207,7 +251,7 @@ def bound_node(h, m, d, w, values, zero, lo, hi, unit, group, keep, price, v, ta
             assign(v, at)
         if bound >= target:
             break
-        usage(at, w, place, count, zero, lo, hi, unit, group, used)
+        usage(row, lo, hi, at, hulls, used)
         settled = True
         for g in range(groups):
             over = used[g] > keep[g] * (1.0 + 1e-9)
@@ -249,13 +293,14 @@ def bound_node(h, m, d, w, values, zero, lo, hi, unit, group, keep, price, v, ta
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def settle(zero, lo, hi, unit, group, keep):  # type: ignore[no-untyped-def]
+def settle(row: IntervalRow, lo: IntArray, hi: IntArray) -> bool:
     """Prune the units that no budget is left for; False if more is taken than there is."""
+    zero, unit, group = row.zero, row.unit, row.group
     forced = np.zeros(len(group), np.bool_)
     for i in range(len(zero)):
         if not lo[i] <= zero[i] <= hi[i]:
             forced[unit[i]] = True
-    room = keep.copy()
+    room = row.keep.copy()
     for s in range(len(group)):
         if forced[s]:
             room[group[s]] -= 1

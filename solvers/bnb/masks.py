@@ -183,7 +183,8 @@ def row_in_scale(problem: Problem) -> ScaledRow:
 
 def _root_bound(problem: Problem, upper: float) -> Bounded:
     """What a row has where the first node of its search takes too long: a relaxation of a few linear systems."""
-    from ..relax.pruning import FEW, SAFE, PrunedRow, relaxed, start_of
+    from ..relax.cone import SAFE
+    from ..relax.pruning import FEW, PrunedRow, relaxed, start_of
 
     below = Below(start_of(problem.gram) * (1 - SAFE))
     found = relaxed(PrunedRow.of(problem, upper), below, iterations=FEW)

@@ -12,10 +12,11 @@ from ..kernels.cholesky import invert
 from ..kernels.diagonal import ascend
 from ..kernels.sparing import assign, assign_matrix
 from ..relax.cone import LEAST_D, SLACK, positive
-from ..relax.node_perspective import largest, relax, water_fill
+from ..relax.node_perspective import Aim, NodePoint, Quadratic, Units, largest, relax, water_fill
 from ..relax.pair_ascent import match, sweep
-from ..relax.pairs import relax_pairs
-from ..relax.savings import CORRELATED, losses
+from ..relax.pairs import PairPoint, relax_pairs
+from ..relax.pieces import PairBlocks
+from ..relax.savings import CORRELATED, losses, no_savings
 
 BARRIER = 0.08
 """Barrier of a sweep as a part of the mean of c_i d_i; .02 takes 70% and .2 10% more nodes at 80 inputs."""
@@ -83,8 +84,12 @@ def _by_pairs(
     a, b, d, e, x, group, keep = free.a, free.b, free.d, free.e, free.x, free.group, free.keep
     m, groups = len(b), len(keep)
     q, p, lower = np.empty((m, m)), np.empty((m, m)), np.empty((m, m))
-    shares, least = np.zeros((m, 2)), np.empty(m)
-    own, both, increments = np.empty(m), np.zeros(m), np.empty(m)
+    blocks, point, least = (
+        PairBlocks(pairs, d, e, group, keep),
+        PairPoint(x, np.zeros((m, 2)), no_savings(m)),
+        np.empty(m),
+    )
+    aim = Aim(RELAX_ITERATIONS, target, 1e-3 * gap)
     for s in range(m):
         least[s] = LEAST_D * free.variance[s]
     bound, finished = -np.inf, rounds == 1
@@ -97,7 +102,7 @@ def _by_pairs(
             if rounds > 1:
                 break
         before_d, before_e = d.copy(), e.copy()
-        if sweep(p, d, e, x, pairs, group, keep, EVEN_WEIGHT, BARRIER, least) and not positive(
+        if sweep(p, blocks, x, EVEN_WEIGHT, BARRIER, least) and not positive(
             a, d, e, free.variance, free.slack, m, work, loss
         ):
             assign(d, before_d)
@@ -109,20 +114,17 @@ def _by_pairs(
             if e[s] != 0.0:
                 q[s, s + 1] -= e[s]
                 q[s + 1, s] -= e[s]
-        now = relax_pairs(
-            m, pairs, q, d, e, b, c, loss, group, keep, RELAX_ITERATIONS, target, 1e-3 * gap,
-            x, shares, own, both, increments, lower,
-        )  # fmt: skip
+        now = relax_pairs(Quadratic(q, b, c, loss), blocks, aim, point, lower)
         finished = turn == rounds - 1 or (turn > 1 and now < bound + 1e-2 * gap)
         bound = now
         if bound >= target or rounds == 1:
             break
-    assign(free.z, shares[:, 0])
-    assign(free.saving, own)
+    assign(free.z, point.shares[:, 0])
+    assign(free.saving, point.saved.own)
     last, first = np.empty(groups), np.empty(groups)
-    largest(increments, m, group, keep, last, first)
+    largest(point.saved.increments, m, group, keep, last, first)
     if bound > -np.inf:
-        losses(m, pairs, own, both, group, last, first, free.inside, free.outside)
+        losses(blocks, point.saved, last, first, free.inside, free.outside)
     return bound
 
 
@@ -134,6 +136,7 @@ def _by_blocks(
     m, units, groups = len(b), len(free.group), len(free.keep)
     q, p, lower = np.empty((m, m)), np.empty((m, m)), np.empty((m, m))
     y, price, weights = np.empty(units), np.empty(groups), np.empty(m)
+    of, aim = Units(free.unit, free.group, free.keep), Aim(RELAX_ITERATIONS, target, 1e-3 * gap)
     bound = -np.inf
     for turn in range(rounds):
         invert(work, m, lower, p)
@@ -162,10 +165,7 @@ def _by_blocks(
         assign_matrix(q, a)
         for s in range(m):
             q[s, s] -= d[s]
-        now = relax(
-            m, q, d, b, c, loss, free.unit, units, free.group, free.keep, RELAX_ITERATIONS, target, 1e-3 * gap,
-            x, z, free.saving, lower,
-        )  # fmt: skip
+        now = relax(Quadratic(q, b, c, loss), d, of, aim, NodePoint(x, z, free.saving), lower)
         enough = turn > 1 and now < bound + 1e-2 * gap
         bound = now
         if bound >= target or enough:

@@ -21,7 +21,7 @@ from ..relax.ascent import positive_inverse
 from ..relax.bounded import Bounded
 from ..result import Reason
 from .block_diagonal import on_block
-from .passes import SAFE, frozen, is_regular, symmetric
+from .passes import BLOCKS_SAFE, frozen, is_regular, symmetric
 
 SIZES = (80, 86, 92, 98, 104)
 """Inputs that are searched, in turn; 6 more take GROWTH times as long."""
@@ -47,7 +47,7 @@ def searched_block(gram: Gram, size: int) -> tuple[Below, Gram] | None:
         inputs = np.sort(layer_order(gram)[-size:])
         if not ok:
             return None
-        part = symmetric(np.linalg.inv(p[np.ix_(inputs, inputs)]) * (1 - SAFE))
+        part = symmetric(np.linalg.inv(p[np.ix_(inputs, inputs)]) * (1 - BLOCKS_SAFE))
         without = h.copy()
         without[np.ix_(inputs, inputs)] -= part
         if not is_regular(part) or not positive_inverse(without, np.zeros(n))[0]:

@@ -22,8 +22,8 @@ TURNS = 30
 TOGETHER = 256
 """Inputs after whose blocks the rest of the inverse is brought up to date by one product."""
 
-SAFE = 1e-7
-"""D is shrunk by this much, so that H - D is clearly positive definite."""
+BLOCKS_SAFE = 1e-7
+"""Blocks of D are shrunk by this much, so that H - D is clearly positive definite; a diagonal by `cone.SAFE`."""
 
 
 REGULAR = 1e-12
@@ -50,7 +50,7 @@ def largest_blocks(
     share, first = SHARE, _first(p, slices)
     while first is not None and share > 1e-3:
         parts = _passes(h, [share * part for part in first], slices, clock, barriers)
-        shrink = SAFE
+        shrink = BLOCKS_SAFE
         while parts is not None and shrink < 1e-2:
             final = [symmetric(part * (1 - shrink)) for part in parts]
             # tested with half of it, so that the proof has the other half for its own rounding

@@ -12,7 +12,7 @@ from __future__ import annotations
 import _thread
 import ctypes
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -32,8 +32,14 @@ REAL, WHOLE, TRUTH = types.float64, types.int64, types.boolean
 
 several: Any = types.Tuple
 """Type of a tuple of these."""
-named: Any = types.NamedTuple
-"""The same of a named one."""
+
+
+def named(kinds: Sequence[Any], name: type) -> Any:
+    """The same of a named one, which numba has another type for where all are alike."""
+    if all(kind == kinds[0] for kind in kinds):
+        return types.NamedUniTuple(kinds[0], len(kinds), name)
+    return types.NamedTuple(kinds, name)
+
 
 ADDRESS = ir.IntType(8).as_pointer()
 

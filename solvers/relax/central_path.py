@@ -14,6 +14,8 @@ At a maximiser, mean f / upper is at most (1 + EVEN) mu below its largest value 
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numba import njit
 from pvq.bounds.gram import FloatArray, IntArray
@@ -23,6 +25,7 @@ from ..base import Clock
 from ..kernels.cholesky import factor, inverse, solve
 from ..kernels.sparing import assign, assign_matrix
 from ..limits import Pace
+from .node_perspective import Units, units_of
 from .row_perspective import IDLE, relax
 
 EVEN = 0.1
@@ -66,6 +69,20 @@ ROUNDS, LONG, FEW = 16, 800, 7
 """Newton steps at most, and for rows of more than `LONG` inputs: most rows need 8 to 12, the last few gain .01."""
 
 
+class Rows(NamedTuple):
+    """Rows that share one D, and the weight of each."""
+
+    h: FloatArray
+    """(n, n)."""
+    b: FloatArray
+    """(rows, n)."""
+    c: FloatArray
+    """(rows,)."""
+    upper: FloatArray
+    """(rows,) errors of feasible points, positive: rows count by f / upper."""
+    of: Units
+
+
 def ascend(
     h: FloatArray,
     weight: FloatArray,
@@ -88,18 +105,17 @@ def ascend(
     -------
     d (n,), the rows' points at it (rows, n), and whether it ended by itself.
     """
-    pattern = sparsity.unit, sparsity.group, sparsity.keep
     b = weight @ h
-    row = b, np.einsum("ij,ij->i", weight, b), upper
+    rows = Rows(h, b, np.einsum("ij,ij->i", weight, b), upper, units_of(sparsity))
     d, x, z = start.copy(), weight.copy(), np.zeros((len(weight), sparsity.units))
-    mean = relax_all(h, d, *row, *pattern, x, z)
+    mean = relax_all(rows, d, x, z)
     best, best_d, best_x, mu = mean, d.copy(), x.copy(), FIRST
     history = [mean, mean, mean]
     pace = None if clock is None else Pace(clock)
     for _ in range(ROUNDS if len(h) <= LONG else FEW):
         if pace is not None and pace.ended():
             return best_d, best_x, False
-        mean, length = newton_step(h, d, *row, *pattern, x, z, mean, mu, max(best, LEAST))
+        mean, length = newton_step(rows, d, x, z, mean, mu, max(best, LEAST))
         history.append(max(best, mean))
         if mean > best:
             best, best_d, best_x = mean, d.copy(), x.copy()
@@ -131,34 +147,24 @@ def log_det(h: FloatArray, d: FloatArray) -> float:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def relax_all(
-    h: FloatArray,
-    d: FloatArray,
-    b: FloatArray,
-    c: FloatArray,
-    upper: FloatArray,
-    unit: IntArray,
-    group: IntArray,
-    keep: IntArray,
-    x: FloatArray,
-    z: FloatArray,
-) -> float:
+def relax_all(rows: Rows, d: FloatArray, x: FloatArray, z: FloatArray) -> float:
     """Relaxations of all rows: mean of f / upper; x (rows, n) and z (rows, units) are their points."""
-    q = h.copy()
+    b, c, upper, q = rows.b, rows.c, rows.upper, rows.h.copy()
     for i in range(len(d)):
         q[i, i] -= d[i]
     mean, best = 0.0, np.empty(len(d))
     for row in range(len(c)):
-        _, objective = relax(q, d, b[row], c[row], unit, group, keep, SYSTEMS, PRECISION, x[row], z[row], best)
+        _, objective = relax(q, d, b[row], c[row], rows.of, SYSTEMS, PRECISION, x[row], z[row], best)
         mean += objective / upper[row] / len(c)
     return mean
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def curvature(
-    q: FloatArray, d: FloatArray, x: FloatArray, z: FloatArray, unit: IntArray, group: IntArray, keep: IntArray
+    q: FloatArray, d: FloatArray, x: FloatArray, z: FloatArray, of: Units
 ) -> tuple[FloatArray, FloatArray, FloatArray, IntArray, IntArray]:
     """-f'' on the inputs kept in part, and how x follows d: (f', -f'', dx/dd, rows of dx, inputs)."""
+    unit, group, keep = of.unit, of.group, of.keep
     n, units = len(x), len(group)
     y, kappa = np.zeros(units), np.zeros(len(keep))
     for i in range(n):
@@ -228,14 +234,8 @@ def curvature(
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def newton_step(
-    h: FloatArray,
+    rows: Rows,
     d: FloatArray,
-    b: FloatArray,
-    c: FloatArray,
-    upper: FloatArray,
-    unit: IntArray,
-    group: IntArray,
-    keep: IntArray,
     x: FloatArray,
     z: FloatArray,
     mean: float,
@@ -246,7 +246,8 @@ def newton_step(
 
     Parameters
     ----------
-    h : (n, n).   d : (n,) with H - D positive definite.   b, c, upper, x, z : of the rows, as in `relax_all`.
+    d : (n,) with H - D positive definite.
+    x, z : of the rows, as in `relax_all`.
     mean : what `relax_all` returned at d.
     level : what mu and `PRECISION` are parts of.
 
@@ -254,8 +255,8 @@ def newton_step(
     -------
     The new mean, and the part of the Newton step that was taken, 0 if none could be.
     """
-    n, rows = len(d), len(c)
-    q = h.copy()
+    h, count = rows.h, len(rows.c)
+    n, q = len(d), rows.h.copy()
     for i in range(n):
         q[i, i] -= d[i]
     root = q.copy()
@@ -272,9 +273,9 @@ def newton_step(
         before += 2.0 * np.log(root[i, i]) + EVEN * np.log(d[i])
     before = mean + weight * before
     follows = []
-    for row in range(rows):
-        gradient, second, follow, live, part = curvature(q, d, x[row], z[row], unit, group, keep)
-        share = 1.0 / (rows * upper[row])
+    for row in range(count):
+        gradient, second, follow, live, part = curvature(q, d, x[row], z[row], rows.of)
+        share = 1.0 / (count * rows.upper[row])
         slope += share * gradient
         for k in range(len(part)):
             for t in range(len(part)):
@@ -296,7 +297,7 @@ def newton_step(
         length *= BACK
     for _ in range(HALVINGS):
         new, new_x, new_z = d + length * step, x.copy(), z.copy()
-        for row in range(rows):
+        for row in range(count):
             follow, live, part = follows[row]
             moved = np.dot(follow, step[part])
             for k in range(len(live)):
@@ -305,7 +306,7 @@ def newton_step(
         if after > -np.inf:
             for i in range(n):
                 after += EVEN * np.log(new[i])
-            found = relax_all(h, new, b, c, upper, unit, group, keep, new_x, new_z)
+            found = relax_all(rows, new, new_x, new_z)
             if np.isfinite(found) and found + weight * after >= before - PRECISION * level:
                 assign(d, new)
                 assign_matrix(x, new_x)

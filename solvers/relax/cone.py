@@ -7,6 +7,9 @@ from pvq.bounds.gram import FloatArray
 from ..kernels.apart import MATRIX, REAL, TRUTH, VECTOR, WHOLE, apart
 from ..kernels.cholesky import factor
 
+SAFE = 1e-8
+"""D is this much smaller in the end, so that H - D is clearly positive definite."""
+
 SLACK = 1e-13
 """Where A - D itself cannot be factorised, A - D + SLACK diag(H) is: Gram matrices that are singular to working
 precision pass no stricter test. The bound then gives up SLACK sum h_ii (x_i - v_i)^2."""

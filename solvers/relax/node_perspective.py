@@ -10,10 +10,13 @@ Any x gives a lower bound, because x'Qx >= 2v'Qx - v'Qv separates by unit:
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from pvq.bounds.gram import FloatArray, IntArray
+from pvq.bounds.sparsity import Sparsity
 
-from ..kernels.apart import MATRIX, NUMBERS, REAL, VECTOR, WHOLE, apart, inner
+from ..kernels.apart import MATRIX, NUMBERS, REAL, VECTOR, WHOLE, apart, inner, named
 from ..kernels.cholesky import UNIT_ROUNDOFF, factor, solve
 from ..kernels.sparing import ZERO, assign
 
@@ -30,6 +33,62 @@ LEAST_SHARE = 1e-9
 
 ALIVE = 1e-14
 """Part of itself that is added to the diagonal of a system, which keeps its factor alive where Q is singular."""
+
+
+class Quadratic(NamedTuple):
+    """c - 2b'x + x'Qx: what D leaves of the error of m free inputs."""
+
+    q: FloatArray
+    """(m, m) Q = A - D."""
+    b: FloatArray
+    c: float
+    loss: FloatArray
+    """(m,) Q + diag(loss) is known to be positive semidefinite; 0 for regular nodes."""
+
+
+class Units(NamedTuple):
+    """What is kept or pruned as one."""
+
+    unit: IntArray
+    """(m,) unit of each input."""
+    group: IntArray
+    """(units,) group of each unit."""
+    keep: IntArray
+    """(groups,) budgets."""
+
+
+def units_of(pattern: Sparsity) -> Units:
+    """Those of a whole row."""
+    return Units(pattern.unit, pattern.group, pattern.keep)
+
+
+class Aim(NamedTuple):
+    """When a relaxation has done enough."""
+
+    iterations: int
+    """Largest number of points evaluated."""
+    target: float
+    """The bound need not be higher."""
+    precision: float
+    """Objective - bound that is small enough."""
+
+
+class NodePoint(NamedTuple):
+    """The point of a relaxation, changed in place."""
+
+    x: FloatArray
+    """(m,) start, then the best iterate."""
+    z: FloatArray
+    """(units,) share of each unit there."""
+    saving: FloatArray
+    """(units,) what keeping it alone saves there."""
+
+
+QUADRATIC = named([MATRIX, VECTOR, REAL, VECTOR], Quadratic)
+UNITS = named([NUMBERS] * 3, Units)
+AIM = named([WHOLE, REAL, REAL], Aim)
+NODE_POINT = named([VECTOR] * 3, NodePoint)
+"""Their types in compiled code."""
 
 
 @apart(None, VECTOR, WHOLE, NUMBERS, NUMBERS, VECTOR, VECTOR)
@@ -142,52 +201,34 @@ def select(values: FloatArray, low: int, middle: int, high: int) -> None:
             low = place + 1
 
 
-@apart(REAL, WHOLE, MATRIX, VECTOR, VECTOR, REAL, VECTOR, NUMBERS, WHOLE, NUMBERS, NUMBERS, WHOLE, REAL, REAL,
-       VECTOR, VECTOR, VECTOR, MATRIX)  # fmt: skip
-def relax(
-    m: int,
-    q: FloatArray,
-    d: FloatArray,
-    b: FloatArray,
-    c: float,
-    loss: FloatArray,
-    unit: IntArray,
-    units: int,
-    group: IntArray,
-    keep: IntArray,
-    iterations: int,
-    target: float,
-    precision: float,
-    x: FloatArray,
-    z: FloatArray,
-    saving: FloatArray,
-    work: FloatArray,
-) -> float:
-    """Solve the relaxation for fixed D and return the best lower bound; x, z and saving are of that iterate.
+@apart(REAL, QUADRATIC, VECTOR, UNITS, AIM, NODE_POINT, MATRIX)
+def relax(rest: Quadratic, d: FloatArray, of: Units, aim: Aim, out: NodePoint, work: FloatArray) -> float:
+    """Solve the relaxation for fixed D and return the best lower bound; `out` is of that iterate.
 
     IRLS, x = (Q + D / z)^-1 b with z from water-filling, never raises the objective. Units of one input have the
     faster `relax_pairs`.
 
     Parameters
     ----------
-    m, units : numbers of free inputs and of their units.
-    q : (m, m) Q = A - D.   d : (m,) > 0.   b : (m,).   c : constant.
-    loss : (m,) Q + diag(loss) is known to be positive semidefinite; 0 for regular nodes.
-    unit : (m,) unit of each input.   group : (units,) group of each unit.   keep : (groups,) budgets >= 1.
-    iterations : largest number of points evaluated.
-    target : stop as soon as the bound reaches it.
-    precision : stop when objective - bound is below it.
-    x : (m,) start, then the best iterate.   z, saving : (units,) out.
+    rest : what D leaves.
+    d : (m,) > 0.
+    of : units, groups with budgets >= 1.
+    aim : when it ends.
+    out : x is the start.
     work : (m, m) working space.
     """
+    q, b, c, loss = rest.q, rest.b, rest.c, rest.loss
+    unit, group, keep = of.unit, of.group, of.keep
+    x, z, saving = out.x, out.z, out.saving
+    m, units = len(b), len(group)
     groups = len(keep)
     y, zt = np.empty(units), np.empty(units)
     st = np.empty(groups)
-    xt, rt, savet = x[:m].copy(), np.empty(m), np.empty(units)
+    xt, rt, savet = x.copy(), np.empty(m), np.empty(units)
     active, rhs = np.empty(m, np.int64), np.empty(m)
     last, first = np.empty(groups), np.empty(groups)
     best, lowest = -np.inf, np.inf
-    for iteration in range(iterations + 1):
+    for iteration in range(aim.iterations + 1):
         # objective and bound at xt
         quadratic, linear, size, lost = 0.0, 0.0, 0.0, 0.0
         for i in range(m):
@@ -231,7 +272,7 @@ def relax(
         if not objective < lowest:
             break
         lowest = objective
-        if best >= target or lowest - best <= precision or iteration == iterations:
+        if best >= aim.target or lowest - best <= aim.precision or iteration == aim.iterations:
             break
         count = ZERO
         for i in range(m):

@@ -2,43 +2,45 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numba import njit
 from pvq.bounds.gram import FloatArray, IntArray
 
-from ..kernels.apart import MATRIX, NUMBERS, REAL, TRUTH, VECTOR, WHOLE, apart, inner
+from ..kernels.apart import MATRIX, NUMBERS, REAL, TRUTH, VECTOR, WHOLE, apart, inner, named
 from ..kernels.sparing import ZERO
 from ..kernels.tiles import ROWS, subtract_product
-from .pieces import prices
+from .pieces import PAIR_BLOCKS, PairBlocks, Pieces, no_pieces, prices
 from .savings import CORRELATED
 
 SHORTER = 0.5
 """Factor on a step that leaves the positive definite blocks, tried four times; then the diagonal alone moves."""
 
 
-@njit(cache=True, nogil=True, error_model="numpy", inline="always")
-def spread(
-    x: FloatArray,
-    d: FloatArray,
-    e: FloatArray,
-    m: int,
-    pairs: int,
-    group: IntArray,
-    theta: FloatArray,
-    pieces: FloatArray,
-    shares: FloatArray,
-    weights: FloatArray,
-    cross: FloatArray,
-) -> None:
-    """Gradient of the relaxation's value in D: sum_S l_S y_S y_S' - x x' of each block, y_S = D_SS^-1 r_S.
+class Gradient(NamedTuple):
+    """G, the gradient in D of what is maximised, changed in place."""
 
-    weights (m,) is its diagonal, cross (m,) its entry of a pair at the first input, out.
-    """
+    weights: FloatArray
+    """(m,) its diagonal."""
+    cross: FloatArray
+    """(m,) its entry of a pair at the first input."""
+
+
+GRADIENT = named([VECTOR] * 2, Gradient)
+"""Its type in compiled code."""
+
+
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def spread(x: FloatArray, blocks: PairBlocks, theta: FloatArray, at: Pieces, out: Gradient) -> None:
+    """Gradient of the relaxation's value in D: sum_S l_S y_S y_S' - x x' of each block, y_S = D_SS^-1 r_S."""
+    pairs, d, e, group = blocks.pairs, blocks.d, blocks.e, blocks.group
+    k, shares, weights, cross = at.k, at.shares, out.weights, out.cross
     for i in range(0, 2 * pairs, 2):
         j = i + 1
         price = theta[group[i]]
-        r1 = pieces[i, 0] * x[i] + pieces[i, 1] * x[j] + price * pieces[i, 2]
-        r2 = pieces[i, 1] * x[i] + pieces[j, 0] * x[j] + price * pieces[j, 2]
+        r1 = k[i, 0] * x[i] + k[i, 1] * x[j] + price * k[i, 2]
+        r2 = k[i, 1] * x[i] + k[j, 0] * x[j] + price * k[j, 2]
         determinant = d[i] * d[j] - e[i] * e[i]
         y1, y2 = (d[j] * r1 - e[i] * r2) / determinant, (d[i] * r2 - e[i] * r1) / determinant
         both = shares[i, 1]
@@ -46,23 +48,14 @@ def spread(
         weights[i] = max(one * (r1 / d[i]) ** 2 + both * y1 * y1 - x[i] * x[i], 0.0)
         weights[j] = max(two * (r2 / d[j]) ** 2 + both * y2 * y2 - x[j] * x[j], 0.0)
         cross[i] = both * y1 * y2 - x[i] * x[j]
-    for i in range(2 * pairs, m):
+    for i in range(2 * pairs, len(x)):
         share = shares[i, 0]
         weights[i] = x[i] * x[i] * (1.0 / share - 1.0) if share > 1e-9 else 0.0
 
 
-@apart(TRUTH, MATRIX, VECTOR, VECTOR, VECTOR, WHOLE, NUMBERS, NUMBERS, REAL, REAL, VECTOR, error_model="numpy")
+@apart(TRUTH, MATRIX, PAIR_BLOCKS, VECTOR, REAL, REAL, VECTOR, error_model="numpy")
 def sweep(
-    p: FloatArray,
-    d: FloatArray,
-    e: FloatArray,
-    x: FloatArray,
-    pairs: int,
-    group: IntArray,
-    keep: IntArray,
-    even: float,
-    barrier: float,
-    least: FloatArray,
+    p: FloatArray, blocks: PairBlocks, x: FloatArray, even: float, barrier: float, least: FloatArray
 ) -> bool:
     """One sweep of D along its gradient at the relaxation's point x, in place; False if there is none.
 
@@ -73,14 +66,14 @@ def sweep(
     barrier : mu as a part of the mean of <G_i, D_i>.
     least : (m,) smallest d.
     """
-    m, groups = len(x), len(keep)
-    theta, left = np.zeros(groups), np.empty(groups)
-    pieces, shares = np.zeros((m, 3)), np.zeros((m, 2))
-    weights, cross = np.empty(m), np.zeros(m)
+    d, e, group, m, groups = blocks.d, blocks.e, blocks.group, len(x), len(blocks.keep)
+    theta, at = np.zeros(groups), no_pieces(m, groups)
+    gradient = Gradient(np.empty(m), np.zeros(m))
+    weights, cross = gradient.weights, gradient.cross
     for s in range(m):
         theta[group[s]] += np.sqrt(d[s]) * abs(x[s])
-    prices(x, d, e, pairs, group, keep, theta, left, pieces, shares)
-    spread(x, d, e, m, pairs, group, theta, pieces, shares, weights, cross)
+    prices(x, blocks, theta, at)
+    spread(x, blocks, theta, at, gradient)
     mean = 0.0
     for s in range(m):
         mean += weights[s]
@@ -91,28 +84,19 @@ def sweep(
     for s in range(m):
         weights[s] += even * mean
         worth += (weights[s] * d[s] + 2.0 * cross[s] * e[s]) / m
-    ascend_pairs(p, d, e, m, pairs, weights, cross, barrier * worth, least)
+    ascend_pairs(p, blocks, gradient, barrier * worth, least)
     return True
 
 
-@apart(None, MATRIX, VECTOR, VECTOR, WHOLE, WHOLE, VECTOR, VECTOR, REAL, VECTOR, error_model="numpy")
-def ascend_pairs(
-    p: FloatArray,
-    d: FloatArray,
-    e: FloatArray,
-    m: int,
-    pairs: int,
-    weights: FloatArray,
-    cross: FloatArray,
-    mu: float,
-    least: FloatArray,
-) -> None:
+@apart(None, MATRIX, PAIR_BLOCKS, GRADIENT, REAL, VECTOR, error_model="numpy")
+def ascend_pairs(p: FloatArray, blocks: PairBlocks, gradient: Gradient, mu: float, least: FloatArray) -> None:
     """One sweep of block coordinate ascent on sum <G_p, D_p> + mu log det(A - D), in place, last block first.
 
     With P = (A - D)^-1 the best step of a block is P_pp^-1 - mu G_p^-1. Only the lower triangle of P is read, and
     a row of it is brought up to date when its block's turn comes: a block's step adds K of its entries there and a
     multiple of its own rows, which stay as they are from then on.
     """
+    m, pairs, weights = len(least), blocks.pairs, gradient.weights
     steps = np.empty((m, m))  # row i: the multiple of row i of P that the rows before it have to lose
     for lo in range((m - 1) // ROWS * ROWS, -1, -ROWS):
         i = hi = min(lo + ROWS, m)
@@ -122,12 +106,12 @@ def ascend_pairs(
             end = i
             if i > 2 * pairs:
                 i -= 1
-                k = step_of_one(p, d, i, weights, mu, least)
+                k = step_of_one(p, blocks.d, i, weights, mu, least)
                 for row in range(i):
                     steps[i, row] = -k * p[i, row]
             else:
                 i -= 2
-                k1, k12, k2 = step_of_pair(p, d, e, i, weights, cross, mu, least)
+                k1, k12, k2 = step_of_pair(p, blocks, i, gradient, mu, least)
                 for row in range(i):
                     steps[i, row] = -(k1 * p[i, row] + k12 * p[i + 1, row])
                     steps[i + 1, row] = -(k12 * p[i, row] + k2 * p[i + 1, row])
@@ -151,16 +135,10 @@ def step_of_one(p: FloatArray, d: FloatArray, i: int, weights: FloatArray, mu: f
 
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def step_of_pair(
-    p: FloatArray,
-    d: FloatArray,
-    e: FloatArray,
-    i: int,
-    weights: FloatArray,
-    cross: FloatArray,
-    mu: float,
-    least: FloatArray,
+    p: FloatArray, blocks: PairBlocks, i: int, gradient: Gradient, mu: float, least: FloatArray
 ) -> tuple[float, float, float]:
     """Best step T of the pair (i, i + 1) within positive definite blocks; K = (I - T P)^-1 T, 0 without a step."""
+    d, e, weights, cross = blocks.d, blocks.e, gradient.weights, gradient.cross
     j = i + 1
     p1, p12, p2 = p[i, i], p[j, i], p[j, j]
     g1, g12, g2 = weights[i], cross[i], weights[j]

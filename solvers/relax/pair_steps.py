@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 from pvq.bounds.gram import FloatArray, IntArray
 
-from ..kernels.apart import MATRIX, NUMBERS, TRUTH, VECTOR, WHOLE, apart, inner
+from ..kernels.apart import MATRIX, NUMBERS, TRUTH, VECTOR, apart, inner
 from ..kernels.sparing import ZERO
-from .pieces import TIE
+from .node_perspective import QUADRATIC, Quadratic
+from .pieces import PAIR_BLOCKS, PIECES, TIE, PairBlocks, Pieces
 
 NUDGE = 1e-12
 """Where 0 is not stationary an input gets this part of its price as a value, to see on which piece it starts."""
@@ -16,18 +17,10 @@ BENT = 1e-3
 """Least cosine between a pair's change of gradient and its step for which the model is bent."""
 
 
-@apart(None, WHOLE, WHOLE, VECTOR, VECTOR, VECTOR, NUMBERS, VECTOR, VECTOR, error_model="numpy")
-def start_from(
-    m: int,
-    pairs: int,
-    d: FloatArray,
-    e: FloatArray,
-    theta: FloatArray,
-    group: IntArray,
-    r: FloatArray,
-    x: FloatArray,
-) -> None:
+@apart(None, PAIR_BLOCKS, VECTOR, VECTOR, VECTOR, error_model="numpy")
+def start_from(blocks: PairBlocks, theta: FloatArray, r: FloatArray, x: FloatArray) -> None:
     """Give inputs at 0 that are not stationary there a tiny value of the sign in which they leave."""
+    pairs, d, e, group = blocks.pairs, blocks.d, blocks.e, blocks.group
     for i in range(0, 2 * pairs, 2):
         j = i + 1
         price = theta[group[i]]
@@ -61,26 +54,19 @@ def start_from(
                 x[t] = tiny / np.sqrt(d[t])
             elif r[t] < max(-wide, centre - reach):
                 x[t] = -tiny / np.sqrt(d[t])
-    for i in range(2 * pairs, m):
+    for i in range(2 * pairs, len(d)):
         price = theta[group[i]]
         if x[i] == 0.0 and r[i] * r[i] > price * price * d[i]:
             x[i] = NUDGE * price / np.sqrt(d[i]) if r[i] > 0.0 else -NUDGE * price / np.sqrt(d[i])
 
 
-@apart(None, WHOLE, MATRIX, VECTOR, VECTOR, VECTOR, VECTOR, NUMBERS, VECTOR, MATRIX, MATRIX, MATRIX, NUMBERS,
-       TRUTH, MATRIX, VECTOR, error_model="numpy")  # fmt: skip
+@apart(None, QUADRATIC, PAIR_BLOCKS, PIECES, MATRIX, VECTOR, NUMBERS, TRUTH, MATRIX, VECTOR, error_model="numpy")
 def system(
-    pairs: int,
-    q: FloatArray,
-    d: FloatArray,
-    e: FloatArray,
-    b: FloatArray,
-    xs: FloatArray,
-    group: IntArray,
-    left: FloatArray,
-    base: FloatArray,
-    bases: FloatArray,
+    rest: Quadratic,
+    blocks: PairBlocks,
+    base: Pieces,
     bend: FloatArray,
+    xs: FloatArray,
     active: IntArray,
     newton: bool,
     work: FloatArray,
@@ -88,19 +74,21 @@ def system(
 ) -> None:
     """The equations of a step from xs in the inputs that are active: the upper triangle of `work`, and `rhs`, out.
 
-    Newton's has K + bend of the pieces `base` and theta eliminated, IRLS's Lambda^-1 of the shares `bases`.
+    Newton's has K + bend of the pieces `base` and theta eliminated, IRLS's Lambda^-1 of their shares.
     """
+    q, b, k, shares, left = rest.q, rest.b, base.k, base.shares, base.left
+    pairs, d, e, group = blocks.pairs, blocks.d, blocks.e, blocks.group
     count = len(active)
     # unsigned: an index that may be negative costs as much as the number it stands for
     column, slope = np.empty(count, np.uintp), np.empty(count)
     for a in range(count):
         column[a] = active[a]
-        slope[a] = base[active[a], 2]
+        slope[a] = k[active[a], 2]
     for a in range(count):
         i = active[a]
         g = group[i]
         rhs[a] = b[i]
-        f = base[i, 2] / left[g] if newton and left[g] > TIE else 0.0
+        f = k[i, 2] / left[g] if newton and left[g] > TIE else 0.0
         for t in range(np.uintp(a), np.uintp(count)):
             work[a, t] = q[i, column[t]]
         if len(left) == 1:
@@ -115,10 +103,10 @@ def system(
         g = group[i]
         paired = i < 2 * pairs and i % 2 == 0 and a + 1 < count and active[a + 1] == i + 1
         if newton and left[g] > TIE:
-            work[a, a] += base[i, 0] + bend[i, 0]
+            work[a, a] += k[i, 0] + bend[i, 0]
             rhs[a] += bend[i, 0] * xs[i]
             if paired:
-                work[a, a + 1] += base[i, 1] + bend[i, 1]
+                work[a, a + 1] += k[i, 1] + bend[i, 1]
                 rhs[a] += bend[i, 1] * xs[i + 1]
                 rhs[a + 1] += bend[i, 1] * xs[i]
         elif newton:
@@ -126,8 +114,8 @@ def system(
             if paired:
                 work[a, a + 1] += e[i]
         elif paired:
-            l12 = bases[i, 1]
-            l1, l2 = max(bases[i, 0] - l12, 0.0), max(bases[i + 1, 0] - l12, 0.0)
+            l12 = shares[i, 1]
+            l1, l2 = max(shares[i, 0] - l12, 0.0), max(shares[i + 1, 0] - l12, 0.0)
             f = l12 / (d[i] * d[i + 1] - e[i] * e[i])
             k1, k2, k12 = l1 / d[i] + f * d[i + 1], l2 / d[i + 1] + f * d[i], -f * e[i]
             f = 1.0 / (k1 * k2 - k12 * k12)
@@ -135,25 +123,23 @@ def system(
             work[a, a + 1] -= f * k12
             work[a + 1, a + 1] += f * k1
         elif not (i < 2 * pairs and i % 2 == 1 and a > 0 and active[a - 1] == i - 1):
-            work[a, a] += d[i] / bases[i, 0]
+            work[a, a] += d[i] / shares[i, 0]
     for a in range(count):
         work[a, a] *= 1.0 + 1e-14  # keeps the factorisation alive where Q is singular; any x is allowed
 
 
 @inner(error_model="numpy")
-def half_gradient(i: int, pairs: int, x: FloatArray, price: float, pieces: FloatArray) -> float:
+def half_gradient(i: int, pairs: int, x: FloatArray, price: float, k: FloatArray) -> float:
     """r_i = (Kx)_i + theta s_i."""
-    value = pieces[i, 0] * x[i] + price * pieces[i, 2]
+    value = k[i, 0] * x[i] + price * k[i, 2]
     if i < 2 * pairs:
-        value += pieces[i, 1] * x[i + 1] if i % 2 == 0 else pieces[i - 1, 1] * x[i - 1]
+        value += k[i, 1] * x[i + 1] if i % 2 == 0 else k[i - 1, 1] * x[i - 1]
     return value
 
 
-@apart(None, WHOLE, WHOLE, NUMBERS, VECTOR, VECTOR, VECTOR, MATRIX, MATRIX, MATRIX, error_model="numpy")
+@apart(None, PAIR_BLOCKS, VECTOR, VECTOR, VECTOR, MATRIX, MATRIX, MATRIX, error_model="numpy")
 def bend_to(
-    m: int,
-    pairs: int,
-    group: IntArray,
+    blocks: PairBlocks,
     xs: FloatArray,
     xt: FloatArray,
     theta: FloatArray,
@@ -162,6 +148,7 @@ def bend_to(
     bend: FloatArray,
 ) -> None:
     """Add to K what makes the model's gradient right at xt (symmetric rank one, >= 0 since phi is convex)."""
+    pairs, group, m = blocks.pairs, blocks.group, len(xs)
     i = ZERO
     while i < m:
         price = theta[group[i]]

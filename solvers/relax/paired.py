@@ -19,9 +19,12 @@ from ..base import Clock
 from ..kernels.cholesky import invert
 from ..kernels.sparing import assign
 from .ascent import positive_inverse
-from .cone import LEAST_D, positive
+from .cone import LEAST_D, SAFE, positive
+from .node_perspective import Aim, Quadratic
 from .pair_ascent import match, sweep
-from .pairs import COARSE, relax_pairs
+from .pairs import COARSE, PairPoint, relax_pairs
+from .pieces import PairBlocks
+from .savings import no_savings
 
 INPUTS = 500
 """Longer rows gain .001 to .01 by their pairs in seconds, rows of 384 inputs .02 to .035 in half a second."""
@@ -46,9 +49,6 @@ ITERATIONS, PRECISION = 60, 1e-3
 
 DROP = 1e-4
 """A fall by this part of the upper bound is not one."""
-
-SAFE = 1e-8
-"""D is this much smaller in the end, so that H - D is clearly positive definite."""
 
 
 def has_pairs(problem: Problem) -> bool:
@@ -154,11 +154,9 @@ def relax_at(row: Local, d: FloatArray, e: FloatArray, x: FloatArray, precision:
     for i in range(0, 2 * row.pairs, 2):
         q[i, i + 1] -= e[i]
         q[i + 1, i] -= e[i]
-    shares, own, both, increments = np.empty((n, 2)), np.empty(n), np.zeros(n), np.empty(n)
-    return relax_pairs(
-        n, row.pairs, q, d, e, row.b, row.c, np.zeros(n), row.group, row.keep, ITERATIONS, np.inf,
-        precision / COARSE, x, shares, own, both, increments, np.empty((n, n)),
-    )  # fmt: skip
+    blocks, point = PairBlocks(row.pairs, d, e, row.group, row.keep), PairPoint(x, np.empty((n, 2)), no_savings(n))
+    aim = Aim(ITERATIONS, np.inf, precision / COARSE)
+    return relax_pairs(Quadratic(q, row.b, row.c, np.zeros(n)), blocks, aim, point, np.empty((n, n)))
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -172,7 +170,8 @@ def ascend(
         return bound, 0.0
     invert(work, n, lower, p)
     new_d, new_e = d.copy(), e.copy()
-    if not sweep(p, new_d, new_e, x, row.pairs, row.group, row.keep, EVEN, BARRIER, LEAST_D * row.variance):
+    moved = PairBlocks(row.pairs, new_d, new_e, row.group, row.keep)
+    if not sweep(p, moved, x, EVEN, BARRIER, LEAST_D * row.variance):
         return bound, 0.0
     for _ in range(TRIALS):
         trial_d, trial_e, point = d + part * (new_d - d), e + part * (new_e - e), x.copy()

@@ -11,17 +11,19 @@ concave hull of each pair's savings as a function of |S|, which makes it the sum
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numba import njit
-from pvq.bounds.gram import FloatArray, IntArray
+from pvq.bounds.gram import FloatArray
 
-from ..kernels.apart import MATRIX, NUMBERS, REAL, VECTOR, WHOLE, apart
+from ..kernels.apart import MATRIX, REAL, VECTOR, apart, named
 from ..kernels.cholesky import factor, solve
 from ..kernels.sparing import ZERO, assign, assign_matrix
-from .node_perspective import ROUNDING, largest
+from .node_perspective import AIM, QUADRATIC, ROUNDING, Aim, Quadratic, largest
 from .pair_steps import bend_to, half_gradient, start_from, system
-from .pieces import pieces_at, prices
-from .savings import savings
+from .pieces import PAIR_BLOCKS, PairBlocks, no_pieces, pieces_at, prices
+from .savings import SAVINGS, Savings, no_savings, savings
 
 BENDS, KEPT_BEND = 1, 0.5
 """Times that the model is bent after a step that raised the objective; the part of it that later steps keep."""
@@ -39,30 +41,23 @@ RETURN = 0.05
 """Share of an idle input that comes back in a step of IRLS."""
 
 
-@apart(REAL, WHOLE, WHOLE, MATRIX, VECTOR, VECTOR, VECTOR, REAL, VECTOR, NUMBERS, NUMBERS, WHOLE, REAL, REAL,
-       VECTOR, MATRIX, VECTOR, VECTOR, VECTOR, MATRIX, error_model="numpy")  # fmt: skip
-def relax_pairs(
-    m: int,
-    pairs: int,
-    q: FloatArray,
-    d: FloatArray,
-    e: FloatArray,
-    b: FloatArray,
-    c: float,
-    loss: FloatArray,
-    group: IntArray,
-    keep: IntArray,
-    iterations: int,
-    target: float,
-    precision: float,
-    x: FloatArray,
-    shares: FloatArray,
-    own: FloatArray,
-    both: FloatArray,
-    increments: FloatArray,
-    work: FloatArray,
-) -> float:
-    """Solve the relaxation for fixed D and return the best lower bound; x, shares and savings are of that iterate.
+class PairPoint(NamedTuple):
+    """The point of a relaxation, changed in place."""
+
+    x: FloatArray
+    """(m,) start, then the best iterate."""
+    shares: FloatArray
+    """(m, 2) as of `Pieces`."""
+    saved: Savings
+
+
+PAIR_POINT = named([VECTOR, MATRIX, SAVINGS], PairPoint)
+"""Its type in compiled code."""
+
+
+@apart(REAL, QUADRATIC, PAIR_BLOCKS, AIM, PAIR_POINT, MATRIX, error_model="numpy")
+def relax_pairs(rest: Quadratic, blocks: PairBlocks, aim: Aim, out: PairPoint, work: FloatArray) -> float:
+    """Solve the relaxation for fixed D and return the best lower bound; `out` is of that iterate.
 
     Semismooth Newton: on its piece every phi is quadratic (a norm on one of them), and the price theta of a group
     is eliminated from its budget, which adds a rank-one term; one Cholesky solve a step. Inputs stop at 0 instead
@@ -72,38 +67,34 @@ def relax_pairs(
 
     Parameters
     ----------
-    m, pairs : numbers of inputs and of pairs.
-    q : (m, m) Q = A - D.   d : (m,) diagonal of D.   e : (m,) D_{2p,2p+1} at 2 p.   b : (m,).   c : constant.
-    loss : (m,) Q + diag(loss) is known to be positive semidefinite; 0 for regular nodes.
-    group : (m,) group of each input.   keep : (groups,) budgets >= 1.
-    iterations : largest number of points evaluated.
-    target : stop as soon as the bound reaches it.
-    precision : stop when objective - bound is below it.
-    x : (m,) start, then the best iterate.   shares : (m, 2) see `pieces_at`, out.
-    own, both, increments : (m,) out, see `savings`.   work : (m, m) working space.
+    rest : what D leaves.
+    blocks : D and the budgets.
+    aim : when it ends.
+    out : x is the start.
+    work : (m, m) working space.
     """
-    groups = len(keep)
-    xs, xa, xt, qx = x[:m].copy(), x[:m].copy(), x[:m].copy(), np.empty(m)
+    q, b, c, loss = rest.q, rest.b, rest.c, rest.loss
+    pairs, d, group, keep = blocks.pairs, blocks.d, blocks.group, blocks.keep
+    x, saved = out.x, out.saved
+    m, groups = len(b), len(keep)
+    xs, xa, xt, qx = x.copy(), x.copy(), x.copy(), np.empty(m)
     rs, hidden, rhs = np.empty(m), np.empty(m), np.empty(m)
-    ownt, botht, inct = np.empty(m), np.zeros(m), np.empty(m)
-    base, trial = np.zeros((m, 3)), np.zeros((m, 3))
-    bases, trials = np.zeros((m, 2)), np.zeros((m, 2))
+    at_trial, base, trial = no_savings(m), no_pieces(m, groups), no_pieces(m, groups)
     theta, price = np.zeros(groups), np.zeros(groups)
-    left, spare, linear = np.empty(groups), np.empty(groups), np.empty(groups)
     last, first = np.empty(groups), np.empty(groups)
     active, sign, bend = np.empty(m, np.int64), np.zeros(m), np.zeros((m, 2))
     stopped = np.zeros(m, np.bool_)
     best, lowest, newton, tries = -np.inf, np.inf, True, 0
     for i in range(m):
         price[group[i]] += np.sqrt(d[i]) * abs(xs[i])
-    for iteration in range(iterations + 1):
+    for iteration in range(aim.iterations + 1):
         multiply(q, xt, qx)
-        prices(xt, d, e, pairs, group, keep, price, spare, trial, trials)
+        prices(xt, blocks, price, trial)
         square, linear_term, norm = 0.0, 0.0, 0.0
         for i in range(m):
             square += xt[i] * qx[i]
             linear_term += xt[i] * b[i]
-            norm += half_gradient(i, pairs, xt, price[group[i]], trial) * xt[i]
+            norm += half_gradient(i, pairs, xt, price[group[i]], trial.k) * xt[i]
         objective = c - 2.0 * linear_term + square + norm
         if np.isnan(objective):
             objective = np.inf
@@ -115,18 +106,18 @@ def relax_pairs(
             if tries <= BENDS:
                 # inputs that stopped at 0 stay there; where other pieces lie between xs and xt, the model is bent
                 # to have the gradient found at xt
-                pieces_at(xt, d, e, pairs, group, keep, theta, spare, linear, trial, trials)
+                pieces_at(xt, blocks, theta, trial)
                 for i in range(m):
                     if sign[i] != 0.0 and xt[i] == 0.0:
                         stopped[i] = True
-                bend_to(m, pairs, group, xs, xt, theta, base, trial, bend)
+                bend_to(blocks, xs, xt, theta, base.k, trial.k, bend)
             elif tries <= BENDS + SHORTER:
                 for i in range(m):
                     xt[i] = xs[i] + SHORTEN * (xt[i] - xs[i])
                 continue
             else:
                 newton = False
-                pieces_at(xs, d, e, pairs, group, keep, theta, spare, linear, trial, bases)
+                pieces_at(xs, blocks, theta, base)
         else:
             newton, tries = True, 0
             stopped[:] = False
@@ -140,8 +131,8 @@ def relax_pairs(
             for i in range(m):
                 # |Q_ij| <= sqrt(A_ii A_jj): what rounding may hide in r_i counts, since a tiny d_i magnifies it
                 hidden[i] = ROUNDING * (abs(b[i]) + np.sqrt(q[i, i] + d[i]) * size)
-            savings(m, pairs, d, e, rs, hidden, ownt, botht, inct)
-            bound = c - square - largest(inct, m, group, keep, last, first)
+            savings(blocks, rs, hidden, at_trial)
+            bound = c - square - largest(at_trial.increments, m, group, keep, last, first)
             # loss (x - v)^2 <= 2 loss (x^2 + v^2); the part of x, of the row's own size, is below every tolerance
             bound -= lost + ROUNDING * (abs(c) + size * size)
             if not np.isfinite(bound):
@@ -149,30 +140,30 @@ def relax_pairs(
             if bound > best or iteration == 0:
                 best = max(best, bound)
                 assign(x, xt)
-                assign(own, ownt)
-                assign(both, botht)
-                assign(increments, inct)
-                assign_matrix(shares, trials)
+                assign(saved.own, at_trial.own)
+                assign(saved.both, at_trial.both)
+                assign(saved.increments, at_trial.increments)
+                assign_matrix(out.shares, trial.shares)
             assign(xs, xt)
             assign(xa, xt)
             bend *= KEPT_BEND
-            start_from(m, pairs, d, e, theta, group, rs, xa)
-            pieces_at(xa, d, e, pairs, group, keep, theta, left, linear, base, bases)
-        enough = precision if lowest >= target else COARSE * precision
-        if best >= target or lowest - best <= enough or iteration == iterations:
+            start_from(blocks, theta, rs, xa)
+            pieces_at(xa, blocks, theta, base)
+        enough = aim.precision if lowest >= aim.target else COARSE * aim.precision
+        if best >= aim.target or lowest - best <= enough or iteration == aim.iterations:
             break
         count = ZERO
         for i in range(m):
             sign[i] = 0.0
             if not newton and xs[i] == 0.0 and rs[i] * rs[i] > theta[group[i]] ** 2 * d[i]:
-                bases[i, 0] = RETURN
-            if (newton and xa[i] != 0.0 and not stopped[i]) or (not newton and bases[i, 0] > LEAST_SHARE):
+                base.shares[i, 0] = RETURN
+            if (newton and xa[i] != 0.0 and not stopped[i]) or (not newton and base.shares[i, 0] > LEAST_SHARE):
                 active[count] = i
                 count += 1
-                whole = bases[i, 0] == 1.0 and (i >= 2 * pairs or bases[i ^ 1, 0] == 1.0)
+                whole = base.shares[i, 0] == 1.0 and (i >= 2 * pairs or base.shares[i ^ 1, 0] == 1.0)
                 if newton and not whole:
                     sign[i] = 1.0 if xa[i] > 0.0 else -1.0
-        system(pairs, q, d, e, b, xs, group, left, base, bases, bend, active[:count], newton, work, rhs)
+        system(rest, blocks, base, bend, xs, active[:count], newton, work, rhs)
         if not factor(work, count):
             break
         solve(work, count, rhs)

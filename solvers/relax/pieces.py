@@ -16,10 +16,12 @@ with K, s, c that are constant in each of ten pieces of the plane but one, {} wi
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from pvq.bounds.gram import FloatArray, IntArray
 
-from ..kernels.apart import MATRIX, NUMBERS, VECTOR, WHOLE, apart, inner
+from ..kernels.apart import MATRIX, NUMBERS, VECTOR, WHOLE, apart, inner, named
 
 PRICES = 30
 """Iterations for theta; about 3 are needed. Any theta is allowed: bounds do not rely on it."""
@@ -29,6 +31,44 @@ TIE = 1e-9
 
 NARROW = 0.1
 """The norm piece is curved like 1 / |x|; closer to 0 than this part of its width, its curvature there is used."""
+
+
+class PairBlocks(NamedTuple):
+    """D, made of 1 x 1 and 2 x 2 blocks, and the budgets: inputs 2 p and 2 p + 1 are a pair for p < pairs."""
+
+    pairs: int
+    d: FloatArray
+    """(m,) its diagonal."""
+    e: FloatArray
+    """(m,) its entry at (2 p, 2 p + 1) for the first input of a pair, else 0."""
+    group: IntArray
+    """(m,) group of each input."""
+    keep: IntArray
+    """(groups,) budgets >= 1."""
+
+
+class Pieces(NamedTuple):
+    """On which piece of the hulls a point lies, changed in place."""
+
+    k: FloatArray
+    """(m, 3) K_ii, K_12 (first input of a pair) and s_i."""
+    shares: FloatArray
+    """(m, 2) the share of each input, and l_12 (first input of a pair)."""
+    left: FloatArray
+    """(groups,) k_g - sum c."""
+    linear: FloatArray
+    """(groups,) sum s'x."""
+
+
+PAIR_BLOCKS = named([WHOLE, VECTOR, VECTOR, NUMBERS, NUMBERS], PairBlocks)
+PIECES = named([MATRIX, MATRIX, VECTOR, VECTOR], Pieces)
+"""Their types in compiled code."""
+
+
+@inner(error_model="numpy")
+def no_pieces(m: int, groups: int) -> Pieces:
+    """Room for them."""
+    return Pieces(np.zeros((m, 3)), np.zeros((m, 2)), np.empty(groups), np.empty(groups))
 
 
 @inner(error_model="numpy")
@@ -116,86 +156,48 @@ def pair(x1: float, x2: float, b1: float, b2: float, e: float, theta: float):  #
     return a * e, e, b2, beta * r1, 0.0, 1.0, 0.0, 1.0 - both, both
 
 
-@apart(
-    None,
-    VECTOR,
-    VECTOR,
-    VECTOR,
-    WHOLE,
-    NUMBERS,
-    NUMBERS,
-    VECTOR,
-    VECTOR,
-    VECTOR,
-    MATRIX,
-    MATRIX,
-    error_model="numpy",
-)
-def pieces_at(
-    x: FloatArray,
-    d: FloatArray,
-    e: FloatArray,
-    pairs: int,
-    group: IntArray,
-    keep: IntArray,
-    theta: FloatArray,
-    left: FloatArray,
-    linear: FloatArray,
-    pieces: FloatArray,
-    shares: FloatArray,
-) -> None:
-    """Pieces of all inputs at the prices theta; inputs 2 p and 2 p + 1 are a pair for p < pairs.
-
-    Out: pieces (m, 3) holds K_ii, K_12 (first input of a pair) and s_i; shares (m, 2) the share of each input and
-    l_12 (first input); left[g] = k_g - sum c, linear[g] = sum s'x.
-    """
-    for g in range(len(keep)):
-        left[g] = keep[g]
+@apart(None, VECTOR, PAIR_BLOCKS, VECTOR, PIECES, error_model="numpy")
+def pieces_at(x: FloatArray, blocks: PairBlocks, theta: FloatArray, out: Pieces) -> None:
+    """Pieces of all inputs at the prices theta (groups,)."""
+    d, e, group = blocks.d, blocks.e, blocks.group
+    k, shares, left, linear = out.k, out.shares, out.left, out.linear
+    for g in range(len(blocks.keep)):
+        left[g] = blocks.keep[g]
         linear[g] = 0.0
-    for i in range(0, 2 * pairs, 2):
+    for i in range(0, 2 * blocks.pairs, 2):
         g = group[i]
         k1, k12, k2, s1, s2, c, l1, l2, l12 = pair(x[i], x[i + 1], d[i], d[i + 1], e[i], theta[g])
-        pieces[i, 0], pieces[i, 1], pieces[i, 2] = k1, k12, s1
-        pieces[i + 1, 0], pieces[i + 1, 1], pieces[i + 1, 2] = k2, 0.0, s2
+        k[i, 0], k[i, 1], k[i, 2] = k1, k12, s1
+        k[i + 1, 0], k[i + 1, 1], k[i + 1, 2] = k2, 0.0, s2
         shares[i, 0], shares[i + 1, 0], shares[i, 1] = l1 + l12, l2 + l12, l12
         linear[g] += s1 * x[i] + s2 * x[i + 1]
         left[g] -= c
-    for i in range(2 * pairs, len(x)):
+    for i in range(2 * blocks.pairs, len(x)):
         g = group[i]
         k1, s1, c, l1 = single(x[i], d[i], theta[g])
-        pieces[i, 0], pieces[i, 1], pieces[i, 2] = k1, 0.0, s1
+        k[i, 0], k[i, 1], k[i, 2] = k1, 0.0, s1
         shares[i, 0] = l1
         linear[g] += s1 * x[i]
         left[g] -= c
 
 
-@apart(None, VECTOR, VECTOR, VECTOR, WHOLE, NUMBERS, NUMBERS, VECTOR, VECTOR, MATRIX, MATRIX, error_model="numpy")
-def prices(
-    x: FloatArray,
-    d: FloatArray,
-    e: FloatArray,
-    pairs: int,
-    group: IntArray,
-    keep: IntArray,
-    theta: FloatArray,
-    left: FloatArray,
-    pieces: FloatArray,
-    shares: FloatArray,
-) -> None:
+@apart(None, VECTOR, PAIR_BLOCKS, VECTOR, PIECES, error_model="numpy")
+def prices(x: FloatArray, blocks: PairBlocks, theta: FloatArray, out: Pieces) -> None:
     """theta_g >= 0 at which the shares of every group add up to its budget (0 if they need less), and the pieces.
 
     Newton's iteration for theta sum_S |S| l_S = k theta, from the theta at hand. The sum of shares falls as theta
     rises, which brackets theta; a step that leaves the bracket is replaced by its middle.
     """
-    groups = len(keep)
-    linear, low, high = np.empty(groups), np.zeros(groups), np.full(groups, np.inf)
+    d, group, left, linear = blocks.d, blocks.group, out.left, out.linear
+    groups = len(blocks.keep)
+    low, high = np.zeros(groups), np.full(groups, np.inf)
     for g in range(groups):
         if theta[g] == 0.0:  # nothing leads away from 0
             for i in range(len(x)):
                 if group[i] == g:
                     theta[g] += np.sqrt(d[i]) * abs(x[i])
     for _ in range(PRICES):
-        pieces_at(x, d, e, pairs, group, keep, theta, left, linear, pieces, shares)
+        pieces_at(x, blocks, theta, out)
         done = True
         for g in range(groups):
             old, over = theta[g], linear[g] - left[g] * theta[g]

@@ -17,6 +17,8 @@ from ..empirical.swaps import greedy_mask, polish_mask
 from . import paired
 from .ascent import positive_inverse, starting_diagonal
 from .central_path import ascend
+from .cone import SAFE
+from .node_perspective import units_of
 from .row_perspective import relax
 
 SAMPLE = 6
@@ -24,9 +26,6 @@ SAMPLE = 6
 
 ITERATIONS, FEW = 60, 9
 """Linear systems for the last bound, and for a bound at once."""
-
-SAFE = 1e-8
-"""The D of a proof is this much smaller than the one of the ascent, so that H - D is clearly positive definite."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,11 +122,8 @@ def relaxed(
     if len(below.pairs):
         return Relaxed(*paired.relaxed(row.problem, row.upper, below, start))
     sparsity = row.problem.pattern
-    best, z = np.zeros(row.problem.n), np.zeros(sparsity.units)
-    bound, _ = relax(
-        row.problem.hessian - np.diag(below.d), below.d, row.b, row.c, sparsity.unit, sparsity.group,
-        sparsity.keep, iterations, 1e-3, start, z, best,
-    )  # fmt: skip
+    best, z, q = np.zeros(row.problem.n), np.zeros(sparsity.units), row.problem.hessian - np.diag(below.d)
+    bound, _ = relax(q, below.d, row.b, row.c, units_of(sparsity), iterations, 1e-3, start, z, best)
     return Relaxed(best, bound)
 
 

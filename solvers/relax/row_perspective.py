@@ -14,11 +14,11 @@ from __future__ import annotations
 
 import numpy as np
 from numba import njit
-from pvq.bounds.gram import FloatArray, IntArray
+from pvq.bounds.gram import FloatArray
 
 from ..kernels.cholesky import factor, solve
 from ..kernels.sparing import ZERO, assign
-from .node_perspective import largest, water_fill
+from .node_perspective import Units, largest, water_fill
 
 IDLE = 1e-7
 """Units with a smaller z are left out of the linear system: their x is then below 1e-7 of what it saves."""
@@ -56,22 +56,20 @@ def objective_at(
     d: FloatArray,
     b: FloatArray,
     c: float,
-    unit: IntArray,
-    group: IntArray,
-    keep: IntArray,
+    of: Units,
     x: FloatArray,
     qx: FloatArray,
     z: FloatArray,
     price: FloatArray,
 ) -> float:
     """The relaxation's objective at x and its best z; Qx, z and the price of a unit in every group are outputs."""
-    n, units = len(x), len(group)
+    unit, n, units = of.unit, len(x), len(of.group)
     y = np.zeros(units)
     for i in range(n):
         y[unit[i]] += d[i] * x[i] * x[i]
     for u in range(units):
         y[u] = np.sqrt(y[u])
-    water_fill(y, units, group, keep, z, price)
+    water_fill(y, units, of.group, of.keep, z, price)
     assign(qx, np.dot(q, x))
     total = c
     for i in range(n):
@@ -87,9 +85,7 @@ def solve_on_live(
     q: FloatArray,
     d: FloatArray,
     b: FloatArray,
-    unit: IntArray,
-    group: IntArray,
-    keep: IntArray,
+    of: Units,
     x: FloatArray,
     z: FloatArray,
     newton: bool,
@@ -101,7 +97,7 @@ def solve_on_live(
     With units of one input, those kept in part cost (sum_i sqrt(d_i) |x_i|)^2 / kappa, kappa the budget that the
     wholly kept ones leave: a quadratic function as long as no sign and no set changes, hence one linear system.
     """
-    n = len(x)
+    unit, group, keep, n = of.unit, of.group, of.keep, len(x)
     live = np.empty(n, np.int64)
     count = ZERO
     for i in range(n):
@@ -147,9 +143,7 @@ def relax(
     d: FloatArray,
     b: FloatArray,
     c: float,
-    unit: IntArray,
-    group: IntArray,
-    keep: IntArray,
+    of: Units,
     iterations: int,
     precision: float,
     x: FloatArray,
@@ -163,7 +157,7 @@ def relax(
     Parameters
     ----------
     q : (n, n) Q = H - D.   d : (n,) > 0.   b : (n,).   c : constant.
-    unit : (n,) unit of each input.   group : (units,).   keep : (groups,) budgets.
+    of : units and budgets.
     iterations : linear systems solved at most.
     precision : stop when objective - bound is below this part of the objective.
     x : (n,) start, then the last iterate.   z : (units,) out, of that iterate.
@@ -173,21 +167,22 @@ def relax(
     -------
     Best lower bound (-inf if none) and lowest objective, which is not below the relaxation's optimum.
     """
+    unit, group, keep = of.unit, of.group, of.keep
     n, units = len(x), len(group)
     price, last, first = np.empty(len(keep)), np.empty(len(keep)), np.empty(len(keep))
     saving, qx, trial, new_qx, new_z = np.empty(units), np.empty(n), np.empty(n), np.empty(n), np.empty(units)
     bound, rest = -np.inf, REST
-    value = objective_at(q, d, b, c, unit, group, keep, x, qx, z, price)
+    value = objective_at(q, d, b, c, of, x, qx, z, price)
     for u in range(units):
         z[u] = max(z[u], RETURN)  # a start from another D may have zeros in the wrong places
     attempts = 0
     for iteration in range(iterations):
         moved, progress = False, 0.0
         if units == n and rest == 0 and iteration < NEWTON:
-            if solve_on_live(q, d, b, unit, group, keep, x, z, True, LEAVING[attempts % 2], trial):
+            if solve_on_live(q, d, b, of, x, z, True, LEAVING[attempts % 2], trial):
                 for length in LENGTHS:
                     point = x + length * (trial - x)
-                    found = objective_at(q, d, b, c, unit, group, keep, point, new_qx, new_z, price)
+                    found = objective_at(q, d, b, c, of, point, new_qx, new_z, price)
                     if found < value + RISE * precision * abs(value):
                         moved, progress = True, value - found
                         assign(x, point)
@@ -199,10 +194,10 @@ def relax(
             rest = 0 if progress > HELPS * precision * abs(value) else REST
         if not moved:
             rest = max(rest - 1, 0)
-            if not solve_on_live(q, d, b, unit, group, keep, x, z, False, IDLE, trial):
+            if not solve_on_live(q, d, b, of, x, z, False, IDLE, trial):
                 break
             assign(x, trial)
-            value = objective_at(q, d, b, c, unit, group, keep, x, qx, z, price)
+            value = objective_at(q, d, b, c, of, x, qx, z, price)
         if moved or iteration % CHECK == CHECK - 1 or iteration == iterations - 1:
             saving[:] = 0.0
             quadratic = 0.0

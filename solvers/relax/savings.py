@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
-from pvq.bounds.gram import FloatArray, IntArray
+from typing import NamedTuple
 
-from ..kernels.apart import VECTOR, WHOLE, apart, inner
+import numpy as np
+from pvq.bounds.gram import FloatArray
+
+from ..kernels.apart import VECTOR, apart, inner, named
+from .pieces import PAIR_BLOCKS, PairBlocks
 
 CORRELATED = 0.64
 """Largest e^2 / (d_1 d_2) of a pair: near 1 the relaxation is hard to solve, and .999 needs more nodes as well."""
@@ -14,24 +17,36 @@ SAVED = 1 + 1e-12
 """Covers the rounding of a pair's saving r'B^-1 r, whose determinant loses a digit."""
 
 
-@apart(None, WHOLE, WHOLE, VECTOR, VECTOR, VECTOR, VECTOR, VECTOR, VECTOR, VECTOR, error_model="numpy")
-def savings(
-    m: int,
-    pairs: int,
-    d: FloatArray,
-    e: FloatArray,
-    r: FloatArray,
-    hidden: FloatArray,
-    own: FloatArray,
-    both: FloatArray,
-    increments: FloatArray,
-) -> None:
-    """own[i] = r_i^2 / d_i, both[2 p] = r_p'D_p^-1 r_p, rounded up; increments (m,) of the concave hulls."""
-    for i in range(m):
+class Savings(NamedTuple):
+    """What keeping inputs saves, changed in place."""
+
+    own: FloatArray
+    """(m,) r_i^2 / d_i: by itself."""
+    both: FloatArray
+    """(m,) r_p'D_p^-1 r_p at the first input of a pair: with the other one, else 0."""
+    increments: FloatArray
+    """(m,) of the concave hulls."""
+
+
+SAVINGS = named([VECTOR] * 3, Savings)
+"""Their type in compiled code."""
+
+
+@inner(error_model="numpy")
+def no_savings(m: int) -> Savings:
+    """Room for them."""
+    return Savings(np.empty(m), np.zeros(m), np.empty(m))
+
+
+@apart(None, PAIR_BLOCKS, VECTOR, VECTOR, SAVINGS, error_model="numpy")
+def savings(blocks: PairBlocks, r: FloatArray, hidden: FloatArray, out: Savings) -> None:
+    """Savings at the residuals r, each rounded up: hidden (m,) is what rounding may hide in them."""
+    d, e, own, both, increments = blocks.d, blocks.e, out.own, out.both, out.increments
+    for i in range(len(d)):
         value = abs(r[i]) + hidden[i]
         own[i] = value * value / d[i]
         increments[i] = own[i]
-    for i in range(0, 2 * pairs, 2):
+    for i in range(0, 2 * blocks.pairs, 2):
         j = i + 1
         determinant = d[i] * d[j] - e[i] * e[i]
         value = (d[j] * r[i] * r[i] - 2.0 * e[i] * r[i] * r[j] + d[i] * r[j] * r[j]) / determinant
@@ -50,11 +65,8 @@ def savings(
 
 @inner(error_model="numpy")
 def losses(
-    m: int,
-    pairs: int,
-    own: FloatArray,
-    both: FloatArray,
-    group: IntArray,
+    blocks: PairBlocks,
+    saved: Savings,
     last: FloatArray,
     first: FloatArray,
     inside: FloatArray,
@@ -63,8 +75,9 @@ def losses(
     """By how much the bound rises if input i must be kept (inside) or pruned (outside), out.
 
     With any price p of a unit, the savings are at most sum max_S (f_S - |S| p) + k p; the k-th and the (k + 1)-th
-    largest increment are both best prices, and the better of the two is taken.
+    largest increment, last and first, are both best prices, and the better of the two is taken.
     """
+    own, both, group, m = saved.own, saved.both, blocks.group, len(saved.own)
     for i in range(m):
         inside[i] = 0.0
         outside[i] = 0.0
@@ -72,7 +85,7 @@ def losses(
         i = 0
         while i < m:
             price = last[group[i]] if turn == 0 else first[group[i]]
-            if i < 2 * pairs:
+            if i < 2 * blocks.pairs:
                 j = i + 1
                 one, two, all_ = own[i] - price, own[j] - price, both[i] - 2.0 * price
                 best = max(max(0.0, one), max(two, all_))

@@ -9,6 +9,7 @@ from numba import njit
 from pvq.bounds.gram import FloatArray
 
 from ...kernels.blas import inverse_if_positive, is_positive
+from ...relax.cone import SAFE
 from .patterns import Groups
 from .relaxation import AtDiagonal, Relaxed, relax
 
@@ -29,9 +30,6 @@ TOGETHER = 64
 
 LEAST, MOST = 0.3, 3.0
 """A step multiplies an entry of D by no less and no more."""
-
-SAFE = 1e-8
-"""D is shrunk by this much, more where H - D is not clearly positive definite then."""
 
 
 def starting_diagonal(inverse: FloatArray) -> FloatArray:

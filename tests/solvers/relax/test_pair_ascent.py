@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from pvq.solvers.relax.pair_ascent import ascend_pairs
+from pvq.solvers.relax.pair_ascent import Gradient, ascend_pairs
+from pvq.solvers.relax.pieces import PairBlocks
 from pvq.solvers.relax.savings import CORRELATED
 
 
@@ -45,7 +46,8 @@ def test_every_block_takes_its_best_step_given_those_before_it(m: int) -> None:
                 compared = False  # a shorter step: only checked to stay inside, below
                 break
             expected_d[i], expected_d[i + 1], expected_e[i] = n1, n2, n12
-        ascend_pairs(np.linalg.inv(a - coupled(d, e, pairs)), d, e, m, pairs, weights, cross, mu, least)
+        blocks = PairBlocks(pairs, d, e, np.zeros(m, np.int64), np.ones(1, np.int64))
+        ascend_pairs(np.linalg.inv(a - coupled(d, e, pairs)), blocks, Gradient(weights, cross), mu, least)
         complete += compared
         if compared:
             np.testing.assert_allclose(d, expected_d, rtol=1e-8, atol=1e-12)

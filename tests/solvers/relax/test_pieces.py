@@ -2,7 +2,11 @@
 
 import numpy as np
 import pytest
-from pvq.solvers.relax.pieces import pair, pieces_at, prices, single
+from pvq.solvers.relax.pieces import PairBlocks, Pieces, pair, pieces_at, prices, single
+
+
+def room(m, groups):
+    return Pieces(np.zeros((m, 3)), np.zeros((m, 2)), np.empty(groups), np.empty(groups))
 
 
 def supports(r, block, theta):
@@ -47,20 +51,18 @@ def test_prices_use_up_every_budget(pairs):
     e[: 2 * pairs : 2] = rng.uniform(-0.7, 0.7, pairs)
     for _ in range(50):
         x = rng.normal(size=8)
-        theta, left = np.full(2, np.abs(x).sum() * 2), np.empty(2)
-        pieces, shares = np.zeros((8, 3)), np.zeros((8, 2))
-        prices(x, d, e, pairs, group, keep, theta, left, pieces, shares)
-        assert shares[:, 0].min() >= 0
-        assert np.bincount(group, weights=shares[:, 0]) == pytest.approx(keep, abs=1e-6)
+        theta, found = np.full(2, np.abs(x).sum() * 2), room(8, 2)
+        prices(x, PairBlocks(pairs, d, e, group, keep), theta, found)
+        assert found.shares[:, 0].min() >= 0
+        assert np.bincount(group, weights=found.shares[:, 0]) == pytest.approx(keep, abs=1e-6)
 
 
 def test_few_non_zeros_have_no_price():
-    theta, left = np.array([5.0]), np.empty(1)
-    pieces, shares = np.zeros((4, 3)), np.zeros((4, 2))
-    group, keep = np.zeros(4, np.int64), np.array([3])
-    x, d = np.array([1.0, -2.0, 0.0, 0.0]), np.ones(4)
-    prices(x, d, np.zeros(4), 2, group, keep, theta, left, pieces, shares)
+    theta, found = np.array([5.0]), room(4, 1)
+    x, group = np.array([1.0, -2.0, 0.0, 0.0]), np.zeros(4, np.int64)
+    blocks = PairBlocks(2, np.ones(4), np.zeros(4), group, np.array([3]))
+    prices(x, blocks, theta, found)
     assert theta[0] < 1.0
-    assert shares[:, 0].tolist() == [1, 1, 0, 0]
-    pieces_at(x, d, np.zeros(4), 2, group, keep, theta, left, np.empty(1), pieces, shares)
-    assert left[0] == 1
+    assert found.shares[:, 0].tolist() == [1, 1, 0, 0]
+    pieces_at(x, blocks, theta, found)
+    assert found.left[0] == 1
