@@ -38,6 +38,7 @@ class Applied:
     ----------
     module : name of the layer.
     rows : how many of its rows are new.
+    out : how many it has.
     certified : e(x) that was certified for them.
     measured : mean squared difference of the outputs of these rows on calibration data; None without any.
     allowed : how far from each other these two may be: `AGREES` relative, and what rounding x to the type of the
@@ -47,6 +48,7 @@ class Applied:
 
     module: str
     rows: int
+    out: int
     certified: float
     measured: float | None
     allowed: float
@@ -121,7 +123,7 @@ def apply_solutions(
     for name, change in changes.items():
         error, allowed = measured.get(name, (None, 0.0))
         rows, certified = len(change.solution.rows), change.solution.error
-        applied.append(Applied(name, rows, certified, error, allowed, _also(module, change.part)))
+        applied.append(Applied(name, rows, len(change.new), certified, error, allowed, _also(module, change.part)))
     return applied
 
 

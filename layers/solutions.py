@@ -73,8 +73,8 @@ class Solution:
 
     @property
     def is_whole(self) -> bool:
-        """Whether it has every row."""
-        return len(self.rows) == self.meta["shape"][0]
+        """Whether it has every weight of the layer."""
+        return self.weight.shape == tuple(self.meta["shape"])
 
     @property
     def option(self) -> tuple[str, int]:

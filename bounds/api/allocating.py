@@ -99,6 +99,8 @@ class Allocation(Recorded):
                     f"`results` have no {option.technique}:{option.bits} of '{item.name[:80]}'; "
                     "`pvq compare --save-solutions` keeps them"
                 )
+            if not each.is_whole:
+                raise ProblemError(f"`results` have a part of '{item.name[:80]}' only, not every weight")
             if each.error > option.upper:
                 raise ProblemError(
                     f"`results`: the weights of '{item.name[:80]}' have an error of {each.error:.6g}, those of "

@@ -8,13 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pvq.bounds.errors import ProblemError
-from pvq.layers.solutions import Solution, found_in
+from pvq.layers.solutions import Solution, files_of, found_in
+from pvq.solvers.compare.solutions import folder_of_record
+from pvq.solvers.ledger.schema import is_run
+from pvq.solvers.ledger.weights import files_of_run, weights_of_run
 
 from .results import Result
 
 if TYPE_CHECKING:
     from pvq.layers.apply import Applied
 
+RECORD = ".json"
 Given = Result | Solution | str | os.PathLike[str]
 
 
@@ -36,7 +40,8 @@ def apply(
     model : torch.nn.Module
         With the weights that the layers were extracted with; it gets the new ones, in its own type.
     results : Result, path, or several of them
-        Of `bound`; files of `--solution`, or folders of such files.
+        Of `bound`; files of `--solution`, folders of such files, the record of a comparison that saved them, or
+        the folder of a run that kept weights.
     batches : iterable, optional
         The calibration data of the extraction, as `extract` takes them.
     option : (str, int), optional
@@ -72,7 +77,7 @@ def solutions_of(results: Given | Iterable[Given], option: tuple[str, int] | Non
         elif isinstance(each, Solution):
             found.append(each)
         elif isinstance(each, str | os.PathLike):
-            found += found_in([Path(each)])
+            found += _read(Path(each), option)
         else:
             raise ProblemError(f"`results` must be of pvq.Result or paths, not {type(each).__name__}")
     chosen = [each for each in found if option is None or each.option == option]
@@ -80,3 +85,22 @@ def solutions_of(results: Given | Iterable[Given], option: tuple[str, int] | Non
         there = ", ".join(sorted({"{}:{}".format(*each.option) for each in found})) or "nothing"
         raise ProblemError(f"`results` have nothing for the option that is asked for; they have {there}")
     return chosen
+
+
+def files_behind(results: Iterable[Path]) -> list[Path]:
+    """The files that `solutions_of` reads, which nothing is written over."""
+    files: list[Path] = []
+    for path in results:
+        if is_run(path):
+            files += files_of_run(path)
+        elif path.suffix == RECORD:
+            files += [path, *files_of([folder_of_record(path)])]
+        else:
+            files += files_of([path])
+    return files
+
+
+def _read(path: Path, option: tuple[str, int] | None) -> list[Solution]:
+    if is_run(path):
+        return weights_of_run(path, option)
+    return found_in([folder_of_record(path) if path.suffix == RECORD else path])

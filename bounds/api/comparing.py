@@ -33,7 +33,7 @@ from pvq.solvers.compare.document import (
 )
 from pvq.solvers.compare.engines import engines_by_name, methods_by_name
 from pvq.solvers.compare.network import Member, compare_all, distinct, found_in, member_of
-from pvq.solvers.compare.solutions import SolutionFolder
+from pvq.solvers.compare.solutions import FOLDER, SolutionFolder
 from pvq.solvers.compare.verdict import SKIPPED
 from pvq.solvers.device import check_device
 from pvq.solvers.document import environment, packages
@@ -313,6 +313,7 @@ def compare(
         compared = sum(member.skipped is None for member in members)
         files = (member.path for member in members if member.layer is None)
         written = None if solutions is None else SolutionFolder(Path(solutions), files)
+        document |= {} if solutions is None else {FOLDER: str(Path(solutions))}
         what = replace(
             what,
             found=None if written is None else written.write,

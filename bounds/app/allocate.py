@@ -54,7 +54,7 @@ def allocate(
         str | None,
         Option(
             metavar="MODEL",
-            help="Write this network with the allocation; needs --results and --out.",
+            help="Write this network with the allocation; needs --out.",
             rich_help_panel=NETWORK,
         ),
     ] = None,
@@ -62,7 +62,7 @@ def allocate(
         list[Path] | None,
         Option(
             metavar="DIR",
-            help="Weights that `pvq compare --save-solutions` kept; repeatable.",
+            help="Weights that `pvq compare --save-solutions` kept, if not where the record says; repeatable.",
             rich_help_panel=NETWORK,
         ),
     ] = None,
@@ -83,27 +83,27 @@ def allocate(
 
     Example: pvq allocate network.json --bits 4 --weight relative --figure budget.png
 
-    Example: pvq allocate network.json --bits 4 --apply zoo:efficientnet-lite0 --results found/ -o mixed/
+    Example: pvq allocate network.json --bits 4 --apply zoo:efficientnet-lite0 -o mixed/
     """
     import pvq
+    from pvq.applying import files_behind
     from pvq.layers.files import write_each, write_json
     from pvq.layers.outputs import check_outputs
-    from pvq.layers.solutions import files_of
 
     from .figures import FORMATS, check_matplotlib, new_figure, save
 
     place = None if out is None or out.suffix != ".safetensors" else out
+    if (apply is None) != (out is None) or (results and apply is None):
+        raise typer.BadParameter("--apply and --out go together; --results is for them")
+    weights = [] if apply is None else results or [record]
     outputs = {"--json": json_, "--figure": figure, "--out": place}
-    check_outputs(outputs, [record, weight, apply, *files_of(results or [])], {"--figure": FORMATS})
-    given = [apply is not None, bool(results), out is not None]
-    if any(given) and not all(given):
-        raise typer.BadParameter("--apply, --results and --out go together")
+    check_outputs(outputs, [record, weight, apply, *files_behind(weights)], {"--figure": FORMATS})
     if figure is not None:
         check_matplotlib()
     found = pvq.allocate(record, bits=bits, bytes=bytes_, weight=weight)
     network = None
-    if apply is not None and results and out is not None:
-        network = allocated_network(found, apply, results, out)
+    if apply is not None and out is not None:
+        network = allocated_network(found, apply, weights, out)
 
     def draw(path: Path) -> None:
         drawing = new_figure(6.4, 4.2)
@@ -124,14 +124,15 @@ def allocate(
 
 def allocated_network(found: pvq.Allocation, model: str, results: list[Path], out: Path) -> Model:
     """The model with the weights of what each layer takes."""
+    from pvq.applying import files_behind
+
     from .extract import check_torch
 
     chosen = found.solutions(results)
     check_torch("--apply")
     from pvq.layers.apply import apply_to_model, check_place
-    from pvq.layers.solutions import files_of
 
-    check_place(out, files_of(results))
+    check_place(out, files_behind(results))
     return apply_to_model(model, chosen)[0]
 
 

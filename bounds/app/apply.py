@@ -34,7 +34,11 @@ def apply(
     model: Annotated[str, Argument(metavar="MODEL", help=MODEL_HELP)],
     results: Annotated[
         list[Path],
-        Option(metavar="FILE|DIR", help="Files of --solution, or folders of such files; repeatable."),
+        Option(
+            metavar="FILE|DIR",
+            help="Files of --solution, folders of such files, the JSON file of `pvq compare --save-solutions`, "
+            "or the folder of `pvq run go --weights`; repeatable.",
+        ),
     ],
     out: Annotated[
         Path, Option("--out", "-o", metavar="DIR|FILE", help="New folder, or a .safetensors file, for the model.")
@@ -65,8 +69,7 @@ def apply(
     Example: pvq apply zoo:efficientnet-lite0 --results solutions/ --take quant:4 --calibration zoo:photos -o out/
     """
     check_batches(batch_size, limit)
-    from pvq.applying import solutions_of
-    from pvq.layers.solutions import files_of
+    from pvq.applying import files_behind, solutions_of
 
     option = None if take is None else option_of(take)
     chosen = solutions_of(results, option)
@@ -75,7 +78,7 @@ def apply(
     from pvq.layers.calibration import open_calibration
     from pvq.layers.text import Packing
 
-    check_place(out, [model, calibration, weights, *files_of(results)])
+    check_place(out, [model, calibration, weights, *files_behind(results)])
     packing = Packing(sequence_length, tokens, text_column)
     measured = (
         None
@@ -124,7 +127,8 @@ def print_applied(applied: Sequence[Applied]) -> None:
         if each.measured is not None:
             measured = f"{each.measured:.9g}"
             apart = f"{abs(each.measured - each.certified) / max(each.certified, each.measured, 1e-300):.1e}"
-        table.add_row(printable(each.module), str(each.rows), f"{each.certified:.9g}", measured, apart)
+        rows = str(each.rows) if each.rows == each.out else f"{each.rows} of {each.out}"
+        table.add_row(printable(each.module), rows, f"{each.certified:.9g}", measured, apart)
     console.table(table)
     for each in applied:
         if each.also:

@@ -11,7 +11,11 @@ from pvq.layers.format import Layer, LayerError
 from pvq.layers.outputs import OutputError
 from pvq.layers.solutions import Solution, load_solution, save_solution, solution_name
 
+from .schema import read_record
 from .side import Side
+
+FOLDER = "solutions"
+"""Entry of a record: the folder of the weights, as it was named when they were saved."""
 
 
 class SolutionFolder:
@@ -57,3 +61,20 @@ class SolutionFolder:
             self.failed.append(str(error))
         except LayerError as error:
             self.failed.append(f"it is not replaced: {error}")
+
+
+def folder_of_record(path: Path) -> Path:
+    """Where the weights of a comparison are, by its record `pvq.compare/1`.
+
+    Raises
+    ------
+    ProblemError
+        It is no record, none were saved, or the folder is gone.
+    """
+    folder = read_record(path, "use").get(FOLDER)
+    if not isinstance(folder, str):
+        raise ProblemError(f"{path} names no weights: `pvq compare --save-solutions` keeps them")
+    for place in (Path(folder), path.parent / folder):  # as it was named; or beside the record, if both were moved
+        if os.path.isdir(place):
+            return place
+    raise ProblemError(f"{path} has its weights in {folder}, which is not there; give the folder itself")

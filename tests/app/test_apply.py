@@ -62,6 +62,10 @@ def test_from_a_model_to_its_best_weights_and_back(cli, tmp_path, made):
         assert sorted(s.error for s in solutions) == sorted(side["upper"] for side in sides)
         for each in solutions:
             assert np.array_equal(state[f"{each.module}.weight"].numpy(), each.weight)
+    record = ("apply", "applied_here:model", "--results", tmp_path / "run.json", "--take", "prune:4", *data)
+    ended = cli(*record, "-o", tmp_path / "again.safetensors")
+    assert ended.code == 0, ended.err
+    assert (tmp_path / "again.safetensors").read_bytes() == out.read_bytes()
     before = out.read_bytes()
     for place, said in ((out, "which is read"), (tmp_path / "new", "of other weights than the model has")):
         again = cli(*apply, "--weights", out, "--take", "quant:4", "-o", place)
@@ -85,6 +89,31 @@ def test_an_error_that_is_not_the_certified_one_ends_with_1_and_writes_nothing(c
     assert ended.code == 2
     assert "is there already" in ended.err
     assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".")) == []
+
+
+def test_the_weights_of_a_run(cli, tmp_path, made):
+    """Rows of one layer are in files of several searches; of each row the best ones are taken."""
+    run, out = tmp_path / "night", tmp_path / "out.safetensors"
+    data = ("--calibration", tmp_path / "x.npy", "--quiet")
+    apply = ("apply", "applied_here:model", "--results", run, *data, "-o")
+    words = ("--method", "quant", "--bits", "3", "--granularity", "channel")
+    assert cli("run", "init", run, "--layers", tmp_path / "layers", *words).code == 0
+    go = ("run", "go", run, "--quiet", "--time-limit")
+    assert cli(*go, "5", "--solver", "bound").code == 0
+    ended = cli(*apply, out)
+    assert (ended.code, "the run has kept no weights" in ended.err) == (2, True)
+    assert cli(*go, "0", "--solver", "bnb", "--weights").code == 0
+    ended = cli(*apply, out)
+    assert ended.code == 0, ended.err
+    state = load_file(out)
+    for path in made:
+        best = pvq.bound(pvq.load_layer(path), pvq.Quant(3, granularity="channel"), solver="bnb", time_limit=0)
+        assert np.array_equal(state[f"{best.layer.meta['module']}.weight"].numpy(), best.weights)
+    file = next((run / "weights").rglob("*.npz"))
+    file.write_bytes(b"no weights")
+    ended = cli(*apply, tmp_path / "other.safetensors")
+    assert (ended.code, "the weights of its rows cannot be read" in ended.err) == (2, True)
+    assert not (tmp_path / "other.safetensors").exists()
 
 
 def test_a_hugging_face_model_becomes_a_folder_of_its_kind(cli, tmp_path):
@@ -165,9 +194,17 @@ def test_the_network_of_an_allocation(cli, tmp_path, made):
     save_solution(first, replace(known, meta={**known.meta, "error": 2 * taken[0]["upper"]}))
     ended = cli("allocate", record, "--bits", "3.5", *applied)
     assert (ended.code, "they are of another run" in ended.err) == (2, True)
+    save_solution(first, replace(known, weight=known.weight[:2], rows=known.rows[:2]))
+    ended = cli("allocate", record, "--bits", "3.5", *applied)
+    assert (ended.code, "have a part of" in ended.err) == (2, True)
     first.unlink()
     ended = cli("allocate", record, "--bits", "3.5", *applied)
     assert (ended.code, f"--results have no {keys[0][1]}:{keys[0][2]}" in ended.err) == (2, True)
-    ended = cli("allocate", record, "--bits", "3.5", *applied[:2])
-    assert (ended.code, "go together" in ended.err) == (2, True)
+    for words, says in (
+        (applied[:2], "go together"),
+        (applied[2:4], "is for them"),
+        ((*applied[:2], *applied[4:]), "names no weights"),
+    ):
+        ended = cli("allocate", record, "--bits", "3.5", *words)
+        assert (ended.code, says in ended.err) == (2, True), ended.err
     assert not out.exists()
