@@ -5,17 +5,14 @@ from __future__ import annotations
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from pvq.layers.format import LayerError
 from torch import Tensor
-from torch.utils.data import DataLoader, TensorDataset
 
 SHARES = (3500, 500, 1000)
 """Digits for training, validation and test."""
-BATCH = 64
 
 
 @cache
@@ -43,17 +40,3 @@ def splits() -> list[tuple[Tensor, Tensor]]:
     """Images and labels for training, validation and test."""
     images, labels = digits()
     return list(zip(images.split(SHARES), labels.split(SHARES), strict=True))
-
-
-def loaders(parts: list[tuple[Any, ...]], batch: int = BATCH) -> tuple[DataLoader[Any], ...]:
-    """Batches of the three parts; those for training are shuffled, and all of one size."""
-    return tuple(
-        DataLoader(
-            TensorDataset(*part),
-            batch_size=batch if first else 250,
-            shuffle=first,
-            drop_last=first,
-            generator=torch.Generator() if first else None,
-        )
-        for part, first in zip(parts, (True, False, False), strict=True)
-    )

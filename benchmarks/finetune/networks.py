@@ -1,6 +1,8 @@
-"""Small networks for digits of 28 x 28: one of each kind that the comparison asks about."""
+"""Small networks for images of digits and for text: one of each kind that the comparison asks about."""
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor, nn
@@ -80,6 +82,42 @@ class Vision(nn.Module):
         return out
 
 
+class Decoder(nn.Module):
+    """A causal language model; its embedding is not shared with its last layer."""
+
+    def __init__(self, symbols: int, length: int, width: int = 64, depth: int = 3, heads: int = 4) -> None:
+        super().__init__()
+        self.symbols = nn.Embedding(symbols, width)
+        self.positions = nn.Parameter(0.02 * torch.randn(1, length, width))
+        self.blocks = nn.Sequential(*(Attending(width, heads, causal=True) for _ in range(depth)))
+        self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, symbols)
+
+    def forward(self, codes: Tensor) -> Tensor:
+        x = self.symbols(codes) + self.positions[:, : codes.shape[1]]
+        out: Tensor = self.head(self.norm(self.blocks(x)))
+        return out
+
+
+def _scene_map(last: nn.Module) -> nn.Sequential:
+    """12 x 12 places of a scene of 48 x 48, of 32 channels, and what is made of them."""
+    return nn.Sequential(normed(1, 16, 3, 2), nn.ReLU(), Residual(16, 24, 2), Residual(24, 32, 1), last)
+
+
+def segmenter(classes: int = 11) -> nn.Module:
+    """Scores of the classes at each pixel of a scene."""
+    last = nn.Sequential(nn.Conv2d(32, 16 * classes, 1), nn.PixelShuffle(4))
+    return _scene_map(last)
+
+
+def detector(classes: int = 10) -> nn.Module:
+    """At each place four distances, and scores of the classes, which start at 1 % (Lin et al. 2017)."""
+    last = nn.Conv2d(32, classes + 4, 1)
+    with torch.no_grad():
+        last.bias[:classes] = -math.log(99)  # type: ignore[index]
+        last.bias[classes:] = 1.5  # type: ignore[index]  # about half a digit
+    return _scene_map(last)
+
+
 def resnet(classes: int = 10) -> nn.Module:
     """Three residual blocks of 16, 32 and 48 channels."""
     return nn.Sequential(
@@ -110,3 +148,19 @@ def mobile(classes: int = 10) -> nn.Module:
         nn.Flatten(),
         nn.Linear(96, classes),
     )
+
+
+class Enlarged(nn.Module):
+    """A network for colour photographs on grey images of 28 x 28, which are made twice as large on 64 x 64.
+
+    The network gets (255 x - 127) / 128, as EfficientNet-Lite0 was trained with.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = functional.interpolate(functional.pad(x, (2, 2, 2, 2)), scale_factor=2, mode="bilinear")
+        out: Tensor = self.network(((255 * x - 127) / 128).expand(-1, 3, -1, -1))
+        return out

@@ -1,29 +1,18 @@
-"""A comparison from its cells to its record: the original, the learning rates, then every size and seed."""
+"""A comparison: what has to be trained, and its record. The original, the learning rates, every size and seed."""
 
 from __future__ import annotations
 
-import queue
 import statistics
-import threading
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from pvq.bounds.errors import ProblemError
 
-from ..runner import Process
 from .compress import BASE, METHODS
 from .folder import Folder
 from .tasks import Task
 from .train import Cell
-
-LOOK = 0.2
-"""Seconds between two looks at a cell that is being trained; Ctrl-C is heard between them."""
-WORKER = "pvq.benchmarks.finetune.worker"
-
-OnEpoch = Callable[[Cell, int], object]
 
 
 @dataclass
@@ -99,97 +88,20 @@ class Study:
         cells = len(METHODS) * (len(self.rates) + len(self.bits) * self.seeds - 1)
         return self.original.epochs + cells * (self.epochs or self.task.epochs)
 
-    def run(self, stop: threading.Event, jobs: int = 1, on_epoch: OnEpoch = lambda cell, done: None) -> None:
-        """Train what is not known yet; what is finished is kept in the folder.
+    def wanted(self) -> tuple[int, list[Cell]]:
+        """What can be trained now and is not known: the original, then trials, then the table; and which of these.
 
-        Parameters
-        ----------
-        stop : set it, and cells are ended; they go on from their last epoch the next time.
-        jobs : cells at the same time.
-        on_epoch : called with a cell and the number of its epochs that are done.
-
-        Raises
-        ------
-        ProblemError
-            A cell fails; the message says why.
+        Cells of the table come seed by seed, the smallest sizes first, by both methods each: what is there at any
+        time can be compared.
         """
-        idle: queue.SimpleQueue[Process] = queue.SimpleQueue()
-        try:
-            self._train([self.original], idle, stop, jobs, on_epoch)
-            for cells_of in (self.trials, self.cells):
-                cells = [cell for method in METHODS for cell in cells_of(method)]
-                self._train(cells, idle, stop, jobs, on_epoch)
-        finally:
-            while not idle.empty():
-                idle.get().kill()
-
-    def _train(
-        self,
-        cells: Sequence[Cell],
-        idle: queue.SimpleQueue[Process],
-        stop: threading.Event,
-        jobs: int,
-        on_epoch: OnEpoch,
-    ) -> None:
-        waiting: queue.SimpleQueue[Cell] = queue.SimpleQueue()
-        lock = threading.Lock()
-        for cell in cells:
-            if cell in self.known:
-                continue
-            found = self.folder.known(cell)
-            if found is None:
-                waiting.put(cell)
-            else:
-                self.known[cell] = found
-                on_epoch(cell, cell.epochs)
-
-        def work() -> None:
-            process: Process | None = None
-            try:
-                while not stop.is_set():
-                    try:
-                        cell = waiting.get_nowait()
-                    except queue.Empty:
-                        return
-                    process = process or _worker(idle)
-                    found = self._one(process, cell, stop, lock, on_epoch)
-                    if found is not None:
-                        with lock:
-                            self.known[cell] = found
-            except ProblemError:
-                with suppress(queue.Empty):  # the others finish what they have
-                    while True:
-                        waiting.get_nowait()
-                raise
-            finally:
-                if process is not None:
-                    idle.put(process)
-
-        with ThreadPoolExecutor(jobs) as pool:
-            futures = [pool.submit(work) for _ in range(min(jobs, max(1, waiting.qsize())))]
-            for future in futures:
-                future.result()
-
-    def _one(
-        self, process: Process, cell: Cell, stop: threading.Event, lock: threading.Lock, on_epoch: OnEpoch
-    ) -> dict[str, Any] | None:
-        """The record of a cell; None where it was stopped."""
-        order = {"task": self.source, "folder": str(self.folder.path), "device": self.device}
-        process.send({**order, "cell": asdict(cell)})
-        while not stop.is_set():
-            answer = process.receive(LOOK)
-            if answer is None:
-                if not process.is_alive:
-                    raise ProblemError(f"{self.source}: {cell.key} failed: {process.last_words}")
-            elif answer["event"] == "epoch":
-                with lock:
-                    on_epoch(cell, answer["done"])
-            elif answer["event"] == "result":
-                found: dict[str, Any] = answer["result"]
-                return found
-            else:
-                raise ProblemError(f"{self.source}: {cell.key} failed: {answer['why']}")
-        return None
+        table = [cell for method in METHODS for cell in self.cells(method)]
+        table.sort(key=lambda cell: (cell.seed, cell.bits))
+        stages = [self.original], [cell for method in METHODS for cell in self.trials(method)], table
+        for stage, cells in enumerate(stages):
+            unknown = [cell for cell in cells if cell not in self.known]
+            if unknown:
+                return stage, unknown
+        return len(stages), []
 
     def document(self) -> Mapping[str, Any]:
         """Everything that is known, for JSON."""
@@ -211,14 +123,6 @@ class Study:
             ],
             "cells": [_line(cell, self.known[cell]) for cell in table],
         }
-
-
-def _worker(idle: queue.SimpleQueue[Process]) -> Process:
-    """A worker that waits, or a new one."""
-    try:
-        return idle.get_nowait()
-    except queue.Empty:
-        return Process(1, WORKER)
 
 
 def _line(cell: Cell, known: Mapping[str, Any]) -> dict[str, Any]:

@@ -25,8 +25,9 @@ class Task:
     Parameters
     ----------
     model : trained, unless `schooling` says how to train it.
-    train, validation, test : batches; the learning rate is chosen on `validation`, the table is of `test`. A
-        loader that shuffles draws from torch's generator or its own `generator`: both are set by seed and epoch.
+    train, validation, test : batches, which are moved to the device of the model; the learning rate is chosen on
+        `validation`, the table is of `test`. A loader that shuffles draws from torch's generator or its own
+        `generator`: both are set by seed and epoch.
     loss : from the model and a batch to a number that is made small.
     metric : from the model, in evaluation mode, and batches to the number in the table.
     measure : its name.
@@ -34,6 +35,7 @@ class Task:
     epochs : of fine-tuning.
     schooling : (epochs, learning rate) of the training from scratch; None for a trained model.
     weight_decay : of SGD.
+    deterministic : on a GPU, refuse operations that give other numbers each time.
     inputs : from a batch to what the model takes, as `pvq.extract` does; the first of a tuple without it.
     """
 
@@ -48,6 +50,7 @@ class Task:
     epochs: int = 8
     schooling: tuple[int, float] | None = None
     weight_decay: float = 1e-4
+    deterministic: bool = True
     inputs: Callable[[Any], Any] = lambda batch: batch[0]
 
     def __post_init__(self) -> None:

@@ -49,6 +49,7 @@ def run(order: Mapping[str, Any], epoch_done: Callable[[int], object]) -> dict[s
     from pvq.layers.extract import moved
     from pvq.layers.files import write_json
 
+    from .devices import repeatable
     from .folder import Folder
     from .representations import activation_sqnr
     from .train import Cell, train
@@ -57,14 +58,14 @@ def run(order: Mapping[str, Any], epoch_done: Callable[[int], object]) -> dict[s
     task = _task(order["task"])
     if cell.method != "original":
         task = dataclasses.replace(task, model=folder.original(task.model))
-    module, known = train(task, cell, device, folder.checkpoint(cell), epoch_done)
-    folder.keep_weights(cell, module)
-    if cell.method != "original":
-        known["original"] = folder.original_hash()
-        on = torch.device(device)
-        inputs = (moved(task.inputs(batch), on, None) for batch in task.validation)
-        known["activation_sqnr_db"] = activation_sqnr(task.model.to(on), module, inputs)
-        task.model.to("cpu")
+    with repeatable(device, task.deterministic):
+        module, known = train(task, cell, device, folder.checkpoint(cell), epoch_done)
+        folder.keep_weights(cell, module)
+        if cell.method != "original":
+            known["original"] = folder.original_hash()
+            on = torch.device(device)
+            inputs = (moved(task.inputs(batch), on, None) for batch in task.validation)
+            known["activation_sqnr_db"] = activation_sqnr(task.model.to(on), module, inputs)
     write_json(folder.record(cell), known)
     folder.checkpoint(cell).unlink(missing_ok=True)
     return known

@@ -10,10 +10,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from . import networks
+from .batches import batches_of
 from .tasks import Task
 
 START = 0
 """Seed of the weights before training."""
+SCENES = 16
+"""Scenes of a batch for training."""
 
 
 def cross_entropy(module: nn.Module, batch: Any) -> Tensor:
@@ -32,11 +35,11 @@ def accuracy(module: nn.Module, batches: Iterable[Any]) -> float:
 
 
 def _classifying(build: Callable[[], nn.Module], schooling: tuple[int, float], epochs: int) -> Task:
-    from .digits import loaders, splits
+    from .digits import splits
 
     torch.manual_seed(START)
-    train, validation, test = loaders(splits())
-    return Task(build(), train, validation, test, cross_entropy, accuracy, epochs=epochs, schooling=schooling)
+    parts = batches_of(splits())
+    return Task(build(), *parts, cross_entropy, accuracy, epochs=epochs, schooling=schooling)
 
 
 def digits_resnet() -> Task:
@@ -54,8 +57,63 @@ def digits_vit() -> Task:
     return _classifying(networks.Vision, (30, 0.05), 10)
 
 
+def digits_efficientnet() -> Task:
+    """Digits by EfficientNet-Lite0, from its ImageNet weights with a new last layer."""
+
+    def build() -> nn.Module:
+        from pvq.layers.models import load_model
+
+        network: Any = load_model("zoo:efficientnet-lite0").module.float()
+        network._fc = nn.Linear(network._fc.in_features, 10)
+        return networks.Enlarged(network)
+
+    return _classifying(build, (4, 0.02), 4)
+
+
+def scenes_segmentation() -> Task:
+    """Scenes of digits, the class of each pixel."""
+    from .scenes import mean_iou, pixel_loss, scenes
+
+    torch.manual_seed(START)
+    parts = batches_of([(part.images, part.masks) for part in scenes()], SCENES)
+    return Task(networks.segmenter(), *parts, pixel_loss, mean_iou, "mean IoU", epochs=8, schooling=(16, 0.1))
+
+
+def scenes_detection() -> Task:
+    """Scenes of digits, a box around each digit."""
+    from .scenes import average_precision, detection_loss, scenes
+
+    torch.manual_seed(START)
+    parts = batches_of([(part.images, part.heat, part.sides) for part in scenes()], SCENES)
+    return Task(
+        networks.detector(), *parts, detection_loss, average_precision, "mAP", epochs=8, schooling=(16, 0.02)
+    )
+
+
+def text_decoder() -> Task:
+    """The help texts of Python, character by character, by a small transformer."""
+    from .text import BATCH, LENGTH, SYMBOLS, bits_a_character, next_loss, splits
+
+    torch.manual_seed(START)
+    return Task(
+        networks.Decoder(SYMBOLS, LENGTH),
+        *batches_of(splits(), BATCH),
+        next_loss,
+        bits_a_character,
+        "bits a character",
+        higher_is_better=False,
+        epochs=6,
+        schooling=(20, 0.1),
+        inputs=lambda batch: batch[0][:, :-1],
+    )
+
+
 ZOO: Mapping[str, Callable[[], Task]] = {
     "digits-resnet": digits_resnet,
     "digits-mobile": digits_mobile,
     "digits-vit": digits_vit,
+    "digits-efficientnet": digits_efficientnet,
+    "scenes-segmentation": scenes_segmentation,
+    "scenes-detection": scenes_detection,
+    "text-decoder": text_decoder,
 }

@@ -1,6 +1,10 @@
 """`pvq finetune` from outside: a small task in worker processes, its files, its refusals."""
 
 import json
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pvq
@@ -73,6 +77,29 @@ def test_fine_tuned_layers_against_the_least_error(cli, helpers, tmp_path, monke
         assert line["error"] == pytest.approx(float(moved.square().sum()) / (moved.numel() / 6), rel=1e-9)
     below = sum(line["below_lower"] for line in lines if line["method"] == "quant")
     assert f"{below} of 3 quantized layers are below the lower end and 0 of 3 pruned layers" in ended.out
+
+
+def test_an_interrupt_ends_it_and_keeps_the_checkpoint(helpers, tmp_path):
+    words = [SOURCE, "--bits", "3", "--epochs", "30000", "--rates", "0.05,0.01", "--jobs", "2", "--json", "t.json"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from pvq.bounds.app.main import pvq; pvq()", "finetune", *words],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    folder = tmp_path / "finetune-small_task-task"
+    while len(list(folder.glob("quant-*.checkpoint"))) < 2:  # minutes before they are done
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=20)
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+    assert "original" in json.loads((tmp_path / "t.json").read_text())["tasks"][0]
+    for file in folder.glob("quant-*.checkpoint"):
+        assert torch.load(file, weights_only=True)["done"] >= 1
+    assert (folder / "original.safetensors").is_file()
 
 
 @pytest.mark.parametrize(

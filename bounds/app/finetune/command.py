@@ -24,8 +24,8 @@ def finetune(
         list[str],
         Argument(
             metavar="TASK...",
-            help="zoo:digits-resnet, zoo:digits-mobile, zoo:digits-vit, or package.module:task, which returns a "
-            "pvq.benchmarks.finetune.tasks.Task.",
+            help="zoo:digits-resnet, -mobile, -vit or -efficientnet, zoo:scenes-segmentation, -detection, "
+            "zoo:text-decoder, or package.module:task, which returns a pvq.benchmarks.finetune.tasks.Task.",
         ),
     ],
     bits: options.BitRange = None,
@@ -77,8 +77,6 @@ def finetune(
 
     Ctrl-C ends what is being trained, and prints what is there (exit code 130); the same command goes on.
     """
-    from functools import partial
-
     from pvq.bounds.durations import seconds_of
     from pvq.layers.files import write_each, write_json, write_text
     from pvq.layers.outputs import check_outputs
@@ -98,6 +96,7 @@ def finetune(
     if figure is not None:
         check_matplotlib()
     check_torch("pvq finetune")
+    from pvq.benchmarks.finetune.pool import run_studies
     from pvq.benchmarks.finetune.table import markdown
 
     from ..progress import stages
@@ -110,8 +109,7 @@ def finetune(
         for task in wanted
     ]
     with stop_on_interrupt() as stop, epoch_progress(studies, quiet) as advance:
-        for one in studies:
-            one.run(stop, jobs, partial(advance, one.source))
+        run_studies(studies, stop, jobs, lambda one, cell, done: advance(one.source, cell, done))
         documents = [dict(one.document()) for one in studies]
         stopped = stop.is_set()
     if budget is not None and not stopped:

@@ -5,8 +5,7 @@ import threading
 import pytest
 import small_task
 import torch
-from pvq.benchmarks.finetune import study as module
-from pvq.benchmarks.finetune import table, worker
+from pvq.benchmarks.finetune import pool, table, worker
 from pvq.benchmarks.finetune.folder import Folder
 from pvq.benchmarks.finetune.study import Study
 from pvq.bounds.errors import ProblemError
@@ -43,7 +42,7 @@ class Here:
 def here(monkeypatch):
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    monkeypatch.setattr(module, "Process", Here)
+    monkeypatch.setattr(pool, "Process", Here)
     yield
     torch.set_num_threads(threads)
 
@@ -55,7 +54,9 @@ def study(folder, **changed):
 
 def trained(one, stop=None):
     seen = []
-    one.run(stop or threading.Event(), on_epoch=lambda cell, done: seen.append((cell, done)))
+    pool.run_studies(
+        [one], stop or threading.Event(), on_epoch=lambda study, cell, done: seen.append((cell, done))
+    )
     return seen
 
 
@@ -105,13 +106,13 @@ def test_a_stopped_run_goes_on_and_gives_the_same(tmp_path):
     first = study(tmp_path / "parts")
     count = 0
 
-    def epoch(cell, done):
+    def epoch(study, cell, done):
         nonlocal count
         count += 1
         if count == 9:
             stop.set()
 
-    first.run(stop, on_epoch=epoch)
+    pool.run_studies([first], stop, on_epoch=epoch)
     assert len(first.known) < len(whole.known)
     second = study(tmp_path / "parts")
     trained(second)
@@ -126,6 +127,31 @@ def test_what_is_finished_is_not_trained_again_and_more_bits_go_on(tmp_path):
     assert all(done == cell.epochs for cell, done in seen)
     wider = study(tmp_path / "run", bits=(3, 4, 2), seeds=1)
     assert len([1 for cell, done in trained(wider) if cell.bits == 2 and done < cell.epochs]) == 2
+
+
+def test_two_comparisons_share_the_workers(tmp_path):
+    """Networks come before rates, rates before the table, and one seed of all before the next."""
+    first, second = (study(tmp_path / name, seeds=2, epochs=1) for name in ("first", "second"))
+    second.source = "small_task:other"
+    seen = []
+    pool.run_studies(
+        [first, second], threading.Event(), 1, lambda one, cell, done: seen.append((one.source, cell))
+    )
+    assert len({one for one in seen if one[1].method == "original"}) == 2
+    assert {cell.method for _, cell in seen[:6]} == {"original"}
+    tried = set(first.trials("quant")) | set(first.trials("prune"))
+    assert {cell for _, cell in seen[6:14]} == tried
+    table = [(cell.seed, cell.bits) for _, cell in seen[14:]]
+    assert [seed for seed, _ in table] == sorted(seed for seed, _ in table)
+    assert {source for source, _ in seen[14:16]} == {SOURCE}  # the first until it has nothing of this seed
+    assert first.document()["cells"] == second.document()["cells"]
+    assert len(first.document()["cells"]) == 8
+
+
+def test_workers_wait_for_what_decides_on_the_next_cells(tmp_path):
+    one = study(tmp_path / "run", seeds=1, epochs=1)
+    pool.run_studies([one], threading.Event(), 3)
+    assert len(one.document()["cells"]) == 4
 
 
 def test_cells_of_another_original_do_not_count(tmp_path):
