@@ -58,7 +58,7 @@ def photo_crops() -> Iterator[Image]:
     for package, file, count in PHOTOS:
         # random.Random promises the same numbers in every Python version, numpy's generators do not
         numbers = random.Random(f"{SEED} {file}")
-        with Image.open(_locate(package, file)) as stored:
+        with Image.open(photo_path(package, file)) as stored:
             photo = stored.convert("RGB")
         width, height = photo.size
         shorter = min(width, height)
@@ -71,7 +71,7 @@ def photo_crops() -> Iterator[Image]:
             yield square.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if mirrored else square
 
 
-def _locate(package: str, file: str) -> Path:
+def photo_path(package: str, file: str) -> Path:
     """Path of a file inside an installed package, without importing the package."""
     spec = find_spec(package)
     for folder in (spec and spec.submodule_search_locations) or ():

@@ -15,13 +15,13 @@ GROUP = "pvq.solvers"
 
 
 @cache
-def _entry_points() -> dict[str, EntryPoint]:
+def declared() -> dict[str, EntryPoint]:
     return {point.name: point for point in entry_points(group=GROUP)}
 
 
 def solver_names() -> list[str]:
     """Names of all solvers known to this environment, installed packages' plug-ins included."""
-    return sorted(_entry_points())
+    return sorted(declared())
 
 
 def solver_class(name: str) -> type[Solver]:
@@ -34,7 +34,7 @@ def solver_class(name: str) -> type[Solver]:
     """
     check_names([name])
     try:
-        loaded = _entry_points()[name].load()
+        loaded = declared()[name].load()
     except (ImportError, AttributeError, TypeError) as error:
         raise ProblemError(f"solver '{name}' cannot be loaded: {error}") from error
     if not (isinstance(loaded, type) and issubclass(loaded, Solver)):
@@ -44,7 +44,7 @@ def solver_class(name: str) -> type[Solver]:
 
 def check_names(names: Iterable[str]) -> None:
     """Raise `ProblemError` for the first name that no solver has; loads none of them."""
-    points = _entry_points()
+    points = declared()
     for name in names:
         if name not in points:
             near = difflib.get_close_matches(name, points, n=1)

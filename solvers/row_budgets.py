@@ -60,15 +60,16 @@ def allocate(curves: FloatArray, budget: int, clock: Clock | None = None) -> All
     steps, memory = rows * (budget + 1) * width, 4 * rows * (budget + 1)
     if memory <= BYTES:
         if clock is None or steps <= AT_ONCE:
-            return _exact(curves, budget, np.zeros(1, dtype=bool)) or by_price(curves, budget)
+            return by_program(curves, budget, np.zeros(1, dtype=bool)) or by_price(curves, budget)
         with clock.bell() as over:
-            found = None if over[0] else _exact(curves, budget, over)
+            found = None if over[0] else by_program(curves, budget, over)
         if found is not None:
             return found
     return by_price(curves, budget)
 
 
-def _exact(curves: FloatArray, budget: int, over: BoolArray) -> Allocation | None:
+def by_program(curves: FloatArray, budget: int, over: BoolArray) -> Allocation | None:
+    """The allocation of least total by dynamic programming; None where `over` (1,) became true meanwhile."""
     budgets = np.zeros(len(curves), np.int64)
     if not _least_total(curves, budget, over, budgets):
         return None

@@ -1,6 +1,7 @@
 """The direction of imports, read from the source, lazy imports included; and how little each door loads."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -214,6 +215,20 @@ def test_functions_take_a_few_named_things():
                 taken[f"{name}.{node.name}"] = len(node.args.posonlyargs) + len(node.args.args)
     assert len(taken) > 2000
     assert {name: count for name, count in taken.items() if count > 12 and name != LAUNCHED} == {}
+
+
+def test_tests_ask_for_nothing_private():
+    """No name with an underscore in front is imported from ours, or asked of one of our modules."""
+    found, files = [], sorted((ROOT / "tests").rglob("*.py"))
+    assert len(files) > 150
+    for path in files:
+        nodes = list(ast.walk(ast.parse(path.read_text())))
+        froms = [node for node in nodes if isinstance(node, ast.ImportFrom) and str(node.module).startswith("pvq")]
+        names = {alias.asname or alias.name for node in froms for alias in node.names}
+        asked = [node for node in nodes if isinstance(node, ast.Attribute) and ast.unparse(node.value) in names]
+        private = [name for name in (*names, *(node.attr for node in asked)) if re.match("_[^_]", name)]
+        found += [f"{path.name}: {name}" for name in private]
+    assert found == []
 
 
 def test_what_is_there_is_asked_in_a_way_that_cannot_raise():

@@ -28,7 +28,7 @@ RENAMED = {"methods": "compare", "certify": "certificate"}
 HELP = "Exact and certified bounds on the layer-wise error of quantization and pruning."
 
 
-def _commands() -> typer.Typer:
+def commands() -> typer.Typer:
     import typer
 
     from .allocate import allocate
@@ -98,7 +98,7 @@ def _heard(command: Callable[..., None]) -> Callable[..., None]:
 
 def pvq() -> NoReturn:
     """Entry point of `pvq`."""
-    run(_commands, "pvq")
+    run(commands, "pvq")
 
 
 def pvq_bound() -> NoReturn:

@@ -69,7 +69,7 @@ def raise_lower(
     rows = side.open_rows()
     size = engine.together(side.problem.row(0))
     if size > 1:
-        _raise_together(side, engine, options, _pieces(side, rows, size), enough, jobs)
+        _raise_together(side, engine, options, pieces_of(side, rows, size), enough, jobs)
         return
     begin, closed = time.perf_counter(), 0.0
 
@@ -114,7 +114,7 @@ class Spent:
     """Seconds for the others."""
 
 
-def _pieces(side: Side, rows: Sequence[int], size: int) -> list[list[int]]:
+def pieces_of(side: Side, rows: Sequence[int], size: int) -> list[list[int]]:
     """The rows in pieces of one Gram matrix, in their order; the first ones small.
 
     Where the sides are far apart the widest rows alone may decide, in a moment.

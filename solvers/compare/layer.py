@@ -269,7 +269,7 @@ def _decide(quant: Side, prune: Side, what: Terms, jobs: int, reasons: list[str]
         return not isinstance(quant, SampledSide) and decided()
 
     budget = Budget(what)
-    rounds = {id(side): _rounds(what.engines, side) for side in (quant, prune)}
+    rounds = {id(side): rounds_of(what.engines, side) for side in (quant, prune)}
     # swaps of a batch may lower the pruned side's upper end so far that the other side is the worse one
     near = not prune.shared and abs(_ratio_db(quant, prune)) < CLOSE_DB
     while not (decided() or budget.ended()):
@@ -321,7 +321,7 @@ class Budget:
         self._left -= time.perf_counter() - begin
 
 
-def _rounds(engines: Sequence[Solver], side: Side) -> Iterator[tuple[Solver, float | None]]:
+def rounds_of(engines: Sequence[Solver], side: Side) -> Iterator[tuple[Solver, float | None]]:
     """Relaxations once, then the last engine with longer and longer limits; short rows go to that at once.
 
     An engine that is alone is not left out; one that bounds long rows by the batch that they have had is.
@@ -342,7 +342,7 @@ def _rounds(engines: Sequence[Solver], side: Side) -> Iterator[tuple[Solver, flo
 def _complete(side: Side, what: Terms, jobs: int) -> None:
     """Bound all rows, as far as the time goes."""
     budget = Budget(what)
-    for engine, limit in _rounds(what.engines, side):
+    for engine, limit in rounds_of(what.engines, side):
         if budget.ended() or not side.open_rows():
             return
         prepare_side(side, engine, what.options)

@@ -25,7 +25,7 @@ def pairs_of(tasks: Sequence[Task]) -> list[tuple[Task, Task]]:
     return [(side["quant"], side["prune"]) for side in sides.values() if len(side) == 2]
 
 
-def _cut(rows: Sequence[int], first: int, size: int) -> list[tuple[int, list[int]]]:
+def cut(rows: Sequence[int], first: int, size: int) -> list[tuple[int, list[int]]]:
     """Rows by the part of the chunk that they are in, of parts of `size` rows from `first` on that have some."""
     parts: dict[int, list[int]] = {}
     for row in rows:
@@ -110,7 +110,7 @@ class Agenda:
         return [
             self._chunk(task, (number, start, min(start + size, stop)), rows, search)
             for number, first, stop in self._ledger.due(task.id, *asked)
-            for start, rows in _cut(self._ledger.due_rows(number, *asked), first, size)
+            for start, rows in cut(self._ledger.due_rows(number, *asked), first, size)
         ]
 
     def _chunk(self, task: Task, chunk: tuple[int, int, int], rows: Sequence[int], search: Search) -> Chunk:

@@ -10,7 +10,7 @@ from typer.models import OptionInfo
 
 def declared():
     """Of every option of every command: its name and words, and the object that declares it."""
-    app = main._commands()
+    app = main.commands()
     groups = [group.typer_instance for group in app.registered_groups]
     assert groups  # the commands of `pvq run`
     commands = [command for each in (app, *groups) for command in each.registered_commands]

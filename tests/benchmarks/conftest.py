@@ -118,9 +118,9 @@ def plugins(tmp_path_factory, monkeypatch):
     (about / "entry_points.txt").write_text(f"[pvq.solvers]\n{points}\n")
     monkeypatch.syspath_prepend(str(folder))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")]))
-    registry._entry_points.cache_clear()
+    registry.declared.cache_clear()
     yield
-    registry._entry_points.cache_clear()
+    registry.declared.cache_clear()
 
 
 @pytest.fixture

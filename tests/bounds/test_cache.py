@@ -50,8 +50,8 @@ from pvq.bounds.ranges import fit_grid
 print(fit_grid.__code__.co_filename)
 print(os.environ.get("NUMBA_CACHE_DIR"))
 from numba import njit
-from pvq.bounds.ranges import _cover
-print(_cover.stats.cache_path)
+from pvq.bounds.verify.visit import visit
+print(visit.stats.cache_path)
 """
 
 

@@ -58,11 +58,11 @@ def write(k):
     write_certificate(path, *made[k])
 """,
     "tensors.csv": """
-from pvq.bounds.app.weights.command import _write_csv
+from pvq.bounds.app.weights.command import write_csv
 from pvq.bounds.theory.weight_tensors import measure
 made = [[measure(f"{k}", np.eye(9) + k, "int", "tensor", (4,))] * 200 for k in range(9)]
 def write(k):
-    _write_csv(path, made[k])
+    write_csv(path, made[k])
 """,
 }
 WRITERS["solution.safetensors"] = WRITERS["solution.npz"]

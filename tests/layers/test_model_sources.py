@@ -220,10 +220,10 @@ def test_a_local_folder_names_the_model(tmp_path):
 
 def test_lite0_recognises_a_photograph(lite0):
     """The preprocessing and the weights belong together."""
-    from pvq.layers.photos import _locate
+    from pvq.layers.photos import photo_path
 
     assert lite0.module._conv_stem.weight.dtype == torch.float64
-    with Image.open(_locate("skimage", "data/coffee.png")) as image, torch.no_grad():
+    with Image.open(photo_path("skimage", "data/coffee.png")) as image, torch.no_grad():
         scores = lite0.module(lite0.transform(image)[None]).softmax(1)[0]
     assert scores.argmax() == 967  # espresso
     assert scores.max() > 0.9

@@ -79,4 +79,5 @@ def test_long_rows_in_a_layer_and_alone(monkeypatch):
     proofs = [result.proof for result in first]
     assert all(isinstance(proof, Split) for proof in proofs)
     assert len({proof.below.d.tobytes() for proof in proofs}) == ROWS
-    assert not pruned._layers(forth.grams[0])
+    fitted = [pruned.layer_of([forth.row(i)]) for i in range(ROWS)]  # what nobody has prepared for the layer
+    assert len({layer.at.d.tobytes() for layer in fitted}) == ROWS

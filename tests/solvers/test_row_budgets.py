@@ -12,7 +12,7 @@ from pvq.solvers.brute import Brute
 from pvq.solvers.layer import solve_layer
 from pvq.solvers.options import Clock
 from pvq.solvers.result import Status
-from pvq.solvers.row_budgets import allocate, by_price
+from pvq.solvers.row_budgets import allocate, by_price, by_program
 
 CURVES = [
     -np.sort(-rng.exponential(size=(3, 5)) * 10.0 ** rng.uniform(-3, 3, (3, 1)), axis=1)
@@ -57,7 +57,7 @@ def test_what_a_price_leaves_over_is_given_away():
     assert by_price(steps, 5).budgets.tolist() == [3, 2]
 
 
-@pytest.mark.parametrize("way", ["clock", "bell", "memory", "stop"])
+@pytest.mark.parametrize("way", ["clock", "memory", "stop"])
 def test_without_time_or_memory_a_price_stands_in(monkeypatch, way):
     curves, options = CURVES[0], Options(time_limit=None)
     monkeypatch.setattr(row_budgets, "AT_ONCE", 0)
@@ -65,14 +65,16 @@ def test_without_time_or_memory_a_price_stands_in(monkeypatch, way):
         options = replace(options, time_limit=0.0)
     elif way == "stop":
         options.stop.set()
-    elif way == "memory":
+    else:
         monkeypatch.setattr(row_budgets, "BYTES", 10)
-    else:  # it rings while the dynamic programming is under way
-        exact = row_budgets._exact
-        monkeypatch.setattr(row_budgets, "_exact", lambda c, b, over: exact(c, b, np.ones(1, dtype=bool)))
     found, price = allocate(curves, 5, Clock(options)), by_price(curves, 5)
     assert found.lower == price.lower
     assert found.budgets.tolist() == price.budgets.tolist()
+
+
+def test_the_program_ends_where_the_bell_rings():
+    assert by_program(CURVES[0], 5, np.zeros(1, dtype=bool)) is not None
+    assert by_program(CURVES[0], 5, np.ones(1, dtype=bool)) is None
 
 
 def test_a_layer_without_time_for_the_best_allocation_holds(monkeypatch):

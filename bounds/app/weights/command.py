@@ -130,7 +130,7 @@ def weights(
     write_each(
         lambda: _print(opened, grid, granularity, results, summary),
         (json_, lambda path: write_json(path, document)),
-        (csv, lambda path: _write_csv(path, results)),
+        (csv, lambda path: write_csv(path, results)),
         (figure, lambda path: _draw(Path(path), opened.name, results)),
     )
 
@@ -217,7 +217,7 @@ CSV_COLUMNS = (
 )
 
 
-def _write_csv(path: str | Path, tensors: Sequence[TensorResult]) -> None:
+def write_csv(path: str | Path, tensors: Sequence[TensorResult]) -> None:
     import csv
     import io
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pvq.bounds.errors import ProblemError
 from pvq.layers.format import Layer, save_layer
 from pvq.layers.lock import only_writer
 from pvq.layers.outputs import OutputError
@@ -72,8 +73,8 @@ def test_a_record_without_any_of_its_entries_is_refused_or_does_not_need_it(reco
         if isinstance(parent, list) or any(part in free for part in path[:-1]) or key in ("pattern", "model"):
             continue
         del parent[key]
-        with pytest.raises(schema.Unfit, match=str(key)):
-            schema._check(broken)
+        with pytest.raises(ProblemError, match=str(key)):
+            schema.check_record(broken)
         tried += 1
     assert tried > 80
 
@@ -90,8 +91,8 @@ def test_entries_of_other_types_are_refused(record):
                 continue
             parent[key] = other
             try:
-                schema._check(broken)
-            except schema.Unfit:
+                schema.check_record(broken)
+            except ProblemError:
                 tried += 1
                 continue
             assert is_harmless(path, other), (path, other)
@@ -160,8 +161,8 @@ def test_twice_the_same_is_refused(record):
     ):
         broken = json.loads(json.dumps(record))
         change(broken)
-        with pytest.raises(schema.Unfit, match="twice"):
-            schema._check(broken)
+        with pytest.raises(ProblemError, match="twice"):
+            schema.check_record(broken)
 
 
 def test_other_levels_in_the_same_file_are_another_problem(cli, tmp_path):
@@ -367,7 +368,7 @@ def pairs_of(path: Path):
 
 def test_an_interrupted_pair_is_open_and_can_be_read(record):
     record["layers"][0]["pairs"][0].update(status="interrupted", verdict=OPEN)
-    schema._check(record)
+    schema.check_record(record)
 
 
 def test_every_layer_of_a_record_keeps_its_pairs_when_others_are_compared(cli, tmp_path, record):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from pvq.bounds.gram import Gram
 from pvq.bounds.presolve import presolve
-from pvq.bounds.problem import Problem
+from pvq.bounds.problem import Problem, optimal_on_support
 from pvq.bounds.proof import Below, Cover, Split
 from pvq.bounds.sparsity import Sparsity
 from pvq.bounds.verify import NotProven, lower_bound
@@ -113,9 +113,8 @@ def test_swaps_of_many_never_lose():
         layer = pruned.pruned_layer(problems)
         for problem in problems:
             score = rng.random(N)
-            h, b = problem.hessian, problem.hessian @ problem.weight
-            before = pruned._solved(h, b, pruned._best(score, layer.groups))
-            after = pruned.swapped(problem, layer, b, score, Clock(OPTIONS))
+            before = optimal_on_support(problem, problem.pattern.best_mask(score))
+            after = pruned.swapped(problem, layer, problem.hessian @ problem.weight, score, Clock(OPTIONS))
             assert problem.is_feasible(after)
             assert problem.error(after) <= problem.error(before) * (1 + 1e-9)
             gained += problem.error(after) < 0.99 * problem.error(before)

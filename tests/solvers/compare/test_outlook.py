@@ -13,8 +13,8 @@ from pvq.solvers.base import Options
 from pvq.solvers.bnb import BranchAndBound
 from pvq.solvers.bound import Bound, rows
 from pvq.solvers.bound.layer_wide import LayerWide
-from pvq.solvers.compare.bounds import Spent, _pieces, raise_lower
-from pvq.solvers.compare.layer import _rounds, compare_layer
+from pvq.solvers.compare.bounds import Spent, pieces_of, raise_lower
+from pvq.solvers.compare.layer import compare_layer, rounds_of
 from pvq.solvers.compare.outlook import why_hopeless
 from pvq.solvers.compare.side import Side
 from pvq.solvers.compare.verdict import OPEN, Interval
@@ -103,10 +103,10 @@ def test_rows_of_a_side_are_bounded_together(groups, monkeypatch):
 def test_the_first_rows_come_few_at_a_time():
     """The widest ones may decide alone; rows of one Gram matrix stay together."""
     problem = state_problem(np.eye(40), np.eye(40), Setting("prune", sparsity=0.5))
-    pieces = _pieces(Side(problem), list(range(39, -1, -1)), 16)
+    pieces = pieces_of(Side(problem), list(range(39, -1, -1)), 16)
     assert [len(piece) for piece in pieces] == [4, 8, 16, 12]
     assert [i for piece in pieces for i in piece] == list(range(39, -1, -1))
-    assert [len(piece) for piece in _pieces(Side(problem), [5, 3, 1], 2)] == [2, 1]
+    assert [len(piece) for piece in pieces_of(Side(problem), [5, 3, 1], 2)] == [2, 1]
 
 
 def test_rows_of_the_worse_side_keep_their_weights_where_better_ones_decide_nothing(monkeypatch):
@@ -124,10 +124,10 @@ def test_rows_of_the_worse_side_keep_their_weights_where_better_ones_decide_noth
 def test_long_rows_have_their_batch_once(monkeypatch):
     problem = state_problem(np.ones((2, 60)), np.eye(60), Setting("prune", sparsity=0.5))
     engines = [LayerWide(), Bound(), BranchAndBound()]
-    asked = [engine for engine, _ in _rounds(engines, Side(problem))]
+    asked = [engine for engine, _ in rounds_of(engines, Side(problem))]
     assert asked[:2] == engines[:2]
     monkeypatch.setattr(rows, "LONG", 50)
-    asked = [engine for engine, _ in _rounds(engines, Side(problem))]
+    asked = [engine for engine, _ in rounds_of(engines, Side(problem))]
     assert asked[0] is engines[0]
     assert engines[1] not in asked
-    assert engines[1] in [engine for engine, _ in _rounds(engines[1:], Side(problem))]
+    assert engines[1] in [engine for engine, _ in rounds_of(engines[1:], Side(problem))]

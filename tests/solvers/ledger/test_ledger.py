@@ -20,7 +20,7 @@ from pvq.bounds.layer_problem import Setting
 from pvq.layers.format import save_layer
 from pvq.layers.outputs import OutputError
 from pvq.solvers.compare.network import Member, found_in
-from pvq.solvers.ledger.agenda import _cut
+from pvq.solvers.ledger.agenda import cut
 from pvq.solvers.ledger.ledger import Ledger
 from pvq.solvers.ledger.plan import Asked, create, rows_at_a_time, rows_of_chunk
 from pvq.solvers.ledger.record import Piece, Record, joined
@@ -211,4 +211,4 @@ def test_chunks_of_long_rows_take_whole_batches_and_share_a_gram_matrix(tmp_path
 def test_what_is_handed_out_is_a_part_of_ten_minutes_at_most() -> None:
     assert [rows_at_a_time(40, effort) for effort in (0.0, 10.0, 60.0, 3600.0, math.inf)] == [256, 60, 10, 1, 1]
     assert [rows_at_a_time(4096, effort) for effort in (1.0, 60.0, math.inf)] == [256, 64, 64]
-    assert _cut([0, 1, 5, 6, 7, 9], 0, 3) == [(0, [0, 1]), (3, [5]), (6, [6, 7]), (9, [9])]
+    assert cut([0, 1, 5, 6, 7, 9], 0, 3) == [(0, [0, 1]), (3, [5]), (6, [6, 7]), (9, [9])]
