@@ -47,10 +47,10 @@ class Scenes(NamedTuple):
 def scenes() -> list[Scenes]:
     """The three parts, always the same."""
     parts = zip(splits(), COUNTS, strict=True)
-    return [_drawn(*part, count, seed) for seed, (part, count) in enumerate(parts)]
+    return [drawn(*part, count, seed) for seed, (part, count) in enumerate(parts)]
 
 
-def _drawn(images: Tensor, labels: Tensor, count: int, seed: int) -> Scenes:
+def drawn(images: Tensor, labels: Tensor, count: int, seed: int) -> Scenes:
     numbers = np.random.Generator(np.random.PCG64(seed))
     small = functional.avg_pool2d(images, 2)[:, 0]
     size = SIDE // STRIDE

@@ -12,7 +12,7 @@ def drawn():
     numbers = torch.Generator().manual_seed(1)
     digits = torch.zeros(20, 1, 28, 28)
     digits[:, :, 6:22, 8:20] = 0.5 + 0.5 * torch.rand(20, 1, 16, 12, generator=numbers)
-    return module._drawn(digits, torch.arange(20) % 10, 6, 3)
+    return module.drawn(digits, torch.arange(20) % 10, 6, 3)
 
 
 class Said(nn.Module):
