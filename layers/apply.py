@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 import torch
@@ -22,7 +23,7 @@ from .foreign import foreign
 from .format import LayerError, array_sha256
 from .gram import Call, columns
 from .models import Model, load_model
-from .outputs import OutputError, check_outputs
+from .outputs import OutputError, check_folder, check_outputs
 from .parts import Part, check_model, plain, unwrapped
 from .solutions import Solution
 
@@ -241,7 +242,7 @@ def save_model(model: Model, out: Path) -> None:
         _save_tensors(model.module, out)
         return
     out = Path(os.path.realpath(out))  # a link to an empty folder stays one
-    part = out.with_name(f".{out.name}.part")
+    part = out.with_name(f".pvq-{os.getpid()}-{token_hex(8)}.part")  # not that of a run that was killed
     try:
         part.mkdir()
         save_pretrained: Any = getattr(model.module, "save_pretrained", None)
@@ -275,8 +276,10 @@ def check_place(out: Path, read: Iterable[Path | str | None] = ()) -> None:
         raise LayerError(f"{out} is there already; name a new or an empty folder, or a .safetensors file")
     if not os.path.isdir(folder):
         raise LayerError(f"{out}: there is no folder {folder}")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise LayerError(f"{out}: cannot be written: no permission in {folder}")
+    try:
+        check_folder(folder)
+    except OutputError as error:
+        raise LayerError(str(error)) from None
 
 
 def _save_tensors(module: nn.Module, path: Path) -> None:

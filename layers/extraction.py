@@ -19,7 +19,7 @@ from .files import folder_made
 from .foreign import foreign
 from .format import Layer, LayerError, array_sha256
 from .models import Model, load_model, load_weights, shorten
-from .outputs import OutputError, check_outputs
+from .outputs import OutputError, check_folder, check_outputs
 from .parts import check_model, not_covered, unwrapped
 from .text import Packing
 from .together import save_layers, with_grams_of
@@ -70,11 +70,11 @@ class Extraction:
         chosen = choose_layers(self.module, layer)  # before the data is opened: the most frequent mistake
         data = open_calibration(calibration, self.model, batch_size, limit, packing)
         self.folder = Path(out_dir)
-        _check_folder(self.folder)  # now, and not after a long pass
         names = file_names(self.model.name, all_names(self.module))
         self.files = {name: self.folder / f"{names[name]}.npz" for name in chosen}
         read = [None if source is None else os.fspath(source) for source in (calibration, weights)]
         try:
+            check_folder(self.folder)  # now, and not after a long pass
             if os.path.isdir(self.folder):
                 check_outputs({f"layer {name}": file for name, file in self.files.items()}, read)
         except OutputError as error:
@@ -172,20 +172,3 @@ def file_names(model: str, layers: Iterable[str]) -> dict[str, str]:
     often = Counter(name.casefold() for name in short.values())  # some file systems do not tell A from a
     chosen = {name: short[name] if often[short[name].casefold()] == 1 else plain[name] for name in names}
     return {name: f"{prefix}.{file}" if file else prefix for name, file in chosen.items()}
-
-
-def _check_folder(folder: Path) -> None:
-    """Refuse a folder that cannot be made or written."""
-    nearest = folder.absolute()
-    while True:
-        try:
-            os.stat(nearest)
-            break
-        except (FileNotFoundError, NotADirectoryError):
-            nearest = nearest.parent
-        except OSError as error:  # a name that is too long, a folder that may not be looked into
-            raise LayerError(f"{folder}: cannot be written: {error.strerror or error}") from None
-    if not os.path.isdir(nearest):
-        raise LayerError(f"{folder}: cannot be written: {nearest} is not a folder")
-    if not os.access(nearest, os.W_OK):
-        raise LayerError(f"{folder}: cannot be written: no permission in {nearest}")

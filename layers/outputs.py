@@ -159,6 +159,31 @@ def _streams() -> dict[tuple[Any, ...], str]:
     return found
 
 
+def check_folder(folder: Named) -> None:
+    """Refuse before any work a folder that could not be made after it, or in which nothing could be.
+
+    Raises
+    ------
+    OutputError
+        Something else has its name or is on the way to it, or there is no right.
+    """
+    nearest = Path(folder).absolute()
+    while True:
+        try:
+            is_folder = stat.S_ISDIR(os.stat(nearest).st_mode)
+            break
+        except (FileNotFoundError, NotADirectoryError):
+            if os.path.islink(nearest):
+                raise OutputError(f"cannot write {folder}: {nearest} is a link to nothing") from None
+            nearest = nearest.parent
+        except OSError as error:  # a name that is too long, a folder that may not be looked into
+            raise OutputError.of(folder, error) from None
+    if not is_folder:
+        raise OutputError(f"cannot write {folder}: {nearest} is no folder")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise OutputError(f"cannot write {folder}: permission denied in {nearest}")
+
+
 def check_output(path: Named, suffixes: tuple[str, ...] = ()) -> Place:
     """Where an output goes; raises `OutputError` if it could not be written later."""
     if suffixes and Path(path).suffix not in suffixes:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pvq.layers.files import folder_made, write_atomically, write_json
 from pvq.layers.format import LayerError
+from pvq.layers.outputs import check_folder
 
 if TYPE_CHECKING:
     from torch import nn
@@ -37,10 +38,11 @@ class Folder:
         ------
         LayerError
             It has other files, or is of another task.
+        OutputError
+            It cannot be made or written.
         """
         about = path / ABOUT
-        if os.path.exists(path) and not os.path.isdir(path):
-            raise LayerError(f"{path} is no folder; name another one with --folder")
+        check_folder(path)
         if os.path.isfile(about):
             known = _read(about)
             if known is None or known.get("schema") != SCHEMA or known.get("task") != task:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict
 from itertools import islice
 from typing import Any
@@ -55,7 +57,7 @@ def run_studies(
                 processes.append(process)
             found = None
             try:
-                found = _one(process, *taken, stop, waiting.epoch)
+                found = _one(process, *taken, stop, waiting)
             finally:
                 waiting.done(*taken, found)
 
@@ -69,7 +71,7 @@ def run_studies(
 
 
 def _one(
-    process: Process, study: Study, cell: Cell, stop: threading.Event, on_epoch: OnEpoch
+    process: Process, study: Study, cell: Cell, stop: threading.Event, waiting: _Waiting
 ) -> dict[str, Any] | None:
     """The record of a cell; None where it was stopped."""
     order = {"task": study.source, "folder": str(study.folder.path), "device": study.device}
@@ -80,7 +82,9 @@ def _one(
             if not process.is_alive:
                 raise ProblemError(f"{study.source}: {cell.key} failed: {process.last_words}")
         elif answer["event"] == "epoch":
-            on_epoch(study, cell, answer["done"])
+            waiting.epoch(study, cell, answer["done"])
+        elif answer["event"] == "unkept":
+            waiting.unkept(answer["why"])
         elif answer["event"] == "result":
             found: dict[str, Any] = answer["result"]
             return found
@@ -96,7 +100,7 @@ class _Waiting:
         self._studies, self._stop, self._on_epoch = studies, stop, on_epoch
         self._taken: set[tuple[str, Cell]] = set()
         self._changed = threading.Condition()
-        self._failed = False
+        self._failed = self._unkept = False
 
     def take(self) -> tuple[Study, Cell] | None:
         """The next cell, once there is one; None where nothing is left, or no more is wanted."""
@@ -129,6 +133,14 @@ class _Waiting:
         """Say that an epoch is done."""
         with self._changed:
             self._on_epoch(study, cell, done)
+
+    def unkept(self, why: str) -> None:
+        """Say, once, that checkpoints cannot be written: where one has no room, the next has none either."""
+        with self._changed:
+            if not self._unkept:
+                with suppress(OSError, ValueError):
+                    print(f"{why}; the training goes on and tries again", file=sys.stderr, flush=True)
+            self._unkept = True
 
     def done(self, study: Study, cell: Cell, found: dict[str, Any] | None) -> None:
         """Take what a worker found; None where it was stopped or failed."""

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from pvq.layers.extract import evaluating, moved
 from pvq.layers.files import write_atomically
+from pvq.layers.outputs import OutputError
 from torch import nn
 
 from . import compress
@@ -60,6 +61,7 @@ def train(
     device: str = "cpu",
     checkpoint: Path | None = None,
     epoch_done: Callable[[int], object] = lambda done: None,
+    unkept: Callable[[str], object] = lambda why: None,
 ) -> tuple[nn.Module, dict[str, Any]]:
     """Fine-tune a copy of the task's model.
 
@@ -69,6 +71,8 @@ def train(
     ----------
     checkpoint : file that is written after every epoch, and gone on from where it exists.
     epoch_done : called after every epoch with the number of those done.
+    unkept : called where the checkpoint cannot be written, with the reason; training goes on, and the next epoch
+        tries again.
 
     Returns
     -------
@@ -110,7 +114,10 @@ def train(
                 if isinstance(place.parametrization, LearnedStep):
                     place.parametrization.keep_positive()
         if checkpoint is not None:
-            _keep(checkpoint, cell, epoch + 1, module, optimizers)
+            try:
+                _keep(checkpoint, cell, epoch + 1, module, optimizers)
+            except OutputError as error:
+                unkept(str(error))
         epoch_done(epoch + 1)
     if cell.method == "prune" and last >= total:  # too few steps to reach the fixed masks on the way
         compress.to_sparsity(found, cell.bits, last, last)

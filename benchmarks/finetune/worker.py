@@ -2,7 +2,8 @@
 
     python -m pvq.benchmarks.finetune.worker
 
-It answers "epoch" after every epoch, and one of "result" and "error" at the end.
+It answers "epoch" after every epoch, "unkept" where a checkpoint cannot be written, and "result" or "error"
+at the end.
 """
 
 from __future__ import annotations
@@ -28,22 +29,31 @@ def main() -> None:
     def say(**words: Any) -> None:
         out.write(json.dumps(words) + "\n")
 
+    def epoch_done(done: int) -> None:
+        say(event="epoch", done=done)
+
+    def unkept(why: str) -> None:
+        say(event="unkept", why=why)
+
     import torch
 
     torch.set_num_threads(1)  # cells run side by side, and sums do not depend on the number of cores
     for line in sys.stdin:
         try:
-            say(event="result", result=run(json.loads(line), lambda done: say(event="epoch", done=done)))
+            say(event="result", result=run(json.loads(line), epoch_done, unkept))
         except Exception as error:
             say(event="error", why=f"{type(error).__name__}: {one_line(error)}")
 
 
-def run(order: Mapping[str, Any], epoch_done: Callable[[int], object]) -> dict[str, Any]:
+def run(
+    order: Mapping[str, Any], epoch_done: Callable[[int], object], unkept: Callable[[str], object]
+) -> dict[str, Any]:
     """Train one cell, and put its record and weights into the folder.
 
     Parameters
     ----------
     order : task, folder, cell and device.
+    epoch_done, unkept : as in `train`.
     """
     import torch
     from pvq.layers.extract import moved
@@ -59,7 +69,7 @@ def run(order: Mapping[str, Any], epoch_done: Callable[[int], object]) -> dict[s
     if cell.method != "original":
         task = dataclasses.replace(task, model=folder.original(task.model))
     with repeatable(device, task.deterministic):
-        module, known = train(task, cell, device, folder.checkpoint(cell), epoch_done)
+        module, known = train(task, cell, device, folder.checkpoint(cell), epoch_done, unkept)
         folder.keep_weights(cell, module)
         if cell.method != "original":
             known["original"] = folder.original_hash()

@@ -299,6 +299,7 @@ class Ledger:
             search = replace(search, gap=ledger.about["gap"])
             if watched(lambda: _checked(ledger), event) is None:
                 raise KeyboardInterrupt
+            ledger.check_folders(*["weights"] * weights, *["certificates"] * certificates)
             workers = Threads(jobs) if cluster is None else _workers(cluster, send, event)
             go_on(ledger, search, workers, event, full, progress or (lambda rows: None))
             notes = [] if isinstance(workers, Threads) else list(workers.notes)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterable
 from pathlib import Path
 
 from pvq.bounds.errors import ProblemError
+from pvq.layers.files import folder_made
 from pvq.layers.format import Layer, LayerError
-from pvq.layers.outputs import OutputError
+from pvq.layers.outputs import OutputError, check_folder
 from pvq.layers.solutions import Solution, load_solution, save_solution, solution_name
 
 from .schema import read_record
@@ -22,7 +24,7 @@ class SolutionFolder:
     """Where the weights of sides are written; a file that cannot be is said in `failed`, and the run goes on."""
 
     def __init__(self, folder: Path, layers: Iterable[Path]) -> None:
-        """Make the folder.
+        """Look at the folder, which is made with its first file.
 
         Parameters
         ----------
@@ -33,13 +35,11 @@ class SolutionFolder:
         ProblemError
             It cannot be made or written, or a layer is in it: files of solutions look like those of layers.
         """
-        self.folder, self.failed = folder, list[str]()
+        self.folder, self.failed, self._making = folder, list[str](), threading.Lock()
         try:
-            folder.mkdir(exist_ok=True)
-        except OSError as error:
-            raise ProblemError(f"cannot write `save_solutions` {folder}: {error.strerror or error}") from None
-        if not os.access(folder, os.W_OK | os.X_OK):
-            raise ProblemError(f"cannot write `save_solutions` {folder}: permission denied")
+            check_folder(folder)
+        except OutputError as error:
+            raise ProblemError(str(error)) from None
         for path in layers:
             if os.path.isfile(path) and os.path.samefile(path.parent, folder):
                 raise ProblemError(
@@ -56,7 +56,8 @@ class SolutionFolder:
         try:
             if os.path.lexists(path):
                 load_solution(path)  # anything else that is there stays
-            save_solution(path, found)
+            with self._making, folder_made(self.folder):
+                save_solution(path, found)
         except OutputError as error:
             self.failed.append(str(error))
         except LayerError as error:

@@ -14,11 +14,12 @@ from typing import Any
 
 from pvq.bounds.certified import sum_down, sum_up
 from pvq.bounds.layer_problem import Setting
-from pvq.layers.files import write_atomically
+from pvq.layers.files import folder_made, write_atomically
 from pvq.layers.lock import only_writer
+from pvq.layers.outputs import check_folder
 
 from .record import COLUMNS, WORDS, Piece, Record, checked, joined
-from .schema import NAME, LedgerError, connect, transaction
+from .schema import NAME, LedgerError, connect, said, transaction
 from .told import (
     METHODS,
     about_of,
@@ -246,6 +247,12 @@ class Ledger:
         done = {row for (row,) in known}
         return [row for row in range(first, stop) if row not in done]
 
+    def check_folders(self, *names: str) -> None:
+        """Raise `LedgerError` where files could not be written into these folders beside the database."""
+        with said(self.folder):
+            for name in names:
+                check_folder(self.folder / name)
+
     def record(self, piece: Piece) -> int:
         """Commit results: what is known of a row becomes the intersection with what is told, and never wider.
 
@@ -254,12 +261,13 @@ class Ledger:
         Raises
         ------
         LedgerError
-            The database takes nothing more: a full disk, or a row that is none of this chunk.
+            A file cannot be written, or the database takes nothing more: a full disk, or a row that is none of
+            this chunk. Then nothing of it is committed, and its rows are due again.
         """
         for name, data in piece.files.items():
             path = self.folder / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, partial(_put, data))
+            with said(self.folder), folder_made(path.parent):
+                write_atomically(path, partial(_put, data))
         with transaction(self.folder, self._db) as db:
             found = db.execute("SELECT task, first, stop FROM chunks WHERE id = ?", (piece.chunk,)).fetchone()
             if found is None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from pvq.bounds.errors import ProblemError
+from pvq.layers.outputs import OutputError
 
 NAME = "ledger.sqlite"
 APPLICATION = 0x70767131
@@ -117,7 +118,7 @@ def make(folder: Path, fill: Callable[[sqlite3.Connection], object]) -> None:
     if not os.access(folder, os.W_OK | os.X_OK):
         raise LedgerError(f"cannot make a run in {folder}: permission denied")
     new = folder / f".{NAME}.new"
-    with _said(folder):
+    with said(folder):
         new.unlink(missing_ok=True)
         connection = sqlite3.connect(new, isolation_level=None)
         try:
@@ -154,7 +155,7 @@ def connect(folder: Path, write: bool) -> sqlite3.Connection:
     if not os.path.isfile(path):
         what = "no such folder" if not os.path.isdir(folder) else f"no run: it has no {NAME}"
         raise LedgerError(f"{folder}: {what}; `pvq run init {folder}` makes one")
-    with _said(folder):
+    with said(folder):
         connection = _opened(path, write)
         try:
             _check(folder, connection)
@@ -201,10 +202,12 @@ def _check(folder: Path, connection: sqlite3.Connection) -> None:
 
 
 @contextmanager
-def _said(folder: Path) -> Iterator[None]:
+def said(folder: Path) -> Iterator[None]:
     """What SQLite and the system say, as one line."""
     try:
         yield
+    except OutputError as error:
+        raise LedgerError(str(error)) from None
     except sqlite3.Error as error:
         raise LedgerError(f"{folder}: {NAME} cannot be used: {error}") from None
     except OSError as error:
@@ -214,7 +217,7 @@ def _said(folder: Path) -> Iterator[None]:
 @contextmanager
 def transaction(folder: Path, connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
     """All of what is written inside, or nothing of it."""
-    with _said(folder):
+    with said(folder):
         connection.execute("BEGIN IMMEDIATE")
         try:
             yield connection

@@ -80,5 +80,5 @@ def test_nothing_is_written_when_something_is_wrong(lite0, tmp_path):
             extract(lite0, layer, calibration, out, **options)
         assert not out.exists()
     (tmp_path / "file").write_text("")
-    with pytest.raises(LayerError, match=r"cannot be written: .* is not a folder"):
+    with pytest.raises(LayerError, match=r"cannot write .* is no folder"):
         extract(lite0, "_conv_stem", "zoo:photos", tmp_path / "file" / "below")

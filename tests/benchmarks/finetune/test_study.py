@@ -26,7 +26,8 @@ class Here:
     def send(self, order):
         try:
             say = lambda done: self._answers.append({"event": "epoch", "done": done})  # noqa: E731
-            result = worker.run(order, say)
+            unkept = lambda why: self._answers.append({"event": "unkept", "why": why})  # noqa: E731
+            result = worker.run(order, say, unkept)
             self._answers.append({"event": "result", "result": result})
         except Exception as error:
             self._answers.append({"event": "error", "why": str(error)})
