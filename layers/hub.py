@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -13,10 +15,12 @@ WAIT = 5.0
 
 
 def is_hub_reachable() -> bool:
-    """Whether a connection to the hub is to be had; yes where a proxy is asked instead."""
-    from huggingface_hub.constants import ENDPOINT
+    """Whether a connection to the hub can be had: yes where a proxy is asked instead, no where none is wanted."""
+    from huggingface_hub import constants
 
-    place = urlsplit(ENDPOINT)
+    if constants.HF_HUB_OFFLINE:
+        return False
+    place = urlsplit(constants.ENDPOINT)
     host = place.hostname or ""
     if place.scheme in getproxies() and not proxy_bypass(host):
         return True
@@ -25,3 +29,16 @@ def is_hub_reachable() -> bool:
     except OSError:
         return False
     return True
+
+
+@contextmanager
+def cache_only_if_unreachable() -> Iterator[None]:
+    """Have packages that do not take `CACHE_ONLY` ask nobody inside, where the hub cannot be reached."""
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = not is_hub_reachable()  # read at each request
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before

@@ -6,6 +6,7 @@ import os
 import pickle
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import import_module
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from .foreign import foreign, one_line
 from .format import LayerError
-from .hub import CACHE_ONLY, is_hub_reachable
+from .hub import CACHE_ONLY, cache_only_if_unreachable, is_hub_reachable
 from .images import IMAGENET, Preprocess
 from .state import fit, unwrap
 
@@ -176,7 +177,9 @@ def _torchvision(source: str, name: str, pretrained: bool) -> Model:
 
 def _timm(source: str, name: str, pretrained: bool) -> Model:
     timm = _package("timm", source, "timm")
-    module = timm.create_model(name, pretrained=pretrained)
+    asks = (pretrained or ":" in name) and not name.startswith("local-dir:")
+    with cache_only_if_unreachable() if asks else nullcontext():
+        module = timm.create_model(name, pretrained=pretrained)
     config = timm.data.resolve_model_data_config(module)
     return Model(source, name, module, timm.data.create_transform(**config, is_training=False))
 
