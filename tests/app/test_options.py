@@ -1,9 +1,11 @@
 """Options of all commands: what several have is declared once."""
 
 import inspect
+import re
 import typing
 from collections import defaultdict
 
+from output_cases import FOLDERS, OUTPUTS
 from pvq.bounds.app import main
 from typer.models import OptionInfo
 
@@ -39,3 +41,16 @@ def test_every_option_says_what_it_is():
     for command, (name, help_), _ in declared():
         assert help_, (command, name)
         assert help_.endswith((".", "?")), (command, name)
+
+
+def test_every_file_and_folder_that_an_option_writes_is_tried_under_faults():
+    tried = {(command[command[0] == "run"], option) for command, option, *_ in (*OUTPUTS, *FOLDERS)}
+    written = defaultdict(set)
+    for command, (name, _), info in declared():
+        words = re.findall(r"FILE|DIR|RUN", info.metavar or "")
+        if words and (info.rich_help_panel == "Output" or name == "out"):
+            first = info.default if isinstance(info.default, str) else f"--{name.replace('_', '-')}"
+            written[command, name].update((first, *info.param_decls))
+    assert len(written) > 25
+    for (command, name), spellings in written.items():
+        assert any((command, spelling) in tried for spelling in spellings), (command, name)

@@ -8,10 +8,13 @@ import stat
 import subprocess
 import sys
 import threading
+from functools import cache
+from pathlib import Path
 
 import numpy as np
+import output_cases
 import pytest
-from output_cases import BOUND, COMPARE, OUTPUTS, SAYS, THEORY, VERIFY, Commands
+from output_cases import BOUND, COMPARE, FINETUNE, KURTOSIS, OUTPUTS, SAYS, THEORY, VERIFY, Commands
 from pvq.layers.format import Layer, save_layer
 from safetensors.numpy import save_file
 
@@ -22,13 +25,38 @@ every_output = pytest.mark.parametrize(
 )
 
 
+MODEL = """
+import torch
+def model():
+    torch.manual_seed(0)
+    return torch.nn.Linear(6, 4).double()
+"""
+
+
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory):
+    """A function that trains what `FINETUNE` compares, once, and says where."""
+
+    @cache
+    def train():
+        folder = tmp_path_factory.mktemp("tuned") / "kept"
+        helpers = str(Path(output_cases.__file__).parent)
+        words = [str(folder) if word == "TUNED" else word for word in FINETUNE]
+        path = os.pathsep.join(filter(None, [helpers, os.environ.get("PYTHONPATH")]))
+        assert outside(*words, "--quiet", env={**os.environ, "PYTHONPATH": path}).returncode == 0
+        return folder
+
+    return train
+
+
 @pytest.fixture
-def run(cli, tmp_path, monkeypatch):
+def run(cli, tmp_path, monkeypatch, tuned):
     """Run a command on a small layer, model or run, made when it is needed."""
-    (tmp_path / "made.py").write_text("import torch\ndef model():\n    return torch.nn.Linear(6, 4)\n")
+    (tmp_path / "made.py").write_text(MODEL)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "made", raising=False)
-    return Commands(cli, tmp_path)
+    monkeypatch.setattr("pvq.bounds.app.theory.figure.RANGES", 2)  # each takes a second
+    return Commands(cli, tmp_path, tuned)
 
 
 @every_output
@@ -70,7 +98,7 @@ def test_through_a_pipe(run, tmp_path, command, option, suffix):
 
 @every_output
 def test_onto_the_input_is_refused_before_the_search(run, tmp_path, command, option, suffix):
-    if command is THEORY:
+    if command in (THEORY, KURTOSIS):
         command = ("theory", "--layer", "LAYER")
     run.words(command)
     source = run.read(command)

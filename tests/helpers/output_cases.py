@@ -1,6 +1,7 @@
 """Commands with an output each, on a small layer, model, run or network, made when it is needed."""
 
 import json
+import shutil
 
 import numpy as np
 import pvq
@@ -12,6 +13,7 @@ CURVE = ("bound", "LAYER", "--method", "prune", "--sparsity", "0.2:0.6:0.2")
 COMPARE = ("compare", "LAYER", "--bits", "8:8")
 WEIGHTS = ("weights", "MODEL", "--bits", "4:4")
 THEORY = ("theory", "--dist", "normal", "--bits", "4:4")
+KURTOSIS = ("theory", "--dist", "student-t:6", "--bits", "4:4")
 VERIFY = ("verify", "PROOF", "LAYER")
 BENCH = ("bench", "LIST")
 STATUS = ("run", "status", "RUN")
@@ -19,6 +21,9 @@ EXPORT = ("run", "export", "RUN")
 REPORT = ("report", "RUN")
 SCORE = ("score", "LAYER", "OTHER")
 ALLOCATE = ("allocate", "RECORD", "--bits", "8")
+APPLY = ("apply", "made:model", "--results", "FOUND/model.quant8.npz")
+APPLY_ALLOCATED = ("allocate", "NETWORK", "--bits", "8", "--apply", "made:model", "--results", "FOUND")
+FINETUNE = ("finetune", "small_task:task", "--bits", "3", "--epochs", "1", "--rates", "0.05", "--folder", "TUNED")
 EVALUATE = ("evaluate", "made:model", "--data", "DATA", "--original", "made:model")
 OUTPUTS = [
     (BOUND, "--json", ".json"),
@@ -34,9 +39,13 @@ OUTPUTS = [
     (WEIGHTS, "--figure", ".png"),
     (THEORY, "--json", ".json"),
     (THEORY, "--figure", ".svg"),
+    (KURTOSIS, "--figure-kurtosis", ".svg"),
     (VERIFY, "--json", ".json"),
     (BENCH, "--json", ".json"),
     (BENCH, "--csv", ".csv"),
+    (BENCH, "--profile", ".svg"),
+    (BENCH, "--gap-plot", ".png"),
+    (BENCH, "--tails", ".svg"),
     (STATUS, "--json", ".json"),
     (EXPORT, "--output", ".json"),
     (EXPORT, "--output", ".csv"),
@@ -47,7 +56,30 @@ OUTPUTS = [
     (ALLOCATE, "--json", ".json"),
     (ALLOCATE, "--figure", ".svg"),
     (EVALUATE, "--json", ".json"),
+    (APPLY, "--out", ".safetensors"),
+    (APPLY_ALLOCATED, "--out", ".safetensors"),
+    (FINETUNE, "--json", ".json"),
+    (FINETUNE, "--table", ".md"),
+    (FINETUNE, "--figure", ".png"),
 ]
+INIT = ("run", "init", "--layers", "LAYERS", "--method", "quant", "--bits", "2")
+EXTRACT = ("extract", "made:model", "--layer", "*", "--calibration", "x.npy", "--quiet")
+APPLIED = ("apply", "made:model", "--results", "found", "--take", "quant:8", "--quiet")
+ALLOCATED = ("allocate", "c.json", "--bits", "8", "--apply", "made:model", "--results", "found")
+SAVED = ("compare", "LAYERS", "--bits", "8:8", "--quiet")
+BOUND_IN_RUN = ("bound", "LAYERS", "--method", "quant", "--bits", "2", "--quiet")
+TRAINED = ("finetune", "small_task:task", "--bits", "3", "--epochs", "1", "--quiet")
+FOLDERS = [
+    (INIT, "--"),
+    (EXTRACT, "--out"),
+    (APPLIED, "--out"),
+    (ALLOCATED, "--out"),
+    (SAVED, "--save-solutions"),
+    (SAVED, "--ledger"),
+    (BOUND_IN_RUN, "--ledger"),
+    (TRAINED, "--folder"),
+]
+"""Commands that write a folder, and the option that names it; an argument comes after --."""
 LOUD = {"theory", "verify", "run", "report", "allocate"}
 """Commands without --quiet."""
 SAYS = {
@@ -58,6 +90,9 @@ SAYS = {
     REPORT: "",
     EVALUATE: "outputs",
     ALLOCATE: "Within 8",
+    APPLY: "certified error",
+    APPLY_ALLOCATED: "Within 8",
+    FINETUNE: "on test data",
 }
 """What a command prints besides its files, else dB."""
 READ = {
@@ -68,6 +103,9 @@ READ = {
     REPORT: "RUN",
     ALLOCATE: "RECORD",
     EVALUATE: "DATA",
+    APPLY: "FOUND/model.quant8.npz",
+    APPLY_ALLOCATED: "NETWORK",
+    FINETUNE: "TUNED/finetune.json",
 }
 """A file that a command reads, else the layer's."""
 NAMES = {
@@ -79,6 +117,9 @@ NAMES = {
     "RECORD": "record.json",
     "OTHER": "other.safetensors",
     "DATA": "data.npy",
+    "NETWORK": "network.json",
+    "FOUND": "found",
+    "TUNED": "tuned",
 }
 
 CASES = {
@@ -101,8 +142,9 @@ CASES = {
 class Commands:
     """Runs a command on files in a folder."""
 
-    def __init__(self, cli, folder):
-        self.cli, self.folder = cli, folder
+    def __init__(self, cli, folder, tuned):
+        """`tuned` gives the folder of a comparison by `FINETUNE` that is done, to be copied."""
+        self.cli, self.folder, self._tuned = cli, folder, tuned
         rng = np.random.default_rng(0)
         a = rng.standard_normal((30, 6))
         self.layer = Layer("l", rng.standard_normal((2, 6)), a.T @ a / 30)
@@ -111,8 +153,9 @@ class Commands:
         self.path("LIST").write_text(json.dumps(CASES))
 
     def path(self, word):
-        """Of a word in capitals."""
-        return self.folder / NAMES[word]
+        """Of a word in capitals, or of what is below it."""
+        name, _, below = word.partition("/")
+        return self.folder / NAMES[name] / below
 
     def read(self, command):
         """A file that the command reads."""
@@ -121,10 +164,11 @@ class Commands:
 
     def words(self, command):
         """The command's words; files that it needs are there."""
-        for word in command:
-            if word in NAMES and not self.path(word).exists():
-                getattr(self, f"_make_{word.lower()}")(self.path(word))
-        return [str(self.path(word)) if word in NAMES else word for word in command]
+        words = [str(word) for word in command]
+        for name in (word.partition("/")[0] for word in words):
+            if name in NAMES and not self.path(name).exists():
+                getattr(self, f"_make_{name.lower()}")(self.path(name))
+        return [str(self.path(word)) if word.partition("/")[0] in NAMES else word for word in words]
 
     def __call__(self, command, *more):
         """How it ended."""
@@ -145,3 +189,17 @@ class Commands:
 
     def _make_data(self, path):
         np.save(path, np.random.default_rng(1).standard_normal((5, 6)).astype(np.float32))
+
+    def _make_network(self, path):
+        data, layers = self.path("DATA"), self.folder / "layers"
+        self._make_data(data)
+        words = ("--layer", "*", "--calibration", data, "-o", layers, "--quiet")
+        assert self.cli("extract", "made:model", *words).code == 0
+        words = ("--bits", "8:8", "--save-solutions", self.path("FOUND"), "--json", path, "--quiet")
+        assert self.cli("compare", layers, *words).code == 0
+
+    def _make_found(self, path):
+        self._make_network(self.path("NETWORK"))
+
+    def _make_tuned(self, path):
+        shutil.copytree(self._tuned(), path)

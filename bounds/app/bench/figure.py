@@ -66,7 +66,8 @@ def _curves_figure(path: Path, curves: Sequence[Curve], labels: tuple[str, str],
     _draw(axes, curves)
     axes.set(xscale="log", ylim=(-0.02, 1.02), xlabel=labels[0], ylabel=labels[1], title=title)
     axes.grid(alpha=0.3)
-    figure.legend(loc="outside lower center", ncols=min(len(curves), 3), fontsize=8)
+    if curves:
+        figure.legend(loc="outside lower center", ncols=min(len(curves), 3), fontsize=8)
     save(figure, path)
 
 

@@ -11,6 +11,8 @@ from pvq.benchmarks.finetune.study import Study
 from pvq.bounds.errors import ProblemError
 from pvq.layers.format import LayerError
 
+from faults import files_of_at_most, hidden
+
 SOURCE = "small_task:task"
 
 
@@ -183,7 +185,7 @@ def test_what_cannot_be_asked_is_refused(tmp_path, changed):
 
 
 def test_a_cell_that_fails_says_why(tmp_path, monkeypatch):
-    monkeypatch.setattr(worker, "run", lambda order, done: 1 / 0)
+    monkeypatch.setattr(worker, "run", lambda *order: 1 / 0)
     with pytest.raises(ProblemError, match="failed: division by zero"):
         trained(study(tmp_path / "run"))
 
@@ -205,3 +207,31 @@ def document(quant, prune, higher=True):
 )
 def test_a_method_is_ahead_only_beyond_the_deviations(quant, prune, higher, who):
     assert table.better(document(quant, prune, higher)) == who
+
+
+SMALL = {"bits": (3,), "seeds": 1, "rates": (0.05,), "epochs": 2}
+
+
+def test_a_checkpoint_without_room_is_said_once_and_the_training_goes_on(tmp_path, capsys):
+    whole = study(tmp_path / "whole", **SMALL)
+    seen = trained(whole)
+    weights = max(path.stat().st_size for path in whole.folder.path.glob("*.safetensors"))
+    tight = study(tmp_path / "tight", **SMALL)
+    with files_of_at_most(weights + 200):  # a checkpoint has the optimizer's numbers as well
+        assert trained(tight) == seen
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert err.startswith(f"cannot write {tight.folder.path}/")
+    assert "checkpoint: File too large; the training goes on" in err
+    assert tight.document() == whole.document()
+    assert hidden(tight.folder.path) == []
+
+
+def test_weights_without_room_end_it_in_one_line_and_it_goes_on_there(tmp_path):
+    one = study(tmp_path / "one", **SMALL)
+    with files_of_at_most(300), pytest.raises(ProblemError, match=r"failed: .*safetensors: File too large"):
+        trained(one)
+    assert hidden(one.folder.path) == []
+    assert not list(one.folder.path.glob("*.safetensors"))
+    trained(one)
+    assert len(one.known) == 3
