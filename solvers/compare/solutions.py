@@ -41,7 +41,7 @@ class SolutionFolder:
         except OutputError as error:
             raise ProblemError(str(error)) from None
         for path in layers:
-            if os.path.isfile(path) and folder.exists() and os.path.samefile(path.parent, folder):
+            if os.path.isfile(path) and os.path.exists(folder) and os.path.samefile(path.parent, folder):
                 raise ProblemError(
                     f"cannot write `save_solutions` {folder}: {path.name} in it is compared; name another folder"
                 )
