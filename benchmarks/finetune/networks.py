@@ -151,7 +151,7 @@ def mobile(classes: int = 10) -> nn.Module:
 
 
 class Enlarged(nn.Module):
-    """A network for colour photographs on grey images of 28 x 28, which are made twice as large on 64 x 64.
+    """A network for colour photographs on grey images of 28 x 28, every pixel of which becomes 2 x 2 of 64 x 64.
 
     The network gets (255 x - 127) / 128, as EfficientNet-Lite0 was trained with.
     """
@@ -161,6 +161,6 @@ class Enlarged(nn.Module):
         self.network = network
 
     def forward(self, x: Tensor) -> Tensor:
-        x = functional.interpolate(functional.pad(x, (2, 2, 2, 2)), scale_factor=2, mode="bilinear")
+        x = functional.interpolate(functional.pad(x, (2, 2, 2, 2)), scale_factor=2)
         out: Tensor = self.network(((255 * x - 127) / 128).expand(-1, 3, -1, -1))
         return out
