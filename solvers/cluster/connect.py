@@ -35,6 +35,13 @@ OURS = {
 """Of worker processes of this machine."""
 
 
+class _Client(Client):  # type: ignore[misc]  # dask has no types
+    """One that waits for nobody when it could not be made: what is there is closed by `Connection`."""
+
+    def __del__(self) -> None:
+        """Dask's asks the scheduler that did not answer, for 20 s, and complains."""
+
+
 @dataclass(frozen=True)
 class Connection:
     """A client, and the processes behind it where they are ours."""
@@ -115,8 +122,8 @@ def _quiet() -> None:
 def _said(words: str) -> Iterator[None]:
     try:
         yield
-    except (OSError, ValueError, RuntimeError) as error:
-        why = str(error).splitlines()[0] if str(error) else type(error).__name__
+    except Exception as error:  # each of dask's transports has faults of its own
+        why = str(error).splitlines()[0].replace("`", "'") if str(error) else type(error).__name__
         raise ProblemError(f"{words} ({why})") from None
 
 
@@ -147,12 +154,12 @@ def _local(count: int) -> Connection:
             dashboard_address="127.0.0.1:0",
             silence_logs=logging.CRITICAL + 1,
         )
-        return Connection(Client(cluster, set_as_default=False), cluster, f"local:{count}")
+        return Connection(_Client(cluster, set_as_default=False), cluster, f"local:{count}")
 
 
 def _joined(address: str) -> Connection:
     _quiet()
     with _said(f"no scheduler answers at {address}"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # versions are compared where they matter
-        client = Client(address, timeout=ANSWER, set_as_default=False, name="pvq")
+        client = _Client(address, timeout=ANSWER, set_as_default=False, name="pvq")
     return Connection(client, None, address)
