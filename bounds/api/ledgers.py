@@ -231,7 +231,7 @@ class Ledger:
         solver : str
             As in `bound`.
         methods : sequence of str or str
-            Empirical methods to score; the usual one for a problem where there are none.
+            Empirical methods to score, and to start from; of pairs the usual one of each side in any case.
         time_limit : float, optional
             Seconds per row, 0 or None for no limit.
         full : bool

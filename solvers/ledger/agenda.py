@@ -94,7 +94,7 @@ class Agenda:
         worse_first = [task for _, task in sorted(sides, key=lambda side: -side[0].upper)]
         for task in worse_first:
             if full or verdict_of(self._total(quant), self._total(prune)) == OPEN:
-                yield self._chunks(task, replace(self._search, methods=()))  # they have been scored
+                yield self._chunks(task, replace(self._search, methods=None))  # the rest has been scored
 
     def _total(self, task: Task) -> Total:
         return self._ledger.totals(task.id)[task.id]

@@ -39,7 +39,8 @@ class Search:
     """How rows are bounded; one row's time limit, None for none."""
 
     solver: str = "auto"
-    methods: tuple[str, ...] | str = ()
+    methods: tuple[str, ...] | str | None = ()
+    """Empirical methods to score and to start from; None for the usual one of a problem."""
     time_limit: float | None = 10.0
     gap: float = 1e-6
     seed: int = 0
@@ -164,7 +165,8 @@ def work_on(chunk: Chunk, shelf: Shelf, stop: threading.Event, tell: Callable[[P
     example = problem.row(chunk.first)
     usual = empirical_methods(None, example)
     engine = usual[0] if search.scores_only else get_solver(search.solver)
-    named = applicable(methods_by_name(search.methods, update=True), example) if search.methods else usual
+    asked = usual if search.methods is None else methods_by_name(search.methods, update=True)
+    named = applicable(asked, example)
     compare = [method for method in named if method.name != engine.name]
     shelf.prepared(chunk, problem, (engine, *compare), options)
     facts = {"rank": problem.rank, "gram_shift": problem.gram_shift, "dead_inputs": problem.dead_inputs}

@@ -35,6 +35,24 @@ def test_many_layers_are_bounded_as_each_alone(cli, tmp_path, layers) -> None:
     assert ended.out.count("sparsity    ") == 6
 
 
+@pytest.mark.parametrize("scored", [(), ("--compare", "gptq,sparsegpt")])
+@pytest.mark.parametrize("asked", [("quant", "--bits", "3"), ("prune", "--sparsity", "0.5")])
+def test_a_run_searches_as_the_command_alone_does(cli, tmp_path, layers, asked, scored) -> None:
+    """The same methods are scored, and so every search starts from the same point and has the same nodes."""
+    file, layer = tmp_path / "found.json", layers / "regular.npz"
+    words = (layer, "--method", *asked, *scored, *FAST, "--json", file)
+    assert cli("bound", *words).code == 0
+    alone = rows_in(file)
+    assert cli("bound", *words, "--ledger", tmp_path / "run").code == 0
+    assert rows_in(file) == alone
+    assert all(bool(empirical) == bool(scored) for *_, empirical in alone)
+
+
+def rows_in(file: Path) -> list:
+    rows = json.loads(file.read_text())["rows"]
+    return [(row["row"], row["lower"], row["upper"], row["nodes"], row["empirical"]) for row in rows]
+
+
 def test_a_named_run_is_kept_and_taken_again(cli, tmp_path, layers) -> None:
     run, words = tmp_path / "run", (layers, "--bits", "3", *FAST)
     assert cli("compare", *words, "--ledger", run).code == 0

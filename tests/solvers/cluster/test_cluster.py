@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import itertools
 import json
@@ -77,8 +78,7 @@ def test_whoever_works_finds_the_same(tmp_path, layers, address) -> None:
 
 def test_bound_and_compare_go_through_a_run_of_the_moment(cli, tmp_path, layers, address) -> None:
     file, files = tmp_path / "found.json", sorted(layers.glob("*.npz"))
-    # a run scores the usual method where none is named, a command does not, and searches start from its point
-    words = ("--method", "quant", "--bits", 3, "--compare", "gptq", *FAST, "--json", file)
+    words = ("--method", "quant", "--bits", 3, *FAST, "--json", file)
     assert cli("bound", layers, *words, "--cluster", address).code == 0
     results = json.loads(file.read_text())["results"]
     assert len(results) == 2
@@ -203,10 +203,14 @@ def test_processes_of_this_machine(cli, tmp_path, layers) -> None:
 def test_bad_input_is_one_line(cli, tmp_path, layers, monkeypatch) -> None:
     run = pvq.Ledger.create(tmp_path / "run", layers, bits=[3]).folder
     monkeypatch.setattr(connect, "ANSWER", 0.3)
+    left: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda told: left.append(told.exc_value))
     wrong = tmp_path / "wrong.json"
     wrong.write_text('{"address": 3}')
     for words, says in (
         (("--cluster", "tcp://127.0.0.1:9"), "no scheduler answers at tcp://127.0.0.1:9"),
+        (("--cluster", "tcp://127.0.0.1"), "no scheduler answers at tcp://127.0.0.1 (missing port"),
+        (("--cluster", "tls://127.0.0.1:9"), "no scheduler answers at tls://127.0.0.1:9 (TLS expects"),
         (("--cluster", "nothing://here"), "no scheduler answers at nothing://here"),
         (("--cluster", "local:0"), "--cluster local:N needs a worker"),
         (("--cluster", "elsewhere"), "there is no file 'elsewhere'"),
@@ -217,6 +221,8 @@ def test_bad_input_is_one_line(cli, tmp_path, layers, monkeypatch) -> None:
         ended = cli("run", "go", run, *FAST, *words)
         assert (ended.code, ended.err.count("\n")) == (2, 1), ended.err
         assert says in ended.err
+    gc.collect()
+    assert left == []  # of clients that could not be made
 
 
 def test_without_dask_it_is_said(tmp_path, layers, monkeypatch) -> None:
