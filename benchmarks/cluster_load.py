@@ -23,7 +23,7 @@ from typing import Any
 
 from pvq.bounds.layer_problem import Setting
 from pvq.layers.format import save_layer
-from pvq.solvers.ledger.plan import rows_of_chunk
+from pvq.solvers.ledger.plan import LONG_SECONDS, rows_of_chunk
 from pvq.solvers.ledger.record import Piece, Record
 from pvq.solvers.ledger.work import KEPT_LAYERS, Chunk, Search, Shelf, work_on
 
@@ -46,8 +46,8 @@ MODELS = {
 class Costs:
     """Seconds of one core: of a row of n inputs, of what its layer shares, and of what a scheduler has to do."""
 
-    row: float = 7.7e-7
-    """Times n^2: 0.81 s at 1024 inputs, see docs/cluster.md."""
+    row: float = LONG_SECONDS
+    """Times n^2, of rows that long, see docs/cluster.md."""
     shared: float = 4.2e-10
     """Times n^3: 3.6 s at 2048 inputs."""
     task: float = 6.5e-3

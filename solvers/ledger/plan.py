@@ -27,9 +27,11 @@ LONGEST = 10 * MINUTE
 """Seconds that rows which are handed out together may take at most, if there are several."""
 MOST = 4 * CHUNK
 """Rows of a chunk at most: its sums are made anew with every commit."""
-SEARCHED, SECONDS, LONG_SECONDS = 128, 0.4, 4e-7
-"""Rows of up to so many inputs are searched, which takes so long on average; longer ones are bounded together,
-in so many seconds times the square of their inputs, each."""
+SEARCHED, SECONDS = 128, 0.4
+"""Rows of up to so many inputs are searched, which takes so long on average."""
+LONG_SECONDS, STRAIGHT = 7.7e-7, 1024
+"""Longer rows are bounded together, in so many seconds times the square of their inputs, each; below STRAIGHT
+inputs their time falls only as the inputs do (docs/cluster.md has what was measured)."""
 
 
 @dataclass(frozen=True)
@@ -59,11 +61,16 @@ class _Task:
     macs: float | None = None
 
 
+def seconds_of_row(inputs: int) -> float:
+    """What a row takes, about."""
+    return SECONDS if inputs <= SEARCHED else LONG_SECONDS * inputs * max(inputs, STRAIGHT)
+
+
 def rows_of_chunk(inputs: int) -> int:
     """Rows that take about a minute; whole batches where rows are bounded together."""
+    fitting = int(MINUTE / seconds_of_row(inputs))
     if inputs <= SEARCHED:
-        return max(1, min(MOST, int(MINUTE / SECONDS)))
-    fitting = int(MINUTE / (LONG_SECONDS * inputs**2))
+        return max(1, min(MOST, fitting))
     return max(1, fitting // CHUNK) * CHUNK if fitting < MOST else MOST
 
 
