@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 ODDS = 1e-3
 MODELLED = 2048
 """Inputs up to which the model is stated unasked: beyond, it takes longer than a quick answer may."""
+GRAMS = 32
+"""Gram matrices, likewise: each is counted by itself, and the short rows of depthwise layers are solved sooner."""
 
 
 def check_odds(odds: float | None) -> None:
@@ -25,14 +27,16 @@ def check_odds(odds: float | None) -> None:
 def modelled(
     problem: LayerProblem, odds: float | None, whole: FloatArray, lower: FloatArray, upper: FloatArray
 ) -> Model | None:
-    """What the model says of a quantized layer; None of others, and of long rows where nobody asked for odds.
+    """What the model says of a quantized layer; None of others, and where it takes long and nobody asked for odds.
 
     Parameters
     ----------
     whole : (out, in) all weights of the layer.
     lower, upper : (rows,) rigorous ends, for rows that the model leaves out.
     """
-    if problem.setting.method != "quant" or (odds is None and len(problem.inputs) > MODELLED):
+    if problem.setting.method != "quant":
+        return None
+    if odds is None and (len(problem.inputs) > MODELLED or len(problem.grams) > GRAMS):
         return None
     from pvq.bounds.volume import volume_model  # statistics take half a second to load
 

@@ -70,7 +70,8 @@ Odds = Annotated[
     float | None,
     Option(
         metavar="P",
-        help="Odds of the volume model's level (0.001; above 2048 inputs the model is stated only if asked).",
+        help="Odds of the volume model's level (0.001; above 2048 inputs or 32 Gram matrices the model is stated "
+        "only if asked).",
         rich_help_panel=SEARCH,
     ),
 ]

@@ -89,6 +89,16 @@ def test_another_thread_can_bound_and_ctrl_c_is_the_main_thread_s(layer):
     assert signal.getsignal(signal.SIGINT) is before
 
 
+def test_many_gram_matrices_are_modelled_where_odds_are_asked_for(monkeypatch):
+    rng = np.random.default_rng(0)
+    grams = [x.T @ x / 30 for x in rng.standard_normal((3, 30, 4))]
+    layer = pvq.Layer("grouped", rng.standard_normal((6, 4)), np.array(grams))
+    for most, expected in ((3, True), (2, False)):
+        monkeypatch.setattr("pvq.solvers.modelled.GRAMS", most)
+        assert (pvq.bound(layer, pvq.Quant(3), solver="rtn").model is not None) == expected
+    assert pvq.bound(layer, pvq.Quant(3), solver="rtn", odds=0.001).model is not None
+
+
 def test_the_model_is_of_the_odds_that_are_asked_for(layer, quantized):
     rare = pvq.bound(layer, pvq.Quant(bits=3), odds=1e-9)
     assert (quantized.model.odds, rare.model.odds) == (1e-3, 1e-9)

@@ -1,12 +1,15 @@
 """`pvq evaluate` from the command line."""
 
 import json
+import math
 import sys
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
+from tiny_models import build, save_tokenizer
 
 MODEL = """
 import torch
@@ -15,6 +18,10 @@ def model():
     return torch.nn.Linear(6, 4).double()
 def largest(module):
     return {"largest": module.weight.abs().max(), "rows": len(module.weight)}
+def colour():
+    linear = torch.nn.Linear(3, 2, bias=False)
+    linear.weight.data = torch.tensor([[1.0, 0.0, -1.0], [-1.0, 0.0, 1.0]])
+    return torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), linear)
 def broken(module):
     raise ValueError("no data")
 """
@@ -72,6 +79,38 @@ def test_a_function_of_the_users_own(cli, made):
     assert ended.code == 0, ended.err
     assert json.loads(ended.out)["measures"]["rows"] == 4.0
     assert "largest" in cli(*words, "--original", "evaluated_here:model").out
+
+
+def test_a_folder_of_images_by_class(cli, tmp_path, made):
+    colours = {"blue": [(0, 0, 200), (0, 90, 180)], "red": [(200, 0, 0), (180, 90, 0), (20, 20, 200)]}
+    for name, pixels in colours.items():
+        (tmp_path / "images" / name).mkdir(parents=True)
+        for number, pixel in enumerate(pixels):
+            Image.new("RGB", (30, 20), pixel).save(tmp_path / "images" / name / f"{number}.png")
+    words = ("evaluate", "evaluated_here:colour", "--data", tmp_path / "images", "--quiet", "--json", "-")
+    measures = json.loads(cli(*words).out)["measures"]
+    assert measures["accuracy"] == 0.2  # in the order of names blue is 0, and the network calls red 0
+    (tmp_path / "images" / "blue").rename(tmp_path / "images" / "1")
+    (tmp_path / "images" / "red").rename(tmp_path / "images" / "0")
+    measures = json.loads(cli(*words).out)["measures"]
+    assert (measures["accuracy"], measures["labelled"]) == (0.8, 5)
+
+
+def test_a_text_and_a_language_model(cli, tmp_path):
+    model = build("llama")
+    model.save_pretrained(tmp_path / "model")
+    save_tokenizer(tmp_path / "model")
+    (tmp_path / "text.txt").write_text("the cat sat on a mat\nthe dog ran far away\n")
+    words = ("evaluate", f"transformers:{tmp_path / 'model'}", "--data", tmp_path / "text.txt", "--quiet")
+    ended = cli(*words, "--json", "-")
+    assert ended.code == 0, ended.err
+    measures = json.loads(ended.out)["measures"]
+    assert measures["perplexity"] == pytest.approx(math.exp(measures["loss"]), rel=1e-12)
+    ids = [torch.tensor([[3, 4, 5, 6, 7, 8]]), torch.tensor([[3, 10, 11, 12, 13]])]
+    with torch.no_grad():
+        losses = [model.float()(input_ids=some, labels=some).loss.item() for some in ids]
+    assert measures["loss"] == pytest.approx((5 * losses[0] + 4 * losses[1]) / 9, rel=1e-5)
+    assert "perplexity" in cli(*words, "--original", f"transformers:{tmp_path / 'model'}").out
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ def changed(before, after):
 
 
 class Several(nn.Module):
-    """Every kind of torch's own: grouped, depthwise, dilated, one dimension, attention, used twice."""
+    """Every kind of torch's own: grouped, depthwise, dilated, one dimension, both attentions, used twice."""
 
     def __init__(self):
         super().__init__()
@@ -50,6 +50,7 @@ class Several(nn.Module):
         self.grouped = nn.Conv2d(8, 8, 1, groups=2)
         self.line = nn.Conv1d(8, 8, 3, padding=1)
         self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+        self.apart = nn.MultiheadAttention(8, 2, kdim=6, vdim=4, batch_first=True)
         self.twice = nn.Linear(8, 8)
         self.again = self.twice
 
@@ -57,6 +58,7 @@ class Several(nn.Module):
         x = self.grouped(torch.relu(self.depthwise(self.stem(x)))).flatten(2)
         x = self.line(x).transpose(1, 2)
         x = self.attention(x, x + 1, x - 1)[0]
+        x = self.apart(x, x[..., :6], x[..., 4:])[0]
         return self.again(torch.relu(self.twice(x)))
 
 
