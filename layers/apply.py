@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -191,6 +191,7 @@ def _measure(
             counts[name] = counts.get(name, 0) + samples
 
     parts = {name: change.part for name, change in changes.items()}
+    total = len(batches) if isinstance(batches, Sized) else None
     with ExitStack() as stack:
         stack.enter_context(evaluating(module))
         stack.enter_context(torch.no_grad())
@@ -200,7 +201,7 @@ def _measure(
             mask = mask if mask is not None and mask.dim() == 2 else None
             run_batch(module, batch)
             if progress is not None:
-                progress(done, None)
+                progress(done, None if total is None else max(done, total))
     found = {}
     for name in sums:
         error, rounding = (float(value) / counts[name] for value in sums[name])

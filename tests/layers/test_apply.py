@@ -79,7 +79,10 @@ def test_every_kind_of_layer_gets_its_weights_and_their_error(case):
     assert len(layers) >= 5
     before = copy.deepcopy(model)
     made = {name: solution(layer, seed) for seed, (name, layer) in enumerate(layers.items())}
-    applied = apply_solutions(model, [found for found, _ in made.values()], [batch])
+    told = []
+    words = {"progress": lambda done, total: told.append((done, total))}
+    applied = apply_solutions(model, [found for found, _ in made.values()], [batch], **words)
+    assert told == [(1, 1)]
     assert [each.module for each in applied] == list(layers)
     for each in applied:
         assert each.measured == pytest.approx(made[each.module][0].error, rel=1e-9)
