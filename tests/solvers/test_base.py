@@ -1,13 +1,19 @@
 """`Solver.solve` believes nothing: what an engine claims is recomputed."""
 
+import importlib
+import inspect
+import pkgutil
+from threading import Event
+
 import numpy as np
+import pvq.solvers
 import pytest
 from pvq.bounds.gram import Gram
 from pvq.bounds.grid import Grid
 from pvq.bounds.problem import Problem
 from pvq.bounds.proof import Below, Enumeration, Order, Split
 from pvq.bounds.sparsity import Sparsity
-from pvq.solvers.base import Options, Solver, SolverUnavailable, UnsupportedProblem
+from pvq.solvers.base import Clock, Options, Solver, SolverUnavailable, UnsupportedProblem
 from pvq.solvers.composite import Composite
 from pvq.solvers.result import BoundKind, Fault, Outcome, Reason, Result, Status, status_of
 
@@ -151,6 +157,23 @@ def test_calls_without_options_share_no_stop_event():
     for _ in range(2):
         assert Stops().solve(PROBLEM).status is Status.INTERRUPTED
     assert seen == [False, False]
+
+
+def test_no_default_holds_a_stop_event():
+    """What is made once, when a function is, is shared by all its calls."""
+    held, seen = [], 0
+    for info in pkgutil.walk_packages(pvq.solvers.__path__, "pvq.solvers."):
+        module = importlib.import_module(info.name)
+        for name, value in vars(module).items():
+            if getattr(value, "__module__", None) != info.name:
+                continue
+            functions = [value, *(vars(value).values() if isinstance(value, type) else ())]
+            for function in filter(inspect.isfunction, functions):
+                seen += 1
+                defaults = (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values())
+                held += [f"{info.name}.{name}" for value in defaults if isinstance(value, Options | Clock | Event)]
+    assert seen > 500
+    assert held == []
 
 
 class Rounds(Solver):
