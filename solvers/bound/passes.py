@@ -13,8 +13,11 @@ FEW, MANY = np.geomspace(3.0, 0.05, 6), np.geomspace(3.0, 0.01, 24)
 """Barrier of each pass, relative to the mean of det(D_b)^(1/m). Six reach .95 to .99 of what many do, in rows of
 25 to 1152 inputs, twelve .99 to .998."""
 
-SHARE, LESS = 0.7, 0.8
-"""Part of what H allows that the first D takes, and what it is multiplied by where that is lost."""
+SHARE, LESS, LEAST = 0.7, 0.8, 1e-3
+"""Part of what H allows that the first D takes, the factor on it where that is lost, and where that ends."""
+
+LEFT = 0.1
+"""Part of a block that a step leaves at least: one whose determinant is small would be emptied."""
 
 TURNS = 30
 """Turns of the power iteration that says what H allows."""
@@ -24,6 +27,9 @@ TOGETHER = 256
 
 BLOCKS_SAFE = 1e-7
 """Blocks of D are shrunk by this much, so that H - D is clearly positive definite; a diagonal by `cone.SAFE`."""
+
+FURTHER, MOST_SHRUNK = 10, 1e-2
+"""Factor on that where H - D is not, and where it is given up."""
 
 
 REGULAR = 1e-12
@@ -48,15 +54,15 @@ def largest_blocks(
     barriers : of the passes, see MANY.
     """
     share, first = SHARE, _first(p, slices)
-    while first is not None and share > 1e-3:
+    while first is not None and share > LEAST:
         parts = _passes(h, [share * part for part in first], slices, clock, barriers)
         shrink = BLOCKS_SAFE
-        while parts is not None and shrink < 1e-2:
+        while parts is not None and shrink < MOST_SHRUNK:
             final = [symmetric(part * (1 - shrink)) for part in parts]
             # tested with half of it, so that the proof has the other half for its own rounding
             if is_positive(_without(h, slices, [part * (1 - shrink / 2) for part in parts])):
                 return final if all(map(is_regular, final)) else None
-            shrink *= 10
+            shrink *= FURTHER
         share *= LESS
     return None
 
@@ -121,8 +127,7 @@ def _pass(p: FloatArray, parts: list[FloatArray], slices: list[slice], barrier: 
             root = _root_det(most)
             if not (root > 0 and np.isfinite(root)):
                 return False
-            # at most nine tenths at once: a block whose det is small would be emptied
-            new = max(1 - barrier * mean / root, 0.1) * most
+            new = max(1 - barrier * mean / root, LEFT) * most
             step = new - parts[j]
             parts[j], steps[b, b] = new, step
             gain = np.linalg.solve(np.eye(len(step)) - step @ local[b, b], step)

@@ -11,11 +11,15 @@ from pvq.bounds.gram import FloatArray, IntArray
 from ..kernels.apart import MATRIX, NUMBERS, REAL, TRUTH, VECTOR, WHOLE, apart, inner, named
 from ..kernels.sparing import ZERO
 from ..kernels.tiles import ROWS, subtract_product
+from .node_perspective import LEAST_SHARE
 from .pieces import PAIR_BLOCKS, PairBlocks, Pieces, no_pieces, prices
 from .savings import CORRELATED
 
-SHORTER = 0.5
-"""Factor on a step that leaves the positive definite blocks, tried four times; then the diagonal alone moves."""
+SHORTER, TRIALS = 0.5, 5
+"""Factor on a step that leaves the positive definite blocks, and lengths tried; then the diagonal alone moves."""
+
+INSIDE = 1.0 + 1e-9
+"""A block whose diagonal is at its limit stays this much inside of the positive definite ones."""
 
 
 class Gradient(NamedTuple):
@@ -50,7 +54,7 @@ def spread(x: FloatArray, blocks: PairBlocks, theta: FloatArray, at: Pieces, out
         cross[i] = both * y1 * y2 - x[i] * x[j]
     for i in range(2 * pairs, len(x)):
         share = shares[i, 0]
-        weights[i] = x[i] * x[i] * (1.0 / share - 1.0) if share > 1e-9 else 0.0
+        weights[i] = x[i] * x[i] * (1.0 / share - 1.0) if share > LEAST_SHARE else 0.0
 
 
 @apart(TRUTH, MATRIX, PAIR_BLOCKS, VECTOR, REAL, REAL, VECTOR, error_model="numpy")
@@ -146,7 +150,7 @@ def step_of_pair(
     t1, t12, t2 = p2 / det_p - mu * g2 / det_g, -p12 / det_p + mu * g12 / det_g, p1 / det_p - mu * g1 / det_g
     inside = False
     if np.isfinite(t1 + t12 + t2) and det_p > 0.0 and det_g > 0.0:
-        for _ in range(5):
+        for _ in range(TRIALS):
             n1, n2, n12 = d[i] + t1, d[j] + t2, e[i] + t12
             inside = n1 >= least[i] and n2 >= least[j] and n12 * n12 <= CORRELATED * n1 * n2
             if inside:
@@ -155,10 +159,10 @@ def step_of_pair(
     if not inside:
         t12 = 0.0
         t1 = 1.0 / p1 - mu / g1
-        t1 = max(t1, max(least[i], e[i] * e[i] / (CORRELATED * d[j]) * (1.0 + 1e-9)) - d[i])
+        t1 = max(t1, max(least[i], e[i] * e[i] / (CORRELATED * d[j]) * INSIDE) - d[i])
         after = p2 + t1 * p12 * p12 / (1.0 - t1 * p1)
         t2 = 1.0 / after - mu / g2
-        t2 = max(t2, max(least[j], e[i] * e[i] / (CORRELATED * (d[i] + t1)) * (1.0 + 1e-9)) - d[j])
+        t2 = max(t2, max(least[j], e[i] * e[i] / (CORRELATED * (d[i] + t1)) * INSIDE) - d[j])
         if not np.isfinite(t1 + t2):
             return 0.0, 0.0, 0.0
     a11, a12 = 1.0 - (t1 * p1 + t12 * p12), -(t1 * p12 + t12 * p2)

@@ -7,7 +7,7 @@ from pvq.bounds.gram import FloatArray, IntArray
 
 from ..kernels.apart import MATRIX, NUMBERS, TRUTH, VECTOR, apart, inner
 from ..kernels.sparing import ZERO
-from .node_perspective import QUADRATIC, Quadratic
+from .node_perspective import ALIVE, QUADRATIC, Quadratic
 from .pieces import PAIR_BLOCKS, PIECES, TIE, PairBlocks, Pieces
 
 NUDGE = 1e-12
@@ -125,7 +125,7 @@ def system(
         elif not (i < 2 * pairs and i % 2 == 1 and a > 0 and active[a - 1] == i - 1):
             work[a, a] += d[i] / shares[i, 0]
     for a in range(count):
-        work[a, a] *= 1.0 + 1e-14  # keeps the factorisation alive where Q is singular; any x is allowed
+        work[a, a] *= 1.0 + ALIVE  # any x is allowed
 
 
 @inner(error_model="numpy")

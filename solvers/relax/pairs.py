@@ -20,7 +20,7 @@ from pvq.bounds.gram import FloatArray
 from ..kernels.apart import MATRIX, REAL, VECTOR, apart, named
 from ..kernels.cholesky import factor, solve
 from ..kernels.sparing import ZERO, assign, assign_matrix
-from .node_perspective import AIM, QUADRATIC, ROUNDING, Aim, Quadratic, largest
+from .node_perspective import AIM, LEAST_SHARE, QUADRATIC, ROUNDING, Aim, Quadratic, largest
 from .pair_steps import bend_to, half_gradient, start_from, system
 from .pieces import PAIR_BLOCKS, PairBlocks, no_pieces, pieces_at, prices
 from .savings import SAVINGS, Savings, no_savings, savings
@@ -34,11 +34,9 @@ SHORTER, SHORTEN = 2, 0.3
 COARSE = 30.0
 """Where the objective shows that the target cannot be reached, this many times the precision is enough."""
 
-LEAST_SHARE = 1e-9
-"""Inputs with a smaller share stay at 0 in a step of IRLS."""
-
 RETURN = 0.05
-"""Share of an idle input that comes back in a step of IRLS."""
+"""Share of an idle input that comes back in a step of IRLS; .01 takes 1.7 % more nodes at 88 inputs and 75 %, .25
+.6 %; at 96 inputs and 2:4 they take 2 % fewer and 4 % more."""
 
 
 class PairPoint(NamedTuple):

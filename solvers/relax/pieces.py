@@ -26,6 +26,9 @@ from ..kernels.apart import MATRIX, NUMBERS, VECTOR, WHOLE, apart, inner, named
 PRICES = 30
 """Iterations for theta; about 3 are needed. Any theta is allowed: bounds do not rely on it."""
 
+SETTLED = 1e-12
+"""Relative change of a price, or excess of its budget, that is none."""
+
 TIE = 1e-9
 """Budgets are integers; less than this is nothing left of one."""
 
@@ -206,11 +209,11 @@ def prices(x: FloatArray, blocks: PairBlocks, theta: FloatArray, out: Pieces) ->
             else:
                 high[g] = min(high[g], old)
             new = old
-            if abs(over) > 1e-12 * (linear[g] + old):
+            if abs(over) > SETTLED * (linear[g] + old):
                 new = linear[g] / left[g] if left[g] > TIE else np.inf
                 if not low[g] <= new <= high[g] or new == np.inf:
                     new = 0.5 * (low[g] + high[g]) if high[g] < np.inf else 2.0 * old
-            if abs(new - old) > 1e-12 * new:
+            if abs(new - old) > SETTLED * new:
                 theta[g] = new
                 done = False
         if done:
