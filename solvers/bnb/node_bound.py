@@ -12,7 +12,7 @@ from ..kernels.cholesky import invert
 from ..kernels.diagonal import ascend
 from ..kernels.sparing import assign, assign_matrix
 from ..relax.cone import LEAST_D, SLACK, positive
-from ..relax.node_perspective import LEAST_SHARE, Aim, NodePoint, Quadratic, Units, largest, relax, water_fill
+from ..relax.node_perspective import LEAST_SHARE, Aim, NodePoint, Pattern, Quadratic, largest, relax, water_fill
 from ..relax.pair_ascent import match, sweep
 from ..relax.pairs import PairPoint, relax_pairs
 from ..relax.pieces import PairBlocks
@@ -32,7 +32,8 @@ SHRINK, SHRINKS = 0.3, 20
 """D of a node is multiplied by this, so many times at most, where A - D fails the test for rounding."""
 
 WORTH, ROUND_WORTH = 1e-3, 1e-2
-"""Parts of what is missing that another iteration of a relaxation, and another turn of D and x, must gain."""
+"""Parts of what is missing that another iteration of a relaxation, and another turn of D and x, must gain. Ten
+times as much takes 14 % more nodes at 88 inputs and 75 %, a tenth 1.6 % less in the same time."""
 
 TIDY = 1 - 1e-12
 """A coupling at its limit ends below it by more than its rounding."""
@@ -142,7 +143,7 @@ def _by_blocks(
     m, units, groups = len(b), len(free.group), len(free.keep)
     q, p, lower = np.empty((m, m)), np.empty((m, m)), np.empty((m, m))
     y, price, weights = np.empty(units), np.empty(groups), np.empty(m)
-    of, aim = Units(free.unit, free.group, free.keep), Aim(RELAX_ITERATIONS, target, WORTH * gap)
+    of, aim = Pattern(free.unit, free.group, free.keep), Aim(RELAX_ITERATIONS, target, WORTH * gap)
     bound = -np.inf
     for turn in range(rounds):
         invert(work, m, lower, p)

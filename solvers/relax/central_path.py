@@ -25,7 +25,7 @@ from ..base import Clock
 from ..kernels.cholesky import factor, inverse, solve
 from ..kernels.sparing import assign, assign_matrix
 from ..limits import Pace
-from .node_perspective import Units, units_of
+from .node_perspective import Pattern, pattern_of
 from .row_perspective import IDLE, relax
 
 EVEN = 0.1
@@ -81,7 +81,7 @@ class Rows(NamedTuple):
     """(rows,)."""
     upper: FloatArray
     """(rows,) errors of feasible points, positive: rows count by f / upper."""
-    of: Units
+    of: Pattern
 
 
 def ascend(
@@ -107,7 +107,7 @@ def ascend(
     d (n,), the rows' points at it (rows, n), and whether it ended by itself.
     """
     b = weight @ h
-    rows = Rows(h, b, np.einsum("ij,ij->i", weight, b), upper, units_of(sparsity))
+    rows = Rows(h, b, np.einsum("ij,ij->i", weight, b), upper, pattern_of(sparsity))
     d, x, z = start.copy(), weight.copy(), np.zeros((len(weight), sparsity.units))
     mean = relax_all(rows, d, x, z)
     best, best_d, best_x, mu = mean, d.copy(), x.copy(), FIRST
@@ -162,7 +162,7 @@ def relax_all(rows: Rows, d: FloatArray, x: FloatArray, z: FloatArray) -> float:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def curvature(
-    q: FloatArray, d: FloatArray, x: FloatArray, z: FloatArray, of: Units
+    q: FloatArray, d: FloatArray, x: FloatArray, z: FloatArray, of: Pattern
 ) -> tuple[FloatArray, FloatArray, FloatArray, IntArray, IntArray]:
     """-f'' on the inputs kept in part, and how x follows d: (f', -f'', dx/dd, rows of dx, inputs)."""
     unit, group, keep = of.unit, of.group, of.keep

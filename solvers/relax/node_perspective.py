@@ -46,7 +46,7 @@ class Quadratic(NamedTuple):
     """(m,) Q + diag(loss) is known to be positive semidefinite; 0 for regular nodes."""
 
 
-class Units(NamedTuple):
+class Pattern(NamedTuple):
     """What is kept or pruned as one."""
 
     unit: IntArray
@@ -57,9 +57,9 @@ class Units(NamedTuple):
     """(groups,) budgets."""
 
 
-def units_of(pattern: Sparsity) -> Units:
+def pattern_of(pattern: Sparsity) -> Pattern:
     """Those of a whole row."""
-    return Units(pattern.unit, pattern.group, pattern.keep)
+    return Pattern(pattern.unit, pattern.group, pattern.keep)
 
 
 class Aim(NamedTuple):
@@ -85,7 +85,7 @@ class NodePoint(NamedTuple):
 
 
 QUADRATIC = named([MATRIX, VECTOR, REAL, VECTOR], Quadratic)
-UNITS = named([NUMBERS] * 3, Units)
+PATTERN = named([NUMBERS] * 3, Pattern)
 AIM = named([WHOLE, REAL, REAL], Aim)
 NODE_POINT = named([VECTOR] * 3, NodePoint)
 """Their types in compiled code."""
@@ -201,8 +201,8 @@ def select(values: FloatArray, low: int, middle: int, high: int) -> None:
             low = place + 1
 
 
-@apart(REAL, QUADRATIC, VECTOR, UNITS, AIM, NODE_POINT, MATRIX)
-def relax(rest: Quadratic, d: FloatArray, of: Units, aim: Aim, out: NodePoint, work: FloatArray) -> float:
+@apart(REAL, QUADRATIC, VECTOR, PATTERN, AIM, NODE_POINT, MATRIX)
+def relax(rest: Quadratic, d: FloatArray, of: Pattern, aim: Aim, out: NodePoint, work: FloatArray) -> float:
     """Solve the relaxation for fixed D and return the best lower bound; `out` is of that iterate.
 
     IRLS, x = (Q + D / z)^-1 b with z from water-filling, never raises the objective. Units of one input have the

@@ -12,11 +12,12 @@ from ..kernels.apart import MATRIX, NUMBERS, REAL, TRUTH, VECTOR, WHOLE, apart, 
 from ..kernels.sparing import ZERO
 from ..kernels.tiles import ROWS, subtract_product
 from .node_perspective import LEAST_SHARE
-from .pieces import PAIR_BLOCKS, PairBlocks, Pieces, no_pieces, prices
+from .pieces import PAIR_BLOCKS, HullPieces, PairBlocks, no_pieces, prices
 from .savings import CORRELATED
 
 SHORTER, TRIALS = 0.5, 5
-"""Factor on a step that leaves the positive definite blocks, and lengths tried; then the diagonal alone moves."""
+"""Factor on a step that leaves the positive definite blocks, and lengths tried; then the diagonal alone moves.
+With two lengths the bounds of ten rows of 112 inputs at 75 % are .010 lower."""
 
 INSIDE = 1.0 + 1e-9
 """A block whose diagonal is at its limit stays this much inside of the positive definite ones."""
@@ -36,7 +37,7 @@ GRADIENT = named([VECTOR] * 2, Gradient)
 
 
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
-def spread(x: FloatArray, blocks: PairBlocks, theta: FloatArray, at: Pieces, out: Gradient) -> None:
+def spread(x: FloatArray, blocks: PairBlocks, theta: FloatArray, at: HullPieces, out: Gradient) -> None:
     """Gradient of the relaxation's value in D: sum_S l_S y_S y_S' - x x' of each block, y_S = D_SS^-1 r_S."""
     pairs, d, e, group = blocks.pairs, blocks.d, blocks.e, blocks.group
     k, shares, weights, cross = at.k, at.shares, out.weights, out.cross

@@ -8,7 +8,7 @@ from pvq.bounds.gram import FloatArray, IntArray
 from ..kernels.apart import MATRIX, NUMBERS, TRUTH, VECTOR, apart, inner
 from ..kernels.sparing import ZERO
 from .node_perspective import ALIVE, QUADRATIC, Quadratic
-from .pieces import PAIR_BLOCKS, PIECES, TIE, PairBlocks, Pieces
+from .pieces import HULL_PIECES, PAIR_BLOCKS, TIE, HullPieces, PairBlocks
 
 NUDGE = 1e-12
 """Where 0 is not stationary an input gets this part of its price as a value, to see on which piece it starts."""
@@ -60,11 +60,13 @@ def start_from(blocks: PairBlocks, theta: FloatArray, r: FloatArray, x: FloatArr
             x[i] = NUDGE * price / np.sqrt(d[i]) if r[i] > 0.0 else -NUDGE * price / np.sqrt(d[i])
 
 
-@apart(None, QUADRATIC, PAIR_BLOCKS, PIECES, MATRIX, VECTOR, NUMBERS, TRUTH, MATRIX, VECTOR, error_model="numpy")
+@apart(
+    None, QUADRATIC, PAIR_BLOCKS, HULL_PIECES, MATRIX, VECTOR, NUMBERS, TRUTH, MATRIX, VECTOR, error_model="numpy"
+)
 def system(
     rest: Quadratic,
     blocks: PairBlocks,
-    base: Pieces,
+    base: HullPieces,
     bend: FloatArray,
     xs: FloatArray,
     active: IntArray,

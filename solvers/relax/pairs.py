@@ -45,7 +45,7 @@ class PairPoint(NamedTuple):
     x: FloatArray
     """(m,) start, then the best iterate."""
     shares: FloatArray
-    """(m, 2) as of `Pieces`."""
+    """(m, 2) as of `HullPieces`."""
     saved: Savings
 
 

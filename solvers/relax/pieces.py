@@ -50,7 +50,7 @@ class PairBlocks(NamedTuple):
     """(groups,) budgets >= 1."""
 
 
-class Pieces(NamedTuple):
+class HullPieces(NamedTuple):
     """On which piece of the hulls a point lies, changed in place."""
 
     k: FloatArray
@@ -64,14 +64,14 @@ class Pieces(NamedTuple):
 
 
 PAIR_BLOCKS = named([WHOLE, VECTOR, VECTOR, NUMBERS, NUMBERS], PairBlocks)
-PIECES = named([MATRIX, MATRIX, VECTOR, VECTOR], Pieces)
+HULL_PIECES = named([MATRIX, MATRIX, VECTOR, VECTOR], HullPieces)
 """Their types in compiled code."""
 
 
 @inner(error_model="numpy")
-def no_pieces(m: int, groups: int) -> Pieces:
+def no_pieces(m: int, groups: int) -> HullPieces:
     """Room for them."""
-    return Pieces(np.zeros((m, 3)), np.zeros((m, 2)), np.empty(groups), np.empty(groups))
+    return HullPieces(np.zeros((m, 3)), np.zeros((m, 2)), np.empty(groups), np.empty(groups))
 
 
 @inner(error_model="numpy")
@@ -159,8 +159,8 @@ def pair(x1: float, x2: float, b1: float, b2: float, e: float, theta: float):  #
     return a * e, e, b2, beta * r1, 0.0, 1.0, 0.0, 1.0 - both, both
 
 
-@apart(None, VECTOR, PAIR_BLOCKS, VECTOR, PIECES, error_model="numpy")
-def pieces_at(x: FloatArray, blocks: PairBlocks, theta: FloatArray, out: Pieces) -> None:
+@apart(None, VECTOR, PAIR_BLOCKS, VECTOR, HULL_PIECES, error_model="numpy")
+def pieces_at(x: FloatArray, blocks: PairBlocks, theta: FloatArray, out: HullPieces) -> None:
     """Pieces of all inputs at the prices theta (groups,)."""
     d, e, group = blocks.d, blocks.e, blocks.group
     k, shares, left, linear = out.k, out.shares, out.left, out.linear
@@ -184,8 +184,8 @@ def pieces_at(x: FloatArray, blocks: PairBlocks, theta: FloatArray, out: Pieces)
         left[g] -= c
 
 
-@apart(None, VECTOR, PAIR_BLOCKS, VECTOR, PIECES, error_model="numpy")
-def prices(x: FloatArray, blocks: PairBlocks, theta: FloatArray, out: Pieces) -> None:
+@apart(None, VECTOR, PAIR_BLOCKS, VECTOR, HULL_PIECES, error_model="numpy")
+def prices(x: FloatArray, blocks: PairBlocks, theta: FloatArray, out: HullPieces) -> None:
     """theta_g >= 0 at which the shares of every group add up to its budget (0 if they need less), and the pieces.
 
     Newton's iteration for theta sum_S |S| l_S = k theta, from the theta at hand. The sum of shares falls as theta

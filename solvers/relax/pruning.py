@@ -18,7 +18,7 @@ from . import paired
 from .ascent import positive_inverse, starting_diagonal
 from .central_path import ascend
 from .cone import SAFE
-from .node_perspective import units_of
+from .node_perspective import pattern_of
 from .row_perspective import relax
 
 SAMPLE = 6
@@ -123,7 +123,7 @@ def relaxed(
         return Relaxed(*paired.relaxed(row.problem, row.upper, below, start))
     sparsity = row.problem.pattern
     best, z, q = np.zeros(row.problem.n), np.zeros(sparsity.units), row.problem.hessian - np.diag(below.d)
-    bound, _ = relax(q, below.d, row.b, row.c, units_of(sparsity), iterations, 1e-3, start, z, best)
+    bound, _ = relax(q, below.d, row.b, row.c, pattern_of(sparsity), iterations, 1e-3, start, z, best)
     return Relaxed(best, bound)
 
 

@@ -18,7 +18,7 @@ from pvq.bounds.gram import FloatArray
 
 from ..kernels.cholesky import factor, solve
 from ..kernels.sparing import ZERO, assign
-from .node_perspective import Units, largest, water_fill
+from .node_perspective import Pattern, largest, water_fill
 
 IDLE = 1e-7
 """Units with a smaller z are left out of the linear system: their x is then below 1e-7 of what it saves."""
@@ -58,7 +58,7 @@ def objective_at(
     d: FloatArray,
     b: FloatArray,
     c: float,
-    of: Units,
+    of: Pattern,
     x: FloatArray,
     qx: FloatArray,
     z: FloatArray,
@@ -87,7 +87,7 @@ def solve_on_live(
     q: FloatArray,
     d: FloatArray,
     b: FloatArray,
-    of: Units,
+    of: Pattern,
     x: FloatArray,
     z: FloatArray,
     newton: bool,
@@ -145,7 +145,7 @@ def relax(
     d: FloatArray,
     b: FloatArray,
     c: float,
-    of: Units,
+    of: Pattern,
     iterations: int,
     precision: float,
     x: FloatArray,

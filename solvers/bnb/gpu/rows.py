@@ -15,7 +15,7 @@ from .driver import GpuError
 from .engine import Engine
 from .numbers import Numbers, error_unit, numbers_of, why_not
 from .precision import Precision, binade
-from .work import Root, Row, Work
+from .work import DeviceRow, Root, Work
 
 SHARE = 2.0**-20
 """Largest part of a threshold that the float64 slack may be: `Precision.grow` has room for it."""
@@ -67,7 +67,7 @@ class RowOnGpu:
             return None
         k, raised, doubled = stated
         roots = tuple(self._root(frontier, node) for node in nodes.tolist())
-        work = Work([Row(self.numbers, raised, doubled, roots)], k)
+        work = Work([DeviceRow(self.numbers, raised, doubled, roots)], k)
         if not self.engine.fits(work):
             return None
         try:
@@ -126,7 +126,7 @@ def search_rows(
         return results
     coarsest = min(k for _, _, k in stated)
     stated.sort(key=lambda one: id(one[1]))  # rows of one plan one after the other
-    chunk: list[tuple[int, Row]] = []
+    chunk: list[tuple[int, DeviceRow]] = []
     plans = 0
     for index, numbers, _ in stated:
         again = state(rows[index], numbers, thresholds[index], coarsest)
@@ -138,14 +138,14 @@ def search_rows(
             chunk, plans = [], 0
         plans += new
         root = Root(rows[index].weight, 0.0, np.zeros(0, np.int64))
-        chunk.append((index, Row(numbers, again[1], again[2], (root,))))
+        chunk.append((index, DeviceRow(numbers, again[1], again[2], (root,))))
     _launch(engine, chunk, coarsest, rows, clock, results)
     return results
 
 
 def _launch(
     engine: Engine,
-    chunk: list[tuple[int, Row]],
+    chunk: list[tuple[int, DeviceRow]],
     k: int,
     rows: Sequence[Restated],
     clock: Clock,

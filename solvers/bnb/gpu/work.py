@@ -34,7 +34,7 @@ class Root:
 
 
 @dataclass(frozen=True, eq=False)
-class Row:
+class DeviceRow:
     """A row to search, with errors in the units of its numbers."""
 
     numbers: Numbers
@@ -85,7 +85,7 @@ class Found:
 class Work:
     """Rows of the same length and grid, sorted by plan; with `k` for all of them."""
 
-    def __init__(self, rows: Sequence[Row], k: int) -> None:
+    def __init__(self, rows: Sequence[DeviceRow], k: int) -> None:
         plans: list[Numbers] = []
         for row in rows:
             if not plans or plans[-1] is not row.numbers:

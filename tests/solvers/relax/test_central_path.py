@@ -10,7 +10,7 @@ from pvq.solvers.base import Options
 from pvq.solvers.outside.sdp import Sdp
 from pvq.solvers.relax import pruning
 from pvq.solvers.relax.central_path import ascend, curvature, log_det
-from pvq.solvers.relax.node_perspective import units_of
+from pvq.solvers.relax.node_perspective import pattern_of
 from pvq.solvers.relax.row_perspective import relax
 
 PATTERNS = [Sparsity.row(12, 4), Sparsity.nm(12, 2, 4), Sparsity.blocks(12, 2, 2)]
@@ -28,7 +28,7 @@ def solved(problem, d, systems=3000):
     h, w, sparsity = problem.hessian, problem.weight, problem.sparsity
     x, z, best = w.copy(), np.zeros(sparsity.units), np.zeros(len(w))
     q = h - np.diag(d)
-    bound, value = relax(q, d, h @ w, problem.reference, units_of(sparsity), systems, 1e-13, x, z, best)
+    bound, value = relax(q, d, h @ w, problem.reference, pattern_of(sparsity), systems, 1e-13, x, z, best)
     return q, x, z, value, bound
 
 
@@ -41,7 +41,7 @@ def test_derivatives_in_d_are_those_of_differences(sparsity):
         q, x, z, value, bound = solved(problem, d)
         if value - bound > 1e-8 * value or ((z > 0) & (z < 0.03)).any() or ((z > 0.97) & (z < 1)).any():
             continue  # not exact enough, or too near to another set for differences
-        gradient, second, _, _, part = curvature(q, d, x, z, units_of(sparsity))
+        gradient, second, _, _, part = curvature(q, d, x, z, pattern_of(sparsity))
         for column, i in enumerate(part):
             step = 1e-3 * d[i]
             ends = []
@@ -49,7 +49,7 @@ def test_derivatives_in_d_are_those_of_differences(sparsity):
                 moved = d.copy()
                 moved[i] += sign * step
                 q2, x2, z2, value2, _ = solved(problem, moved)
-                slope, *_ = curvature(q2, moved, x2, z2, units_of(sparsity))
+                slope, *_ = curvature(q2, moved, x2, z2, pattern_of(sparsity))
                 ends.append((value2, slope[part]))
             assert (ends[0][0] - ends[1][0]) / (2 * step) == pytest.approx(
                 gradient[i], rel=1e-2, abs=1e-4 * gradient.max()

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from pvq.solvers.relax.pieces import PairBlocks, Pieces, pair, pieces_at, prices, single
+from pvq.solvers.relax.pieces import HullPieces, PairBlocks, pair, pieces_at, prices, single
 
 
 def room(m, groups):
-    return Pieces(np.zeros((m, 3)), np.zeros((m, 2)), np.empty(groups), np.empty(groups))
+    return HullPieces(np.zeros((m, 3)), np.zeros((m, 2)), np.empty(groups), np.empty(groups))
 
 
 def supports(r, block, theta):

@@ -12,7 +12,7 @@ from pvq.solvers.base import fallback_point
 from pvq.solvers.bnb.gpu.numbers import error_unit, numbers_of, why_not
 from pvq.solvers.bnb.gpu.precision import Precision, start_centres
 from pvq.solvers.bnb.gpu.rows import state
-from pvq.solvers.bnb.gpu.work import Root, Row, Work
+from pvq.solvers.bnb.gpu.work import DeviceRow, Root, Work
 from pvq.solvers.bnb.plan import row_plan
 from pvq.solvers.bnb.restated import restate
 from pvq.solvers.bnb.walk import Walk
@@ -43,7 +43,7 @@ def optimum(row, upper):
 def work_of(row, threshold):
     numbers = numbers_of(row)
     k, raised, doubled = state(row, numbers, threshold)
-    return Work([Row(numbers, raised, doubled, (Root(row.weight, 0.0, NOTHING),))], k), raised
+    return Work([DeviceRow(numbers, raised, doubled, (Root(row.weight, 0.0, NOTHING),))], k), raised
 
 
 @pytest.mark.parametrize(("n", "levels"), [(1, 4), (2, 2), (12, 4), (20, 4), (13, 16), (35, 2)])
