@@ -1,6 +1,7 @@
 """`pvq finetune` from outside: a small task in worker processes, its files, its refusals."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import small_task
 import torch
 from pvq.benchmarks.finetune import pool
 from pvq.bounds.app.finetune import against
+from pvq.bounds.app.finetune.show import draw
 from safetensors.torch import load_file
 
 SOURCE = "small_task:task"
@@ -155,3 +157,17 @@ def test_feasible_weights_are_a_point_of_their_own_problem():
     assert line["upper"] == line["error"] < rough.upper
     assert against.above_db(line)[0] == 0.0
     assert against.compared(rough, layer.weight)["upper"] == rough.upper  # not pruned
+
+
+def test_many_tasks_are_drawn_in_rows_of_four(tmp_path):
+    cells = [{"method": method, "bits": 3, "test": 90.0} for method in ("quant", "prune")]
+    document = {"task": "t", "measure": "m", "bits": [3], "original": {"test": 91.0}, "cells": cells}
+    sizes = {}
+    for tasks in (1, 4, 5):
+        draw(tmp_path / "t.svg", [document] * tasks)
+        text = (tmp_path / "t.svg").read_text()
+        assert len(re.findall(r'id="axes_\d+"', text)) == tasks
+        sizes[tasks] = [float(size) for size in re.search(r'viewBox="0 0 (\S+) (\S+)"', text).groups()]
+    (width, height) = sizes[1]
+    assert sizes[4] == pytest.approx([4 * width, height])
+    assert sizes[5] == pytest.approx([4 * width, 2 * height])

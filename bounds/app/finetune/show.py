@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 STYLES = {"quant": QUANT, "prune": PRUNE}
+ACROSS = 4
+"""Panels of a figure beside each other."""
 
 
 def print_studies(documents: Sequence[Mapping[str, Any]]) -> None:
@@ -113,10 +115,14 @@ def sentence(document: Mapping[str, Any]) -> str:
 
 
 def draw(path: Path, documents: Sequence[Mapping[str, Any]]) -> None:
-    """Quality against size, one panel a task."""
-    figure = new_figure(4.2 * len(documents), 3.6)
-    panels = figure.subplots(1, len(documents), squeeze=False)[0]
-    for axes, document in zip(panels, documents, strict=True):
+    """Quality against size, one panel a task, so many in a row."""
+    columns = min(ACROSS, len(documents))
+    rows = math.ceil(len(documents) / columns)
+    figure = new_figure(4.2 * columns, 3.6 * rows)
+    panels = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for axes in panels[len(documents) :]:
+        axes.remove()
+    for axes, document in zip(panels, documents, strict=False):
         for method in METHODS:
             found = {bits: entry(document, method, bits) for bits in sorted(document["bits"])}
             known = {bits: one for bits, one in found.items() if one is not None}
