@@ -47,6 +47,7 @@ def page_of(source: Path, script: str | None = None, refresh: int | None = None)
     from plotly.offline import get_plotlyjs
 
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
     texts = files(__package__)
     inner = get_plotlyjs() if script is None else ""
     return environment.from_string((texts / "page.html").read_text(encoding="utf-8")).render(
@@ -88,7 +89,7 @@ def _contents(source: Path) -> dict[str, Any]:
         "bits": [] if document is None else document["bits"],
         "summary": [] if document is None else document["summary"],
         "status": status,
-        "data": data,
+        "data": _short(data),
         "pairs": [_line(layer, pair) for layer in layers for pair in layer["pairs"]],
         "gaps": gaps,
         "kinds": _kinds(spread, layers),
@@ -98,6 +99,15 @@ def _contents(source: Path) -> dict[str, Any]:
         "certificates": _certificates(source),
         "version": pvq.__version__,
     }
+
+
+def _short(value: Any) -> Any:
+    """Numbers of charts in six digits, more than a chart shows: a fifth of a page of many layers."""
+    if isinstance(value, float):
+        return float(f"{value:.6g}")
+    if isinstance(value, dict):
+        return {name: _short(part) for name, part in value.items()}
+    return [_short(part) for part in value] if isinstance(value, list) else value
 
 
 def _line(layer: Mapping[str, Any], pair: Mapping[str, Any]) -> dict[str, Any]:
