@@ -187,6 +187,11 @@ def test_in_a_browser(cli, tmp_path) -> None:
         cells = shown.locator("#map .heatmaplayer text").all_text_contents()
         assert cells[:4] == ["P 3.0", "? 1.0", "Q 3.0", "-"]
         assert shown.locator("#curves .main-svg").count() > 0
+        shown.locator("#gaps").scroll_into_view_if_needed()  # drawn when one gets there
+        shown.wait_for_selector("#gaps .main-svg")
+        assert shown.locator("details tbody tr:visible").count() == 0
+        shown.click("summary")
+        assert shown.locator("details tbody tr:visible").count() == 18
 
         def visible():
             return shown.locator("#pairs tbody tr:visible").count()

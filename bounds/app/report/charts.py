@@ -20,6 +20,8 @@ SYMBOLS = {"quant": "circle", "prune": "square", "joint": "diamond"}
 LEVEL = {SKIPPED: 0, OPEN: 1, SAMPLED: 2, PRUNE: 3, QUANT: 4}
 SCALE = ["#ffffff", "#e4e4e4", "#f2e2b0", "#f0a868", "#1f4e9c"]
 """Cells by `LEVEL`: each darker than the one before it."""
+MOST_POINTS = 500
+"""Points of a box that are all shown; of more, those far out."""
 
 Chart = dict[str, Any]
 
@@ -168,7 +170,7 @@ def gap_chart(found: Sequence[Mapping[str, Any]]) -> Chart | None:
                 "x": [gap["least"] for gap in some],
                 "text": [escape(f"{gap['layer']}, {gap['bits']} bits") for gap in some],
                 "name": f"{method} ({side})",
-                "boxpoints": "all",
+                "boxpoints": "all" if len(some) <= MOST_POINTS else "outliers",
                 "marker": {"color": COLOURS[word], "symbol": SYMBOLS[word], "size": 5},
                 "showlegend": False,
             }

@@ -8,7 +8,18 @@ function draw(id, chart) {
   const font = { size: narrow() ? 10 : 12 };
   Plotly.react(place, chart.data, { margin, font, paper_bgcolor: "#fff", plot_bgcolor: "#fff", ...chart.layout }, WAYS);
 }
-for (const id of ["map", "gaps", "widths", "seconds"]) draw(id, DATA[id]);
+draw("map", DATA.map);
+
+// Charts further down are drawn when one gets near them, or prints: a page of hundreds of layers opens at once.
+const later = ["gaps", "widths", "seconds"].filter((id) => document.getElementById(id));
+const near = new IntersectionObserver((seen) => {
+  for (const { target } of seen.filter((one) => one.isIntersecting)) {
+    near.unobserve(target);
+    draw(target.id, DATA[target.id]);
+  }
+}, { rootMargin: "600px" });
+for (const id of later) near.observe(document.getElementById(id));
+window.addEventListener("beforeprint", () => { for (const id of later) draw(id, DATA[id]); });
 
 const layer = document.getElementById("layer");
 if (layer) {
