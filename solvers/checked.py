@@ -8,16 +8,19 @@ from functools import partial
 from pvq.bounds.certified import tolerance
 from pvq.bounds.presolve import Presolved
 from pvq.bounds.problem import Problem
-from pvq.bounds.proof import Proof
 
 from .compile_time import working_seconds
-from .limits import in_time, proof_cost
+from .limits import LONG, in_time, proof_cost
 from .options import Clock, Options
 from .points import fallback_point
 from .result import BoundKind, Fault, Outcome, Reason, Result
 
 ROUNDING = 1e-9
 """A lower end may exceed the upper end by rounding only: this much of either end, or of the reference."""
+
+QUICK, REPEATED = 4_000_000, 4
+"""Nodes of a search that a proof may repeat, a fifth of a second, and times those that the solver took: where a
+diagonal is not accepted, the verifier's own search is a longer one."""
 
 WORTH = 0.98
 """A proof of this part of a numerical bound is worth more than the bound; a weaker one is only recorded."""
@@ -64,7 +67,7 @@ def checked(
 
         begin = working_seconds()
         try:
-            verified = in_time(partial(_verified, reduced, outcome.proof, proof_by), proof_by, reduced.n)
+            verified = in_time(partial(_verified, reduced, outcome, proof_by), proof_by, reduced.n)
             if verified is None:  # one of its own steps takes longer
                 raise NotProven("a step of the proof takes longer than the row may")
             if verified > 0:
@@ -77,7 +80,8 @@ def checked(
         except NotProven as why:
             info["unproven"] = str(why)
         verify_seconds = max(0.0, working_seconds() - begin)
-        proof_cost(reduced.gram, solver).seconds = verify_seconds
+        if reduced.n >= LONG:  # a long proof of a short row repeats a search, which has the limit to itself
+            proof_cost(reduced.gram, solver).seconds = verify_seconds
     result = Result(
         x,
         lower,
@@ -97,9 +101,11 @@ def checked(
     return result.settled(options.gap)
 
 
-def _verified(problem: Problem, proof: Proof, by: Clock) -> float:
-    from pvq.bounds.verify.budget import limited
+def _verified(problem: Problem, outcome: Outcome, by: Clock) -> float:
+    from pvq.bounds.verify.budget import PATTERN, limited
     from pvq.bounds.verify.row import lower_bound
 
-    with limited(by.limit(0.0)):
-        return lower_bound(problem, proof)
+    assert outcome.proof is not None
+    nodes = max(QUICK, REPEATED * outcome.nodes * (1 if problem.sparsity is None else PATTERN))
+    with limited(by.limit(0.0), nodes):
+        return lower_bound(problem, outcome.proof)

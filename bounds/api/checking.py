@@ -15,6 +15,9 @@ from pvq.layers.format import Layer, load_layer
 
 from .results import Interval
 
+SECOND = 4_000_000
+"""Nodes of a search for the second checker, which is slow."""
+
 
 class Proven(Interval):
     """What a certificate proves: no weights have an error below `min`, and those in it have at most `max`."""
@@ -38,7 +41,7 @@ def verify(
     layer: Layer | str | os.PathLike[str],
     *,
     time_limit: float | None = None,
-    nodes: int = NODES,
+    nodes: int | None = None,
     reference: bool = False,
 ) -> Proven:
     """Prove again what a certificate claims; nothing in it is believed.
@@ -51,8 +54,8 @@ def verify(
         The layer that it is about.
     time_limit : float, optional
         Seconds after which nothing counts as established, 0 or None for no limit.
-    nodes : int
-        Nodes after which a search is given up.
+    nodes : int, optional
+        Nodes after which a search is given up; None: 400 million, of the second checker 4 million.
     reference : bool
         Ask the second checker as well: rational arithmetic, small and slow.
 
@@ -74,16 +77,16 @@ def verify(
     """
     if not (time_limit is None or time_limit >= 0):
         raise ProblemError(f"`time_limit` must not be negative (0: none) and is {time_limit}")
-    if nodes < 1:
+    if nodes is not None and nodes < 1:
         raise ProblemError(f"`nodes` must be at least 1, not {nodes}")
     claimed = certificate if isinstance(certificate, Certificate) else load_certificate(certificate)
     data = layer if isinstance(layer, Layer) else load_layer(layer)
     begin = time.monotonic()
-    with limited(time_limit or None, nodes):
+    with limited(time_limit or None, NODES if nodes is None else nodes):
         verified = verify_certificate(claimed, data.weight, data.grams, data.sha256)
         if reference:
             try:
-                limits = Limits(time_limit or None, nodes, begin)
+                limits = Limits(time_limit or None, SECOND if nodes is None else nodes, begin)
                 check_certificate(claimed, data.weight, data.grams, data.sha256, limits)
             except NotEstablished as error:
                 raise NotProven(str(error)) from None

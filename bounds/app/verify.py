@@ -18,7 +18,13 @@ def verify(
     time_limit: Annotated[
         float, Option(metavar="SEC", help="Seconds after which nothing counts as established, 0 for none.")
     ] = 3600.0,
-    nodes: Annotated[int, Option(metavar="N", help="Nodes after which a search is given up.")] = 4_000_000,
+    nodes: Annotated[
+        int | None,
+        Option(
+            metavar="N",
+            help="Nodes after which a search is given up: 400 million, of the second checker 4 million.",
+        ),
+    ] = None,
     json_: options.Json = None,
     reference: Annotated[
         bool, Option("--reference", help="Ask the second checker as well: rational arithmetic, small and slow.")

@@ -13,8 +13,11 @@ import numpy as np
 from ..gram import BoolArray
 from .refusal import NotProven
 
-NODES = 4_000_000
-"""Nodes after which a search is given up: about a second; with a pattern a node costs several times more."""
+NODES = 400_000_000
+"""Nodes after which a search is given up: some 20 s; with a pattern a node costs several times more."""
+
+PATTERN = 8
+"""Times that a node with a pattern counts."""
 
 
 class _Budget:
@@ -33,7 +36,10 @@ _current: ContextVar[_Budget] = ContextVar("budget")
 
 @contextmanager
 def limited(seconds: float | None, nodes: int = NODES) -> Iterator[None]:
-    """Whatever is verified inside takes no more than so many seconds, and so many nodes of each search."""
+    """Whatever is verified inside takes no more than so many seconds, and so many nodes of each search.
+
+    Searches with a pattern take an eighth, as their nodes cost more.
+    """
     budget = _Budget(seconds, nodes)
     bell = None if seconds is None else threading.Timer(min(seconds, threading.TIMEOUT_MAX), budget.ring)
     if bell is not None:
@@ -64,7 +70,7 @@ def time_over() -> BoolArray:
 
 
 def node_limit(pattern: bool) -> int:
-    """Nodes of one search; with a pattern an eighth, as its nodes cost more."""
+    """Nodes of one search."""
     budget = _current.get(None)
     nodes = NODES if budget is None else budget.nodes
-    return nodes // 8 if pattern else nodes
+    return nodes // PATTERN if pattern else nodes

@@ -14,6 +14,7 @@ from ..problem import Problem
 from ..proof import Enumeration, Order
 from .budget import check_time, node_limit, time_over
 from .psd import TINY, U, defect, gamma, leading_psd
+from .refusal import NotProven
 from .split import values_of
 from .visit import Budgets, Factors, filled, values_in_order, visit
 
@@ -56,7 +57,7 @@ def least_on_grid(
     result, nodes = visit(c, plan.factors, *values, budgets, threshold, node_limit(budget), time_over())
     check_time()  # a search that was stopped has shown nothing
     if nodes >= node_limit(budget):
-        return -math.inf
+        raise NotProven(f"a search cannot be repeated within {node_limit(budget):,} nodes")
     with np.errstate(all="ignore"):
         omega = margin * gamma(m + 4) * (reach + delta)
         rho = float(plan.root @ omega) * (1 + 1e-12) + TINY

@@ -11,7 +11,7 @@ import numpy as np
 from pvq.bounds.gram import FloatArray, IntArray
 from pvq.bounds.problem import Problem
 from pvq.bounds.proof import Below, Enumeration, Proof, Reduced, Split
-from pvq.bounds.verify.budget import node_limit
+from pvq.bounds.verify.budget import PATTERN
 
 from ..base import Clock, Options, fallback_point
 from ..compile_time import working_seconds
@@ -41,6 +41,9 @@ BEAM = range(65, 193)
 """Inputs of rows whose long search starts from a beam's point: it takes 25 ms at 112 inputs, and was 0 to 4 %
 above the optimum in 6 rows where local search was 5 to 27 % above it. Longer rows would wait for it."""
 BRIEF = 50_000  # the same where a GPU takes over: a launch costs a millisecond
+REPEATED, BRIEFLY = 1e7, 0.4
+"""Nodes a second that a verifier repeats, half of what it does where nothing else runs, and seconds that a proof
+may take in any case; longer ones have what the limit leaves, on a GPU only where a certificate is asked for."""
 PLENTY = 5e10  # nodes that a GPU visits in about seven seconds: the aim of a pass without a limit
 FEW_OPEN = 512  # subtrees for a GPU, which splits them itself, and 4,000 take 20 ms to hand over
 OPEN = 4_000  # subtrees: enough to share among threads, the most promising first
@@ -105,17 +108,18 @@ def solve_grid(problem: Problem, options: Options, start: FloatArray | None) -> 
         reason = search.passes(limit)
     eta = max(search.eta, search.row.slack(search.upper))
     proof: Proof | None = None
-    if search.lower > 0 and search.nodes < node_limit(problem.sparsity is not None):
-        if search.eta == 0:
-            proof = Enumeration(search.row.plan.for_proofs, search.lower)
-        elif lattice is not None:
-            proof = Reduced(lattice.for_proofs, search.lower)
     info: dict[str, Any] = {"eta": eta}
     if options.device != "cpu":
         info["device"] = search.place
-        most = node_limit(problem.sparsity is not None)
-        if proof is None and search.nodes >= most:
-            info["unproven"] = f"a verifier repeats {most:,} nodes, and this search took {search.nodes:,}"
+    if search.lower > 0:
+        seconds = search.nodes * (1 if problem.sparsity is None else PATTERN) / REPEATED
+        wanted = options.prove or search.place.startswith("cpu")
+        if seconds > BRIEFLY and (seconds > clock.left or not wanted):
+            info["unproven"] = f"a verifier would repeat {search.nodes:,} nodes, in about {seconds:.2g} s"
+        elif search.eta == 0:
+            proof = Enumeration(search.row.plan.for_proofs, search.lower)
+        elif lattice is not None:
+            proof = Reduced(lattice.for_proofs, search.lower)
     lower = search.lower - eta
     if lower < search.root:  # of long rows rounding leaves nothing: what is proven ahead needs no centres
         diagonal = np.empty(problem.n)

@@ -32,7 +32,7 @@ LONGEST = 160
 """Inputs beyond which blocks give more: at 192 and 4 bits .52 of the upper bound, with 96 inputs searched .41."""
 
 NODES = 3_500_000
-"""Nodes of a search, a tenth of a second; a verifier's own search takes a few more, and gives up at 4 million."""
+"""Nodes of a search, a tenth of a second; a verifier's own search takes a few more."""
 
 GAP = 0.01
 """Relative gap of the search."""

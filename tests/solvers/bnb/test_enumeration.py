@@ -3,22 +3,27 @@
 import dataclasses
 import itertools
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
 from pvq.bounds.gram import Gram
 from pvq.bounds.grid import Grid
+from pvq.bounds.layer_problem import Setting, state_problem
 from pvq.bounds.problem import Problem
 from pvq.bounds.proof import Split
 from pvq.bounds.sparsity import Sparsity
-from pvq.bounds.verify.row import lower_bound
+from pvq.bounds.verify.budget import limited
+from pvq.bounds.verify.row import NotProven, lower_bound
+from pvq.layers.format import load_layer
 from pvq.solvers.base import Options
 from pvq.solvers.bnb import BranchAndBound, enumeration
 from pvq.solvers.bnb.enumeration import solve_grid
 from pvq.solvers.bnb.restated import Restated
 from pvq.solvers.brute import Brute
-from pvq.solvers.result import Status
+from pvq.solvers.result import BoundKind, Status
 
+LAYER = Path(__file__).parents[3] / "benchmarks/instances/efficientnet_lite0.blocks.9.expand.npz"
 KINDS = ("regular", "singular", "duplicated", "dead", "ill-conditioned", "ties")
 
 
@@ -31,6 +36,13 @@ def gram(rng, n, kind):
     if kind == "ill-conditioned":
         a *= 10.0 ** rng.uniform(-4, 0, n)
     return Gram.from_array(a.T @ a / len(a))
+
+
+def real_row(n, bits):
+    """Part of a row of `blocks.9.expand`."""
+    layer = load_layer(LAYER)
+    setting = Setting("quant", rows=(1, 2), inputs=(0, n), bits=bits, granularity="channel")
+    return state_problem(layer.weight, layer.grams, setting).row(0)
 
 
 def weights(rng, n, kind):
@@ -221,6 +233,22 @@ def test_a_limit_in_the_split_search_leaves_a_good_bound(monkeypatch, threads):
         ratios.append(found.lower / best.upper)
     assert ratios == sorted(ratios)
     assert ratios[-1] > 0.8
+
+
+def test_long_searches_are_proven_where_there_is_time(monkeypatch):
+    problem = real_row(88, 4)
+    found = BranchAndBound().solve(problem, Options(time_limit=None))
+    assert found.nodes > 4_000_000
+    assert found.status is Status.OPTIMAL
+    assert found.bound_kind is BoundKind.RIGOROUS
+    assert lower_bound(problem, found.proof) == pytest.approx(found.lower)
+    with limited(None, 1_000_000), pytest.raises(NotProven, match="within 1,000,000 nodes"):
+        lower_bound(problem, found.proof)
+    monkeypatch.setattr(enumeration, "REPEATED", 1e4)
+    hasty = BranchAndBound().solve(problem, Options(time_limit=60.0))
+    assert hasty.status is Status.OPTIMAL
+    assert hasty.bound_kind is BoundKind.NUMERICAL
+    assert hasty.info["unproven"].startswith(f"a verifier would repeat {hasty.nodes:,} nodes")
 
 
 def test_a_good_start_is_used():

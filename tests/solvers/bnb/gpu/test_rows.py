@@ -8,7 +8,6 @@ import pytest
 from pvq.bounds.gram import Gram
 from pvq.bounds.grid import Grid
 from pvq.bounds.problem import Problem
-from pvq.bounds.verify.budget import limited
 from pvq.solvers.base import SolverUnavailable, fallback_point
 from pvq.solvers.bnb import BranchAndBound, enumeration
 from pvq.solvers.bnb.blocks import solve_block
@@ -79,12 +78,15 @@ def test_the_gpu_is_used_and_named(warp):
     assert "unproven" not in found.info
 
 
-def test_a_search_that_is_too_long_for_a_verifier_says_so(warp):
-    with limited(None, 50):
-        found = BranchAndBound().solve(row(1, 18), Options(time_limit=None, device="gpu"))
+def test_a_search_that_takes_a_verifier_long_is_proven_where_that_is_asked_for(warp, monkeypatch):
+    monkeypatch.setattr(enumeration, "REPEATED", 100.0)
+    found = BranchAndBound().solve(row(1, 18), Options(time_limit=None, device="gpu"))
     assert found.status is Status.OPTIMAL
     assert found.bound_kind is BoundKind.NUMERICAL
-    assert found.info["unproven"].startswith("a verifier repeats 50 nodes, and this search took")
+    assert found.info["unproven"].startswith("a verifier would repeat ")
+    proven = BranchAndBound().solve(row(1, 18), Options(time_limit=None, device="gpu", prove=True))
+    assert proven.bound_kind is BoundKind.RIGOROUS
+    assert "unproven" not in proven.info
 
 
 def test_a_launch_that_is_stopped_leaves_a_bound(warp):
