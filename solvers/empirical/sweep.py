@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from pvq.bounds.gram import FloatArray
 from pvq.bounds.grid import Grid
 from pvq.bounds.sparsity import Sparsity
 
+from ..kernels.apart import FLAGS, MATRIX, NUMBERS, VECTOR, WHOLE, apart, entry
+from ..kernels.order import ascending
 from .select import nearest
 
 BLOCK = 128
@@ -58,15 +59,19 @@ def compensated_sweep(
     levels = np.zeros((1, 1)) if grid is None else grid.levels
     level_of = np.zeros(n, np.int64) if grid is None else grid.group
     stretches = [] if sparsity is None else windows(sparsity)
-    unit = np.arange(n) if sparsity is None else sparsity.unit
+    unit = np.arange(n) if sparsity is None else np.array(sparsity.unit, np.int64)
     plan = np.array(stretches, np.int64).reshape(-1, 3)
-    return np.asarray(_sweep(weight.copy(), factor, levels, level_of, grid is not None, unit, plan))
+    return np.asarray(
+        _sweep(weight.copy(), np.ascontiguousarray(factor), levels, level_of, grid is not None, unit, plan)
+    )
 
 
-@njit(cache=True, nogil=True)
+@entry()
 def _sweep(w, factor, levels, level_of, on_grid, unit, plan):  # type: ignore[no-untyped-def]
     n = len(w)
-    keep = np.ones(n, np.bool_)
+    keep = np.empty(n, np.bool_)
+    for j in range(n):
+        keep[j] = True
     stretch = 0
     for j in range(n):
         if stretch < len(plan) and plan[stretch, 0] == j:
@@ -84,13 +89,18 @@ def _sweep(w, factor, levels, level_of, on_grid, unit, plan):  # type: ignore[no
     return w
 
 
-@njit(cache=True, nogil=True)
+@apart(None, FLAGS, VECTOR, MATRIX, NUMBERS, WHOLE, WHOLE, WHOLE)
 def _choose(keep, w, factor, unit, first, end, budget):  # type: ignore[no-untyped-def]
     """Keep the `budget` units of first ... end - 1 with the largest sum of w_i^2 / U_ii^2."""
-    score = np.zeros(unit[end - 1] - unit[first] + 1)
+    units = unit[end - 1] - unit[first] + 1
+    loss, order, chosen = np.empty(units), np.empty(units, np.int64), np.empty(units, np.bool_)
+    for u in range(units):
+        loss[u], chosen[u] = 0.0, False
     for i in range(first, end):
-        score[unit[i] - unit[first]] += (w[i] / factor[i, i]) ** 2
-    chosen = np.zeros(len(score), np.bool_)
-    chosen[np.argsort(-score, kind="mergesort")[:budget]] = True
+        scaled = w[i] / factor[i, i]
+        loss[unit[i] - unit[first]] -= scaled * scaled
+    ascending(loss, order)
+    for place in range(budget):
+        chosen[order[place]] = True
     for i in range(first, end):
         keep[i] = chosen[unit[i] - unit[first]]
