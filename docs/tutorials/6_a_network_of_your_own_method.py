@@ -46,7 +46,7 @@ with torch.no_grad():
 # and at most so many dB above the least error of any weights on that grid.
 
 layers = pvq.extract(model, batches)
-score = pvq.score_model(layers, mine, time_limit=5.0)
+score = pvq.score_model(layers, mine)
 score
 
 # %%

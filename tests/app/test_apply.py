@@ -84,21 +84,9 @@ def test_an_error_that_is_not_the_certified_one_ends_with_1_and_writes_nothing(c
     assert "nothing is written" in ended.err
     assert not out.exists()
     assert cli(*words, "--calibration", tmp_path / "x.npy").code == 0
-    ridged = (
-        "bound",
-        made[0],
-        "--method",
-        "quant",
-        "--bits",
-        "3",
-        "--ridge",
-        "0.5",
-        "--solution",
-        found,
-        "--json",
-        "-",
-    )
-    upper = json.loads(cli(*ridged).out)["total"]["upper"]
+    given = ("--method", "quant", "--bits", "3", "--ridge", "0.5", "--json", "-")
+    ended = cli("bound", made[0], *given, "--solution", found)
+    upper = json.loads(ended.out)["total"]["upper"]
     assert load_solution(found).error < 0.99 * upper  # the ridge is not in the outputs
     ended = cli(*words[:-2], tmp_path / "ridged.safetensors", "--quiet", "--calibration", tmp_path / "x.npy")
     assert ended.code == 0, ended.err
