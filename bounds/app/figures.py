@@ -35,9 +35,14 @@ def save(figure: Figure, path: Path) -> None:
     """Write a figure; the same figure gives the same file."""
     from matplotlib import rc_context
     from matplotlib.text import Text
+    from matplotlib.ticker import LogFormatter, LogFormatterMathtext
     from pvq.layers.files import write_atomically
 
     metadata = {"Date": None} if path.suffix == ".svg" else {"Software": None}
+    for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
+        if isinstance(axis.get_major_formatter(), LogFormatterMathtext):  # powers of ten need mathematics in text
+            axis.set_major_formatter("{x:g}")
+            axis.set_minor_formatter(LogFormatter())
     for text in figure.findobj(Text):
         text.set_parse_math(False)  # a name with dollar signs is a name
     kind = path.suffix[1:]

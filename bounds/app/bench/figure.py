@@ -51,8 +51,6 @@ def tails_figure(path: Path, some: Sequence[Calibration]) -> None:
         style: dict[str, Any] = {"color": color, "linestyle": line, "linewidth": 1.5, "marker": mark}
         axes.step(one.tails, share, where="post", markersize=4, markevery=0.1, label=label, **style)
     axes.set(xscale="log", yscale="log", xlim=(1e-4, 1.1), ylim=(8e-4, 1.1))
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter("{x:g}")  # no powers of ten, which need mathematics in text
     axes.set(xlabel="bound p on the probability of so small an optimum", ylabel="share of rows at or below p")
     axes.set_title("Volume model: predicted against measured tails")
     axes.grid(alpha=0.3)
