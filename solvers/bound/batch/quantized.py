@@ -77,16 +77,37 @@ class Chunk:
         self.high_end = np.broadcast_to(own[..., -1], self.w.shape)
         self._inverses = [np.linalg.inv(part) for part in layer.parts]
 
-    def points(self, starts: Sequence[FloatArray | None]) -> np.ndarray:
-        """(rows, n) int16 levels: GPTQ and descent, or a row's start where it is better."""
-        index = rounded_in_order(self.w, self.layer.slopes, self.levels)
-        descend(self.layer.hessian, self.w, index, self.levels)
+    def points(self, starts: Sequence[FloatArray | None], v: FloatArray) -> np.ndarray:
+        """(rows, n) int16 levels: GPTQ and descent from w, from w + v, or a row's start where it is better."""
+        index = self.better(self.rounded(np.zeros_like(v)), v)
         for r, start in enumerate(starts):
             if start is None or not self.problems[r].is_feasible(start):
                 continue
             if self.problems[r].error(start) < self.problems[r].error(self.x_of(r, index[r])):
                 index[r] = self._index_of(r, start)
         return index
+
+    def rounded(self, v: FloatArray) -> np.ndarray:
+        """(rows, n) levels: GPTQ of w + v, then descent in the error of w.
+
+        With the v of clamped inputs the others make up for what the range takes off them before any is decided.
+        """
+        index = rounded_in_order(self.w + v, self.layer.slopes, self.levels)
+        descend(self.layer.hessian, self.w, index, self.levels)
+        return index
+
+    def better(self, index: np.ndarray, v: FloatArray) -> np.ndarray:
+        """Levels, with those of w + v in rows where they are better."""
+        if not v.any():
+            return index
+        other = self.rounded(v)
+        gains = self.errors(other) < self.errors(index)
+        return np.where(gains[:, None], other, index)
+
+    def errors(self, index: np.ndarray) -> FloatArray:
+        """(rows,) of points."""
+        u = values_at(index, self.levels) - self.w
+        return np.asarray(np.einsum("ij,ij->i", u @ self.layer.hessian, u))
 
     def x_of(self, r: int, index: np.ndarray) -> FloatArray:
         """(n,) a point of row r, in the order of its inputs."""
@@ -189,15 +210,14 @@ def bound_rows(
     if layer is None:
         return None
     chunk = Chunk(problems, layer)
-    index = chunk.points(starts)
-    x = [chunk.x_of(r, index[r]) for r in range(len(problems))]
-    upper = np.array([problem.error(point) for problem, point in zip(problems, x, strict=True)])
+    v = chunk.clamped()
+    index = chunk.points(starts, v)
+    upper = chunk.errors(index)
 
     def enough(bound: FloatArray) -> bool:
         return clock.ended() is not None or bool((bound >= upper * (1 - options.gap)).all())
 
     best = chunk.climb(np.zeros_like(chunk.w), index, enough)
-    v = chunk.clamped()
     clips = v.any(axis=1)
     plain = np.einsum("ij,ij->i", v @ layer.hessian, v)
     if clips.any() and clock.ended() is None:
@@ -206,6 +226,8 @@ def bound_rows(
     if clock.ended() is None:
         fine = chunk.evaluate(best.v, index, FINE, FINE_NODES)
         best = best.where(fine.bound > best.bound, fine)
+        index = chunk.better(index, best.v)
+    x = [chunk.x_of(r, index[r]) for r in range(len(problems))]
     nothing, target = Below(np.zeros(len(layer.order))), chunk.w - chunk.moved(best.v)[1]
     outcomes = []
     for r in range(len(problems)):
