@@ -91,3 +91,10 @@ def test_what_a_run_does_not_have_is_refused(cli, tmp_path, layers) -> None:
     ended = cli("compare", layers, "--bits", "3", "--ledger", run)
     assert ended.code == 2
     assert "without layer 'tied2' as it is in" in ended.err
+
+
+def test_a_run_for_the_moment_that_has_no_place_is_refused_in_one_line(cli, tmp_path, layers, monkeypatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))
+    ended = cli("bound", layers, "--method", "quant", "--bits", "2", *FAST)
+    assert (ended.code, ended.out, ended.err.count("\n")) == (2, "", 1)
+    assert ended.err.startswith("pvq: cannot write a temporary folder (TMPDIR names one): No such file")

@@ -11,6 +11,7 @@ from typing import Any
 import pvq
 from pvq.bounds.errors import ProblemError
 from pvq.layers.files import write_each, write_json
+from pvq.layers.outputs import OutputError
 from pvq.solvers.interrupt import stop_on_interrupt
 
 from .progress import row_progress
@@ -35,12 +36,23 @@ def bounded(
     folder : of the run; None for one that is gone afterwards.
     made, search : parameters of `pvq.Ledger.create` and `pvq.Ledger.go`.
     """
-    with TemporaryDirectory(prefix="pvq-run-") if folder is None else nullcontext() as moment:
-        run = pvq.Ledger.create(folder or Path(str(moment)) / "run", layers, **made, again=True)
+    with _for_the_moment() if folder is None else nullcontext(folder) as place:
+        run = pvq.Ledger.create(place, layers, **made, again=True)
         before = run.status()
         with stop_on_interrupt() as stop, row_progress(before["rows"], before["known"], quiet) as shown:
             ended = run.go(**search, progress=shown, stop=stop)
         yield run, ended
+
+
+@contextmanager
+def _for_the_moment() -> Iterator[Path]:
+    """Of a run that is gone afterwards; raises `OutputError` where nothing temporary can be written."""
+    try:
+        folder = TemporaryDirectory(prefix="pvq-run-")
+    except OSError as error:
+        raise OutputError.of("a temporary folder (TMPDIR names one)", error) from None
+    with folder as path:
+        yield Path(path) / "run"
 
 
 def exit_code(ended: Mapping[str, Any]) -> int:
