@@ -15,6 +15,7 @@ from scipy.linalg import lapack
 
 from ...base import Clock, Options
 from ...kernels.blas import inverse_if_positive
+from ...kernels.digits import shortened
 from ...limits import as_time_allows
 from ...relax.near_null import near_null
 from ...result import Outcome, Reason
@@ -150,7 +151,7 @@ def bound_rows(
         chosen.append(x)
     proofs: list[tuple[float, Proof]]
     if layer.intervals is None:
-        splits = [Split(layer.below, v) for v in found.x - w]
+        splits = [Split(layer.below, v) for v in shortened(found.x - w)]
         proofs = list(zip(found.bound.tolist(), splits, strict=True))
     else:
         upper = np.array([problem.certified(x).upper for problem, x in zip(problems, chosen, strict=True)])

@@ -16,6 +16,7 @@ from pvq.bounds.problem import Problem
 from pvq.bounds.proof import Below, Enumeration, Order, Split
 
 from ...base import Clock, Options
+from ...kernels.digits import shortened
 from ...result import Outcome, Reason
 from .clamped import clamped
 from .layer import LongLayer, long_layer
@@ -168,7 +169,8 @@ class Chunk:
         for b, (order, value) in enumerate(zip(self.layer.orders, low, strict=True)):
             if own[b]:
                 m = int(parts.size[b])
-                order = Order(position[b, :m] - parts.start[b], diagonal[b, : m + 1, :m])
+                below = shortened(diagonal[b, : m + 1, :m], np.floor)
+                order = Order(position[b, :m] - parts.start[b], below)
             proofs.append(Enumeration(order, max(float(value) * (1 - 1e-9), 1e-300)))
         return tuple(proofs)
 
@@ -224,7 +226,7 @@ def bound_rows(
         other = chunk.climb(v, index, enough)
         best = best.where(other.bound > best.bound, other)
     if clock.ended() is None:
-        fine = chunk.evaluate(best.v, index, FINE, FINE_NODES)
+        fine = chunk.evaluate(shortened(best.v), index, FINE, FINE_NODES)
         best = best.where(fine.bound > best.bound, fine)
         index = chunk.better(index, best.v)
     x = [chunk.x_of(r, index[r]) for r in range(len(problems))]
