@@ -9,13 +9,13 @@ from importlib import import_module
 from pvq.layers.foreign import foreign
 from pvq.layers.format import LayerError
 
-from .tasks import Task
+from .tasks import FinetuneTask
 from .zoo import ZOO
 
 SOURCES = "expected {zoo} or package.module:task"
 
 
-def load_task(source: str) -> Task:
+def load_task(source: str) -> FinetuneTask:
     """The task of a name: `zoo:NAME`, or `package.module:task`, a callable without arguments that returns one.
 
     Raises
@@ -40,8 +40,8 @@ def load_task(source: str) -> Task:
         if not callable(make):
             raise LayerError(f"{source}: {path} has no callable {name!r}; {expected}")
         task = make()
-    if not isinstance(task, Task):
+    if not isinstance(task, FinetuneTask):
         raise LayerError(
-            f"{source}: returned a {type(task).__name__}, expected a pvq.benchmarks.finetune.tasks.Task"
+            f"{source}: returned a {type(task).__name__}, expected a pvq.benchmarks.finetune.tasks.FinetuneTask"
         )
     return task

@@ -11,7 +11,7 @@ from pvq.bounds.errors import ProblemError
 
 from .compress import BASE, METHODS
 from .folder import Folder
-from .tasks import Task
+from .tasks import FinetuneTask
 from .train import Cell
 
 
@@ -31,7 +31,7 @@ class Study:
     """
 
     source: str
-    task: Task
+    task: FinetuneTask
     folder: Folder
     bits: Sequence[int]
     seeds: int

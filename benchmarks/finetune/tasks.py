@@ -19,7 +19,7 @@ class Loader(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class Task:
+class FinetuneTask:
     """A model and what it takes to fine-tune it.
 
     Parameters

@@ -21,7 +21,7 @@ from torch import nn
 
 from . import compress
 from .lsq import LearnedStep
-from .tasks import Loader, Task
+from .tasks import FinetuneTask, Loader
 
 STEP_RATE = 1e-5
 """Adam's rate for the steps of the grids (Kuzmin et al. 2023)."""
@@ -56,7 +56,7 @@ class Cell:
 
 
 def train(
-    task: Task,
+    task: FinetuneTask,
     cell: Cell,
     device: str = "cpu",
     checkpoint: Path | None = None,
@@ -154,7 +154,7 @@ def seed_all(seed: int, epoch: int, loader: Loader) -> None:
 
 
 @torch.no_grad()
-def estimate_statistics(module: nn.Module, task: Task, device: str) -> None:
+def estimate_statistics(module: nn.Module, task: FinetuneTask, device: str) -> None:
     """Estimate means and variances of batch norm anew, as averages over training batches."""
     norms = [part for part in module.modules() if isinstance(part, NORMS) and part.track_running_stats]
     if not norms:

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from . import networks
 from .batches import batches_of
-from .tasks import Task
+from .tasks import FinetuneTask
 
 START = 0
 """Seed of the weights before training."""
@@ -34,30 +34,30 @@ def accuracy(module: nn.Module, batches: Iterable[Any]) -> float:
     return 100 * right / count
 
 
-def _classifying(build: Callable[[], nn.Module], schooling: tuple[int, float], epochs: int) -> Task:
+def _classifying(build: Callable[[], nn.Module], schooling: tuple[int, float], epochs: int) -> FinetuneTask:
     from .digits import splits
 
     torch.manual_seed(START)
     parts = batches_of(splits())
-    return Task(build(), *parts, cross_entropy, accuracy, epochs=epochs, schooling=schooling)
+    return FinetuneTask(build(), *parts, cross_entropy, accuracy, epochs=epochs, schooling=schooling)
 
 
-def digits_resnet() -> Task:
+def digits_resnet() -> FinetuneTask:
     """Digits by a residual network."""
     return _classifying(networks.resnet, (12, 0.05), 8)
 
 
-def digits_mobile() -> Task:
+def digits_mobile() -> FinetuneTask:
     """Digits by a network of inverted bottlenecks."""
     return _classifying(networks.mobile, (12, 0.05), 8)
 
 
-def digits_vit() -> Task:
+def digits_vit() -> FinetuneTask:
     """Digits by a vision transformer."""
     return _classifying(networks.Vision, (30, 0.05), 10)
 
 
-def digits_efficientnet() -> Task:
+def digits_efficientnet() -> FinetuneTask:
     """Digits by EfficientNet-Lite0, from its ImageNet weights with a new last layer."""
 
     def build() -> nn.Module:
@@ -70,32 +70,34 @@ def digits_efficientnet() -> Task:
     return _classifying(build, (4, 0.02), 4)
 
 
-def scenes_segmentation() -> Task:
+def scenes_segmentation() -> FinetuneTask:
     """Scenes of digits, the class of each pixel."""
     from .scenes import mean_iou, pixel_loss, scenes
 
     torch.manual_seed(START)
     parts = batches_of([(part.images, part.masks) for part in scenes()], SCENES)
-    return Task(networks.segmenter(), *parts, pixel_loss, mean_iou, "mean IoU", epochs=8, schooling=(16, 0.1))
+    return FinetuneTask(
+        networks.segmenter(), *parts, pixel_loss, mean_iou, "mean IoU", epochs=8, schooling=(16, 0.1)
+    )
 
 
-def scenes_detection() -> Task:
+def scenes_detection() -> FinetuneTask:
     """Scenes of digits, a box around each digit."""
     from .scenes import average_precision, detection_loss, scenes
 
     torch.manual_seed(START)
     parts = batches_of([(part.images, part.heat, part.sides) for part in scenes()], SCENES)
-    return Task(
+    return FinetuneTask(
         networks.detector(), *parts, detection_loss, average_precision, "mAP", epochs=8, schooling=(16, 0.02)
     )
 
 
-def text_decoder() -> Task:
+def text_decoder() -> FinetuneTask:
     """The help texts of Python, character by character, by a small transformer."""
     from .text import BATCH, LENGTH, SYMBOLS, bits_a_character, next_loss, splits
 
     torch.manual_seed(START)
-    return Task(
+    return FinetuneTask(
         networks.Decoder(SYMBOLS, LENGTH),
         *batches_of(splits(), BATCH),
         next_loss,
@@ -108,7 +110,7 @@ def text_decoder() -> Task:
     )
 
 
-ZOO: Mapping[str, Callable[[], Task]] = {
+ZOO: Mapping[str, Callable[[], FinetuneTask]] = {
     "digits-resnet": digits_resnet,
     "digits-mobile": digits_mobile,
     "digits-vit": digits_vit,

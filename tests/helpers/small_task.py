@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from pvq.benchmarks.finetune.tasks import Task
+from pvq.benchmarks.finetune.tasks import FinetuneTask
 from pvq.benchmarks.finetune.zoo import accuracy, cross_entropy
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -24,7 +24,7 @@ def network() -> nn.Module:
     )
 
 
-def task(schooling: tuple[int, float] | None = (3, 0.1)) -> Task:
+def task(schooling: tuple[int, float] | None = (3, 0.1)) -> FinetuneTask:
     """Three classes of 6 x 6 images."""
     numbers = torch.Generator().manual_seed(5)
     labels = torch.randint(3, (144,), generator=numbers)
@@ -33,9 +33,9 @@ def task(schooling: tuple[int, float] | None = (3, 0.1)) -> Task:
     parts = [TensorDataset(images[cut], labels[cut]) for cut in (slice(96), slice(96, 120), slice(120, 144))]
     shuffled = DataLoader(parts[0], 16, shuffle=True, generator=torch.Generator())
     others = [DataLoader(part, 24) for part in parts[1:]]
-    return Task(network(), shuffled, *others, cross_entropy, accuracy, epochs=4, schooling=schooling)
+    return FinetuneTask(network(), shuffled, *others, cross_entropy, accuracy, epochs=4, schooling=schooling)
 
 
-def other() -> Task:
+def other() -> FinetuneTask:
     """The same by another name."""
     return task()

@@ -25,7 +25,7 @@ def finetune(
         Argument(
             metavar="TASK...",
             help="zoo:digits-resnet, -mobile, -vit or -efficientnet, zoo:scenes-segmentation, -detection, "
-            "zoo:text-decoder, or package.module:task, which returns a pvq.benchmarks.finetune.tasks.Task.",
+            "zoo:text-decoder, or package.module:task that gives a pvq.benchmarks.finetune.tasks.FinetuneTask.",
         ),
     ],
     bits: options.BitRange = None,
