@@ -25,7 +25,7 @@ from pvq.bounds.layer_problem import Setting
 from pvq.layers.format import save_layer
 from pvq.solvers.ledger.plan import LONG_SECONDS, rows_of_chunk
 from pvq.solvers.ledger.record import Piece, Record
-from pvq.solvers.ledger.work import KEPT_LAYERS, Chunk, Search, Shelf, work_on
+from pvq.solvers.ledger.work import KEPT_LAYERS, Chunk, RowSearch, Shelf, work_on
 
 from .made import made_layer
 
@@ -57,7 +57,7 @@ class Costs:
 def chunk_of(path: Path, sha256: str, rows: range, method: str) -> Chunk:
     """Rows of a layer at 4 bits or 75 % sparsity, ten seconds each."""
     setting = Setting("quant", bits=4) if method == "quant" else Setting("prune", sparsity=0.75)
-    search = Search(time_limit=LIMIT)
+    search = RowSearch(time_limit=LIMIT)
     return Chunk(1, path, sha256, setting, None, rows.start, rows.stop, tuple(rows), 1, search)
 
 
@@ -201,7 +201,7 @@ def simulate(layers: tuple[tuple[int, int], ...], count: int, costs: Costs) -> P
     driver.Queue = lambda name, client: SimpleNamespace(get=_silent, close=lambda: None)
     at = SimpleNamespace(client=client, where="played", close=lambda last, soon: None)
     cluster: Any = driver.Cluster(at, False, threading.Event())
-    setting, search, todo = Setting("quant", bits=4), Search(), _chunks(layers)
+    setting, search, todo = Setting("quant", bits=4), RowSearch(), _chunks(layers)
     kept: dict[str, OrderedDict[str, None]] = {}
     ending: list[tuple[float, int, Any]] = []
     now = line_free = work = shared = sent = messages = 0.0

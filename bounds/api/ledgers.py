@@ -26,7 +26,7 @@ from pvq.solvers.ledger.go import Threads, check_layers, go_on
 from pvq.solvers.ledger.plan import Asked, check_same, create
 from pvq.solvers.ledger.schema import is_run
 from pvq.solvers.ledger.status import WIDTHS, distribution, status_of_run
-from pvq.solvers.ledger.work import Search
+from pvq.solvers.ledger.work import RowSearch
 from pvq.solvers.watch import watched
 
 from .comparing import widths
@@ -285,7 +285,7 @@ class Ledger:
         for named in found if names != "all" else ():
             if not named.is_available():
                 raise UnsupportedProblem(f"'{named.name}' is not installed")
-        search = Search(
+        search = RowSearch(
             solver=solver,
             methods=names,
             time_limit=time_limit or None,

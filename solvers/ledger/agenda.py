@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from ..compare.verdict import OPEN, Interval, verdict
-from .ledger import Ledger, Task, Total
+from .ledger import LayerTask, Ledger, Total
 from .plan import rows_at_a_time
-from .work import Chunk, Search
+from .work import Chunk, RowSearch
 
 
 def verdict_of(quant: Total, prune: Total) -> str:
@@ -17,9 +17,9 @@ def verdict_of(quant: Total, prune: Total) -> str:
     return verdict(Interval(quant.lower, quant.upper), Interval(prune.lower, prune.upper))
 
 
-def pairs_of(tasks: Sequence[Task]) -> list[tuple[Task, Task]]:
+def pairs_of(tasks: Sequence[LayerTask]) -> list[tuple[LayerTask, LayerTask]]:
     """Quantized and pruned tasks of one layer and equal cost."""
-    sides: dict[tuple[int, int | None], dict[str, Task]] = {}
+    sides: dict[tuple[int, int | None], dict[str, LayerTask]] = {}
     for task in tasks:
         sides.setdefault((task.layer, task.bits), {})[task.side] = task
     return [(side["quant"], side["prune"]) for side in sides.values() if len(side) == 2]
@@ -40,7 +40,7 @@ class Agenda:
     only then it is asked whether the verdict is still open.
     """
 
-    def __init__(self, ledger: Ledger, search: Search, full: bool = False) -> None:
+    def __init__(self, ledger: Ledger, search: RowSearch, full: bool = False) -> None:
         self._ledger, self._search = ledger, search
         self._tasks = ledger.tasks()
         self._layers = {layer.id: layer for layer in ledger.layers}
@@ -84,10 +84,10 @@ class Agenda:
                 return
         self._left[line] = 0
 
-    def _one(self, task: Task) -> Iterator[list[Chunk]]:
+    def _one(self, task: LayerTask) -> Iterator[list[Chunk]]:
         yield self._chunks(task, self._search)
 
-    def _pair(self, quant: Task, prune: Task, full: bool) -> Iterator[list[Chunk]]:
+    def _pair(self, quant: LayerTask, prune: LayerTask, full: bool) -> Iterator[list[Chunk]]:
         """Feasible weights first, then bounds of the side that looks worse, then of the other."""
         yield [chunk for task in (quant, prune) for chunk in self._scores(task)]
         sides = [(self._total(task), task) for task in (quant, prune)]
@@ -96,15 +96,15 @@ class Agenda:
             if full or verdict_of(self._total(quant), self._total(prune)) == OPEN:
                 yield self._chunks(task, replace(self._search, methods=None))  # the rest has been scored
 
-    def _total(self, task: Task) -> Total:
+    def _total(self, task: LayerTask) -> Total:
         return self._ledger.totals(task.id)[task.id]
 
-    def _scores(self, task: Task) -> list[Chunk]:
+    def _scores(self, task: LayerTask) -> list[Chunk]:
         quick = replace(self._search, solver="", time_limit=None)
         found = ((chunk, self._ledger.due_rows(chunk[0])) for chunk in self._ledger.due(task.id))
         return [self._chunk(task, chunk, rows, quick) for chunk, rows in found]
 
-    def _chunks(self, task: Task, search: Search) -> list[Chunk]:
+    def _chunks(self, task: LayerTask, search: RowSearch) -> list[Chunk]:
         asked = (search.effort, search.solver)
         size = rows_at_a_time(self._layers[task.layer].inputs, search.effort)
         return [
@@ -113,7 +113,9 @@ class Agenda:
             for start, rows in cut(self._ledger.due_rows(number, *asked), first, size)
         ]
 
-    def _chunk(self, task: Task, chunk: tuple[int, int, int], rows: Sequence[int], search: Search) -> Chunk:
+    def _chunk(
+        self, task: LayerTask, chunk: tuple[int, int, int], rows: Sequence[int], search: RowSearch
+    ) -> Chunk:
         layer, (number, first, stop) = self._layers[task.layer], chunk
         levels = self._levels if task.side != "prune" else None
         return Chunk(

@@ -24,7 +24,7 @@ from ..document import SCHEMA as RESULT_SCHEMA
 from ..result import BoundKind, Reason, status_of
 from ..rows import total_kind, worst
 from .agenda import pairs_of, verdict_of
-from .ledger import LayerEntry, Ledger, Task, Total
+from .ledger import LayerEntry, LayerTask, Ledger, Total
 from .record import Record
 
 ROWS_AT_ONCE = 100_000
@@ -88,7 +88,7 @@ def _comparison(ledger: Ledger) -> dict[str, Any]:
     return dict(check_record(document))
 
 
-def _pair(ledger: Ledger, quant: Task, prune: Task, totals: Mapping[int, Total]) -> dict[str, Any]:
+def _pair(ledger: Ledger, quant: LayerTask, prune: LayerTask, totals: Mapping[int, Total]) -> dict[str, Any]:
     sides = [totals[task.id] for task in (quant, prune)]
     ends = [Interval(side.lower, side.upper) for side in sides]
     found = verdict_of(*sides)
@@ -111,7 +111,7 @@ def _pair(ledger: Ledger, quant: Task, prune: Task, totals: Mapping[int, Total])
     }
 
 
-def _side(ledger: Ledger, task: Task, total: Total) -> dict[str, Any]:
+def _side(ledger: Ledger, task: LayerTask, total: Total) -> dict[str, Any]:
     rows = ledger.rows(task.id) if total.failed else ()
     failed = [row.row for row in rows if row.reason == Reason.FAILURE]
     return {
@@ -130,7 +130,7 @@ def _side(ledger: Ledger, task: Task, total: Total) -> dict[str, Any]:
     }
 
 
-def _result(ledger: Ledger, layer: LayerEntry, task: Task) -> dict[str, Any] | None:
+def _result(ledger: Ledger, layer: LayerEntry, task: LayerTask) -> dict[str, Any] | None:
     """`pvq.result/1` of the rows of a task that have a result."""
     rows = list(ledger.rows(task.id))
     if not rows:

@@ -16,7 +16,7 @@ from ..watch import GRACE, leave
 from .agenda import Agenda
 from .ledger import Ledger
 from .record import Piece
-from .work import Chunk, Search, Shelf, work_on
+from .work import Chunk, RowSearch, Shelf, work_on
 
 POLL = 0.05
 """Seconds between two looks at the stop event."""
@@ -135,7 +135,7 @@ def check_layers(ledger: Ledger) -> None:
 
 def go_on(
     ledger: Ledger,
-    search: Search,
+    search: RowSearch,
     workers: Workers,
     stop: threading.Event,
     full: bool = False,

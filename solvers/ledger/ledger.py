@@ -61,7 +61,7 @@ class LayerEntry:
 
 
 @dataclass(frozen=True)
-class Task:
+class LayerTask:
     """One layer under one setting."""
 
     id: int
@@ -154,7 +154,7 @@ class Ledger:
         """What was asked for when the run was made."""
         return dict(self.about["settings"])
 
-    def tasks(self) -> list[Task]:
+    def tasks(self) -> list[LayerTask]:
         """All of them, in order of layers."""
         query = f"SELECT {TASK}, setting, facts FROM tasks ORDER BY id"
         layers, paired = {layer.id for layer in self.layers}, self.about["method"] == "both"
@@ -328,9 +328,9 @@ def _layer(row: Sequence[Any]) -> LayerEntry:
     return entry
 
 
-def _task(row: Sequence[Any], layers: Collection[int], paired: bool) -> Task:
+def _task(row: Sequence[Any], layers: Collection[int], paired: bool) -> LayerTask:
     *about, setting, facts = row
-    task = Task(*about, setting=Setting.from_json(fields_of(setting)), facts=fields_of(facts or "{}"))  # type: ignore[misc]
+    task = LayerTask(*about, setting=Setting.from_json(fields_of(setting)), facts=fields_of(facts or "{}"))  # type: ignore[misc]
     check_kinds(task)
     check_one_of("layer", task.layer, layers)
     check_one_of("side", task.side, (task.setting.method,))

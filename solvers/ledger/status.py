@@ -11,7 +11,7 @@ from pvq.bounds.sqnr import sqnr_db
 
 from ..compare.verdict import OPEN, PRUNE, QUANT
 from .agenda import pairs_of, verdict_of
-from .ledger import Ledger, Task, Total
+from .ledger import LayerTask, Ledger, Total
 
 EDGES = (0.01, 0.1, 0.3, 1.0, 3.0, 10.0)
 """dB at which widths are told apart."""
@@ -22,7 +22,7 @@ COUNTS = ("rows", "known", "solved", "rigorous", "numerical", "failed")
 def status_of_run(ledger: Ledger) -> dict[str, Any]:
     """Counts of rows, by setting and in all; of pairs the verdicts by bits; numbers are finite or null."""
     tasks, totals = ledger.tasks(), ledger.totals()
-    groups: dict[Any, list[Task]] = {}
+    groups: dict[Any, list[LayerTask]] = {}
     for task in tasks:
         sparsity = None if ledger.about["method"] == "both" else task.sparsity
         groups.setdefault((task.side, task.bits, sparsity, task.setting.nm), []).append(task)
@@ -74,7 +74,7 @@ def _ends(totals: list[Total]) -> dict[str, Any]:
     return {"lower": lower, "upper": upper, **ends}
 
 
-def _verdicts(ledger: Ledger, tasks: list[Task], totals: dict[int, Total]) -> list[dict[str, Any]]:
+def _verdicts(ledger: Ledger, tasks: list[LayerTask], totals: dict[int, Total]) -> list[dict[str, Any]]:
     if ledger.about["method"] != "both":
         return []
     found: dict[int, dict[str, int]] = {}

@@ -35,7 +35,7 @@ KEPT_LAYERS, KEPT_PROBLEMS = 2, 8
 
 
 @dataclass(frozen=True)
-class Search:
+class RowSearch:
     """How rows are bounded; one row's time limit, None for none."""
 
     solver: str = "auto"
@@ -75,7 +75,7 @@ class Chunk:
     rows: tuple[int, ...]
     """Those of first ... stop - 1 that are due."""
     task: int
-    search: Search
+    search: RowSearch
 
 
 class Shelf:

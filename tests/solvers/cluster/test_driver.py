@@ -14,7 +14,7 @@ from pvq.bounds.errors import ProblemError
 from pvq.bounds.layer_problem import Setting
 from pvq.layers.format import LayerError
 from pvq.solvers.ledger.record import Piece
-from pvq.solvers.ledger.work import Chunk, Search
+from pvq.solvers.ledger.work import Chunk, RowSearch
 
 pytest.importorskip("distributed", reason="dask is not installed")
 from pvq.solvers.cluster import driver
@@ -57,7 +57,7 @@ class PlayedQueue:
 
 def chunk(number: int = 1, layer: str = "a", bits: int = 3, rows: int = 4) -> Chunk:
     path, setting = Path(f"{layer}.npz"), Setting("quant", bits=bits)
-    return Chunk(number, path, layer, setting, None, 0, rows, tuple(range(rows)), 1, Search())
+    return Chunk(number, path, layer, setting, None, 0, rows, tuple(range(rows)), 1, RowSearch())
 
 
 class Played:
