@@ -100,7 +100,7 @@ def _choose(keep, w, factor, unit, first, end, budget):  # type: ignore[no-untyp
         scaled = w[i] / factor[i, i]
         loss[unit[i] - unit[first]] -= scaled * scaled
     ascending(loss, order)
-    for place in range(budget):
+    for place in range(min(budget, units)):  # beyond the array nothing would say so
         chosen[order[place]] = True
     for i in range(first, end):
         keep[i] = chosen[unit[i] - unit[first]]
