@@ -28,8 +28,9 @@ AGAIN = 3
 """How often a chunk is worked on again because its worker was lost."""
 ALONE = 60.0
 """Seconds without a worker after which a run ends."""
-AHEAD = 8
-"""Chunks at hand for each worker: of several it gets one whose layer it has."""
+AHEAD = 64
+"""Chunks at hand for each worker: of several it gets one whose layer it has, else of one that nobody is at. A
+layer with seven widths has 14 at least, and two workers that go from layer to layer together both prepare each."""
 SENT = 2
 """Layers that the cluster keeps for workers that have them sent."""
 ENDING = 0.8
