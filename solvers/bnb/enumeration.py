@@ -113,7 +113,7 @@ def solve_grid(problem: Problem, options: Options, start: FloatArray | None) -> 
         info["device"] = search.place
     if search.lower > 0:
         seconds = search.nodes * (1 if problem.sparsity is None else PATTERN) / REPEATED
-        wanted = options.prove or search.place.startswith("cpu")
+        wanted = options.prove or search.is_on_cpu
         if seconds > BRIEFLY and (seconds > clock.left or not wanted):
             info["unproven"] = f"a verifier would repeat {search.nodes:,} nodes, in about {seconds:.2g} s"
         elif search.eta == 0:
@@ -199,6 +199,11 @@ class GridSearch:
             from .gpu.rows import on_gpu
 
             self._gpu, self.place = on_gpu(gpu, self.row)
+
+    @property
+    def is_on_cpu(self) -> bool:
+        """Whether long searches run there."""
+        return self._gpu is None
 
     @property
     def threshold(self) -> float:
