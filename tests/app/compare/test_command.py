@@ -28,7 +28,7 @@ def compare(cli, *words):
 @pytest.mark.parametrize("source", INSTANCES, ids=lambda path: path.stem)
 def test_no_method_is_below_a_lower_bound_on_any_instance(cli, tmp_path, source: Path) -> None:
     document = compare(
-        cli, part(source, 4, tmp_path), "--bits", "2:8", "--full", "--compare", "all", "--time-limit", "0.3"
+        cli, part(source, 2, tmp_path), "--bits", "2:8", "--full", "--compare", "all", "--time-limit", "0.3"
     )
     (layer,) = document["layers"]
     checked = 0
