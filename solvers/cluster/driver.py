@@ -32,7 +32,7 @@ AHEAD = 64
 """Chunks at hand for each worker: of several it gets one whose layer it has, else of one that nobody is at. A
 layer with seven widths has 14 at least, and two workers that go from layer to layer together both prepare each."""
 SENT = 2
-"""Layers that the cluster keeps for workers that have them sent."""
+"""Layers that the cluster keeps for workers that have them sent, beside those that workers are at."""
 ENDING = 0.8
 """Seconds in which workers tell what they have proven, once they are asked to stop."""
 
@@ -309,8 +309,10 @@ class Cluster:
         )
         if future is not None:
             self._sent[chunk.sha256] = future
-            while len(self._sent) > SENT:
-                self._sent.pop(next(iter(self._sent)))
+            at = {self._given[number].chunk.sha256 for number in self._busy.values()} | {chunk.sha256}
+            left = [layer for layer in self._sent if layer not in at]
+            for layer in left[: max(0, len(left) - SENT)]:
+                del self._sent[layer]
         return future
 
     def _on_event(self, event: Any) -> None:

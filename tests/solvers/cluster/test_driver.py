@@ -25,7 +25,7 @@ class PlayedClient:
     """What the driver asks of dask's client."""
 
     def __init__(self, workers: list[str]) -> None:
-        self.workers, self.given, self.events = workers, [], None
+        self.workers, self.given, self.events, self.scattered = workers, [], None, []
 
     def subscribe_topic(self, topic, handler) -> None:
         self.events = handler
@@ -36,6 +36,10 @@ class PlayedClient:
     def submit(self, function, unit, data, workers, **more):
         self.given.append((workers[0], unit))
         return SimpleNamespace(release=lambda: None, add_done_callback=lambda call: None)
+
+    def scatter(self, layer, hash):
+        self.scattered.append(layer)
+        return SimpleNamespace()
 
     def run(self, *words, **more) -> None: ...
 
@@ -63,13 +67,15 @@ def chunk(number: int = 1, layer: str = "a", bits: int = 3, rows: int = 4) -> Ch
 class Played:
     """A driver with workers that do what a test says."""
 
-    def __init__(self, monkeypatch, workers: list[str]) -> None:
+    def __init__(self, monkeypatch, workers: list[str], send: bool = False) -> None:
         monkeypatch.setattr(driver, "Queue", PlayedQueue)
+        monkeypatch.setattr(driver, "load_layer", lambda path: path.stem)
+        monkeypatch.setattr(driver.Sent, "of", lambda layer: layer)
         self.client = PlayedClient(workers)
         where = SimpleNamespace(
             client=self.client, ours=None, where="tcp://played", close=lambda last, soon: last()
         )
-        self.driver = driver.Cluster(where, False, threading.Event())
+        self.driver = driver.Cluster(where, send, threading.Event())
 
     @property
     def last(self) -> tuple[str, Unit]:
@@ -96,8 +102,8 @@ class Played:
 def played(monkeypatch):
     made = []
 
-    def make(*workers: str) -> Played:
-        made.append(Played(monkeypatch, list(workers)))
+    def make(*workers: str, **more) -> Played:
+        made.append(Played(monkeypatch, list(workers), **more))
         return made[-1]
 
     yield make
@@ -163,6 +169,24 @@ def test_workers_spread_over_layers(played) -> None:
         play.event("add-worker", worker)
     play.heard()
     assert sorted(unit.chunk.sha256 for _, unit in play.client.given) == ["a", "a", "b", "b"]
+
+
+def test_a_layer_is_sent_once_as_long_as_a_worker_is_at_it(played) -> None:
+    """More workers than layers that are kept for nobody, two chunks of a layer each."""
+    play = played("u", "v", "w", "x", send=True)
+    for number, layer in enumerate("abcdabcd", 1):
+        play.driver.submit(0, chunk(number, layer))
+    for _, unit in play.client.given[:4]:
+        play.tell(unit, end=End())
+    play.heard()
+    assert [unit.chunk.sha256 for _, unit in play.client.given] == [*"abcdabcd"]
+    assert play.client.scattered == [*"abcd"]
+    for _, unit in play.client.given[4:]:
+        play.tell(unit, end=End())
+    play.heard()
+    for number, layer in enumerate("eda", 9):  # with "e", all but the last two are given up
+        play.driver.submit(0, chunk(number, layer))
+    assert play.client.scattered == [*"abcdea"]
 
 
 def test_a_refused_worker_gets_nothing_more_and_its_chunk_does_not_count_as_lost(played) -> None:
