@@ -18,7 +18,7 @@ from .result import BoundKind, Fault, Outcome, Reason, Result
 ROUNDING = 1e-9
 """A lower end may exceed the upper end by rounding only: this much of either end, or of the reference."""
 
-QUICK, REPEATED = 4_000_000, 4
+AT_ONCE, LONGER = 4_000_000, 4
 """Nodes of a search that a proof may repeat, a fifth of a second, and times those that the solver took: where a
 diagonal is not accepted, the verifier's own search is a longer one."""
 
@@ -106,6 +106,6 @@ def _verified(problem: Problem, outcome: Outcome, by: Clock) -> float:
     from pvq.bounds.verify.row import lower_bound
 
     assert outcome.proof is not None
-    nodes = max(QUICK, REPEATED * outcome.nodes * (1 if problem.sparsity is None else PATTERN))
+    nodes = max(AT_ONCE, LONGER * outcome.nodes * (1 if problem.sparsity is None else PATTERN))
     with limited(by.limit(0.0), nodes):
         return lower_bound(problem, outcome.proof)

@@ -11,7 +11,7 @@ from pvq.bounds.errors import ProblemError
 from pvq.layers.solutions import Solution, files_of, found_in
 from pvq.solvers.compare.solutions import folder_of_record
 from pvq.solvers.ledger.schema import is_run
-from pvq.solvers.ledger.weights import files_of_run, weights_of_run
+from pvq.solvers.ledger.weights import files_with_weights, weights_of_run
 
 from .results import Result
 
@@ -92,7 +92,7 @@ def files_behind(results: Iterable[Path]) -> list[Path]:
     files: list[Path] = []
     for path in results:
         if is_run(path):
-            files += files_of_run(path)
+            files += files_with_weights(path)
         elif path.suffix == RECORD:
             files += [path, *files_of([folder_of_record(path)])]
         else:

@@ -91,12 +91,8 @@ def _by_pairs(
     a, b, d, e, x, group, keep = free.a, free.b, free.d, free.e, free.x, free.group, free.keep
     m, groups = len(b), len(keep)
     q, p, lower = np.empty((m, m)), np.empty((m, m)), np.empty((m, m))
-    blocks, point, least = (
-        PairBlocks(pairs, d, e, group, keep),
-        PairPoint(x, np.zeros((m, 2)), no_savings(m)),
-        np.empty(m),
-    )
-    aim = Aim(RELAX_ITERATIONS, target, WORTH * gap)
+    blocks, aim = PairBlocks(pairs, d, e, group, keep), Aim(RELAX_ITERATIONS, target, WORTH * gap)
+    point, least = PairPoint(x, np.zeros((m, 2)), no_savings(m)), np.empty(m)
     for s in range(m):
         least[s] = LEAST_D * free.variance[s]
     bound, finished = -np.inf, rounds == 1

@@ -12,7 +12,7 @@ from pvq.layers.solutions import Solution, load_solution
 
 from .ledger import Ledger
 from .record import Record
-from .schema import NAME, LedgerError
+from .schema import LedgerError, files_of_run
 
 
 def weights_of_run(folder: Path, option: tuple[str, int] | None = None) -> list[Solution]:
@@ -41,11 +41,11 @@ def weights_of_run(folder: Path, option: tuple[str, int] | None = None) -> list[
     return found
 
 
-def files_of_run(folder: Path) -> list[Path]:
-    """The database and the files of weights that it names."""
+def files_with_weights(folder: Path) -> list[Path]:
+    """The files of a run, and those of weights that it names."""
     with Ledger.reading(folder) as ledger:
         names = {row.weights for task in ledger.tasks() for row in ledger.rows(task.id) if row.weights is not None}
-    return [folder / NAME, *(folder / name for name in sorted(names))]
+    return [*files_of_run(folder), *(folder / name for name in sorted(names))]
 
 
 def _joined(folder: Path, kept: Sequence[Record]) -> Solution:

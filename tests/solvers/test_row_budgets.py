@@ -57,7 +57,7 @@ def test_what_a_price_leaves_over_is_given_away():
     assert by_price(steps, 5).budgets.tolist() == [3, 2]
 
 
-@pytest.mark.parametrize("way", ["clock", "memory", "stop"])
+@pytest.mark.parametrize("way", ["clock", "bell", "memory", "stop"])
 def test_without_time_or_memory_a_price_stands_in(monkeypatch, way):
     curves, options = CURVES[0], Options(time_limit=None)
     monkeypatch.setattr(row_budgets, "AT_ONCE", 0)
@@ -65,8 +65,11 @@ def test_without_time_or_memory_a_price_stands_in(monkeypatch, way):
         options = replace(options, time_limit=0.0)
     elif way == "stop":
         options.stop.set()
-    else:
+    elif way == "memory":
         monkeypatch.setattr(row_budgets, "BYTES", 10)
+    else:  # it rings while the dynamic programming is under way
+        rung = np.ones(1, dtype=bool)
+        monkeypatch.setattr(row_budgets, "by_program", lambda c, b, over: by_program(c, b, rung))
     found, price = allocate(curves, 5, Clock(options)), by_price(curves, 5)
     assert found.lower == price.lower
     assert found.budgets.tolist() == price.budgets.tolist()
