@@ -107,7 +107,8 @@ def apply_solutions(
     for solution in solutions:
         name = solution.module
         if name in changes:
-            raise LayerError(f"there are two results for {name}; give one of them")
+            both = " and ".join(each.words for each in (changes[name].solution, solution))
+            raise LayerError(f"there are two results for {name} ({both}); take one of them")
         if name not in parts:
             some = ", ".join(list(parts)[:8])
             raise LayerError(f"the model has no layer {name}; layers are: {some}")

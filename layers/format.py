@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -218,6 +218,25 @@ class Layer:
         if not 0 <= row < self.out:
             raise IndexError(f"row {row} is not in 0:{self.out}")
         return row // (self.out // self.groups)
+
+    def error(self, x: FloatArray, rows: Sequence[int] | None = None, inputs: range | None = None) -> float:
+        """Mean squared difference of the outputs with other weights: the sum over rows of (w - x)'H(w - x).
+
+        Parameters
+        ----------
+        x : array
+            (rows, inputs) float64.
+        rows : sequence of int, optional
+            Those that `x` is of; all without.
+        inputs : range, optional
+            The same of inputs.
+        """
+        numbers = np.arange(self.out) if rows is None else np.array(rows)
+        cut = slice(None) if inputs is None else slice(inputs.start, inputs.stop)
+        moved = self.weight[numbers, cut] - x
+        group = numbers // (self.out // self.groups)
+        parts = ((self.grams[g, cut, cut], moved[group == g]) for g in np.unique(group))
+        return max(0.0, float(sum(np.sum((u @ gram) * u) for gram, u in parts)))
 
     @cached_property
     def sha256(self) -> str:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -81,6 +81,17 @@ class Solution:
         """Technique and bits of the pair it belongs to."""
         return str(self.meta.get("technique", "")), int(self.meta.get("bits") or 0)
 
+    @property
+    def words(self) -> str:
+        """Technique, bits and sparsity, as they are asked for: quant:4, prune:0.75, joint:4:0.5."""
+        numbers = [self.meta.get(name) for name in ("bits", "sparsity")]
+        return ":".join([self.option[0], *(f"{number}" for number in numbers if number is not None)])
+
+    def is_of(self, technique: str, *numbers: float) -> bool:
+        """Whether it is of a technique, and of all bits (1 or more) and sparsities (below 1) that are named."""
+        known = (self.meta.get("bits"), self.meta.get("sparsity"))
+        return self.option[0] == technique and all(known[number < 1] == number for number in numbers)
+
 
 def save_solution(path: Named, solution: Solution) -> None:
     """Write a solution as .npz or .safetensors, whole or not at all."""
@@ -126,15 +137,15 @@ def load_solution(path: Path) -> Solution:
     return Solution(arrays["weight"].astype(np.float64), rows, (first, last), meta)
 
 
-def found_in(paths: Sequence[Path]) -> list[Solution]:
-    """The solutions of files, and of the files of folders.
+def found_in(paths: Sequence[Path]) -> Iterator[Solution]:
+    """The solutions of files, and of the files of folders, read one by one.
 
     Raises
     ------
     LayerError
         A file is none, a folder has none.
     """
-    return [load_solution(file) for file in files_of(paths)]
+    return map(load_solution, files_of(paths))
 
 
 def files_of(paths: Sequence[Path]) -> list[Path]:

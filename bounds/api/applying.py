@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,7 @@ def apply(
     results: Given | Iterable[Given],
     *,
     batches: Iterable[Any] | None = None,
-    option: tuple[str, int] | None = None,
+    option: tuple[Any, ...] | None = None,
     progress: Callable[[int, int | None], None] | None = None,
 ) -> list[Applied]:
     """Put the best weights found into a torch module, in the places of the layers they were found for.
@@ -44,8 +45,9 @@ def apply(
         the folder of a run that kept weights.
     batches : iterable, optional
         The calibration data of the extraction, as `extract` takes them.
-    option : (str, int), optional
-        Of files for several options take these, as ("quant", 4).
+    option : tuple, optional
+        Of files for several options take these: a technique, then bits, a sparsity (below 1) or both, as
+        ("quant", 4), ("prune", 0.75) or ("joint", 4, 0.5).
     progress : callable, optional
         Called with the number of batches done and of all, None if unknown.
 
@@ -66,24 +68,18 @@ def apply(
     return apply_solutions(model, solutions_of(results, option), batches, progress)
 
 
-def solutions_of(results: Given | Iterable[Given], option: tuple[str, int] | None = None) -> list[Solution]:
+def solutions_of(results: Given | Iterable[Given], option: tuple[Any, ...] | None = None) -> list[Solution]:
     """The weights of results, files and folders, of one option where it is named."""
     single = isinstance(results, Result | Solution | str | os.PathLike)
     several: Sequence[Any] = [results] if single else list(results)  # type: ignore[arg-type]
-    found: list[Solution] = []
-    for each in several:
-        if isinstance(each, Result):
-            found.append(each.solution())
-        elif isinstance(each, Solution):
-            found.append(each)
-        elif isinstance(each, str | os.PathLike):
-            found += _read(Path(each), option)
-        else:
-            raise ProblemError(f"`results` must be of pvq.Result or paths, not {type(each).__name__}")
-    chosen = [each for each in found if option is None or each.option == option]
+    chosen, there = [], set()
+    for each in chain.from_iterable(map(_solutions, several)):  # one by one: a run may have many, and large ones
+        there.add(each.words)
+        if option is None or each.is_of(*option):
+            chosen.append(each)
     if not chosen:
-        there = ", ".join(sorted({"{}:{}".format(*each.option) for each in found})) or "nothing"
-        raise ProblemError(f"`results` have nothing for the option that is asked for; they have {there}")
+        known = ", ".join(sorted(there)) or "nothing"
+        raise ProblemError(f"`results` have nothing for the option that is asked for; they have {known}")
     return chosen
 
 
@@ -100,7 +96,14 @@ def files_behind(results: Iterable[Path]) -> list[Path]:
     return files
 
 
-def _read(path: Path, option: tuple[str, int] | None) -> list[Solution]:
+def _solutions(given: Any) -> Iterable[Solution]:
+    if isinstance(given, Result):
+        return [given.solution()]
+    if isinstance(given, Solution):
+        return [given]
+    if not isinstance(given, str | os.PathLike):
+        raise ProblemError(f"`results` must be of pvq.Result or paths, not {type(given).__name__}")
+    path = Path(given)
     if is_run(path):
-        return weights_of_run(path, option)
+        return weights_of_run(path)
     return found_in([folder_of_record(path) if path.suffix == RECORD else path])

@@ -270,17 +270,10 @@ class Result(Recorded):
         """The weights with what is needed to put them back into their model, as `--solution` writes them."""
         setting = self.problem.setting
         about = {"technique": setting.method, "bits": setting.bits, "sparsity": setting.sparsity}
-        error = self._error_of_outputs() if setting.ridge else self.upper
-        return Solution.of(self.layer, self.weights, self.problem.rows, self.problem.inputs, error, **about)
-
-    def _error_of_outputs(self) -> float:
-        """e(x) on the layer's own H: a ridge is part of the problem, not of what the outputs differ by."""
-        inputs = slice(self.problem.inputs.start, self.problem.inputs.stop)
-        total = 0.0
-        for row, x in zip(self.problem.rows, self.weights, strict=True):
-            moved = self.layer.weight[row, inputs] - x
-            total += float(moved @ self.layer.grams[self.layer.gram_of_row(row)][inputs, inputs] @ moved)
-        return total
+        rows, inputs = self.problem.rows, self.problem.inputs
+        # a ridge is part of the problem, not of what the outputs differ by
+        error = self.layer.error(self.weights, rows, inputs) if setting.ridge else self.upper
+        return Solution.of(self.layer, self.weights, rows, inputs, error, **about)
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """The proven interval of the best possible SQNR, and each method.

@@ -236,8 +236,8 @@ def _document(member: Member, checkpoint: Checkpoint, found: ModelScore, search:
     if isinstance(given, Packed) and given.order is not None:  # the same problem, its inputs in another order
         layer, weights = _ordered(layer, given.order), weights[:, given.order]
     recognised = recognise(layer.weight, weights, eps, known)
-    error = _error(layer, weights)
-    reference = _error(layer, np.zeros_like(weights))
+    error = layer.error(weights)
+    reference = layer.error(np.zeros_like(weights))
     document |= {"form": form, "error": error, "reference": reference, "sqnr_db": sqnr_db(reference, error)}
     if recognised.setting is None:
         kind = UNCHANGED if recognised.unchanged else UNKNOWN
@@ -285,14 +285,6 @@ def _ordered(layer: Layer, order: Any) -> Layer:
     """The layer with its inputs in another order."""
     grams = layer.grams.reshape(-1, layer.inputs, layer.inputs)
     return Layer(layer.name, layer.weight[:, order], grams[:, order][:, :, order], layer.samples)
-
-
-def _error(layer: Layer, x: Any) -> float:
-    """(w - x)'H(w - x), summed over the rows."""
-    u = layer.weight - x
-    grams = layer.grams.reshape(-1, layer.inputs, layer.inputs)
-    parts = u.reshape(len(grams), -1, layer.inputs)
-    return max(0.0, float(sum(np.sum((part @ gram) * part) for part, gram in zip(parts, grams, strict=True))))
 
 
 def _problem(setting: Setting) -> Problem:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer import Argument, Option
@@ -48,7 +50,11 @@ def apply(
     ] = None,
     take: Annotated[
         str | None,
-        Option(metavar="quant:B|prune:B", help="Of files for several options, those of one technique and width."),
+        Option(
+            metavar="quant:B|prune:B|prune:S|joint:B:S",
+            help="Of results for several options, those of one technique with these bits, this sparsity (below "
+            "1), or both.",
+        ),
     ] = None,
     calibration: Annotated[
         str | None, Option(metavar="SOURCE", help=f"Measure the errors: {CALIBRATION_HELP}")
@@ -100,14 +106,17 @@ def apply(
     typer.echo(f"written: {out}")
 
 
-def option_of(text: str) -> tuple[str, int]:
-    """quant:4 or prune:4."""
+def option_of(text: str) -> tuple[Any, ...]:
+    """quant:4, prune:4, prune:0.75 or joint:4:0.5."""
     from pvq.bounds.errors import ProblemError
+    from pvq.bounds.layer_problem import METHODS
 
-    technique, _, bits = text.partition(":")
-    if technique not in ("quant", "prune", "joint") or not bits.isdecimal():
-        raise ProblemError(f"--take must be quant:B or prune:B, as quant:4, not '{text}'")
-    return technique, int(bits)
+    technique, *numbers = text.split(":")
+    with suppress(ValueError):
+        known = [float(number) for number in numbers]
+        if technique in METHODS and known and all(0 <= number < math.inf for number in known):
+            return technique, *known
+    raise ProblemError(f"--take must be a technique with bits or sparsity, as quant:4 or prune:0.75, not '{text}'")
 
 
 def print_applied(applied: Sequence[Applied]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,35 +10,30 @@ from pvq.bounds.certified import sum_up
 from pvq.layers.format import LayerError
 from pvq.layers.solutions import Solution, load_solution
 
-from .ledger import Ledger
+from .ledger import LayerTask, Ledger
 from .record import Record
 from .schema import LedgerError, files_of_run
 
 
-def weights_of_run(folder: Path, option: tuple[str, int] | None = None) -> list[Solution]:
-    """One solution for each setting of each layer, of all rows whose weights were kept.
-
-    Parameters
-    ----------
-    option : technique and bits, for those settings only.
+def weights_of_run(folder: Path) -> Iterator[Solution]:
+    """One solution for each setting of each layer, of all rows whose weights were kept, read one by one.
 
     Raises
     ------
     LedgerError
         No run, one that kept no weights, or a file that is not what the database says.
     """
-    found, known = [], 0
+    known = False
     with Ledger.reading(folder) as ledger:
         for task in ledger.tasks():
             kept = [record for record in ledger.rows(task.id) if record.weights is not None]
-            known += len(kept)
-            if kept and option in (None, (task.side, task.bits or 0)):
-                found.append(_joined(folder, kept))
+            if kept:
+                known = True
+                yield _joined(folder, kept, task)
     if not known:
         raise LedgerError(
             f"{folder}: the run has kept no weights; `pvq run go --weights` keeps those of the rows it works on"
         )
-    return found
 
 
 def files_with_weights(folder: Path) -> list[Path]:
@@ -48,7 +43,7 @@ def files_with_weights(folder: Path) -> list[Path]:
     return [*files_of_run(folder), *(folder / name for name in sorted(names))]
 
 
-def _joined(folder: Path, kept: Sequence[Record]) -> Solution:
+def _joined(folder: Path, kept: Sequence[Record], task: LayerTask) -> Solution:
     """Rows of one setting, each from the file of its upper end."""
     parts: dict[str, tuple[Solution, dict[int, int]]] = {}
     x = []
@@ -65,6 +60,7 @@ def _joined(folder: Path, kept: Sequence[Record]) -> Solution:
     if len({(part.meta["layer"], part.meta["weight_sha256"], part.inputs) for part in some}) > 1:
         raise LedgerError(f"{folder}: {' and '.join(list(parts)[:2])} are not of one layer")
     meta = {**some[0].meta, "error": sum_up(record.upper for record in kept)}
+    meta |= {"bits": task.bits, "sparsity": task.sparsity}  # of its pair, where it has one
     return Solution(np.array(x), tuple(record.row for record in kept), some[0].inputs, meta)
 
 

@@ -122,6 +122,61 @@ def test_the_weights_of_a_run(cli, tmp_path, made):
     assert not (tmp_path / "other.safetensors").exists()
 
 
+def test_one_option_of_a_run_of_several(cli, tmp_path, made):
+    """By sparsity where there are no bits, by the bits of the pair where both sides are in the run."""
+    out = tmp_path / "out.safetensors"
+    go = ("--quiet", "--time-limit", "0", "--solver", "bnb", "--weights")
+    runs = {"pruned": ("prune", "--sparsity", "0.5:0.75:0.25"), "paired": ("both", "--bits", "4:6")}
+    for name, words in runs.items():
+        init = ("run", "init", tmp_path / name, "--layers", tmp_path / "layers", "--method", *words)
+        assert cli(*init).code == 0
+        assert cli("run", "go", tmp_path / name, *go).code == 0
+    shares = {}
+    for name, take in (
+        ("pruned", "prune:0.5"),
+        ("pruned", "prune:0.75"),
+        ("paired", "prune:6"),
+        ("paired", "quant:6"),
+    ):
+        words = ("--results", tmp_path / name, "--take", take, "--calibration", tmp_path / "x.npy", "--quiet")
+        ended = cli("apply", "applied_here:model", *words, "-o", out)
+        assert ended.code == 0, ended.err
+        shares[take] = [
+            float((weight == 0).double().mean()) for key, weight in load_file(out).items() if "w" in key
+        ]
+    assert shares.pop("quant:6") != shares["prune:6"]
+    # k = floor(n (1 - s)) of 6 and of 4 inputs in each row; 6 bits pay for a share of 6/16
+    assert shares == {"prune:0.5": [0.5, 0.5], "prune:0.75": [5 / 6, 0.75], "prune:6": [4 / 6, 0.75]}
+    before = out.read_bytes()
+    for words, says in (
+        (("pruned",), "(prune:0.5 and prune:0.75); take one of them"),
+        (("pruned", "--take", "prune:4"), "they have prune:0.5, prune:0.75"),
+        (
+            ("paired", "--take", "prune:0.5"),
+            "they have prune:4:0.75, prune:5:0.6875, prune:6:0.625, quant:4, quant:5, quant:6",
+        ),
+    ):
+        ended = cli("apply", "applied_here:model", "--results", tmp_path / words[0], *words[1:], "-o", out)
+        assert (ended.code, says in ended.err) == (2, True), ended.err
+    assert out.read_bytes() == before
+    # an allocation of the record of a run takes its weights too
+    record = tmp_path / "paired.json"
+    assert cli("run", "export", tmp_path / "paired", "-o", record).code == 0
+    words = (
+        "--apply",
+        "applied_here:model",
+        "--results",
+        tmp_path / "paired",
+        "-o",
+        out,
+        "--json",
+        tmp_path / "a.json",
+    )
+    ended = cli("allocate", record, "--bits", "5", *words)
+    assert ended.code == 0, ended.err
+    assert out.read_bytes() != before
+
+
 def test_a_hugging_face_model_becomes_a_folder_of_its_kind(cli, tmp_path):
     model, source, out = build("llama"), tmp_path / "model", tmp_path / "out"
     model.save_pretrained(source)
@@ -149,7 +204,9 @@ def test_a_hugging_face_model_becomes_a_folder_of_its_kind(cli, tmp_path):
         (("--results", "{tmp}/none"), "no such file or folder"),
         (("--results", "{tmp}/x.npy"), "must end in .npz or .safetensors"),
         (("--results", "{tmp}/layers"), "its meta is not pvq.solution/1"),
-        (("--results", "{tmp}/s.npz", "--take", "both"), "--take must be quant:B"),
+        (("--results", "{tmp}/s.npz", "--take", "both"), "--take must be a technique"),
+        (("--results", "{tmp}/s.npz", "--take", "quant"), "--take must be a technique"),
+        (("--results", "{tmp}/s.npz", "--take", "quant:nan"), "--take must be a technique"),
         (("--results", "{tmp}/s.npz", "--take", "quant:5"), "they have quant:3"),
         (("--results", "{tmp}/s.npz", "--batch-size", "0"), "at least 1"),
     ],

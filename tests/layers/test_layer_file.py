@@ -81,6 +81,18 @@ def test_groups(tmp_path):
         layer.gram_of_row(4)
 
 
+def test_the_error_is_the_difference_of_the_outputs():
+    grouped = RNG.normal(size=(2, 50, 3))
+    layer = Layer("l", WEIGHT, np.stack([part.T @ part / 50 for part in grouped]))
+    x = np.round(WEIGHT)
+    outputs = np.array([grouped[row // 2] @ (WEIGHT - x)[row] for row in range(4)])
+    assert layer.error(x) == pytest.approx((outputs**2).sum() / 50, rel=1e-12)
+    some = np.array([grouped[row // 2][:, 1:] @ (WEIGHT - x)[row, 1:] for row in (0, 3)])
+    found = layer.error(x[[0, 3], 1:], [0, 3], range(1, 3))
+    assert found == pytest.approx((some**2).sum() / 50, rel=1e-12)
+    assert layer.error(WEIGHT) == 0.0
+
+
 def test_rounding_size_asymmetry_is_symmetrised(tmp_path):
     gram = GRAM.copy()
     gram[0, 1] += 0.9e-9 * np.abs(gram).max()
