@@ -13,10 +13,7 @@ from .compile_time import working_seconds
 from .limits import LONG, in_time, proof_cost
 from .options import Clock, Options
 from .points import fallback_point
-from .result import BoundKind, Fault, Outcome, Reason, Result
-
-ROUNDING = 1e-9
-"""A lower end may exceed the upper end by rounding only: this much of either end, or of the reference."""
+from .result import ROUNDING, BoundKind, Fault, Outcome, Reason, Result
 
 AT_ONCE, LONGER = 4_000_000, 4
 """Nodes of a search that a proof may repeat, a fifth of a second, and times those that the solver took: where a

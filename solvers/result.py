@@ -11,6 +11,9 @@ from pvq.bounds.certified import closed
 from pvq.bounds.gram import FloatArray
 from pvq.bounds.proof import Proof
 
+ROUNDING = 1e-9
+"""A lower end may exceed the upper end by rounding only: this much of either end, or of the reference."""
+
 
 class Reason(StrEnum):
     """Why a solver stopped; what is known is told by the two ends."""

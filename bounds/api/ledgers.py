@@ -9,34 +9,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pvq.bounds.codebooks import INT_GRIDS, file_levels
 from pvq.bounds.errors import ProblemError
-from pvq.bounds.layer_problem import Setting
-from pvq.bounds.stages import part
-from pvq.bounds.storage import CostModel
 from pvq.layers.files import write_json
-from pvq.solvers.base import UnsupportedProblem
-from pvq.solvers.compare.engines import engines_by_name, methods_by_name
-from pvq.solvers.compare.network import distinct, found_in
-from pvq.solvers.device import check_device
-from pvq.solvers.document import packages
 from pvq.solvers.ledger import ledger as engine
-from pvq.solvers.ledger.export import SUFFIXES, document_of, write_csv, write_parquet
-from pvq.solvers.ledger.go import Threads, check_layers, go_on
-from pvq.solvers.ledger.plan import Asked, check_same, create
 from pvq.solvers.ledger.schema import is_run
 from pvq.solvers.ledger.status import WIDTHS, distribution, status_of_run
-from pvq.solvers.ledger.work import RowSearch
-from pvq.solvers.watch import watched
-
-from .comparing import widths
-from .problems import Prune, Quant, problem_of, setting_of
-from .running import check_limits, quiet_machine
 
 if TYPE_CHECKING:
     from pvq.solvers.cluster.driver import Cluster
 
-BOTH = "both"
+# What states problems and bounds rows is loaded where that is done: to look at a run takes little.
 
 
 class Ledger:
@@ -70,7 +52,7 @@ class Ledger:
         cls,
         folder: str | os.PathLike[str],
         layers: Iterable[str | os.PathLike[str]] | str | os.PathLike[str],
-        method: str = BOTH,
+        method: str = "both",
         *,
         bits: Iterable[int] | None = None,
         grid: str = "int",
@@ -138,61 +120,30 @@ class Ledger:
         LayerError
             A file is not a layer.
         """
+        from pvq.bounds.stages import part
+        from pvq.solvers.compare.network import distinct, found_in
+        from pvq.solvers.ledger.plan import check_same, create
+        from pvq.solvers.watch import watched
+
+        from .asking import asked_of
+        from .running import check_limits, quiet_machine
+
         check_limits(None, gap, 1)
-        if method == BOTH:
-            if sparsity or isinstance(nm, str):
-                raise ProblemError("`method` both takes its sparsity from `bits`; `nm` is M alone, as 4")
-            if nm is not None and (nm < 2 or block is not None):
-                raise ProblemError("`nm` M must be at least 2, and does not go with `block`")
-            wanted = tuple(widths(grid, bits))
-            Quant(wanted[0] if grid in INT_GRIDS else None, grid, granularity, range)  # checks it
-            Prune(0.5, block=block, update=update)
-            settings: tuple[Setting, ...] = (
-                Setting("quant", grid=grid, granularity=granularity, range=range),
-                Setting("prune", sparsity=0.5, block=block, update=update),
-            )
-        else:
-            if isinstance(nm, int):
-                raise ProblemError("`nm` must be N:M as 2:4")
-            wanted = () if method == "prune" else tuple(widths(grid, bits))
-            settings = tuple(
-                setting_of(
-                    problem_of(
-                        method,
-                        bits=width if grid in INT_GRIDS else None,
-                        grid=grid,
-                        granularity=granularity,
-                        range=range,
-                        sparsity=share,
-                        nm=nm,
-                        block=block,
-                        update=update,
-                    )
-                )[0]
-                for width in wanted or (None,)
-                for share in sparsity or (None,)
-            )
-        if range == "optimal":
-            raise ProblemError("`range` optimal is for pvq-bound; here take mse, minmax or gram")
-        levels = None if method == "prune" else file_levels(grid)
-        words = {
-            "grid": grid,
-            "levels": levels,
-            "granularity": granularity,
-            "range": range,
-            "block": block,
-            "nm": nm,
-            "update": update,
-            "scope": "row",
-            "base": base,
-            "mask": mask,
-            "scale_bits": scale_bits,
-            "bits": list(wanted),
-            "sparsity": list(sparsity),
-            "gap": gap,
-        }
-        each = nm if isinstance(nm, int) else None
-        asked = Asked(method, settings, wanted, CostModel(base, mask, scale_bits), each, levels, gap, words)
+        asked = asked_of(
+            method,
+            bits=bits,
+            grid=grid,
+            granularity=granularity,
+            range=range,
+            sparsity=sparsity,
+            nm=nm,
+            block=block,
+            update=update,
+            base=base,
+            mask=mask,
+            scale_bits=scale_bits,
+            gap=gap,
+        )
         paths = [layers] if isinstance(layers, str | os.PathLike) else list(layers)
         with quiet_machine(stop) as event:
             part("reading layers")
@@ -273,6 +224,16 @@ class Ledger:
         UnsupportedProblem
             The solver proves nothing, or cannot take the problem.
         """
+        from pvq.solvers.base import UnsupportedProblem
+        from pvq.solvers.compare.engines import engines_by_name, methods_by_name
+        from pvq.solvers.device import check_device
+        from pvq.solvers.document import packages
+        from pvq.solvers.ledger.go import Threads, go_on
+        from pvq.solvers.ledger.work import RowSearch
+        from pvq.solvers.watch import watched
+
+        from .running import check_limits, quiet_machine
+
         check_limits(time_limit, 0.0, jobs)
         check_device(device)
         if cluster is None and send:
@@ -351,6 +312,8 @@ class Ledger:
         ProblemError
             No row has a result yet.
         """
+        from pvq.solvers.ledger.export import document_of
+
         with engine.Ledger.reading(self.folder) as ledger:
             return document_of(ledger)
 
@@ -368,6 +331,8 @@ class Ledger:
         ProblemError
             Another ending, no result yet, or pyarrow is missing for .parquet.
         """
+        from pvq.solvers.ledger.export import SUFFIXES, write_csv, write_parquet
+
         suffix = Path(path).suffix
         if suffix not in SUFFIXES:
             raise ProblemError(f"a run is exported to {', '.join(SUFFIXES)}, not '{path}'")
@@ -396,5 +361,7 @@ def _workers(words: str, send: bool, stop: threading.Event) -> Cluster:
 
 
 def _checked(ledger: engine.Ledger) -> bool:
+    from pvq.solvers.ledger.go import check_layers
+
     check_layers(ledger)
     return True

@@ -16,9 +16,9 @@ import numpy as np
 from pvq.bounds.certified import sum_down, sum_up
 from pvq.bounds.durations import seconds_of
 from pvq.bounds.errors import ProblemError
-from pvq.bounds.layer_problem import GRID_WORDS, PATTERN_WORDS, Setting
 from pvq.bounds.recognise import recognise
 from pvq.bounds.recover import Recovered
+from pvq.bounds.setting import GRID_WORDS, PATTERN_WORDS, Setting
 from pvq.bounds.sqnr import sqnr_db
 from pvq.bounds.stages import part
 from pvq.layers.arrays import Plain

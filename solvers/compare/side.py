@@ -11,9 +11,8 @@ from pvq.bounds.gram import FloatArray
 from pvq.bounds.layer_problem import LayerProblem
 from pvq.bounds.sqnr import sqnr_db
 
-from ..checked import ROUNDING
 from ..empirical.layerwise import LayerPoint, row_errors, used_units
-from ..result import BoundKind, Reason, Result
+from ..result import ROUNDING, BoundKind, Reason, Result
 from .verdict import Interval
 
 if TYPE_CHECKING:

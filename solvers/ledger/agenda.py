@@ -6,23 +6,12 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from ..compare.verdict import OPEN, Interval, verdict
-from .ledger import LayerTask, Ledger, Total
+from ..compare.verdict import OPEN
+from .ledger import LayerTask, Ledger
+from .pairs import pairs_of, verdict_of
 from .plan import rows_at_a_time
+from .sums import Total
 from .work import Chunk, RowSearch
-
-
-def verdict_of(quant: Total, prune: Total) -> str:
-    """Of a pair, from what is known of its rows."""
-    return verdict(Interval(quant.lower, quant.upper), Interval(prune.lower, prune.upper))
-
-
-def pairs_of(tasks: Sequence[LayerTask]) -> list[tuple[LayerTask, LayerTask]]:
-    """Quantized and pruned tasks of one layer and equal cost."""
-    sides: dict[tuple[int, int | None], dict[str, LayerTask]] = {}
-    for task in tasks:
-        sides.setdefault((task.layer, task.bits), {})[task.side] = task
-    return [(side["quant"], side["prune"]) for side in sides.values() if len(side) == 2]
 
 
 def cut(rows: Sequence[int], first: int, size: int) -> list[tuple[int, list[int]]]:

@@ -23,9 +23,10 @@ from ..document import CURVE_SCHEMA, row_ranges_of
 from ..document import SCHEMA as RESULT_SCHEMA
 from ..result import BoundKind, Reason, status_of
 from ..rows import total_kind, worst
-from .agenda import pairs_of, verdict_of
-from .ledger import LayerEntry, LayerTask, Ledger, Total
+from .ledger import LayerEntry, LayerTask, Ledger
+from .pairs import pairs_of, verdict_of
 from .record import Record
+from .sums import Total
 
 ROWS_AT_ONCE = 100_000
 """Rows of a batch of a Parquet file."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import sqlite3
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -12,18 +11,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pvq.bounds.certified import sum_down, sum_up
-from pvq.bounds.layer_problem import Setting
+from pvq.bounds.setting import Setting
 from pvq.layers.files import folder_made, write_atomically
 from pvq.layers.lock import only_writer
 from pvq.layers.outputs import check_folder
 
 from .record import COLUMNS, WORDS, Piece, Record, checked, joined
-from .schema import NAME, LedgerError, connect, said, transaction
+from .schema import NAME, LedgerError, connect, has_sums, said, transaction
+from .sums import Total, kept_totals, sum_chunk, sum_task, totals_of_chunks
 from .told import (
     METHODS,
     about_of,
-    all_errors_of,
     check_chunk,
     check_kinds,
     check_one_of,
@@ -36,7 +34,6 @@ ROW = f"SELECT {', '.join(COLUMNS)} FROM rows"
 LAYER = "id, name, path, sha256, rows, inputs, grams, bytes, changed, skipped"
 GAP = "SELECT layer, bits, why FROM gaps"
 TASK = "id, layer, side, bits, sparsity, storage_bits, macs"
-SUMS = "known, solved, rigorous, numerical, failed, lower, proven, upper, reference, seconds, empirical"
 PUT = (
     f"INSERT INTO rows ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))}) "
     f"ON CONFLICT (chunk, row) DO UPDATE SET {', '.join(f'{c} = excluded.{c}' for c in COLUMNS[2:])}"
@@ -76,35 +73,11 @@ class LayerTask:
     facts: Mapping[str, Any]
 
 
-@dataclass(frozen=True)
-class Total:
-    """What is known of the rows of a task, or of many; sums rounded outwards."""
-
-    rows: int
-    known: int
-    solved: int
-    rigorous: int
-    numerical: int
-    failed: int
-    lower: float
-    proven: float
-    upper: float
-    """Infinite as long as a row has no feasible point."""
-    reference: float
-    seconds: float
-    empirical: Mapping[str, float]
-
-    @property
-    def kind(self) -> str:
-        """The weakest kind among rows with a bound; rows without one add 0, which holds."""
-        return "numerical" if self.numerical else "rigorous" if self.rigorous else "none"
-
-
 class Ledger:
     """A run that is open for reading, or through `writing` for one writer."""
 
     def __init__(self, folder: Path, connection: sqlite3.Connection) -> None:
-        self.folder, self._db = folder, connection
+        self.folder, self._db, self._with_sums = folder, connection, has_sums(connection)
         with self._legible("its settings or its layers"):
             self.about = about_of(connection.execute("SELECT name, value FROM about"))
             self.layers = list(map(_layer, connection.execute(f"SELECT {LAYER} FROM layers ORDER BY id")))
@@ -171,15 +144,12 @@ class Ledger:
         return found
 
     def totals(self, task: int | None = None) -> dict[int, Total]:
-        """By task, from the sums that are kept for its chunks."""
-        where, which = ("", ()) if task is None else ("WHERE task = ? ", (task,))
-        query = f"SELECT task, stop - first, {SUMS} FROM chunks {where}ORDER BY task, first"
-        every = "SELECT id FROM tasks" if task is None else "SELECT id FROM tasks WHERE id = ?"
-        parts: dict[int, list[Any]] = {number: [] for (number,) in self._db.execute(every, which)}
+        """By task, from the sums that are kept."""
+        if self._with_sums:
+            with self._legible("the sums of its tasks"):
+                return kept_totals(self._db, task)
         with self._legible("the sums of its chunks"):
-            for row in self._db.execute(query, which):
-                parts[row[0]].append(row[1:])
-            return {number: _total(list(zip(*chunks, strict=True))) for number, chunks in parts.items()}
+            return totals_of_chunks(self._db, task)
 
     def rows(self, task: int) -> Iterator[Record]:
         """Rows of a task that have a result, in order."""
@@ -293,7 +263,9 @@ class Ledger:
                 known[new.row] = written[new.row] = kept
             versions = self._version(piece.packages)
             db.executemany(PUT, [(*astuple(r)[:-1], versions) for r in written.values()])
-            _sum_up(db, piece.chunk, list(known.values()))
+            sum_chunk(db, piece.chunk, list(known.values()))
+            if self._with_sums:
+                sum_task(db, task)
         return len(known) - before
 
     def failed(self, chunk: int, why: str, tries: int = 1) -> None:
@@ -342,54 +314,3 @@ def _task(row: Sequence[Any], layers: Collection[int], paired: bool) -> LayerTas
 
 def _put(data: bytes, file: Any) -> None:
     file.write(data)
-
-
-def _sum_up(db: sqlite3.Connection, chunk: int, rows: Sequence[Record]) -> None:
-    """Make the sums of a chunk anew."""
-    count = len(rows)
-    scores = [row.scores for row in rows]
-    names = set.intersection(*map(set, scores)) if scores else set()
-    open_rows = [row for row in rows if not row.solved]
-    asked = {row.asked for row in open_rows}
-    values = {
-        "known": count,
-        "solved": count - len(open_rows),
-        "rigorous": sum(row.kind == "rigorous" for row in rows),
-        "numerical": sum(row.kind == "numerical" for row in rows),
-        "failed": sum(row.reason == "failure" for row in rows),
-        "lower": sum_down(row.lower for row in rows),
-        "proven": sum_down(row.proven for row in rows),
-        "upper": sum_up(row.upper for row in rows),
-        "reference": sum_up(row.reference for row in rows),
-        "seconds": sum(row.seconds + row.verify_seconds for row in rows),
-        "effort": min((row.effort for row in open_rows), default=math.inf),
-        "asked": asked.pop() if len(asked) == 1 else "",
-        "empirical": json.dumps({name: sum_up(score[name] for score in scores) for name in sorted(names)}),
-    }
-    names_of = ", ".join(f"{name} = ?" for name in values)
-    db.execute(f"UPDATE chunks SET {names_of} WHERE id = ?", (*values.values(), chunk))
-
-
-def _total(columns: Sequence[Sequence[Any]]) -> Total:
-    rows, known, solved, rigorous, numerical, failed, lower, proven, upper, reference, seconds, scores = columns
-    told = all_errors_of(scores)
-    names = set.intersection(*map(set, told)) if sum(rows) == sum(known) else set()
-    total = Total(
-        rows=sum(rows),
-        known=sum(known),
-        solved=sum(solved),
-        rigorous=sum(rigorous),
-        numerical=sum(numerical),
-        failed=sum(failed),
-        lower=sum_down(lower),
-        proven=sum_down(proven),
-        upper=sum_up(upper) if sum(known) == sum(rows) else math.inf,
-        reference=sum_up(reference),
-        seconds=sum(seconds),
-        empirical={name: sum_up(score[name] for score in told) for name in sorted(names)},
-    )
-    ends = 0.0 if math.isinf(total.upper) and total.known < total.rows else total.upper
-    check_sizes(lower=total.lower, upper=ends, reference=total.reference, seconds=total.seconds)
-    if total.lower > total.upper:
-        raise ValueError(f"[{total.lower!r}, {total.upper!r}] is no interval")
-    return total

@@ -20,6 +20,7 @@ from ..compare.network import Member
 from ..document import packages
 from .ledger import Ledger
 from .schema import LedgerError, make
+from .sums import sum_task
 
 MINUTE = 60.0
 """Seconds that a chunk is to take, about."""
@@ -199,3 +200,5 @@ def _put(db: sqlite3.Connection, member: Member, tasks: Sequence[_Task], gaps: S
                 for first in range(start, start + each, size)
             ],
         )
+        assert number is not None
+        sum_task(db, number)

@@ -9,12 +9,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pvq.bounds.certified import closed
-from pvq.bounds.layer_problem import LayerProblem
 
-from ..checked import ROUNDING
-from ..document import row_grid
-from ..result import BoundKind, Reason, Status, status_of
-from ..rows import RowResult
+from ..result import ROUNDING, BoundKind, Reason, Status, status_of
 from .told import check_kinds, check_one_of, check_sizes, errors_of, fields_of
 
 
@@ -51,34 +47,6 @@ class Record:
     certificate: str | None = None
     """File of the proof of the lower end."""
     versions: int | None = None
-
-    @classmethod
-    def of(cls, chunk: int, problem: LayerProblem, found: RowResult, asked: str, effort: float) -> Record:
-        """A result of row `found.row` of a problem of a whole layer."""
-        result = found.result
-        rigorous = result.bound_kind is BoundKind.RIGOROUS
-        grid = row_grid(problem, found.row)
-        return cls(
-            chunk=chunk,
-            row=found.row,
-            lower=result.lower,
-            proven=result.lower if rigorous else 0.0,
-            upper=result.upper,
-            reference=found.reference,
-            kind=result.bound_kind.value,
-            solved=bool(result.solved),
-            status=result.status.value,
-            reason=result.reason.value,
-            solver=result.solver,
-            asked=asked,
-            nodes=int(result.nodes),
-            seconds=result.seconds,
-            verify_seconds=result.verify_seconds,
-            rounding=result.rounding,
-            effort=-1.0 if result.reason is Reason.INTERRUPT else effort,
-            grid=json.dumps(grid) if grid else None,
-            empirical=json.dumps(dict(found.empirical)),
-        )
 
     @property
     def scores(self) -> dict[str, float]:

@@ -19,9 +19,9 @@ from pvq.layers.outputs import OutputError
 NAME = "ledger.sqlite"
 APPLICATION = 0x70767131
 """What says that a database is one of ours ("pvq1")."""
-VERSION = 2
-"""Of the tables; a newer one is refused. Those of version 1 have the same columns and check less: they are used as
-they are."""
+VERSION, WITH_SUMS = 3, 3
+"""Of the tables; a newer one is refused, and older ones are used as they are: those of version 1 check less, and
+before WITH_SUMS there is no table of sums by task, so that a status reads all chunks."""
 OLDEST_SQLITE = (3, 38)
 """The first with strict tables (3.37) and JSON that is always there."""
 WAIT = 10.0
@@ -29,7 +29,7 @@ WAIT = 10.0
 
 # `effort`: seconds a row that were allowed, infinite for no limit. `proven`: the largest rigorous lower bound,
 # which stays where a numerical one is above it. Sums of a chunk are rounded outwards and made anew from its rows
-# with every commit, so that they never drift, and totals are sums over chunks. 9e999 is infinity.
+# with every commit, so that they never drift, and then those of the task from its chunks. 9e999 is infinity.
 TABLES = """
 CREATE TABLE about (name TEXT PRIMARY KEY, value TEXT NOT NULL CHECK (json_valid(value))) WITHOUT ROWID, STRICT;
 CREATE TABLE layers (
@@ -58,6 +58,17 @@ CREATE TABLE chunks (
     CHECK (0 <= reference AND reference < 9e999), CHECK (0 <= seconds AND seconds < 9e999),
     CHECK (json_type(empirical) = 'object')) STRICT;
 CREATE INDEX chunks_of_task ON chunks (task, first);
+CREATE INDEX faulty_chunks ON chunks (id) WHERE fault IS NOT NULL;
+CREATE TABLE sums (
+    task INTEGER PRIMARY KEY REFERENCES tasks, rows INTEGER NOT NULL, known INTEGER NOT NULL,
+    solved INTEGER NOT NULL, rigorous INTEGER NOT NULL, numerical INTEGER NOT NULL, failed INTEGER NOT NULL,
+    lower REAL NOT NULL, proven REAL NOT NULL, upper REAL NOT NULL, reference REAL NOT NULL,
+    seconds REAL NOT NULL, empirical TEXT NOT NULL,
+    CHECK (0 <= known AND known <= rows AND 0 <= solved AND solved <= known AND 0 <= rigorous AND 0 <= numerical),
+    CHECK (0 <= failed AND rigorous + numerical <= known AND failed <= known),
+    CHECK (0 <= lower AND lower <= upper AND (upper < 9e999 OR known < rows)), CHECK (0 <= proven),
+    CHECK (0 <= reference AND reference < 9e999), CHECK (0 <= seconds AND seconds < 9e999),
+    CHECK (json_type(empirical) = 'object')) STRICT;
 CREATE TABLE versions (
     id INTEGER PRIMARY KEY, packages TEXT NOT NULL UNIQUE CHECK (json_type(packages) = 'object')) STRICT;
 CREATE TABLE rows (
@@ -170,6 +181,11 @@ def connect(folder: Path, write: bool) -> sqlite3.Connection:
             connection.close()
             raise
     return connection
+
+
+def has_sums(connection: sqlite3.Connection) -> bool:
+    """Whether sums are kept for tasks."""
+    return bool(connection.execute("PRAGMA user_version").fetchone()[0] >= WITH_SUMS)
 
 
 def _opened(path: Path, write: bool) -> sqlite3.Connection:

@@ -10,8 +10,9 @@ from pvq.bounds.certified import sum_down, sum_up
 from pvq.bounds.sqnr import sqnr_db
 
 from ..compare.verdict import OPEN, PRUNE, QUANT
-from .agenda import pairs_of, verdict_of
-from .ledger import LayerTask, Ledger, Total
+from .ledger import LayerTask, Ledger
+from .pairs import pairs_of, verdict_of
+from .sums import Total
 
 EDGES = (0.01, 0.1, 0.3, 1.0, 3.0, 10.0)
 """dB at which widths are told apart."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import math
 import threading
 from collections import OrderedDict
@@ -23,10 +24,10 @@ from ..base import Options, Solver
 from ..certify import build_certificate
 from ..compare.bounds import BREAKS
 from ..compare.engines import methods_by_name
-from ..document import packages
+from ..document import packages, row_grid
 from ..methods import empirical_methods
 from ..registry import get_solver
-from ..result import Reason
+from ..result import BoundKind, Reason
 from ..rows import RowResult, applicable, not_solved, prepare, solve_rows, summarise
 from .record import Piece, Record, effort_of
 
@@ -225,10 +226,38 @@ def _piece(
             save_certificate(buffer, build_certificate(layer, part, summarise(some, options)))
             files[certificate] = buffer.getvalue()
         for row in some:
-            record = Record.of(chunk.id, problem, row, search.solver, effort)
+            record = _record(chunk.id, problem, row, search.solver, effort)
             proof = None if row.result.proof is None else certificate
             records.append(replace(record, weights=weights, certificate=proof))
     return Piece(chunk.id, tuple(records), packages(), facts, files)
+
+
+def _record(chunk: int, problem: LayerProblem, found: RowResult, asked: str, effort: float) -> Record:
+    """A result of row `found.row` of a problem of a whole layer."""
+    result = found.result
+    rigorous = result.bound_kind is BoundKind.RIGOROUS
+    grid = row_grid(problem, found.row)
+    return Record(
+        chunk=chunk,
+        row=found.row,
+        lower=result.lower,
+        proven=result.lower if rigorous else 0.0,
+        upper=result.upper,
+        reference=found.reference,
+        kind=result.bound_kind.value,
+        solved=bool(result.solved),
+        status=result.status.value,
+        reason=result.reason.value,
+        solver=result.solver,
+        asked=asked,
+        nodes=int(result.nodes),
+        seconds=result.seconds,
+        verify_seconds=result.verify_seconds,
+        rounding=result.rounding,
+        effort=-1.0 if result.reason is Reason.INTERRUPT else effort,
+        grid=json.dumps(grid) if grid else None,
+        empirical=json.dumps(dict(found.empirical)),
+    )
 
 
 def _runs(found: Sequence[RowResult]) -> list[list[RowResult]]:

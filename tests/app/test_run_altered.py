@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pvq
 import pytest
 from pvq.bounds.errors import ProblemError
 from pvq.layers.format import save_layer
-from pvq.solvers.ledger.schema import NAME
+from pvq.solvers.ledger.schema import NAME, VERSION
 
 from compare_cases import random_layer
 
@@ -43,7 +44,7 @@ def columns(run: Path) -> list[tuple[str, str, str]]:
     return found
 
 
-def loose(run: Path, to: Path) -> Path:
+def loose(run: Path, to: Path, version: int = VERSION) -> Path:
     """The same run with tables that take anything."""
     shutil.copytree(run, to)
     database = sqlite3.connect(to / NAME, isolation_level=None)
@@ -54,7 +55,7 @@ def loose(run: Path, to: Path) -> Path:
         database.execute(f"CREATE TABLE {name} AS SELECT * FROM strict_{name}")
     for name in names:
         database.execute(f"DROP TABLE strict_{name}")
-    database.execute("PRAGMA user_version = 1")
+    database.execute(f"PRAGMA user_version = {version}")
     database.close()
     return to
 
@@ -87,9 +88,9 @@ def test_what_is_no_number_and_no_object_is_refused_by_the_tables(runs, tmp_path
 @pytest.mark.parametrize(
     "change",
     [
-        *("rows lower much", "rows upper 9e999", "rows grid [1]", "rows kind proven", "chunks upper much"),
-        *('chunks empirical {"rtn": "x"}', "chunks seconds -1", "tasks setting {", "tasks layer 99"),
-        *("tasks facts [1]", "layers rows many", "about value {", "versions packages 1"),
+        *("rows lower much", "rows upper 9e999", "rows grid [1]", "rows kind proven", "sums upper much"),
+        *('sums empirical {"rtn": "x"}', "sums seconds -1", "sums known null", "tasks setting {"),
+        *("tasks layer 99", "tasks facts [1]", "layers rows many", "about value {", "versions packages 1"),
     ],
 )
 def test_a_value_that_is_none_is_one_line(cli, runs, tmp_path, change) -> None:
@@ -97,17 +98,30 @@ def test_a_value_that_is_none_is_one_line(cli, runs, tmp_path, change) -> None:
     run = loose(runs["quant"], tmp_path / "run")
     alter(run, table, column, value)
     ended = [cli("run", "status", run), cli("run", "export", run, "-o", tmp_path / "run.json")]
-    if table in ("rows", "chunks"):
-        assert ended.pop(table == "chunks").code == 0  # a status is made of sums, the file of rows
+    if table in ("rows", "sums"):
+        assert ended.pop(table == "sums").code == 0  # a status is made of sums, the file of rows
     for end in ended:
         assert (end.code, end.err.count("\n")) == (2, 1), end
         assert "ledger.sqlite was altered or is damaged" in end.err
-    assert (tmp_path / "run.json").exists() == (table == "chunks")
+    assert (tmp_path / "run.json").exists() == (table == "sums")
 
 
-@pytest.mark.parametrize("name", ["both", "quant"])
-def test_nothing_in_a_database_ends_in_anything_else(runs, tmp_path, name) -> None:
-    start = loose(runs[name], tmp_path / "start")
+def test_runs_of_older_versions_are_used_as_they_are(runs, tmp_path) -> None:
+    """Sums of tasks are then made of those of chunks, and are the same; one that is wrong is a line."""
+    for name, whole in runs.items():
+        old = loose(whole, tmp_path / name, version=2)
+        with closing(sqlite3.connect(old / NAME, isolation_level=None)) as database:
+            database.execute("DROP TABLE sums")
+        assert pvq.Ledger(old).status() == pvq.Ledger(whole).status()
+        assert pvq.Ledger(old).document() == pvq.Ledger(whole).document()
+    alter(old, "chunks", "upper", "much")
+    with pytest.raises(ProblemError, match="the sums of its chunks"):
+        pvq.Ledger(old).status()
+
+
+@pytest.mark.parametrize(("name", "version"), [("both", VERSION), ("quant", 1)])
+def test_nothing_in_a_database_ends_in_anything_else(runs, tmp_path, name, version) -> None:
+    start = loose(runs[name], tmp_path / "start", version)
     whole, refused, told = {}, 0, 0
     for table, column, _ in [("", "", ""), *columns(start)]:
         for value in WRONG if table else (None,):

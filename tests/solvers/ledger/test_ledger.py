@@ -9,6 +9,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from pvq.solvers.ledger.ledger import Ledger
 from pvq.solvers.ledger.plan import Asked, create, rows_at_a_time, rows_of_chunk
 from pvq.solvers.ledger.record import Piece, Record, joined
 from pvq.solvers.ledger.schema import NAME, LedgerError
+from pvq.solvers.ledger.sums import totals_of_chunks
 
 from compare_cases import random_layer
 
@@ -106,6 +108,8 @@ def test_what_is_written_is_the_intersection_and_sums_are_those_of_the_rows(tmp_
     assert total.empirical == {"rtn": 12.0}
     with Ledger.reading(folder) as ledger:
         assert ledger.totals()[1] == total
+    with closing(sqlite3.connect(folder / NAME)) as database:
+        assert totals_of_chunks(database)[1] == total
 
 
 def test_the_database_itself_refuses_to_forget(tmp_path) -> None:
