@@ -109,7 +109,7 @@ def apply(
 def option_of(text: str) -> tuple[Any, ...]:
     """quant:4, prune:4, prune:0.75 or joint:4:0.5."""
     from pvq.bounds.errors import ProblemError
-    from pvq.bounds.layer_problem import METHODS
+    from pvq.bounds.setting import METHODS
 
     technique, *numbers = text.split(":")
     with suppress(ValueError):
