@@ -206,7 +206,7 @@ def test_no_file_is_too_long_to_read():
     assert {name: length for name, length in lengths.items() if length > 400} == {}
 
 
-COMMANDS = {"apply", "bench", "bound", "compare", "extract", "finetune", "go", "init", "score"}
+COMMANDS = {"allocate", "apply", "bench", "bound", "compare", "extract", "finetune", "go", "init", "score"}
 """Functions of `bounds.app` whose parameters are the options of a command."""
 LAUNCHED = "solvers.bnb.gpu.kernel.search"
 """A device takes arrays one by one."""

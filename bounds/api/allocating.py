@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from fractions import Fraction
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pvq.bounds.errors import ProblemError
-from pvq.layers.reading import Unreadable, read_json
 from pvq.layers.solutions import Solution
-from pvq.solvers.allocate.record import NOTHING, QUANT, Item, Option, items_of
+from pvq.solvers.allocate.record import QUANT, Item, Option, items_of, uniform
 from pvq.solvers.allocate.solve import Allocated, Uniform, uniform_within
 from pvq.solvers.allocate.solve import allocate as solve
 from pvq.solvers.compare.schema import check_record, read_record
 
-from .applying import Given, solutions_of
+from .allocated import ALLOCATION, measured, weights_of
+from .applying import Given
+from .budgets import budget_of, too_little, weighted
 from .comparing import SIDES, STYLES, Comparison
 from .shown import Recorded, html_table, new_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from pvq.layers.evaluate import Evaluation
 
 SCHEMA = "pvq.allocation/1"
 POINTS = 24
@@ -88,26 +89,72 @@ class Allocation(Recorded):
         ProblemError
             The weights of a layer are missing, or have a larger error than the record says.
         """
-        found = {(str(each.meta["layer"]), *each.option): each for each in solutions_of(results)}
-        chosen = []
-        for item, option in self._chosen():
-            if option.technique == NOTHING:
-                continue
-            each = found.get((item.name, option.technique, option.bits))
-            if each is None:
-                raise ProblemError(
-                    f"`results` have no {option.technique}:{option.bits} of '{item.name[:80]}'; "
-                    "`pvq compare --save-solutions` keeps them"
-                )
-            if not each.is_whole:
-                raise ProblemError(f"`results` have a part of '{item.name[:80]}' only, not every weight")
-            if each.error > option.upper:
-                raise ProblemError(
-                    f"`results`: the weights of '{item.name[:80]}' have an error of {each.error:.6g}, those of "
-                    f"the record {option.upper:.6g}; they are of another run"
-                )
-            chosen.append(each)
-        return chosen
+        return weights_of(self._items, {ALLOCATION: self._solved.options}, results)[ALLOCATION]
+
+    def networks(self, results: Given | Iterable[Given]) -> dict[str, list[Solution]]:
+        """The weights of this allocation and of the uniform ones within the budget: allocation, quant:4, prune:4.
+
+        Parameters
+        ----------
+        results : path, Solution, or several of them
+            As for `solutions`.
+
+        Raises
+        ------
+        ProblemError
+            As for `solutions`.
+        """
+        choices: dict[str, Sequence[Option]] = {ALLOCATION: self._solved.options}
+        for each in uniform_within(self._items, self.budget):
+            name = f"{each.technique}:{each.bits}"
+            choices[name] = uniform(self._items, each.technique, each.bits)
+        return weights_of(self._items, choices, results)
+
+    def evaluate(
+        self,
+        model: Any,
+        results: Given | Iterable[Given],
+        batches: Iterable[Any],
+        *,
+        is_text: bool = False,
+        progress: Callable[[int], None] | None = None,
+    ) -> dict[str, Evaluation]:
+        """How good the network is with this allocation, beside the uniform ones, and as it was.
+
+        Accuracy, perplexity, agreement and 10 log10(sum y^2 / sum (y - z)^2), as `pvq.evaluate` measures them.
+
+        Parameters
+        ----------
+        model : torch.nn.Module
+            With the weights that the layers were extracted with; it stays as it is.
+        results : path, Solution, or several of them
+            As for `solutions`.
+        batches : iterable
+            As for `pvq.evaluate`, but gone through once for each network: a list or a loader, no generator.
+        is_text : bool
+            As for `pvq.evaluate`.
+        progress : callable, optional
+            Called with the number of batches done, for each network from 1.
+
+        Returns
+        -------
+        dict of str to pvq.layers.evaluate.Evaluation
+            By the names of `networks`, and original.
+
+        Raises
+        ------
+        ProblemError
+            As for `solutions`, or `batches` can be gone through only once.
+        LayerError
+            The weights are of another model, or a batch does not fit.
+        """
+        from pvq.layers.evaluate import evaluate_pair
+
+        if iter(batches) is batches:
+            raise ProblemError("`batches` must be a list or a loader; a generator ends with the first network")
+        how: dict[str, Any] = {"is_text": is_text, "progress": progress}
+        networks = self.networks(results)
+        return measured(model, networks, lambda network: evaluate_pair(network, batches, model, **how))
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Least weighted error against the budget: reached and proven, with the uniform allocations.
@@ -210,77 +257,15 @@ def allocate(
     else:
         document = read_record(Path(record), "use")
     layers, unknown = items_of(document)
-    items = _weighted(layers, weight)
+    items = weighted(layers, weight)
     size = sum(item.size for item in items)
-    budget = _budget(bits, bytes, size)
+    budget = budget_of(bits, bytes, size)
     solved = solve(items, budget)
     if solved is None:
-        raise ProblemError(_too_little(items, size, bits))
+        raise ProblemError(too_little(items, size, bits))
     words = weight if isinstance(weight, str) and weight in ("error", "relative") else "given"
     shown = _document(document, items, unknown, budget, words, solved)
     return Allocation(shown, budget, tuple(items), solved)
-
-
-def _budget(bits: float | None, bytes: int | None, size: int) -> int:
-    """Whole bits of all layers together."""
-    if (bits is None) == (bytes is None):
-        raise ProblemError("give the budget as `bits` (a weight, on average) or as `bytes`, one of the two")
-    if bytes is not None:
-        if bytes < 1:
-            raise ProblemError(f"`bytes` must be at least 1, not {bytes}")
-        return 8 * bytes
-    assert bits is not None
-    if not 0 < bits < math.inf:
-        raise ProblemError(f"`bits` must be above 0, not {bits}")
-    return math.floor(Fraction(bits) * size)
-
-
-def _too_little(items: list[Item], size: int, bits: float | None) -> str:
-    least = sum(item.cheapest for item in items)
-    dear = max(items, key=lambda item: item.cheapest / item.size)
-    said = f"`bits` is below {least / size:.6g}" if bits is not None else f"`bytes` is below {-(-least // 8)}"
-    return (
-        f"{said}, the least that the recorded options allow; '{dear.name[:80]}' has none below "
-        f"{dear.cheapest / dear.size:.4g} bits a weight"
-    )
-
-
-def _weighted(items: list[Item], weight: str | os.PathLike[str] | Mapping[str, float]) -> list[Item]:
-    if weight == "error":
-        return items
-    if weight == "relative":
-        return [replace(item, weight=_inverse(item)) for item in items]
-    given = weight if isinstance(weight, Mapping) else _read_weights(Path(weight))
-    found = []
-    for item in items:
-        value = given.get(item.name)
-        if type(value) not in (int, float) or not 0 <= value < math.inf:  # type: ignore[operator]
-            raise ProblemError(
-                f"`weight` must give each layer a number that is not negative; '{item.name[:80]}' has "
-                f"{'none' if value is None else str(value)[:40]}"
-            )
-        found.append(replace(item, weight=float(value)))  # type: ignore[arg-type]
-    return found
-
-
-def _inverse(item: Item) -> float:
-    if item.reference is None:
-        return 0.0  # it has one option, without error
-    if item.reference <= 0 or math.isinf(1 / item.reference):
-        raise ProblemError(f"`weight` relative: layer '{item.name[:80]}' has reference {item.reference:g}")
-    return 1 / item.reference
-
-
-def _read_weights(path: Path) -> Mapping[str, float]:
-    try:
-        given = read_json(path)
-    except Unreadable as error:
-        raise ProblemError(
-            f"`weight` must be error, relative or a JSON file of layer names and numbers; {path} {error}"
-        ) from None
-    if not isinstance(given, dict):
-        raise ProblemError(f"`weight`: {path} is no JSON object of layer names and numbers")
-    return given
 
 
 def _document(

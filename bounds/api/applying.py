@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -70,10 +70,8 @@ def apply(
 
 def solutions_of(results: Given | Iterable[Given], option: tuple[Any, ...] | None = None) -> list[Solution]:
     """The weights of results, files and folders, of one option where it is named."""
-    single = isinstance(results, Result | Solution | str | os.PathLike)
-    several: Sequence[Any] = [results] if single else list(results)  # type: ignore[arg-type]
     chosen, there = [], set()
-    for each in chain.from_iterable(map(_solutions, several)):  # one by one: a run may have many, and large ones
+    for each in solutions_in(results):
         there.add(each.words)
         if option is None or each.is_of(*option):
             chosen.append(each)
@@ -81,6 +79,13 @@ def solutions_of(results: Given | Iterable[Given], option: tuple[Any, ...] | Non
         known = ", ".join(sorted(there)) or "nothing"
         raise ProblemError(f"`results` have nothing for the option that is asked for; they have {known}")
     return chosen
+
+
+def solutions_in(results: Given | Iterable[Given]) -> Iterator[Solution]:
+    """The same of all options, one by one: a run may have many, and large ones."""
+    single = isinstance(results, Result | Solution | str | os.PathLike)
+    several: Sequence[Any] = [results] if single else list(results)  # type: ignore[arg-type]
+    return chain.from_iterable(map(_solutions, several))
 
 
 def files_behind(results: Iterable[Path]) -> list[Path]:

@@ -100,14 +100,26 @@ def evaluate_sources(
         loaded.module.to(device)
         if before is not None:
             before.module.to(device)
-    if _is_function(data):
-        source, measures, own = data, *_by_function(data, loaded, before)
-    else:
-        source, measures, own = _by_data(data, loaded, before, batch_size, limit, packing, progress)
+    source, measures, own = evaluate_loaded(loaded, data, before, batch_size, limit, packing, progress)
     shown = {"model": model, "weights": None if weights is None else os.fspath(weights), "original": original}
-    document = {"schema": SCHEMA, **shown, "data": source, "measures": measures, "of_original": own}
-    finite = {**document, "measures": _finite(measures), "of_original": None if own is None else _finite(own)}
-    return Evaluated(source, measures, own, finite)
+    finites = {"measures": finite(measures), "of_original": None if own is None else finite(own)}
+    document = {"schema": SCHEMA, **shown, "data": source, **finites}
+    return Evaluated(source, measures, own, document)
+
+
+def evaluate_loaded(
+    model: Model,
+    data: str,
+    before: Model | None,
+    batch_size: int = 8,
+    limit: int | None = None,
+    packing: Packing | None = None,
+    progress: Progress | None = None,
+) -> tuple[str, dict[str, Any], dict[str, Any] | None]:
+    """A loaded model, and the one it was before, on a source: its name, the measures of both."""
+    if _is_function(data):
+        return data, *_by_function(data, model, before)
+    return _by_data(data, model, before, batch_size, limit, packing, progress)
 
 
 def _is_function(data: str) -> bool:
@@ -154,6 +166,6 @@ def _by_data(
     return opened.source, found.measures, None if own is None else own.measures
 
 
-def _finite(measures: dict[str, Any]) -> dict[str, Any]:
+def finite(measures: dict[str, Any]) -> dict[str, Any]:
     """For JSON, which has no infinite numbers: null."""
     return {name: value if abs(value) < float("inf") else None for name, value in measures.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,14 +10,31 @@ import typer
 from typer import Argument, Option
 
 from . import options
+from .evaluate import DATA_HELP, NAMES, cell, counted
+from .extract import (
+    BatchSize,
+    Limit,
+    SequenceLength,
+    TextColumn,
+    Tokens,
+    TorchDevice,
+    batch_progress,
+    check_batches,
+    check_torch,
+)
 from .options import OUTPUT, PROBLEM
 
 if TYPE_CHECKING:
     import pvq
+    from pvq.allocated import Weights
     from pvq.layers.models import Model
     from rich.table import Table
 
+    Measures = tuple[str, dict[str, dict[str, Any]]]
+    Evaluate = Callable[[Model, Weights], Measures]
+
 NETWORK = "The network"
+UNIFORM = {"quant": "uniform quantization, {} bits", "prune": "uniform pruning that costs {} bits"}
 NAMED = 5
 """Layers named as those that decide the gap, at most."""
 MOST = 0.9
@@ -76,6 +93,22 @@ def allocate(
             rich_help_panel=NETWORK,
         ),
     ] = None,
+    data: Annotated[
+        str | None,
+        Option(
+            metavar="SOURCE",
+            help="Evaluate the network, beside the uniform ones and the original, as `pvq evaluate` does: on "
+            f"{DATA_HELP[0].lower()}{DATA_HELP[1:]}",
+            rich_help_panel=NETWORK,
+        ),
+    ] = None,
+    batch_size: BatchSize = 8,
+    limit: Limit = None,
+    sequence_length: SequenceLength = None,
+    tokens: Tokens = None,
+    text_column: TextColumn = None,
+    device: TorchDevice = "cpu",
+    quiet: options.Quiet = False,
 ) -> None:
     """The best bits or sparsity for each layer under a budget, and what no allocation gets below.
 
@@ -83,27 +116,39 @@ def allocate(
 
     Example: pvq allocate network.json --bits 4 --weight relative --figure budget.png
 
-    Example: pvq allocate network.json --bits 4 --apply zoo:efficientnet-lite0 -o mixed/
+    Example: pvq allocate network.json --bits 4 --apply zoo:efficientnet-lite0 -o mixed/ --data photographs/
     """
+    check_batches(batch_size, limit)
     import pvq
     from pvq.applying import files_behind
+    from pvq.evaluating import finite
     from pvq.layers.files import write_each, write_json
     from pvq.layers.outputs import check_outputs
 
     from .figures import FORMATS, check_matplotlib, new_figure, save
 
     place = None if out is None or out.suffix != ".safetensors" else out
-    if (apply is None) != (out is None) or (results and apply is None):
-        raise typer.BadParameter("--apply and --out go together; --results is for them")
+    if (apply is None) != (out is None) or ((results or data) and apply is None):
+        raise typer.BadParameter("--apply and --out go together; --results and --data are for them")
     weights = [] if apply is None else results or [record]
     outputs = {"--json": json_, "--figure": figure, "--out": place}
-    check_outputs(outputs, [record, weight, apply, *files_behind(weights)], {"--figure": FORMATS})
+    check_outputs(outputs, [record, weight, apply, data, *files_behind(weights)], {"--figure": FORMATS})
     if figure is not None:
         check_matplotlib()
     found = pvq.allocate(record, bits=bits, bytes=bytes_, weight=weight)
-    network = None
+    document, network, measures = found.document, None, None
+
+    def evaluate(model: Model, networks: Weights) -> Measures:
+        assert data is not None
+        words = {"batch_size": batch_size, "limit": limit}
+        return evaluated(model, networks, data, (sequence_length, tokens, text_column), words, device, quiet)
+
     if apply is not None and out is not None:
-        network = allocated_network(found, apply, weights, out)
+        how = None if data is None else evaluate
+        network, measures = allocated_network(found, apply, weights, out, how)
+    if measures is not None:
+        shown = {name: finite(each) for name, each in measures[1].items()}
+        document = {**document, "evaluation": {"model": apply, "data": measures[0], "networks": shown}}
 
     def draw(path: Path) -> None:
         drawing = new_figure(6.4, 4.2)
@@ -111,36 +156,62 @@ def allocate(
         save(drawing, path)
 
     write_each(
-        lambda: print_allocation(found),
-        (json_, lambda path: write_json(path, found.document)),
+        lambda: print_allocation(found.document, measures),
+        (json_, lambda path: write_json(path, document)),
         (figure, lambda path: draw(Path(path))),
     )
     if network is not None and out is not None:
         from pvq.layers.apply import save_model
 
         save_model(network, out)
-        typer.echo(f"written: {out}")
+        typer.echo(f"written: {out}", err=str(json_) == "-")
 
 
-def allocated_network(found: pvq.Allocation, model: str, results: list[Path], out: Path) -> Model:
-    """The model with the weights of what each layer takes."""
+def allocated_network(
+    found: pvq.Allocation, model: str, results: list[Path], out: Path, evaluate: Evaluate | None
+) -> tuple[Model, Measures | None]:
+    """The model with the weights of what each layer takes; what it, the uniform ones and the original reach."""
+    from pvq.allocated import ALLOCATION
     from pvq.applying import files_behind
 
-    from .extract import check_torch
-
-    chosen = found.solutions(results)
+    chosen = {ALLOCATION: found.solutions(results)} if evaluate is None else found.networks(results)
     check_torch("--apply")
-    from pvq.layers.apply import apply_to_model, check_place
+    from pvq.layers.apply import apply_solutions, check_place
+    from pvq.layers.models import load_model
 
     check_place(out, files_behind(results))
-    return apply_to_model(model, chosen)[0]
+    loaded = load_model(model)
+    measures = None if evaluate is None else evaluate(loaded, chosen)
+    apply_solutions(loaded.module, chosen[ALLOCATION])
+    return loaded, measures
 
 
-def print_allocation(found: pvq.Allocation) -> None:
-    """Print the layers, the two ends and the uniform allocations on standard output."""
+def evaluated(
+    model: Model,
+    networks: Weights,
+    data: str,
+    packing: tuple[int | None, int | None, str | None],
+    words: dict[str, int | None],
+    device: str,
+    quiet: bool,
+) -> Measures:
+    """All networks of the model on data."""
+    from pvq.allocated import evaluate_networks
+    from pvq.layers.foreign import foreign
+    from pvq.layers.text import Packing
+
+    with foreign(f"device {device!r} cannot be used"):
+        model.module.to(device)
+    how: dict[str, Any] = {**words, "packing": Packing(*packing)}
+    with batch_progress(model.source, quiet, "evaluation") as progress:
+        return evaluate_networks(model, networks, data, progress=progress, **how)
+
+
+def print_allocation(document: Mapping[str, Any], measures: Measures | None = None) -> None:
+    """Print the layers, the two ends, the uniform allocations and their networks on standard output."""
     from .console import Printer, printable
 
-    console, document = Printer(), found.document
+    console = Printer()
     console.table(_layers(document))
     console.table(_totals(document))
     if document["left_out"]:
@@ -153,6 +224,11 @@ def print_allocation(found: pvq.Allocation) -> None:
     if deciding:
         console.say(f"The gap is decided by {printable('; '.join(deciding))}.")
         console.say("`pvq compare --full --resume` with a longer --time-limit on these layers narrows it.")
+    if measures is not None:
+        source, networks = measures
+        console.table(_networks(networks))
+        for line in counted(source, networks["allocation"]):
+            console.say(line)
 
 
 def _layers(document: Mapping[str, Any]) -> Table:
@@ -197,8 +273,26 @@ def _totals(document: Mapping[str, Any]) -> Table:
         line(f"no allocation is below ({total['bound_kind']})", None, total["lower"])
     line("this allocation", total["storage_bits"], total["upper"])
     for each in document["uniform"]:
-        words = "quantization" if each["technique"] == "quant" else "pruning that costs"
-        line(f"uniform {words}, {each['bits']} bits", each["storage_bits"], each["error"])
+        line(UNIFORM[each["technique"]].format(each["bits"]), each["storage_bits"], each["error"])
+    return table
+
+
+def _networks(networks: Mapping[str, Mapping[str, Any]]) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    from .console import printable
+
+    names = list(dict.fromkeys(name for measures in networks.values() for name in measures))
+    names = [name for name in names if name not in ("samples", "labelled")]
+    table = Table(box=box.SIMPLE)
+    table.add_column("networks", no_wrap=True)
+    for name in names:
+        table.add_column(printable(NAMES.get(name, name)), justify="right")
+    for key, measures in networks.items():
+        technique, _, bits = key.partition(":")
+        words = UNIFORM[technique].format(bits) if bits else {"allocation": "this allocation"}.get(key, key)
+        table.add_row(words, *(cell(name, measures.get(name)) for name in names))
     return table
 
 

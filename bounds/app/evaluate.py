@@ -23,6 +23,8 @@ from .extract import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pvq.evaluating import Evaluated
 
 DATA_HELP = (
@@ -102,18 +104,28 @@ def print_evaluation(found: Evaluated) -> None:
     for name, value in found.measures.items():
         if name in ("samples", "labelled"):
             continue
-        cells = [_cell(name, value)]
+        cells = [cell(name, value)]
         if found.original is not None:
-            cells.append(_cell(name, found.original.get(name)))
+            cells.append(cell(name, found.original.get(name)))
         table.add_row(printable(NAMES.get(name, name)), *cells)
     console = Printer()
     console.table(table)
-    samples, labelled = found.measures.get("samples"), found.measures.get("labelled")
-    if samples is not None:
-        console.say(f"{samples} outputs of {printable(found.source)}, {labelled} of them with a label.")
+    for line in counted(found.source, found.measures):
+        console.say(line)
 
 
-def _cell(name: str, value: Any) -> str:
+def counted(source: str, measures: Mapping[str, Any]) -> list[str]:
+    """What the measures are of, in words; nothing where a function of the user's own says them."""
+    from .console import printable
+
+    samples, labelled = measures.get("samples"), measures.get("labelled")
+    return (
+        [] if samples is None else [f"{samples} outputs of {printable(source)}, {labelled} of them with a label."]
+    )
+
+
+def cell(name: str, value: Any) -> str:
+    """A measure as text."""
     if value is None:
         return ""
     if math.isinf(value):

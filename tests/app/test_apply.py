@@ -21,6 +21,8 @@ import torch
 def model():
     torch.manual_seed(0)
     return torch.nn.Sequential(torch.nn.Linear(6, 4), torch.nn.ReLU(), torch.nn.Linear(4, 3)).double()
+def first(module):
+    return module[0].weight[0, 0]
 """
 
 
@@ -222,15 +224,15 @@ def test_bad_input_is_one_line(cli, tmp_path, made, words, says):
     assert not (tmp_path / "out").exists()
 
 
-def test_the_network_of_an_allocation(cli, tmp_path, made):
-    found, record, out = tmp_path / "found", tmp_path / "run.json", tmp_path / "out.safetensors"
+def recorded(tmp_path, made):
+    """A record of two widths, `run.json`, with made weights in `found`, which are returned by layer and option."""
+    found = tmp_path / "found"
     found.mkdir()
     layers, sides, solutions = [pvq.load_layer(path) for path in made], {}, {}
     for layer in layers:
         for technique, bits in itertools.product(("quant", "prune"), (3, 4)):
             x = np.round(layer.weight * bits) / bits if technique == "quant" else layer.weight * (1 - bits / 9)
-            moved = layer.weight - x
-            error = float(np.sum((moved @ layer.grams[0]) * moved))
+            error = layer.error(x)
             sides[layer.name, technique, bits] = 0.5 * error, error
             about = {"technique": technique, "bits": bits, "sparsity": None}
             each = Solution.of(layer, x, range(layer.out), range(layer.inputs), error, **about)
@@ -240,7 +242,13 @@ def test_the_network_of_an_allocation(cli, tmp_path, made):
     for layer in layers:
         pairs = [pair(b, *(sides[layer.name, t, b] for t in ("quant", "prune"))) for b in (3, 4)]
         lines.append(made_layer(layer.name, pairs, layer.out, layer.inputs))
-    record.write_text(json.dumps(made_record(lines)))
+    (tmp_path / "run.json").write_text(json.dumps(made_record(lines)))
+    return solutions
+
+
+def test_the_network_of_an_allocation(cli, tmp_path, made):
+    found, record, out = tmp_path / "found", tmp_path / "run.json", tmp_path / "out.safetensors"
+    solutions = recorded(tmp_path, made)
     applied = ("--apply", "applied_here:model", "--results", found, "-o", out)
     ended = cli("allocate", record, "--bits", "3.5", "--json", tmp_path / "a.json", *applied)
     assert ended.code == 0, ended.err
@@ -265,9 +273,98 @@ def test_the_network_of_an_allocation(cli, tmp_path, made):
     assert (ended.code, f"--results have no {keys[0][1]}:{keys[0][2]}" in ended.err) == (2, True)
     for words, says in (
         (applied[:2], "go together"),
-        (applied[2:4], "is for them"),
+        (applied[2:4], "are for them"),
+        (("--data", tmp_path / "x.npy"), "are for them"),
         ((*applied[:2], *applied[4:]), "names no weights"),
     ):
         ended = cli("allocate", record, "--bits", "3.5", *words)
         assert (ended.code, says in ended.err) == (2, True), ended.err
     assert not out.exists()
+
+
+def test_the_network_of_an_allocation_beside_the_uniform_ones(cli, tmp_path, made):
+    solutions, found = recorded(tmp_path, made), tmp_path / "found"
+    x = np.random.default_rng(2).standard_normal((40, 6))
+    model = sys.modules["applied_here"].model()
+    places = {each.module: key[0] for key, each in solutions.items()}
+
+    def outputs(options):
+        """By hand: two layers and a ReLU between them."""
+        y = x
+        for place in ("0", "2"):
+            layer = model.get_submodule(place)
+            weight = layer.weight.detach().numpy() if options is None else solutions[options[place]].weight
+            y = (y if place == "0" else np.maximum(y, 0)) @ weight.T + layer.bias.detach().numpy()
+        return y
+
+    before = outputs(None)
+    labels = np.where(
+        np.arange(40) % 5, before.argmax(1), (before.argmax(1) + 1) % 3
+    )  # every fifth is another one
+    np.savez(tmp_path / "data.npz", x=x, y=labels)
+    words = (
+        "allocate",
+        tmp_path / "run.json",
+        "--bits",
+        "3.5",
+        "--apply",
+        "applied_here:model",
+        "--results",
+        found,
+    )
+    ended = cli(*words, "-o", tmp_path / "alone.safetensors")
+    assert ended.code == 0, ended.err
+    more = ("--data", tmp_path / "data.npz", "-o", tmp_path / "out.safetensors", "--json", tmp_path / "a.json")
+    ended = cli(*words, *more)
+    assert ended.code == 0, ended.err
+    assert (tmp_path / "out.safetensors").read_bytes() == (tmp_path / "alone.safetensors").read_bytes()
+    assert "batch 5 of 15" in ended.err
+    assert "batch 15 of 15" in ended.err
+    document = json.loads((tmp_path / "a.json").read_text())
+    taken = {each["name"]: (each["name"], each["technique"], each["bits"]) for each in document["layers"]}
+    assert len({key[1:] for key in taken.values()}) == 2  # not a uniform one
+    networks = document["evaluation"]["networks"]
+    assert list(networks) == ["allocation", "quant:3", "prune:3", "original"]
+    options = {
+        "allocation": {place: taken[name] for place, name in places.items()},
+        "quant:3": {place: (name, "quant", 3) for place, name in places.items()},
+        "prune:3": {place: (name, "prune", 3) for place, name in places.items()},
+        "original": None,
+    }
+    for key, option in options.items():
+        y, measures = outputs(option), networks[key]
+        assert measures["accuracy"] == (y.argmax(1) == labels).mean()
+        if option is not None:
+            assert measures["agreement"] == (y.argmax(1) == before.argmax(1)).mean()
+            noise = 10 * np.log10((before**2).sum() / ((y - before) ** 2).sum())
+            assert measures["sqnr_db"] == pytest.approx(noise, rel=1e-9)
+    assert networks["original"]["accuracy"] == 0.8
+    assert "sqnr_db" not in networks["original"]
+    lines = ended.out.splitlines()
+    starts = ("this allocation", "uniform quantization, 3 bits", "uniform pruning that costs 3 bits", "original")
+    for start, measures in zip(starts, networks.values(), strict=True):
+        line = next(line for line in reversed(lines) if start in line)
+        assert f"{100 * measures['accuracy']:.2f}%" in line
+    assert "40 outputs of data.npz, 40 of them with a label." in ended.out
+    # the same from Python, in memory, and by a function of the user's own
+    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    allocation = pvq.allocate(tmp_path / "run.json", bits=3.5)
+    batches = [(torch.tensor(x[at : at + 8]), torch.tensor(labels[at : at + 8])) for at in range(0, 40, 8)]
+    for name, measures in allocation.evaluate(model, found, batches).items():
+        assert measures.measures == networks[name]
+    assert all(torch.equal(tensor, state[name]) for name, tensor in model.state_dict().items())
+    with pytest.raises(pvq.ProblemError, match="a generator ends with the first network"):
+        allocation.evaluate(model, found, iter(batches))
+    more = ("--data", "applied_here:first", "-o", tmp_path / "again.safetensors", "--json", "-", "--quiet")
+    ended = cli(*words, *more)
+    assert ended.code == 0, ended.err
+    networks = json.loads(ended.out)["evaluation"]["networks"]
+    for key in ("allocation", "quant:3", "prune:3"):
+        assert networks[key]["first"] == solutions[options[key]["0"]].weight[0, 0]
+    assert networks["original"]["first"] == model[0].weight.detach()[0, 0]
+    # an allocation whose weights are there, without those of a uniform one
+    assert (places["2"], "prune", 3) not in taken.values()
+    (found / solution_name(places["2"], "prune", 3)).unlink()
+    ended = cli(*words, *more[:2], "-o", tmp_path / "none.safetensors")
+    assert (ended.code, "--results have no prune:3" in ended.err) == (2, True), ended.err
+    assert not (tmp_path / "none.safetensors").exists()

@@ -80,7 +80,7 @@ FOLDERS = [
     (TRAINED, "--folder"),
 ]
 """Commands that write a folder, and the option that names it; an argument comes after --."""
-LOUD = {"theory", "verify", "run", "report", "allocate"}
+LOUD = {"theory", "verify", "run", "report"}
 """Commands without --quiet."""
 SAYS = {
     BENCH: "unknown",
