@@ -13,7 +13,7 @@ from pvq.bounds.errors import ProblemError
 from pvq.layers.files import write_json
 from pvq.solvers.ledger import ledger as engine
 from pvq.solvers.ledger.schema import is_run
-from pvq.solvers.ledger.status import WIDTHS, distribution, status_of_run
+from pvq.solvers.ledger.status import WIDTHS, distribution, proofs_of_run, status_of_run
 
 if TYPE_CHECKING:
     from pvq.solvers.cluster.driver import Cluster
@@ -298,6 +298,17 @@ class Ledger:
         """
         with engine.Ledger.reading(self.folder) as ledger:
             return distribution(ledger)
+
+    def proofs(self) -> list[dict[str, Any]]:
+        """Files of proofs behind lower ends, for `verify`: `layer`, `side`, `bits`, and `file` below the run.
+
+        Returns
+        -------
+        list of dict
+            In order of layers and rows; empty where none was kept.
+        """
+        with engine.Ledger.reading(self.folder) as ledger:
+            return proofs_of_run(ledger)
 
     def document(self) -> dict[str, Any]:
         """What is known as `pvq.compare/1` (method both), `pvq.result/1`, or `pvq.curve/1` for several of these.

@@ -191,6 +191,14 @@ class Ledger:
         with self._legible("the sums of its chunks"):
             return sorted({name for (text,) in texts for name in fields_of(text)})
 
+    def proofs(self) -> list[tuple[int, str]]:
+        """Task and file, beside the database, of each proof that some row's lower end rests on."""
+        query = (
+            "SELECT c.task, r.certificate FROM rows r JOIN chunks c ON c.id = r.chunk "
+            "WHERE r.certificate IS NOT NULL GROUP BY c.task, r.certificate ORDER BY c.task, min(r.row)"
+        )
+        return [(task, str(name)) for task, name in self._db.execute(query)]
+
     def chunk_faults(self) -> list[tuple[int, str]]:
         """Chunks that could not be worked on, by id, and why."""
         query = "SELECT id, fault FROM chunks WHERE fault IS NOT NULL ORDER BY id"

@@ -60,6 +60,14 @@ def distribution(ledger: Ledger) -> list[dict[str, Any]]:
     return [dict(zip(names, (*line[:3], WIDTHS[line[3]], line[4]), strict=True)) for line in found]
 
 
+def proofs_of_run(ledger: Ledger) -> list[dict[str, Any]]:
+    """Files of proofs, with the layer and the setting that they are of."""
+    names = {layer.id: layer.name for layer in ledger.layers}
+    tasks = {task.id: task for task in ledger.tasks()}
+    found = [(tasks[number], file) for number, file in ledger.proofs() if number in tasks]
+    return [{"layer": names[t.layer], "side": t.side, "bits": t.bits, "file": file} for t, file in found]
+
+
 def _counts(totals: Iterable[Total]) -> dict[str, Any]:
     totals = list(totals)
     counts = {name: sum(getattr(total, name) for total in totals) for name in COUNTS}

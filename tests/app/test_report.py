@@ -11,6 +11,7 @@ import threading
 from contextlib import contextmanager
 from http.server import ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import unquote
 
 import numpy as np
 import pvq
@@ -58,15 +59,34 @@ def test_the_page_has_everything_inside_and_names_stay_names(cli, tmp_path) -> N
     assert not re.search(r"<(script|link|img|iframe)[^>]+(src|href)=.?(https?:)?//", text)
     for said in ("dead: every input is dead", "pruning proven better", "gptq", "report by"):
         assert said in text
-    (data,) = re.findall(r"const DATA = (.*);</script>", text)
-    cells = json.loads(data)["map"]["data"][0]
-    assert cells["text"][0] == ["P 3.0", "? 1.0", "Q 3.0", "-"]
+    first = re.findall(r"<tr><th>block.0</th>(.*)</tr>", text)[0]
+    assert " ".join(re.sub(r"<[^>]+>", " ", first).split()) == "P 3.0 ~4.0 ? 1.0 ~Q3.0 Q 3.0 ~4.0 -"
+    margin, known = (column["values"][:4] for column in data_of(page)["tables"]["pairs"][4:6])
+    assert margin == [3.01, -0.97, 3.01, None]  # what is proven, or missing
+    assert known == [-3.98, 3.01, 3.98, None]  # 10 log10(2 / 5), 10 log10(2 / 1), 10 log10(0.5 / 0.2)
 
 
-def test_three_hundred_layers_fit_into_ten_megabytes(cli, tmp_path) -> None:
-    """At seven widths with seven methods, under long names."""
+def data_of(page: Path) -> dict:
+    """What the tables and charts of a page are made of."""
+    return json.loads(re.findall(r"const DATA = (.*);</script>", page.read_text())[0])
+
+
+def test_distances_are_those_of_the_methods(cli, tmp_path) -> None:
+    page = tmp_path / "a.html"
+    assert cli("report", page_for(tmp_path / "run.json"), "-o", page).code == 0
+    names, bits, methods, least, most = data_of(page)["tables"]["distances"]
+    assert methods["words"] == ["gptq (quantization)"]
+    assert [column["values"][0] for column in (bits, least, most)] == [2, 0.79, 1.76]  # 6 against 5 and 4
+    assert (names["words"][names["values"][-1]], len(least["values"])) == ("block.5", 18)
+
+
+def many_layers(path: Path) -> Path:
+    """300 layers at seven widths with eleven methods, under long names."""
     rng = np.random.default_rng(0)
-    methods = {"quant": ("rtn", "gptq", "awq", "adaround"), "prune": ("magnitude", "wanda", "sparsegpt")}
+    methods = {
+        "quant": ("rtn", "gptq", "gptq-act-order", "awq", "adaround", "smoothquant"),
+        "prune": ("magnitude", "magnitude-updated", "wanda", "sparsegpt", "admm"),
+    }
     layers = []
     for i in range(300):
         pairs = []
@@ -78,10 +98,37 @@ def test_three_hundred_layers_fit_into_ten_megabytes(cli, tmp_path) -> None:
                 one[side]["empirical"] = {n: one[side]["upper"] * rng.uniform(1.0, 2.0) for n in names}
             pairs.append(one)
         layers.append(layer(f"model.layers.{i // 7}.self_attn.q_proj.{i}", pairs))
-    (tmp_path / "run.json").write_text(json.dumps(record(layers)))
-    page = tmp_path / "a.html"
-    assert cli("report", tmp_path / "run.json", "-o", page).code == 0
-    assert page.stat().st_size < 10e6
+    path.write_text(json.dumps(record(layers)))
+    return path
+
+
+def test_three_hundred_layers_fit_into_ten_megabytes(cli, tmp_path) -> None:
+    source, page = many_layers(tmp_path / "run.json"), tmp_path / "a.html"
+    assert cli("report", source, "-o", page).code == 0
+    assert page.stat().st_size < 7e6
+    assert len(data_of(page)["tables"]["distances"][0]["values"]) == 300 * 7 * 11
+
+
+def test_proofs_are_linked_from_where_the_page_is(cli, tmp_path) -> None:
+    save_layer(tmp_path / "a.npz", random_layer("regular", 1, rows=4))
+    run = pvq.Ledger.create(tmp_path / "my run", tmp_path / "a.npz", bits=[3])
+    run.go(solver="bnb", time_limit=None, full=True, certificates=True)
+    found = run.proofs()
+    assert {(proof["layer"], proof["bits"]) for proof in found} == {("regular1", 3)}
+    assert {proof["side"] for proof in found} == {"quant", "prune"}
+    page = tmp_path / "pages" / "a.html"
+    page.parent.mkdir()
+    assert cli("report", run.folder, "-o", page).code == 0
+    links = data_of(page)["tables"]["proofs"][-1]["links"]
+    assert links == [f"../my%20run/{proof['file']}" for proof in found]
+    for link in links:
+        assert cli("verify", page.parent / unquote(link), tmp_path / "a.npz").code == 0
+    with served(run.folder) as get:
+        assert '"links":' + json.dumps([proof["file"] for proof in found], separators=(",", ":")) in get("/")[1]
+        assert get(f"/{found[0]['file']}")[0] == 200
+        assert get("/certificates/9/none.npz")[0] == 404
+        assert get("/ledger.sqlite")[0] == 404
+        assert get("/certificates/1/../../ledger.sqlite")[0] == 404
 
 
 def test_a_run_is_reported_with_its_rows(cli, tmp_path) -> None:
@@ -115,10 +162,11 @@ def test_bad_input_is_one_line(cli, tmp_path, monkeypatch) -> None:
     assert not page.exists()
 
 
-def test_a_live_page_answers_this_machine_only(tmp_path) -> None:
+@contextmanager
+def served(source: Path):
+    """What gets an address of a live page: status and text."""
     from pvq.bounds.app.report.live import HOST, handler_of
 
-    source = page_for(tmp_path / "run.json")
     server = ThreadingHTTPServer((HOST, 0), handler_of(source))
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
@@ -127,23 +175,29 @@ def test_a_live_page_answers_this_machine_only(tmp_path) -> None:
         asked = http.client.HTTPConnection(HOST, server.server_port)
         asked.request("GET", path, headers={} if host is None else {"Host": host})
         answer = asked.getresponse()
-        text = answer.read().decode()
+        text = answer.read().decode(errors="replace")
         asked.close()
         return answer.status, text
 
     try:
+        yield get
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_a_live_page_answers_this_machine_only(tmp_path) -> None:
+    source = page_for(tmp_path / "run.json")
+    with served(source) as get:
         code, text = get("/")
-        assert (code, 'http-equiv="refresh"' in text, '<script src="/plotly.js">' in text) == (200, True, True)
+        assert (code, 'http-equiv="refresh"' in text, '<script src="/plotly.js"' in text) == (200, True, True)
         assert len(text) < 1e6
         assert get("/plotly.js")[0] == 200
         assert get("/", "evil.example")[0] == 403
         assert get("/etc/passwd")[0] == 404
         source.unlink()
         assert get("/")[0] == 503
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def chromium() -> str | None:
@@ -169,7 +223,7 @@ def opened(page: Path, width: int):
         shown.on("pageerror", lambda error: said.append(str(error)))
         shown.on("request", lambda asked: said.extend([asked.url] if asked.url.startswith("http") else []))
         shown.goto(page.as_uri())
-        shown.wait_for_selector("#map .main-svg")
+        shown.wait_for_selector("#map td")
         yield shown, said
         launched.close()
 
@@ -183,37 +237,67 @@ def test_in_a_browser(cli, tmp_path) -> None:
         for width in (390, 1280):  # a phone, a desk
             shown.set_viewport_size({"width": width, "height": 800})
             shown.wait_for_function(f"document.documentElement.scrollWidth <= {width}")  # charts follow
-        shown.wait_for_selector("#map .heatmaplayer text")
-        cells = shown.locator("#map .heatmaplayer text").all_text_contents()
-        assert cells[:4] == ["P 3.0", "? 1.0", "Q 3.0", "-"]
-        assert shown.locator("#curves .main-svg").count() > 0
-        shown.locator("#gaps").scroll_into_view_if_needed()  # drawn when one gets there
-        shown.wait_for_selector("#gaps .main-svg")
-        assert shown.locator("details tbody tr:visible").count() == 0
-        shown.click("summary")
-        assert shown.locator("details tbody tr:visible").count() == 18
+        cells = shown.locator("#map td").all_text_contents()
+        assert cells[:4] == ["P 3.0 ~4.0", "? 1.0 ~Q3.0", "Q 3.0 ~4.0", "-"]
+        for chart in ("curves", "gaps"):  # drawn when one gets there
+            shown.locator(f"#{chart}").scroll_into_view_if_needed()
+            shown.wait_for_selector(f"#{chart} .main-svg")
 
-        def visible():
-            return shown.locator("#pairs tbody tr:visible").count()
+        def asked(table, column):
+            return f"[data-table='{table}'][data-column='{column}']"
 
-        assert visible() == 24
-        shown.fill("#filter", "BLOCK.4")
+        def visible(table="pairs"):
+            return shown.locator(f"#{table} tbody tr:visible").count()
+
+        assert (visible(), visible("distances"), visible("map")) == (24, 18, 6)
+        shown.fill(asked("pairs", 0), "BLOCK.4")
         assert visible() == 4
-        shown.select_option("#verdict", "open")
+        shown.select_option(asked("pairs", 3), "open")
         assert visible() == 1
-        assert shown.text_content("#count") == "1 of 24"
-        shown.fill("#filter", "")
-        shown.select_option("#verdict", "")
-        shown.select_option("#bits", "2")
+        assert shown.text_content("[data-count='pairs']") == "1 of 24"
+        shown.fill(asked("pairs", 0), "")
+        shown.select_option(asked("pairs", 3), "")
+        shown.select_option(asked("pairs", 1), "2")
         assert visible() == 6
-        shown.select_option("#bits", "")
-        margin = shown.locator("#pairs thead th").nth(3)
+        shown.select_option(asked("pairs", 1), "")
+        shown.fill("#find", "block.3")
+        assert visible("map") == 1
+        shown.fill("#find", "")
+        margin = shown.locator("#pairs thead th").nth(4)
         margin.click()
         first = shown.locator("#pairs tbody tr").first
-        assert first.locator("td").nth(3).text_content() == "-"
+        assert first.locator("td").nth(4).text_content() == "-"
         margin.click()
-        assert first.locator("td").nth(3).text_content() == "3.01"
-        shown.select_option("#layer", "block.4")
+        assert first.locator("td").nth(4).text_content() == "3.01"
+        shown.locator("#map tbody tr").nth(4).locator("td").nth(2).click()
+        assert shown.input_value("#layer") == "block.4"
+        told = shown.text_content("#said")
+        assert told.startswith(
+            "block.4, 4 bits against 75.0 % sparsity: quantization proven better, margin 3.01 dB"
+        )
+        assert "quantization ahead by 3.98 dB" in told
         drawn = "document.querySelector('#curves').data.map(trace => trace.name)"
         assert "quantization: gptq" in shown.evaluate(drawn)
+        assert said == []
+
+
+@pytest.mark.browser
+def test_many_layers_in_a_browser(cli, tmp_path) -> None:
+    """What opens is a part of the page: lines are made as they are looked at."""
+    page = tmp_path / "a.html"
+    assert cli("report", many_layers(tmp_path / "run.json"), "-o", page).code == 0
+    with opened(page, 1280) as (shown, said):
+        assert shown.locator("#map tbody tr").count() == 300
+        assert shown.locator("#distances tbody tr").count() == 200
+        assert shown.evaluate("document.querySelectorAll('*').length") < 15_000
+        assert shown.text_content("[data-more='distances']") == "22900 more"
+        shown.click("[data-more='distances']")
+        assert shown.locator("#distances tbody tr").count() == 1200
+        shown.fill("[data-table='distances'][data-column='0']", "q_proj.299")
+        shown.select_option("[data-table='distances'][data-column='2']", "gptq (quantization)")
+        assert shown.locator("#distances tbody tr").count() == 7
+        assert not shown.locator("[data-more='distances']").is_visible()
+        shown.locator("#distances thead th").nth(3).click()
+        lines = [line.split() for line in shown.locator("#distances tbody tr td:nth-child(4)").all_text_contents()]
+        assert lines == sorted(lines, key=lambda line: float(line[0]))
         assert said == []

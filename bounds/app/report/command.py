@@ -47,4 +47,4 @@ def report(
         serve(source, port, lambda address: Printer().say(f"{address} (Ctrl-C ends it)"))
         return
     check_outputs({"--output": output}, [source, *files_of_run(source)], {"--output": (".html",)})
-    write_text(output, page_of(source))
+    write_text(output, page_of(source, output.parent))

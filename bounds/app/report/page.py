@@ -8,17 +8,20 @@ from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pvq
 from pvq.bounds.errors import ProblemError
-from pvq.bounds.sqnr import sqnr_db
 from pvq.solvers.compare.schema import read_record
-from pvq.solvers.compare.verdict import OPEN, SKIPPED
+from pvq.solvers.compare.verdict import SKIPPED
 
-from ..compare.text import conclusion, margin_of
+from ..compare.text import conclusion
 from . import charts
+from .tables import METHOD, gaps_table, pairs_table, proofs_table
 
 NEEDED = ("plotly", "jinja2")
+MOST_PROOFS = 5000
+"""Files that are listed; a folder of more is looked into by other means."""
 
 
 def check_extra() -> None:
@@ -28,12 +31,13 @@ def check_extra() -> None:
         raise ProblemError(f"reports need {' and '.join(missing)}: pip install 'pvq-bound[report]'")
 
 
-def page_of(source: Path, script: str | None = None, refresh: int | None = None) -> str:
+def page_of(source: Path, folder: Path, script: str | None = None, refresh: int | None = None) -> str:
     """The page as HTML.
 
     Parameters
     ----------
     source : a run's folder, or a file `pvq.compare/1`.
+    folder : where the page is going to be; links to proofs begin there.
     script : where the page gets plotly's script from; None to have it inside.
     refresh : seconds after which the page asks for itself again.
 
@@ -56,74 +60,58 @@ def page_of(source: Path, script: str | None = None, refresh: int | None = None)
         plotly=inner,
         script=script,
         refresh=refresh,
-        **_contents(source),
+        **_contents(source, folder),
     )
 
 
-def _contents(source: Path) -> dict[str, Any]:
+def _contents(source: Path, folder: Path) -> dict[str, Any]:
     """What the template shows."""
-    status, spread = None, []
+    status, spread, proofs = None, [], []
     if os.path.isdir(source):
         run = pvq.Ledger(source)
-        status, spread = run.status(), run.distribution()
+        status, spread, proofs = run.status(), run.distribution(), run.proofs()
         document = run.document() if run.method == "both" else None
     else:
         document = read_record(source, "report")
     layers = [] if document is None else [layer for layer in document["layers"] if layer["skipped"] is None]
     skipped = {} if document is None else {x["name"]: x["skipped"] for x in document["layers"] if x["skipped"]}
-    gaps = charts.gaps(layers)
     times = [(layer["name"], sum(pair.get("seconds", 0.0) for pair in layer["pairs"])) for layer in layers]
     settings = (document or {}).get("settings") or (status or {}).get("settings") or {}
     packages = (status or {}).get("packages") or [(document or {}).get("environment", {}).get("packages", {})]
+    links = [_link(source / proof["file"], folder) for proof in proofs[:MOST_PROOFS]]
+    gaps = gaps_table(layers)
     data = {
-        "map": charts.verdict_map(layers, document["bits"]) if document and layers else None,
-        "names": [layer["name"] for layer in layers],
-        "curves": {layer["name"]: charts.curves(layer) for layer in layers if layer["pairs"]},
-        "gaps": charts.gap_chart(gaps),
-        "widths": charts.widths(spread, pvq.Ledger.WIDTHS),
-        "seconds": charts.seconds(times),
+        "tables": {
+            "pairs": pairs_table(layers),
+            "distances": gaps,
+            "proofs": proofs_table(proofs[:MOST_PROOFS], links),
+        },
+        "curves": charts.curves(layers),
+        "charts": {
+            "gaps": charts.gap_chart(gaps[METHOD]),
+            "widths": charts.widths(spread, pvq.Ledger.WIDTHS),
+            "seconds": charts.seconds(times),
+        },
     }
     return {
         "title": source.name or str(source),
         "words": "" if document is None else conclusion(document),
         "bits": [] if document is None else document["bits"],
+        "map": [] if document is None else charts.verdict_map(layers, document["bits"]),
         "summary": [] if document is None else document["summary"],
         "status": status,
-        "data": _short(data),
-        "pairs": [_line(layer, pair) for layer in layers for pair in layer["pairs"]],
-        "gaps": gaps,
+        "data": data,
         "kinds": _kinds(spread, layers),
         "skipped": skipped | (status or {}).get("skipped", {}),
         "settings": {name: value for name, value in settings.items() if value is not None},
         "packages": packages,
-        "certificates": _certificates(source),
+        "proofs": len(proofs),
         "version": pvq.__version__,
     }
 
 
-def _short(value: Any) -> Any:
-    """Numbers of charts in six digits, more than a chart shows: a fifth of a page of many layers."""
-    if isinstance(value, float):
-        return float(f"{value:.6g}")
-    if isinstance(value, dict):
-        return {name: _short(part) for name, part in value.items()}
-    return [_short(part) for part in value] if isinstance(value, list) else value
-
-
-def _line(layer: Mapping[str, Any], pair: Mapping[str, Any]) -> dict[str, Any]:
-    """A line of the table of pairs: text, and numbers to sort by."""
-    line: dict[str, Any] = {"layer": layer["name"], "bits": pair["bits"], "verdict": pair["verdict"]}
-    if pair["verdict"] == SKIPPED:
-        return {**line, "margin": None, "known": None, "quant": pair["reason"], "prune": "", "seconds": None}
-    margin = margin_of(pair)
-    return {
-        **line,
-        "margin": margin if margin is None or pair["verdict"] != OPEN else -abs(margin),
-        "known": sqnr_db(pair["prune"]["upper"], pair["quant"]["upper"]),
-        "quant": f"{charts.db_range(pair['quant'])}, {pair['quant']['bound_kind']}",
-        "prune": f"{charts.db_range(pair['prune'])}, {pair['prune']['bound_kind']}",
-        "seconds": pair["seconds"],
-    }
+def _link(file: Path, folder: Path) -> str:
+    return quote(Path(os.path.relpath(file, folder)).as_posix())
 
 
 def _kinds(spread: Sequence[Mapping[str, Any]], layers: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -141,9 +129,3 @@ def _kinds(spread: Sequence[Mapping[str, Any]], layers: Sequence[Mapping[str, An
                 for side in ("quant", "prune") if pair["verdict"] != SKIPPED else ():
                     counts[pair[side]["bound_kind"]] += 1
     return [{"kind": kind, "words": words[kind], "count": count, "unit": unit} for kind, count in counts.items()]
-
-
-def _certificates(source: Path) -> list[str]:
-    """Files of proofs of a run, below the report's folder if that is beside the run."""
-    folder = source / "certificates"
-    return sorted(str(path.relative_to(source.parent)) for path in folder.glob("*/*.npz"))[:1000]

@@ -1,0 +1,98 @@
+"""The long tables of a report, as columns: a word once, and numbers with the digits that are shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from pvq.bounds.sqnr import sqnr_db
+from pvq.solvers.compare.verdict import OPEN, SKIPPED
+
+from ..compare.gap_table import gap_of
+from ..compare.text import margin_of
+
+SIDES = {"quant": "quantization", "prune": "pruning", "joint": "joint"}
+
+Column = dict[str, Any]
+METHOD = 2
+"""The column of `gaps_table` that says which method."""
+NOTHING: Mapping[str, Any] = {}
+
+
+def words(values: Iterable[str], first: Iterable[str] = ()) -> Column:
+    """A column of words, as their numbers in a list of those that there are, which begins with `first`."""
+    places = {word: place for place, word in enumerate(first)}
+    found = [places.setdefault(value, len(places)) for value in values]
+    return {"words": list(places), "values": found}
+
+
+def numbers(values: Iterable[float | None], digits: int = 2) -> Column:
+    """A column of numbers, None where there is none."""
+    return {"digits": digits, "values": [None if value is None else round(value, digits) for value in values]}
+
+
+def pairs_table(layers: Sequence[Mapping[str, Any]]) -> list[Column]:
+    """A line for each layer and width: verdict, what is proven, and what is estimated."""
+    lines = [(layer["name"], pair) for layer in layers for pair in layer["pairs"]]
+    sides = {side: [pair.get(side, NOTHING) for _, pair in lines] for side in ("quant", "prune")}
+    ends = [
+        column
+        for some in sides.values()
+        for column in (
+            numbers(side.get("sqnr_min_db") for side in some),
+            numbers(side.get("sqnr_max_db") for side in some),
+            words(side.get("bound_kind", "-") for side in some),
+        )
+    ]
+    return [
+        words(name for name, _ in lines),
+        numbers((pair["bits"] for _, pair in lines), 0),
+        numbers((100 * pair["sparsity"] if "sparsity" in pair else None for _, pair in lines), 1),
+        words(pair["verdict"] for _, pair in lines),
+        numbers(margin_shown(pair) for _, pair in lines),
+        numbers(known_difference(pair) for _, pair in lines),
+        *ends,
+        numbers((pair.get("seconds") for _, pair in lines), 1),
+        words(pair.get("reason", "") for _, pair in lines),
+    ]
+
+
+def margin_shown(pair: Mapping[str, Any]) -> float | None:
+    """dB by which one side is better; negative: what an open pair lacks."""
+    margin = None if pair["verdict"] == SKIPPED else margin_of(pair)
+    return margin if margin is None or pair["verdict"] != OPEN else -abs(margin)
+
+
+def known_difference(pair: Mapping[str, Any]) -> float | None:
+    """dB by which the best quantized weights known are ahead: an estimate of the true difference, no proof."""
+    return None if pair["verdict"] == SKIPPED else sqnr_db(pair["prune"]["upper"], pair["quant"]["upper"])
+
+
+def gaps_table(layers: Sequence[Mapping[str, Any]]) -> list[Column]:
+    """How far each method is from the optimum, for each layer and width."""
+    found = [
+        (layer["name"], pair["bits"], f"{method} ({SIDES[side]})", gap)
+        for layer in layers
+        for pair in layer["pairs"]
+        for side in (("quant", "prune") if pair["verdict"] != SKIPPED else ())
+        for method, error in pair[side]["empirical"].items()
+        if (gap := gap_of(error, pair[side]["lower"], pair[side]["upper"])) is not None
+    ]
+    methods = [method for _, _, method, _ in found]
+    return [
+        words(layer for layer, *_ in found),
+        numbers((bits for _, bits, *_ in found), 0),
+        words(methods, sorted(set(methods))),
+        numbers(gap.least for *_, gap in found),
+        numbers(gap.most for *_, gap in found),
+    ]
+
+
+def proofs_table(proofs: Sequence[Mapping[str, Any]], links: Sequence[str]) -> list[Column]:
+    """Layer, side, bits and file of each proof; `links` lead there from the page."""
+    return [
+        words(proof["layer"] for proof in proofs),
+        words(SIDES[proof["side"]] for proof in proofs),
+        numbers((proof["bits"] for proof in proofs), 0),
+        {**words(proof["file"] for proof in proofs), "links": list(links)},
+    ]
