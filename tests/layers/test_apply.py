@@ -48,7 +48,7 @@ class Several(nn.Module):
         self.stem = nn.Conv2d(3, 8, 3, stride=2, padding=1)
         self.depthwise = nn.Conv2d(8, 8, 3, padding=(2, 1), dilation=(2, 1), groups=8)
         self.grouped = nn.Conv2d(8, 8, 1, groups=2)
-        self.line = nn.Conv1d(8, 8, 3, padding=1)
+        self.line = nn.Conv1d(8, 8, 3, padding=1, groups=2)
         self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
         self.apart = nn.MultiheadAttention(8, 2, kdim=6, vdim=4, batch_first=True)
         self.twice = nn.Linear(8, 8)
@@ -62,8 +62,22 @@ class Several(nn.Module):
         return self.again(torch.relu(self.twice(x)))
 
 
+class Experts(nn.Module):
+    """Matrices in a stack, stored (in, out), some of them square."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.up = nn.Parameter(torch.randn(3, 6, 4))
+        self.down = nn.Parameter(torch.randn(3, 4, 4))
+
+    def forward(self, x):
+        return torch.relu(x.expand(3, *x.shape) @ self.up) @ self.down
+
+
 CASES = {
     "several": (Several, torch.randn(2, 3, 12, 10, generator=torch.Generator().manual_seed(0))),
+    "experts": (Experts, torch.randn(20, 6, generator=torch.Generator().manual_seed(0))),
     "gpt2": (lambda: build("gpt2"), {"input_ids": IDS}),
     "mixtral": (lambda: build("mixtral"), {"input_ids": IDS, "attention_mask": torch.ones_like(IDS).triu(-3)}),
 }
@@ -99,6 +113,48 @@ def test_every_kind_of_layer_gets_its_weights_and_their_error(case):
     assert len(changed(before, model)) > 0
     if case == "several":
         assert owners == touched | {"again"}
+
+
+@pytest.mark.parametrize(
+    ("case", "name"),
+    [
+        *(("several", name) for name in ("stem", "depthwise", "grouped", "line", "attention.out_proj")),
+        *(("gpt2", f"transformer.h.0.{name}") for name in ("attn.c_attn", "mlp.c_fc", "mlp.c_proj")),
+        *(("experts", f"down.{k}") for k in range(3)),
+    ],
+)
+def test_the_certified_error_is_how_far_the_output_of_the_module_moves(case, name):
+    """Seen from outside, by what the module puts out before and after: nothing of ours unfolds or multiplies."""
+    make, batch = CASES[case]
+    model = make().double().eval()
+    batch = batch.double() if isinstance(batch, torch.Tensor) else batch
+    layer = extract_layers(model, name, [batch])[name]
+    expert = int(name[-1]) if case == "experts" else None
+    outputs = []
+
+    def keep(module, args, out):
+        out = (out[0] if isinstance(out, tuple) else out).detach()
+        outputs.append(
+            out[expert] if expert is not None else out.movedim(1, -1) if len(args[0].shape) == 4 else out
+        )
+
+    place = model if expert is not None else model.get_submodule(name.removesuffix(".out_proj"))
+    handle = place.register_forward_hook(keep)
+
+    def run():
+        with torch.no_grad():
+            model(**batch) if isinstance(batch, dict) else model(batch)
+
+    run()
+    (applied,) = apply_solutions(model, [solution(layer)[0]], [batch])
+    outputs.pop()  # of the measurement
+    run()
+    handle.remove()
+    before, after = outputs
+    if isinstance(place, nn.Conv1d):
+        before, after = before.transpose(1, 2), after.transpose(1, 2)
+    moved = (before - after).reshape(-1, before.shape[-1])
+    assert float(moved.square().sum(1).mean()) == pytest.approx(applied.certified, rel=1e-9)
 
 
 @pytest.mark.parametrize("name", ["stem", "depthwise", "grouped", "attention.in_proj_k"])
@@ -178,7 +234,7 @@ def test_what_does_not_fit_changes_nothing():
     part = Solution(stem.weight[:, 2:9], stem.rows, (2, 9), stem.meta)
     wrong = {
         "no layer tail": Solution(stem.weight, stem.rows, stem.inputs, {**stem.meta, "module": "tail"}),
-        "the result is of shape 8 x 27, the layer of 8 x 24": Solution(
+        "the result is of shape 8 x 27, the layer of 8 x 12": Solution(
             stem.weight, stem.rows, stem.inputs, {**stem.meta, "module": "line"}
         ),
         "of other weights than the model has": Solution(
