@@ -42,6 +42,7 @@ def rows(documents: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[s
     for document in documents:
         original = document["original"]
         name = f"{document['task'].removeprefix('zoo:')}, {document['measure']}"
+        name += f" ({document['source']})" if "source" in document else ""
         line = [name, "" if original is None else number(original["test"])]
         line += [shown(entry(document, method, bits)) for method in METHODS for bits in every]
         lines.append(line)

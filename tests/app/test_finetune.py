@@ -14,7 +14,7 @@ import small_task
 import torch
 from pvq.benchmarks.finetune import pool
 from pvq.bounds.app.finetune import against
-from pvq.bounds.app.finetune.show import draw
+from pvq.bounds.app.finetune.show import draw, sentence
 from safetensors.torch import load_file
 
 SOURCE = "small_task:task"
@@ -49,6 +49,26 @@ def test_a_comparison_and_going_on(cli, helpers, tmp_path, monkeypatch):
     assert (tmp_path / "t.md").read_text().startswith("|  | original | 3 bits quantized | 3 bits pruned |")
     assert (tmp_path / "t.png").read_bytes().startswith(b"\x89PNG")
     assert not list((tmp_path / "finetune-small_task-task").glob("*.checkpoint"))
+    made_up = ["source,model,measure,method,bits,value", "made up,Net-9,accuracy,original,,71.5"]
+    made_up += ["made up,Net-9,accuracy,quant,3,70.25", "made up,Net-9,accuracy,prune,3,12"]
+    (tmp_path / "p.csv").write_text("\n".join(made_up))
+    beside = cli(
+        *words, "--published", "p.csv", "--json", "p.json", "--table", "p.md", "--figure", "p.svg", "--quiet"
+    )
+    assert beside.code == 0, beside.err
+    assert beside.out.startswith(ended.out)
+    assert re.search(
+        r"Net-9, accuracy as published: made up\n.*\n16 +71.50 +71.50.*\n3 +70.25 +12.00",
+        re.sub(r"(?m)^ +|\n\s*\n", "\n", beside.out),
+        re.S,
+    )
+    assert (tmp_path / "p.md").read_text().splitlines()[
+        -1
+    ] == "| Net-9, accuracy (made up) | 71.50 | 70.25 | 12.00 |"
+    assert len(re.findall(r'id="axes_\d+"', (tmp_path / "p.svg").read_text())) == 2
+    with_it = json.loads((tmp_path / "p.json").read_text())
+    assert [one["source"] for one in with_it.pop("published")] == ["made up"]
+    assert with_it == record
     again = cli(*words, "--json", "again.json", "--quiet")
     assert json.loads((tmp_path / "again.json").read_text()) == record
     assert again.out == ended.out
@@ -119,6 +139,7 @@ def test_an_interrupt_ends_it_and_keeps_the_checkpoint(helpers, tmp_path):
         ([SOURCE, "--device", "abacus"], "--device abacus"),
         ([SOURCE, "--bounds", "soon"], "--bounds must be a duration"),
         ([SOURCE, "--epochs", "0"], "--epochs must be at least 1"),
+        ([SOURCE, "--published", "none.csv"], "--published: none.csv cannot be read"),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(cli, tmp_path, monkeypatch, words, said):
@@ -171,3 +192,13 @@ def test_many_tasks_are_drawn_in_rows_of_four(tmp_path):
     (width, height) = sizes[1]
     assert sizes[4] == pytest.approx([4 * width, height])
     assert sizes[5] == pytest.approx([4 * width, 2 * height])
+
+
+def test_a_rate_at_an_end_of_those_tried_is_said():
+    rates = {"tried": [0.1, 0.03, 0.01], "bits": 3, "quant": 0.1, "prune": 0.03}
+    document = {"rates": rates, "bits": [], "cells": [], "higher_is_better": True}
+    assert sentence(document).startswith("Learning rates: 0.1 quantized (the largest tried), 0.03 pruned (best")
+    document["rates"] = rates | {"prune": 0.01}
+    assert "0.01 pruned (the smallest tried)" in sentence(document)
+    document["rates"] = {"tried": [0.05], "bits": 3, "quant": 0.05, "prune": 0.05}
+    assert sentence(document).startswith("Learning rates: 0.05 quantized, 0.05 pruned (best")

@@ -66,6 +66,15 @@ def finetune(
     figure: Annotated[
         Path | None, Option(metavar="FILE", help="Quality against size (.png or .svg).", rich_help_panel=OUTPUT)
     ] = None,
+    published: Annotated[
+        Path | None,
+        Option(
+            metavar="FILE",
+            help="Somebody's published results, printed and drawn beside these: a CSV file with the columns "
+            "source, model, measure, method (original, quant, prune), bits, value.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
     quiet: options.Quiet = False,
 ) -> None:
     """Fine-tune a network quantized, and pruned to the same size, and print which is better.
@@ -92,11 +101,13 @@ def finetune(
     wanted = dict.fromkeys(tasks)
     places = {task: place(task, folder, len(wanted)) for task in wanted}
     kept = [file for path in places.values() for file in files_below(path)]
-    check_outputs({"--json": json_, "--table": table, "--figure": figure}, kept, {"--figure": FORMATS})
+    read = [*kept, published]
+    check_outputs({"--json": json_, "--table": table, "--figure": figure}, read, {"--figure": FORMATS})
     if figure is not None:
         check_matplotlib()
     check_torch("pvq finetune")
     from pvq.benchmarks.finetune.pool import run_studies
+    from pvq.benchmarks.finetune.published import read_published
     from pvq.benchmarks.finetune.table import markdown
 
     from ..progress import stages
@@ -104,6 +115,7 @@ def finetune(
     from .progress import epoch_progress
     from .show import draw, print_studies
 
+    others = [] if published is None else read_published(published)
     studies = [
         study(task, places[task], range(first, last + 1), seeds, rates_of(rates), epochs, device)
         for task in wanted
@@ -118,11 +130,12 @@ def finetune(
                 document["against_bounds"] = against_bounds(one, budget, stop, stage)
             stopped = stop.is_set()
 
+    record = {"schema": SCHEMA, "tasks": documents, **({"published": others} if others else {})}
     write_each(
-        lambda: print_studies(documents),
-        (json_, lambda path: write_json(path, {"schema": SCHEMA, "tasks": documents})),
-        (table, lambda path: write_text(path, markdown(documents))),
-        (figure, lambda path: draw(Path(path), documents)),
+        lambda: print_studies([*documents, *others]),
+        (json_, lambda path: write_json(path, record)),
+        (table, lambda path: write_text(path, markdown([*documents, *others]))),
+        (figure, lambda path: draw(Path(path), [*documents, *others])),
     )
     if stopped:
         raise typer.Exit(130)

@@ -23,14 +23,16 @@ ACROSS = 4
 
 
 def print_studies(documents: Sequence[Mapping[str, Any]]) -> None:
-    """Print each task's table, and what it says, on standard output."""
+    """Print the table of each task, or of what is published, and what it says, on standard output."""
     from rich import box
     from rich.table import Table
 
     console = Printer()
     for document in documents:
-        console.say(f", {printable(document['measure'])} on test data", name=document["task"])
-        if document["original"] is None:
+        source = document.get("source")
+        where = "on test data" if source is None else f"as published: {printable(source)}"
+        console.say(f", {printable(document['measure'])} {where}", name=document["task"])
+        if document["original"] is None and source is None:
             console.say("The network itself is not trained yet.")
             continue
         table = Table(box=box.SIMPLE)
@@ -38,14 +40,17 @@ def print_studies(documents: Sequence[Mapping[str, Any]]) -> None:
         for method in METHODS:
             table.add_column(WORDS[method], justify="right", no_wrap=True)
             table.add_column("dB moved", justify="right", no_wrap=True)
-        table.add_row("16", number(document["original"]["test"]), "", number(document["original"]["test"]), "")
+        if document["original"] is not None:
+            unchanged = number(document["original"]["test"])
+            table.add_row("16", unchanged, "", unchanged, "")
         for bits in widths([document]):
             cells = []
             for method in METHODS:
                 cells += [shown(entry(document, method, bits)), moved(document, method, bits)]
             table.add_row(str(bits), *cells)
         console.table(table)
-        console.say(sentence(document))
+        if source is None:
+            console.say(sentence(document))
         if document.get("against_bounds"):
             console.table(_against(document))
             console.say(against_sentence(document))
@@ -89,7 +94,7 @@ def against_sentence(document: Mapping[str, Any]) -> str:
 def moved(document: Mapping[str, Any], method: str, bits: int) -> str:
     """Mean over layers and seeds of the SQNR of the activations."""
     cells = [c for c in document["cells"] if c["method"] == method and c["bits"] == bits]
-    found = [layer["activation_sqnr_db"] for cell in cells for layer in cell["layers"]]
+    found = [layer["activation_sqnr_db"] for cell in cells for layer in cell.get("layers", ())]
     found = [value for value in found if value is not None]
     return f"{math.fsum(found) / len(found):.1f}" if found else ""
 
@@ -98,7 +103,7 @@ def sentence(document: Mapping[str, Any]) -> str:
     """Which method is better where."""
     found = better(document)
     rates = document["rates"]
-    chosen = ", ".join(f"{rates[m]:g} {WORDS[m]}" for m in METHODS if rates[m] is not None)
+    chosen = ", ".join(f"{rates[m]:g} {WORDS[m]}{_end(rates, m)}" for m in METHODS if rates[m] is not None)
     start = f"Learning rates: {chosen} (best validation at {rates['bits']} bits). " if chosen else ""
     if not found:
         return f"{start}Two seeds or more say which differences are larger than their spread."
@@ -112,6 +117,14 @@ def sentence(document: Mapping[str, Any]) -> str:
         if where:
             parts.append(f"{words} at {', '.join(where)} bits")
     return f"{start}Beyond the deviations over seeds: {'; '.join(parts)}."
+
+
+def _end(rates: Mapping[str, Any], method: str) -> str:
+    """A better rate may lie beyond an end of those that were tried."""
+    tried, rate = rates["tried"], rates[method]
+    if len(tried) < 2 or rate not in (min(tried), max(tried)):
+        return ""
+    return f" (the {'largest' if rate == max(tried) else 'smallest'} tried)"
 
 
 def draw(path: Path, documents: Sequence[Mapping[str, Any]]) -> None:
@@ -140,6 +153,6 @@ def draw(path: Path, documents: Sequence[Mapping[str, Any]]) -> None:
         axes.set_xlabel("bits a weight")
         axes.set_xticks(sorted(document["bits"]))
         axes.set_ylabel(document["measure"])
-        axes.set_title(document["task"])
+        axes.set_title("\n".join(filter(None, (document["task"], document.get("source")))))
         axes.legend()
     save(figure, path)
