@@ -290,6 +290,8 @@ def _networks(networks: Mapping[str, Mapping[str, Any]]) -> Table:
     for name in names:
         table.add_column(printable(NAMES.get(name, name)), justify="right")
     for key, measures in networks.items():
+        if not measures.keys() & set(names):  # of the original without labels
+            continue
         technique, _, bits = key.partition(":")
         words = UNIFORM[technique].format(bits) if bits else {"allocation": "this allocation"}.get(key, key)
         table.add_row(words, *(cell(name, measures.get(name)) for name in names))

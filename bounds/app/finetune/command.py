@@ -72,7 +72,6 @@ def finetune(
             metavar="FILE",
             help="Somebody's published results, printed and drawn beside these: a CSV file with the columns "
             "source, model, measure, method (original, quant, prune), bits, value.",
-            rich_help_panel=OUTPUT,
         ),
     ] = None,
     quiet: options.Quiet = False,
