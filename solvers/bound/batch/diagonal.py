@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
@@ -16,11 +17,27 @@ from .relaxation import AtDiagonal, Relaxed, relax
 FITTED = 32
 """Rows that D is fitted to, spread over the layer."""
 
-BARRIERS, TURNS = (1.5, 0.03), 8
-"""Barrier of the first and last sweep, relative to the mean gain of an input."""
 
-FIRST_STEPS, STEPS = 15, 5
-"""Steps of the first relaxation, and of those that go on from it."""
+class Course(NamedTuple):
+    """How an ascent in D goes."""
+
+    barriers: tuple[float, float]
+    """Of the first and last sweep, relative to the mean gain of an input."""
+    turns: int
+    """Relaxations, each with a sweep behind it."""
+    first: int
+    """Steps of the first relaxation."""
+    steps: int
+    """Steps of those that go on from it."""
+
+
+FROM_AFAR = Course((1.5, 0.03), turns=8, first=15, steps=5)
+"""From `starting_diagonal`, for rows whose gains even out."""
+
+NEW = 0.3
+"""Part of the newest relaxation in the gains that a sweep goes by; the others fade. An input that is kept
+whole or not at all gains nothing, loses D until it is kept in part, and gains much: by the newest gains alone
+such inputs go up and down for ever."""
 
 EVEN = 0.1
 """Every input counts as much as this part of the barrier at least, so that no D_i is left behind."""
@@ -49,7 +66,7 @@ def fitted_diagonal(
     w: FloatArray,
     groups: Groups,
     ended: Callable[[], bool],
-    barriers: tuple[float, float] = BARRIERS,
+    course: Course = FROM_AFAR,
 ) -> FloatArray | None:
     """(n,) D with nearly the largest mean log bound of some rows w; None where H is singular.
 
@@ -57,25 +74,26 @@ def fitted_diagonal(
     ----------
     d : (n,) where it starts, H - D positive definite.
     ended : asked before every turn but the first.
-    barriers : of the first and last sweep, relative to the mean gain of an input.
 
     A sweep maximises sum_i a_i log d_i + mu log det(H - D) coordinate by coordinate, with a_i the mean over rows
-    of what log f gains by log d_i: price z (1 - z) / f of the inputs that are kept in part.
+    of what log f gains by log d_i: price z (1 - z) / f of the inputs that are kept in part, as it was of late.
     """
     best, best_value = d, -np.inf
     state: Relaxed | None = None
-    for turn, mu in enumerate(np.geomspace(*barriers, TURNS)):
+    gain = np.zeros(len(d))
+    for turn, mu in enumerate(np.geomspace(*course.barriers, course.turns)):
         at = AtDiagonal.of(h, d)
         if at is None or (turn and ended()):
             break
-        state = relax(at, w, groups, STEPS if turn else FIRST_STEPS, state)
+        state = relax(at, w, groups, course.steps if turn else course.first, state)
         f = np.maximum(state.bound, np.finfo(float).tiny)
         value = float(np.log(f).mean())
         if value > best_value:
             best, best_value = d, value
         between = (state.z > 0) & (state.z < 1)
         ratio = np.divide(state.y * np.sqrt(d), state.z, out=np.zeros_like(state.y), where=between)
-        gain = (ratio**2 * state.z * (1 - state.z) / f[:, None]).mean(axis=0)
+        newest = (ratio**2 * state.z * (1 - state.z) / f[:, None]).mean(axis=0)
+        gain += (NEW if turn else 1.0) * (newest - gain)
         level = mu / len(d)
         moved = _sweep(h, d, gain + EVEN * level, level)
         d = 0.99 * d if moved is None else moved

@@ -4,6 +4,7 @@ import threading
 
 import numpy as np
 import pytest
+from pvq.benchmarks.made import made_layer
 from pvq.bounds.gram import Gram
 from pvq.bounds.problem import Problem
 from pvq.bounds.proof import Below, Split
@@ -14,6 +15,7 @@ from pvq.solvers.bound import rows as long_rows
 from pvq.solvers.bound.batch import pruned
 from pvq.solvers.bound.batch.own import with_own_diagonal
 from pvq.solvers.brute import Brute
+from pvq.solvers.relax import pruning
 
 OPTIONS = Options(time_limit=None)
 
@@ -47,6 +49,19 @@ def test_it_holds_and_is_proven(pattern):
         except NotProven:
             continue
     assert max(raised) > 1.01
+
+
+@pytest.mark.parametrize("pattern", [Sparsity.row(48, 12), Sparsity.nm(48, 2, 4)], ids=["row", "n:m"])
+def test_sweeps_come_as_far_as_newton_steps_on_the_central_path(pattern):
+    layer = made_layer("made:48x4:3")
+    gram = Gram.from_array(layer.grams[0])
+    problems = [Problem(w, gram, None, pattern) for w in layer.weight]
+    shared = pruned.pruned_layer(problems)
+    for problem, found in zip(problems, pruned.bound_rows(problems, shared, OPTIONS, [None] * 4), strict=True):
+        own = with_own_diagonal(problem, shared, found, Clock(OPTIONS))
+        row = pruning.PrunedRow.of(problem, problem.error(own.x))
+        best = pruning.bound_by_diagonal(row, Clock(OPTIONS))[1].bound
+        assert own.lower > max(0.97 * best, 1.05 * found.lower)
 
 
 def test_without_time_the_row_stays_as_it_is():
