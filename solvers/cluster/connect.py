@@ -26,6 +26,8 @@ ANSWER = 10.0
 """Seconds that a scheduler has to answer."""
 SOON, LATEST = 0.6, 10.0
 """Seconds that a connection has to be closed in: after Ctrl-C, and else."""
+SPOKEN = ("tcp", "tls", "ws", "wss")
+"""Protocols that dask has without further packages."""
 OURS = {
     "distributed.nanny.pre-spawn-environ": {
         "OMP_NUM_THREADS": 1,
@@ -164,7 +166,9 @@ def _local(count: int) -> Connection:
 
 def _joined(address: str) -> Connection:
     _quiet()
-    with _said(f"no scheduler answers at {address}"), warnings.catch_warnings():
+    scheme = address.split("://")[0]
+    more = "" if scheme in SPOKEN else f"; every dask speaks tcp://, and {scheme}:// only what has more installed"
+    with _said(f"no scheduler answers at {address}{more}"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # versions are compared where they matter
         client = _Client(address, timeout=ANSWER, set_as_default=False, name="pvq")
     return Connection(client, None, address)

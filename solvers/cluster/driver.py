@@ -6,7 +6,7 @@ import pickle
 import time
 import uuid
 from collections import Counter, deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from queue import Empty, SimpleQueue
@@ -21,8 +21,8 @@ from pvq.layers.format import load_layer
 from ..ledger.go import Told
 from ..ledger.work import Chunk
 from ..watch import watched
-from .connect import Connection
-from .worker import Message, Sent, Unit, serve, stop_run, versions
+from .connect import ANSWER, Connection
+from .worker import Message, Sent, Unit, difference, serve, stop_run, versions
 
 AGAIN = 3
 """How often a chunk is worked on again because its worker was lost."""
@@ -33,6 +33,9 @@ AHEAD = 64
 layer with seven widths has 14 at least, and two workers that go from layer to layer together both prepare each."""
 SENT = 2
 """Layers that the cluster keeps for workers that have them sent, beside those that workers are at."""
+QUESTION = f"__import__({versions.__module__!r}, fromlist=['versions']).versions()"
+"""What each worker is asked before it gets a chunk, in words that need nothing of ours: one that has another
+pvq-bound, or none, could not even read a chunk, and dask would end it."""
 ENDING = 0.8
 """Seconds in which workers tell what they have proven, once they are asked to stop."""
 
@@ -42,6 +45,15 @@ class Joined:
     """A worker came."""
 
     worker: str
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A worker said what it has, or why it cannot say."""
+
+    worker: str
+    versions: Mapping[str, str] | None
+    why: str = ""
 
 
 @dataclass(frozen=True)
@@ -113,6 +125,8 @@ class Cluster:
         self._free: dict[str, Hashable] = {}
         """Workers without a chunk, and the problem of their last one."""
         self._busy: dict[str, int] = {}
+        self._asked: dict[str, Future] = {}
+        """Workers that have not said yet what they have."""
         self._refused: dict[str, str] = {}
         self._sent: dict[str, Future] = {}
         self._ready: deque[Told] = deque()
@@ -164,6 +178,8 @@ class Cluster:
                 self._take(event)
             case Joined(worker):
                 self._join(worker)
+            case Answered():
+                self._answered(event)
             case Left(worker):
                 self._leave(worker)
             case Broken():
@@ -195,9 +211,6 @@ class Cluster:
         end = message.end
         if end is None or message.turn != given.turn:
             return
-        if end.refused is not None:
-            self._refuse(given, end.refused)
-            return
         self._worked = True
         if given.worker is not None:
             self._busy.pop(given.worker, None)
@@ -210,12 +223,25 @@ class Cluster:
         self._ready.append(Told(given.line, given.chunk, ended=True, error=error, wrong=wrong))
 
     def _join(self, worker: str) -> None:
-        if worker not in self._busy and worker not in self._refused:
-            self._free[worker] = None
-            part(f"{len(self._free) + len(self._busy)} workers")
+        if worker in self._asked or worker in self._free or worker in self._busy or worker in self._refused:
+            return
+        future = self._client.submit(eval, QUESTION, workers=[worker], pure=False)
+        self._asked[worker] = future
+        future.add_done_callback(self._on_answer(worker))
+
+    def _answered(self, answer: Answered) -> None:
+        if self._asked.pop(answer.worker, None) is None:  # it has left since
+            return
+        why = answer.why if answer.versions is None else difference(answer.versions, self._versions)
+        if why is not None:
+            self._shut_out(answer.worker, why)
+            return
+        self._free[answer.worker] = None
+        part(f"{len(self._free) + len(self._busy)} workers")
 
     def _leave(self, worker: str) -> None:
         self._refused.pop(worker, None)
+        self._asked.pop(worker, None)
         known = self._free.pop(worker, self) is not self
         number = self._busy.pop(worker, None)
         if number is not None:
@@ -228,9 +254,12 @@ class Cluster:
         worker = given.worker
         assert worker is not None
         self._busy.pop(worker, None)
+        self._shut_out(worker, why)
+        self._back(given)
+
+    def _shut_out(self, worker: str, why: str) -> None:
         self._refused[worker] = f"worker {worker} is refused: {why}"
         self._say(self._refused[worker])
-        self._back(given)
 
     def _again(self, given: _Given, why: str) -> None:
         given.lost += 1
@@ -258,7 +287,7 @@ class Cluster:
 
     def _check_alone(self) -> None:
         """Raise `ProblemError` where nobody is left who could work on what is waiting."""
-        if self._free or self._busy or not self._given:
+        if self._free or self._busy or self._asked or not self._given:
             self._alone_since = time.monotonic()
         elif self._refused and not self._worked:
             raise ProblemError(
@@ -279,7 +308,7 @@ class Cluster:
             self._waiting[given.chunk.sha256].remove(given)
             if not self._waiting[given.chunk.sha256]:
                 del self._waiting[given.chunk.sha256]
-            unit = Unit(given.number, given.turn, given.left, self._run, self._versions)
+            unit = Unit(given.number, given.turn, given.left, self._run)
             future = self._client.submit(
                 *(serve, unit, data), workers=[worker], pure=False, key=f"{self._run}-{given.number}-{given.turn}"
             )
@@ -320,12 +349,19 @@ class Cluster:
         if isinstance(told, dict) and told.get("action") in ("add-worker", "remove-worker"):
             self._inbox.put((Joined if told["action"] == "add-worker" else Left)(told["worker"]))
 
+    def _on_answer(self, worker: str) -> Callable[[Future], None]:
+        def done(future: Future) -> None:
+            try:
+                self._inbox.put(Answered(worker, future.result(timeout=ANSWER)))
+            except Exception as error:  # whatever a worker of another version raises
+                self._inbox.put(Answered(worker, None, f"it cannot say what it has: {_words_of(error)}"))
+
+        return done
+
     def _on_done(self, number: int, turn: int) -> Callable[[Future], None]:
         def done(future: Future) -> None:
             if future.status == "error":
-                why = future.exception()
-                words = f"{type(why).__name__}: {' '.join(str(why).split())}"[:300]
-                self._inbox.put(Broken(number, turn, words, refused=True))
+                self._inbox.put(Broken(number, turn, _words_of(future.exception()), refused=True))
             elif future.status != "finished":
                 self._inbox.put(Broken(number, turn, "the cluster has lost what was sent", refused=False))
 
@@ -343,3 +379,7 @@ class Cluster:
                     self._inbox.put(pickle.loads(message))
         except Exception as error:
             self._inbox.put(Gone(type(error).__name__))
+
+
+def _words_of(error: BaseException) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]

@@ -45,7 +45,6 @@ class Unit:
     chunk: Chunk
     run: str
     """Name of the queue that the run hears."""
-    versions: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -76,8 +75,6 @@ class End:
     """Why it could not be worked on; the others go on."""
     wrong: tuple[type[Exception], str] | None = None
     """What ends the run."""
-    refused: str | None = None
-    """Why this worker must not work on it."""
 
 
 @dataclass(frozen=True)
@@ -138,9 +135,6 @@ def serve(unit: Unit, sent: Sent | None = None) -> None:
 
 
 def _worked(unit: Unit, sent: Sent | None, stop: threading.Event, tell: Callable[[Piece], object]) -> End:
-    why = difference(versions(), unit.versions)
-    if why is not None:
-        return End(refused=why)
     try:
         if sent is not None:
             _shelf().layer(unit.chunk.path, unit.chunk.sha256, lambda path: sent.layer())

@@ -179,6 +179,22 @@ def test_workers_of_other_versions_are_refused(cli, tmp_path, layers, cluster, a
     def honest() -> None:
         importlib.reload(worker)
 
+    name = worker.__name__
+
+    def hide() -> None:
+        sys.hidden, sys.modules[name] = importlib.import_module(name), None
+
+    def show() -> None:
+        sys.modules[name] = sys.__dict__.pop("hidden")
+
+    cluster.client.run(hide)
+    try:
+        ended = cli("run", "go", run.folder, *FAST, "--cluster", address)
+    finally:
+        cluster.client.run(show)
+    assert (ended.code, ended.err.count("\n")) == (2, 1), ended.err
+    assert "it cannot say what it has: ModuleNotFoundError" in ended.err
+    assert sorted(cluster.client.nthreads()) == sorted(workers)  # a chunk, which they cannot read, would end them
     try:
         cluster.client.run(pretend)
         ended = cli("run", "go", run.folder, *FAST, "--cluster", address)
@@ -218,7 +234,12 @@ def test_bad_input_is_one_line(cli, tmp_path, layers, monkeypatch) -> None:
         (("--cluster", "tcp://127.0.0.1:9"), "no scheduler answers at tcp://127.0.0.1:9"),
         (("--cluster", "tcp://127.0.0.1"), "no scheduler answers at tcp://127.0.0.1 (missing port"),
         (("--cluster", "tls://127.0.0.1:9"), "no scheduler answers at tls://127.0.0.1:9 (TLS expects"),
-        (("--cluster", "nothing://here"), "no scheduler answers at nothing://here"),
+        (("--cluster", "nothing://here"), "no scheduler answers at nothing://here; every dask speaks tcp://"),
+        (
+            ("--cluster", "ucx://127.0.0.1:9"),
+            "no scheduler answers at ucx://127.0.0.1:9; every dask speaks tcp://",
+        ),
+        (("--cluster", "inproc://x"), "no scheduler answers at inproc://x"),
         (("--cluster", "local:0"), "--cluster local:N needs a worker"),
         (("--cluster", "elsewhere"), "there is no file 'elsewhere'"),
         (("--cluster", wrong), "is no scheduler file"),

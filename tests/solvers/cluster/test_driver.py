@@ -18,7 +18,7 @@ from pvq.solvers.ledger.work import Chunk, RowSearch
 
 pytest.importorskip("distributed", reason="dask is not installed")
 from pvq.solvers.cluster import driver
-from pvq.solvers.cluster.worker import End, Message, Unit
+from pvq.solvers.cluster.worker import End, Message, Unit, versions
 
 
 class PlayedClient:
@@ -26,6 +26,7 @@ class PlayedClient:
 
     def __init__(self, workers: list[str]) -> None:
         self.workers, self.given, self.events, self.scattered = workers, [], None, []
+        self.answers = {}
 
     def subscribe_topic(self, topic, handler) -> None:
         self.events = handler
@@ -33,7 +34,9 @@ class PlayedClient:
     def nthreads(self) -> list[str]:
         return self.workers
 
-    def submit(self, function, unit, data, workers, **more):
+    def submit(self, function, unit, *data, workers, **more):
+        if function is eval:
+            return Answer(self.answers.get(workers[0], versions()))
         self.given.append((workers[0], unit))
         return SimpleNamespace(release=lambda: None, add_done_callback=lambda call: None)
 
@@ -42,6 +45,21 @@ class PlayedClient:
         return SimpleNamespace()
 
     def run(self, *words, **more) -> None: ...
+
+
+class Answer:
+    """What a worker says that it has, or what it breaks with."""
+
+    def __init__(self, answer) -> None:
+        self.answer = answer
+
+    def add_done_callback(self, call) -> None:
+        call(self)
+
+    def result(self, timeout):
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
 
 
 class PlayedQueue:
@@ -67,15 +85,17 @@ def chunk(number: int = 1, layer: str = "a", bits: int = 3, rows: int = 4) -> Ch
 class Played:
     """A driver with workers that do what a test says."""
 
-    def __init__(self, monkeypatch, workers: list[str], send: bool = False) -> None:
+    def __init__(self, monkeypatch, workers: list[str], send: bool = False, answers=None) -> None:
         monkeypatch.setattr(driver, "Queue", PlayedQueue)
         monkeypatch.setattr(driver, "load_layer", lambda path: path.stem)
         monkeypatch.setattr(driver.Sent, "of", lambda layer: layer)
         self.client = PlayedClient(workers)
+        self.client.answers = answers or {}
         where = SimpleNamespace(
             client=self.client, ours=None, where="tcp://played", close=lambda last, soon: last()
         )
         self.driver = driver.Cluster(where, send, threading.Event())
+        assert self.heard() == []  # what workers have
 
     @property
     def last(self) -> tuple[str, Unit]:
@@ -91,7 +111,7 @@ class Played:
 
     def heard(self) -> list:
         told, silent = [], 0
-        while silent < 6:
+        while silent < 12:
             found = self.driver.get(0.01)
             silent = silent + 1 if found is None else 0
             told += [] if found is None else [found]
@@ -189,17 +209,23 @@ def test_a_layer_is_sent_once_as_long_as_a_worker_is_at_it(played) -> None:
     assert play.client.scattered == [*"abcdea"]
 
 
-def test_a_refused_worker_gets_nothing_more_and_its_chunk_does_not_count_as_lost(played) -> None:
-    play = played("a", "b")
+def test_a_worker_of_other_versions_gets_nothing(played) -> None:
+    """One that has no pvq-bound could not read a chunk, so that it is asked before."""
+    other = {**versions(), "numpy": "1"}
+    answers = {"a": other, "b": ModuleNotFoundError("No module named 'pvq'"), "c": {**versions(), "code": "0"}}
+    play = played("a", "b", answers=answers)
     play.driver.submit(0, chunk())
-    worker, unit = play.last
-    play.tell(unit, end=End(refused="it has numpy 1"))
-    play.heard()
-    assert play.last[0] != worker
-    assert play.driver.notes == [f"worker {worker} is refused: it has numpy 1"]
-    play.tell(play.last[1], end=End(refused="it has numpy 2"))
-    with pytest.raises(ProblemError, match=r"no worker of tcp://played can work on this run: .*numpy 1"):
+    with pytest.raises(ProblemError, match=r"no worker of tcp://played can work on this run: .*: it has numpy"):
         play.heard()
+    play.event("add-worker", "c")
+    play.event("add-worker", "d")
+    play.heard()
+    assert [worker for worker, _ in play.client.given] == ["d"]
+    assert [note.split(": ", 1)[1] for note in play.driver.notes] == [
+        f"it has numpy 1, and this run numpy {versions()['numpy']}",
+        "it cannot say what it has: ModuleNotFoundError: No module named 'pvq'",
+        f"it has another pvq-bound, and this run code {versions()['code']}",
+    ]
 
 
 def test_workers_that_have_gone_are_waited_for_a_while(played, monkeypatch) -> None:
@@ -244,7 +270,7 @@ def test_faults_of_a_chunk_and_of_the_run_are_told_apart(played) -> None:
 
 
 def test_units_and_messages_travel() -> None:
-    unit = Unit(1, 0, replace(chunk(), levels=(0.5, 1.0)), "run", {"numpy": "2"})
+    unit = Unit(1, 0, replace(chunk(), levels=(0.5, 1.0)), "run")
     assert pickle.loads(pickle.dumps(unit)) == unit
     message = Message(1, 0, None, End(wrong=(LayerError, "gone")))
     assert pickle.loads(pickle.dumps(message)) == message
