@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from .bounding import bound as bound
     from .bounding import curve as curve
     from .checking import verify as verify
-    from .comparing import Comparison as Comparison
     from .comparing import compare as compare
+    from .comparison import Comparison as Comparison
     from .evaluating import evaluate as evaluate
     from .ledgers import Ledger as Ledger
     from .listing import extract as extract
@@ -53,7 +53,7 @@ _HOME = {
     "Allocation": "pvq.allocating",
     "Certificate": "pvq.bounds.certificate",
     "CertificateError": "pvq.bounds.certificate",
-    "Comparison": "pvq.comparing",
+    "Comparison": "pvq.comparison",
     "Interval": "pvq.results",
     "Joint": "pvq.problems",
     "Layer": "pvq.layers.format",

@@ -20,7 +20,7 @@ from pvq.solvers.compare.schema import check_record, read_record
 from .allocated import ALLOCATION, measured, weights_of
 from .applying import Given
 from .budgets import budget_of, too_little, weighted
-from .comparing import SIDES, STYLES, Comparison
+from .comparison import SIDES, STYLES, Comparison
 from .shown import Recorded, html_table, new_axes
 
 if TYPE_CHECKING:

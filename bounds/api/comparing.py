@@ -6,10 +6,9 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from html import escape
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pvq.bounds.codebooks import INT_GRIDS, file_levels
 from pvq.bounds.durations import seconds_of
@@ -34,120 +33,17 @@ from pvq.solvers.compare.document import (
 from pvq.solvers.compare.engines import engines_by_name, methods_by_name
 from pvq.solvers.compare.network import Member, compare_all, distinct, found_in, member_of
 from pvq.solvers.compare.solutions import FOLDER, SolutionFolder
-from pvq.solvers.compare.verdict import SKIPPED
 from pvq.solvers.device import check_device
 from pvq.solvers.document import environment, packages
 from pvq.solvers.modelled import check_odds
 from pvq.solvers.registry import get_solver
 from pvq.solvers.watch import Calls, watched
 
+from .comparison import Comparison
 from .problems import Prune, Quant, pattern_of, pattern_words
 from .running import check_limits, quiet_machine
-from .shown import Recorded, html_table, new_axes
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 Layers = Layer | str | os.PathLike[str] | Iterable[Layer | str | os.PathLike[str]] | Mapping[str, Layer]
-
-SIDES = {"quant": "quantization", "prune": "pruning"}
-STYLES: dict[str, dict[str, Any]] = {
-    "quant": {"color": "#1f4e9c", "hatch": "////"},
-    "prune": {"color": "#d1601f", "hatch": "...."},
-}
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Comparison(Recorded):
-    """For each layer and bit width: is b-bit quantization better, or pruning at equal cost?"""
-
-    document: dict[str, Any]
-    """`pvq.compare/1`, as the command line writes it."""
-    bits: tuple[int, ...] = ()
-    """The widths that were asked for."""
-    failures: tuple[str, ...] = ()
-    """Why layers could not be read again at their turn (their pairs are missing), or solutions not be written."""
-
-    @property
-    def is_interrupted(self) -> bool:
-        """Whether Ctrl-C ended it: pairs are missing or were left open."""
-        return bool(self.document["environment"].get("interrupted", False))
-
-    @property
-    def verdicts(self) -> dict[str, dict[int, str]]:
-        """By layer and bits: quantization proven better, pruning proven better, sampled, open or skipped."""
-        return {
-            layer["name"]: {pair["bits"]: pair["verdict"] for pair in layer["pairs"]}
-            for layer in self.document["layers"]
-        }
-
-    def plot(self, layer: str | None = None, ax: Axes | None = None) -> Axes:
-        """Proven intervals of the best possible SQNR of one layer against bits.
-
-        Parameters
-        ----------
-        layer : str, optional
-            Which layer; the first without.
-        ax : matplotlib.axes.Axes, optional
-            Where to draw; a new figure without.
-
-        Raises
-        ------
-        ProblemError
-            No layer of this name.
-        ImportError
-            matplotlib is not installed.
-        """
-        layers = {known["name"]: known for known in self.document["layers"]}
-        name = next(iter(layers)) if layer is None else layer
-        if name not in layers:
-            raise ProblemError(f"no layer is called '{name}'; there are: {', '.join(layers)}")
-        pairs = [pair for pair in layers[name]["pairs"] if pair["verdict"] != SKIPPED]
-        ax = new_axes(6.4, 4.2) if ax is None else ax
-        ends = [pair[side][f"sqnr_{end}_db"] for pair in pairs for side in SIDES for end in ("min", "max")]
-        top = max((end for end in ends if end is not None), default=0.0) + 10.0
-        for side, title in SIDES.items():
-            shown = [pair for pair in pairs if pair[side]["sqnr_min_db"] is not None]
-            bits = [pair["bits"] for pair in shown]
-            least = [pair[side]["sqnr_min_db"] for pair in shown]
-            highest = [pair[side]["sqnr_max_db"] for pair in shown]
-            most = [top if value is None else value for value in highest]
-            color = STYLES[side]["color"]
-            ax.plot(bits, least, color=color, marker="." if len(bits) > 1 else "o", label=f"{title}, reached")
-            ax.fill_between(
-                bits, least, most, facecolor="none", edgecolor=color, hatch=STYLES[side]["hatch"], linewidth=0.5
-            )
-        ax.set_xlabel("bits a weight")
-        ax.set_ylabel("SQNR of the layer output (dB)")
-        ax.set_title(f"{name}: hatched is not excluded by proof", fontsize=10, parse_math=False)
-        ax.legend()
-        return ax
-
-    def __repr__(self) -> str:
-        verdicts = [pair["verdict"] for _, pair in self._pairs()]
-        counts = ", ".join(f"{verdicts.count(v)} {v}" for v in dict.fromkeys(verdicts))
-        return f"<pvq.Comparison of {len(self.document['layers'])} layers: {counts or 'no pairs'}>"
-
-    def _repr_html_(self) -> str:
-        bits = self.document["bits"]
-        body = [
-            (escape(name), *(escape(by_bits.get(b, "-")) for b in bits)) for name, by_bits in self.verdicts.items()
-        ]
-        return html_table("at equal cost", ("layer", *(f"{b} bits" for b in bits)), body)
-
-    def _records(self) -> tuple[list[dict[str, Any]], list[str]]:
-        records = []
-        for layer, pair in self._pairs():
-            record = {"layer": layer["name"], "bits": pair["bits"], "sparsity": pair.get("sparsity")}
-            record |= {"verdict": pair["verdict"], "margin_db": pair.get("margin_db")}
-            for side in SIDES:
-                for name in ("lower", "upper", "sqnr_min_db", "sqnr_max_db", "bound_kind"):
-                    record[f"{side}_{name}"] = pair.get(side, {}).get(name)
-            records.append(record)
-        return records, ["layer", "bits"]
-
-    def _pairs(self) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-        return [(layer, pair) for layer in self.document["layers"] for pair in layer["pairs"]]
 
 
 def compare(
@@ -155,10 +51,10 @@ def compare(
     bits: Iterable[int] | None = None,
     *,
     grid: str = "int",
-    granularity: str = "tensor",
+    granularity: str | Sequence[str] = "tensor",
     range: str = "mse",
     nm: int | None = None,
-    against: float | str | None = None,
+    against: float | str | Sequence[float | str] | None = None,
     block: int | None = None,
     update: bool = True,
     scope: str = "row",
@@ -195,14 +91,14 @@ def compare(
         Bits of the quantized side; 2 to 8, or those of the grid, where None.
     grid : str
         As in `Quant`, by name or file.
-    granularity : str
-        As in `Quant`.
+    granularity : str or sequence of str
+        As in `Quant`; of several each is compared.
     range : str
         mse, minmax or gram, as in `Quant`.
     nm : int, optional
         M of N:M sparsity, N the most that the bits pay for.
-    against : float or str, optional
-        A sparsity as 0.5, or N:M as "2:4", for all bits, whatever it costs beside them.
+    against : float or str or sequence of them, optional
+        A sparsity as 0.5, or N:M as "2:4", for all bits, whatever it costs beside them; each of several.
     block : int, optional
         As in `Prune`.
     update : bool
@@ -276,16 +172,23 @@ def compare(
     if sample_rows is not None and (sample_rows < 1 or scope == "layer"):
         raise ProblemError("`sample_rows` must be at least 1, and does not go with `scope` layer")
     wanted = widths(grid, bits)
-    Quant(wanted[0] if grid in INT_GRIDS else None, grid, granularity, range)  # checks it
+    grained = [granularity] if isinstance(granularity, str) else list(granularity)
+    for grain in grained:
+        Quant(wanted[0] if grid in INT_GRIDS else None, grid, grain, range)  # checks it
     if against is not None and nm is not None:
         raise ProblemError(
             "`against` gives the pattern whatever it costs, `nm` what the bits pay for: one of them"
         )
-    pruned = Prune(**pattern_of(against), block=block, update=update, scope=scope)
+    rivals = list(against) if isinstance(against, Iterable) and not isinstance(against, str) else [against]
+    pruned = [Prune(**pattern_of(rival), block=block, update=update, scope=scope) for rival in rivals]
+    patterns = {pattern_words(one): Setting("prune", **one.words) for one in pruned}
+    _check_distinct(granularity=grained, against=[pattern_words(one) for one in pruned])
+    if len(grained) * len(rivals) > 1 and solutions is not None:
+        raise ProblemError("weights are kept of one `granularity` and one `against`; give one of each")
     what = engine.Terms(
         bits=wanted,
-        quant=Setting("quant", grid=grid, granularity=granularity, range=range),
-        prune=Setting("prune", **pruned.words),
+        quant=Setting("quant", grid=grid, granularity=grained[0], range=range),
+        prune=next(iter(patterns.values())),
         cost=CostModel(base, mask, scale_bits),
         engines=engines_by_name(solver),
         quick=[get_solver(name) for name in engine.QUICK],
@@ -293,7 +196,9 @@ def compare(
         methods=methods_by_name(methods, update),
         levels=file_levels(grid),
         nm=nm,
-        against=None if against is None else pattern_words(pruned),
+        against=None if against is None or len(patterns) > 1 else next(iter(patterns)),
+        granularities=grained if len(grained) > 1 else (),
+        patterns=patterns if len(patterns) > 1 else {},
         odds=odds,
         time_limit=time_limit or None,
         sample_rows=sample_rows,
@@ -361,8 +266,16 @@ def compare(
     used = environment(solver, jobs, 0.0, time.perf_counter() - begin)
     document["environment"] = {**used, "interrupted": event.is_set()}
     if until is not None and not event.is_set():
-        document["environment"]["not_reached"] = not_reached(members, wanted, known_pairs(document))
+        document["environment"]["not_reached"] = not_reached(members, what.columns, known_pairs(document))
     return Comparison(document, tuple(wanted), tuple(failures))
+
+
+def _check_distinct(**given: Sequence[Any]) -> None:
+    """Raise `ProblemError` for a parameter with nothing, or the same twice."""
+    for name, several in given.items():
+        words = [str(one) for one in several]
+        if not words or len(set(words)) < len(words):
+            raise ProblemError(f"`{name}` must be one or several different ones, not {', '.join(words) or 'none'}")
 
 
 def widths(grid: str, bits: Iterable[int] | None) -> list[int]:

@@ -42,3 +42,8 @@ def names_of(text: str | None) -> list[str] | str:
     if text == "all":
         return text
     return [name.strip() for name in (text or "").split(",") if name.strip()]
+
+
+def one_or_more(text: str | None) -> str | list[str] | None:
+    """A word, or several with commas between them."""
+    return text if text is None or "," not in text else [word.strip() for word in text.split(",")]

@@ -10,6 +10,7 @@ from typing import Any
 from pvq.bounds.errors import ProblemError
 from pvq.bounds.storage import BASES
 
+from ..compare.column import has_several
 from ..compare.verdict import SKIPPED
 from ..result import BoundKind
 
@@ -68,6 +69,8 @@ def items_of(document: Mapping[str, Any]) -> tuple[list[Item], list[str]]:
     ProblemError
         No layer has a pair, or the record does not say what an uncompressed weight costs.
     """
+    if has_several(document):
+        raise ProblemError("the record compares several granularities or patterns; allocate from one of each")
     base = document["settings"].get("base")
     if type(base) is not int or base not in BASES:
         expected = " or ".join(map(str, BASES))

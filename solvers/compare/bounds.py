@@ -17,6 +17,7 @@ from pvq.bounds.problem import Problem, optimal_on_support
 from pvq.bounds.stages import part
 
 from ..base import Clock, Options, Solver
+from ..bound.layer_wide import LayerWide
 from ..layer import solve_layer
 from ..result import BoundKind, Reason, Result
 from ..rows import not_solved, prepare
@@ -69,6 +70,9 @@ def raise_lower(
     rows = side.open_rows()
     size = engine.together(side.problem.row(0))
     if size > 1:
+        rough = isinstance(engine, LayerWide) and not engine.points
+        had = side.bounded_roughly if rough else side.bounded
+        rows = [i for i in rows if i not in had]
         _raise_together(side, engine, options, pieces_of(side, rows, size), enough, jobs)
         return
     begin, closed = time.perf_counter(), 0.0
@@ -160,6 +164,10 @@ def _raise_together(
         for k, found in zip(some, _map(together, some, jobs), strict=True):
             for i, result in zip(pieces[k], found, strict=True):
                 side.add(i, result, options.gap)
+                if result.reason is Reason.FINISHED:
+                    side.bounded_roughly.add(i)
+                    if not (isinstance(engine, LayerWide) and not engine.points):
+                        side.bounded.add(i)
         done += count
 
 

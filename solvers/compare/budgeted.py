@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from .column import Column, column_of
 from .layer import Terms
-from .network import Member, OnFailed, OnPair, compare_all
+from .network import Known, Member, OnFailed, OnPair, compare_all
 from .verdict import OPEN
 
 FIRST = 0.25
@@ -27,7 +28,7 @@ def compare_within(
     members: list[Member],
     what: Terms,
     jobs: int,
-    known: Mapping[str, Mapping[int, Mapping[str, Any]]],
+    known: Known,
     on_pair: OnPair,
     on_failed: OnFailed,
     until: float,
@@ -43,7 +44,7 @@ def compare_within(
     what = replace(what, until=until)
 
     def keep(member: Member, pair: dict[str, Any]) -> None:
-        latest.setdefault(member.name, {})[pair["bits"]] = pair
+        latest.setdefault(member.name, {})[column_of(pair)] = pair
         on_pair(member, pair)
 
     def fail(member: Member, why: str) -> None:
@@ -51,7 +52,7 @@ def compare_within(
         on_failed(member, why)
 
     todo = [member for member in members if member.skipped is None]
-    limit = max(LEAST, FIRST * what.left * jobs / max(1, len(todo) * len(what.bits)))
+    limit = max(LEAST, FIRST * what.left * jobs / max(1, len(todo) * len(what.columns)))
     for _ in range(PASSES):
         left = what.left
         if not todo or left <= 0 or what.options.stop.is_set():
@@ -65,19 +66,21 @@ def compare_within(
         limit = max(2 * limit, what.left * jobs / max(1, pairs))
 
 
-def not_reached(members: Sequence[Member], bits: Sequence[int], known: Mapping[str, Mapping[int, Any]]) -> int:
+def not_reached(members: Sequence[Member], columns: Sequence[Column], known: Known) -> int:
     """Pairs that were asked for and that nothing is known of."""
-    return sum(width not in known[member.name] for member in members if member.skipped is None for width in bits)
+    return sum(
+        wanted not in known[member.name] for member in members if member.skipped is None for wanted in columns
+    )
 
 
-def _open(member: Member, what: Terms, latest: Mapping[str, Mapping[int, Mapping[str, Any]]]) -> int:
+def _open(member: Member, what: Terms, latest: Known) -> int:
     """Pairs of a layer without a verdict, or, where everything is to be bounded, without all bounds."""
     pairs = latest.get(member.name, {})
-    wanted = [pairs.get(bits) for bits in what.bits]
+    wanted = [pairs.get(column) for column in what.columns]
     return sum(pair is None or pair["verdict"] == OPEN or what.full for pair in wanted)
 
 
-def _missing(member: Member, latest: Mapping[str, Mapping[int, Mapping[str, Any]]]) -> tuple[float, int]:
+def _missing(member: Member, latest: Known) -> tuple[float, int]:
     """Least dB that an open pair of a layer lacks, then its work: the order of a pass."""
     pairs = latest.get(member.name, {}).values()
     lacks = [-pair["margin_db"] for pair in pairs if pair["verdict"] == OPEN and pair["margin_db"] is not None]

@@ -9,6 +9,7 @@ from typing import Any
 
 from pvq.bounds.errors import ProblemError
 
+from .column import Column, column_of, columns_of
 from .layer import Terms
 from .network import Member
 from .schema import SCHEMA, read_record
@@ -23,7 +24,7 @@ def settings(what: Terms, solver: str) -> dict[str, Any]:
     return {
         "grid": quant.grid,
         "levels": None if what.levels is None else list(what.levels),
-        "granularity": quant.granularity,
+        "granularity": list(what.granularities) or quant.granularity,
         "range": quant.range,
         "block": prune.block,
         "nm": what.nm,
@@ -37,7 +38,7 @@ def settings(what: Terms, solver: str) -> dict[str, Any]:
         "gap": what.options.gap,
         "seed": what.options.seed,
         "sample_rows": what.sample_rows,
-        "against": what.against,
+        "against": list(what.patterns) or what.against,
     }
 
 
@@ -69,10 +70,13 @@ def new_document(
 
 
 def add_pair(document: dict[str, Any], name: str, pair: dict[str, Any]) -> None:
-    """Put a pair in its layer, in order of bits, in the place of an earlier one."""
+    """Put a pair in its layer, in order of columns, in the place of an earlier one."""
     layer = next(layer for layer in document["layers"] if layer["name"] == name)
-    others = [other for other in layer["pairs"] if other["bits"] != pair["bits"]]
-    layer["pairs"] = sorted([*others, pair], key=lambda other: other["bits"])
+    column = column_of(pair)
+    others = [other for other in layer["pairs"] if column_of(other) != column]
+    layer["pairs"] = [*others, pair]
+    order = columns_of(document)
+    layer["pairs"].sort(key=lambda other: order.index(column_of(other)))
 
 
 def add_failure(document: dict[str, Any], name: str, why: str) -> None:
@@ -81,15 +85,15 @@ def add_failure(document: dict[str, Any], name: str, why: str) -> None:
 
 
 def summarise(document: dict[str, Any]) -> None:
-    """Count verdicts by bit width."""
+    """Count verdicts by bit width, granularity and pattern."""
     document["summary"] = []
-    for bits in document["bits"]:
-        pairs = [pair for layer in document["layers"] for pair in layer["pairs"] if pair["bits"] == bits]
+    for column in columns_of(document):
+        pairs = [pair for layer in document["layers"] for pair in layer["pairs"] if column_of(pair) == column]
         count = {name: sum(pair["verdict"] == name for pair in pairs) for name in VERDICTS}
         compared = len(pairs) - count[SKIPPED]
         document["summary"].append(
             {
-                "bits": bits,
+                **column.entries,
                 "quantization_better": count[QUANT],
                 "pruning_better": count[PRUNE],
                 "sampled": count[SAMPLED],
@@ -125,8 +129,8 @@ def read_document(path: Path, members: Sequence[Member], chosen: Mapping[str, An
     return document
 
 
-def known_pairs(document: Mapping[str, Any] | None) -> dict[str, dict[int, Any]]:
-    """Pairs by layer name and bits."""
+def known_pairs(document: Mapping[str, Any] | None) -> dict[str, dict[Column, Any]]:
+    """Pairs by layer name and column."""
     if document is None:
         return {}
-    return {layer["name"]: {pair["bits"]: pair for pair in layer["pairs"]} for layer in document["layers"]}
+    return {layer["name"]: {column_of(pair): pair for pair in layer["pairs"]} for layer in document["layers"]}

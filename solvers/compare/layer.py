@@ -13,7 +13,7 @@ import numpy as np
 from pvq.bounds.durations import words_of
 from pvq.bounds.errors import ProblemError
 from pvq.bounds.gram import FloatArray, Gram
-from pvq.bounds.layer_problem import LayerProblem, Setting, state_problem
+from pvq.bounds.layer_problem import Setting, state_problem
 from pvq.bounds.sampling import draw
 from pvq.bounds.stages import part
 from pvq.bounds.storage import CostModel, Pair, equal_cost_pair, pair_against
@@ -25,10 +25,11 @@ from ..empirical.layerwise import layer_point
 from ..modelled import modelled
 from ..rows import applicable
 from .bounds import Spent, lower_upper, prepare_side, raise_lower
+from .column import Column, combined
 from .outlook import POLISHED_DB, why_hopeless
 from .sampled import SampledSide, likely_better, sample_json, sample_words
 from .side import Side, merge
-from .verdict import OPEN, SAMPLED, SKIPPED, Interval, margin_db, sentence, verdict
+from .verdict import OPEN, SAMPLED, SKIPPED, Interval, margin_db, opening, sentence, verdict
 
 QUICK = ("gptq", "sparsegpt", "wanda")
 """Methods of milliseconds a row on the largest layers (wanda where weights are fixed): the first upper ends."""
@@ -68,6 +69,10 @@ class Terms:
     nm: int | None = None
     against: str | None = None
     """A sparsity or N:M in words, that of `prune`, instead of what the bits pay for."""
+    granularities: Sequence[str] = ()
+    """Several for the quantized side, instead of that of `quant`."""
+    patterns: Mapping[str, Setting] = field(default_factory=dict)
+    """Several for the pruned side, by their words, instead of `against`."""
     odds: float | None = None
     """Of the volume model beside the quantized side; None for the usual ones, and none for long rows then."""
     time_limit: float | None = 60.0
@@ -85,24 +90,36 @@ class Terms:
     """By layer, what is known of the pair at hand: for who has to leave the comparison where it is."""
 
     @property
+    def columns(self) -> list[Column]:
+        """The pairs of each layer."""
+        return combined(self.bits, list(self.granularities) or None, list(self.patterns) or None)
+
+    def pair(self, layer: Layer, column: Column) -> Pair:
+        """A pair of a layer; raises `ProblemError` where there is none."""
+        quant = replace(self.quant, granularity=column.granularity or self.quant.granularity)
+        prune = self.patterns.get(column.against, self.prune)
+        terms = layer.out, layer.inputs, column.bits, self.cost, quant, prune
+        return pair_against(*terms) if column.against or self.against else equal_cost_pair(*terms, self.nm)
+
+    @property
     def left(self) -> float:
         """Seconds left of the run's budget, infinity without one."""
         return math.inf if self.until is None else self.until - time.perf_counter()
 
 
 def compare_layer(
-    layer: Layer, what: Terms, jobs: int = 1, known: Mapping[int, Mapping[str, Any]] | None = None
+    layer: Layer, what: Terms, jobs: int = 1, known: Mapping[Column, Mapping[str, Any]] | None = None
 ) -> Iterator[dict[str, Any]]:
     """The pairs of a layer in `pvq.compare/1`, in order of bits; ends early where `what.options.stop` is set.
 
     Parameters
     ----------
-    known : pairs of an earlier run by bits; finished ones are not computed again, of others the bounds are kept.
+    known : pairs of an earlier run by column; finished ones are not computed again, of others the bounds are kept.
     """
-    grams: tuple[Gram, ...] | None = None
+    sides: Sides | None = None
     sparser: FloatArray | None = None
-    for bits in what.bits:
-        old = (known or {}).get(bits)
+    for column in what.columns:
+        old = (known or {}).get(column)
         if old is not None and finished(old, what):
             yield dict(old)
             continue
@@ -111,15 +128,14 @@ def compare_layer(
                 yield dict(old)
             continue
         try:
-            terms = layer.out, layer.inputs, bits, what.cost, what.quant, what.prune
-            pair = equal_cost_pair(*terms, what.nm) if what.against is None else pair_against(*terms)
+            pair = what.pair(layer, column)
         except ProblemError as error:
-            yield {"bits": bits, "verdict": SKIPPED, "reason": str(error)}
+            yield {**column.entries, "verdict": SKIPPED, "reason": str(error)}
             continue
-        if grams is None:
-            grams = tuple(Gram.from_array(gram) for gram in layer.grams)
+        if sides is None:
+            sides = Sides(layer, what)
         try:
-            document, sparser = _compare_pair(layer, grams, pair, what, jobs, old, sparser)
+            document, sparser = _compare_pair(sides, column, pair, jobs, old, sparser)
         finally:
             what.running.pop(layer.name, None)
         yield document
@@ -138,24 +154,48 @@ def finished(pair: Mapping[str, Any], what: Terms) -> bool:
     return what.time_limit is not None and pair["time_limit"] >= what.time_limit
 
 
+class Sides:
+    """The sides of a layer: pairs that have one in common share what is known of it."""
+
+    def __init__(self, layer: Layer, what: Terms) -> None:
+        self.layer, self.what = layer, what
+        self._grams = tuple(Gram.from_array(gram) for gram in layer.grams)
+        self._kept: dict[Setting, Side] = {}
+
+    def of(self, setting: Setting) -> Side:
+        """Of all rows, or of those that are drawn where the layer has more."""
+        if setting not in self._kept:
+            made = self._new(setting)
+            if not (self.what.granularities or self.what.patterns):
+                return made  # no other pair has it
+            self._kept[setting] = made
+        return self._kept[setting]
+
+    def _new(self, setting: Setting) -> Side:
+        layer, what = self.layer, self.what
+        levels = what.levels if setting.quantizes else None
+        stated = state_problem(layer.weight, layer.grams, setting, levels=levels, checked=self._grams)
+        if what.sample_rows is None or what.sample_rows >= layer.out:
+            return Side(stated)
+        return SampledSide(
+            stated, draw(range(layer.out), what.sample_rows, what.options.seed, layer.sha256), what.options
+        )
+
+
 def _compare_pair(
-    layer: Layer,
-    grams: tuple[Gram, ...],
+    sides: Sides,
+    column: Column,
     pair: Pair,
-    what: Terms,
     jobs: int,
     old: Mapping[str, Any] | None,
     sparser: FloatArray | None,
 ) -> tuple[dict[str, Any], FloatArray]:
     """A pair, and its pruned weights (rows, n): the next pair, with more bits, may keep as many and more."""
     begin = time.perf_counter()
+    layer, what = sides.layer, sides.what
     left = "" if what.until is None else f"; {words_of(what.left)} left"
-    part(f"{layer.name}, {pair.bits} bits: feasible weights{left}")
-    stated = [
-        state_problem(layer.weight, layer.grams, pair.quant, levels=what.levels, checked=grams),
-        state_problem(layer.weight, layer.grams, pair.prune, checked=grams),
-    ]
-    quant, prune = _sides(layer, stated, what)
+    part(f"{layer.name}, {column.words}: feasible weights{left}")
+    quant, prune = sides.of(pair.quant), sides.of(pair.prune)
     for side in (quant, prune):
         _score(side, [*what.quick, *what.methods], what)
     if sparser is not None:
@@ -167,7 +207,7 @@ def _compare_pair(
     reasons: list[str] = []
 
     def known() -> dict[str, Any]:
-        found = _document(pair, quant, prune, what, old, time.perf_counter() - begin)
+        found = _document(column, pair, quant, prune, what, old, time.perf_counter() - begin)
         if found["verdict"] == OPEN and reasons:
             found["words"] += f" {reasons[-1]}"
         return found
@@ -180,24 +220,22 @@ def _compare_pair(
         for side in (prune, quant):
             _complete(side, what, jobs)
     if not what.options.stop.is_set():
-        part(f"{layer.name}, {pair.bits} bits: volume model")
-        quant.model = modelled(quant.problem, what.odds, layer.weight, quant.lower, quant.upper)
+        part(f"{layer.name}, {column.words}: volume model")
+        quant.model = quant.model or modelled(quant.problem, what.odds, layer.weight, quant.lower, quant.upper)
     for name, side in (("quant", quant), ("prune", prune)):
         if what.found is not None and (old is None or side.interval.upper <= old[name]["upper"]):
             what.found(layer, pair.bits, side)
     return known(), prune.x
 
 
-def _sides(layer: Layer, stated: Sequence[LayerProblem], what: Terms) -> list[Side]:
-    """Of all rows, or of those that are drawn where the layer has more."""
-    if what.sample_rows is None or what.sample_rows >= layer.out:
-        return [Side(problem) for problem in stated]
-    rows = draw(range(layer.out), what.sample_rows, what.options.seed, layer.sha256)
-    return [SampledSide(problem, rows, what.options) for problem in stated]
-
-
 def _document(
-    pair: Pair, quant: Side, prune: Side, what: Terms, old: Mapping[str, Any] | None, seconds: float
+    column: Column,
+    pair: Pair,
+    quant: Side,
+    prune: Side,
+    what: Terms,
+    old: Mapping[str, Any] | None,
+    seconds: float,
 ) -> dict[str, Any]:
     """What is known of a pair, with what an earlier run knew."""
     documents = [quant.as_json(pair.quant_bits, 1.0), prune.as_json(pair.prune_bits, pair.macs)]
@@ -205,15 +243,16 @@ def _document(
         documents = [merge(old[name], new) for name, new in zip(("quant", "prune"), documents, strict=True)]
     intervals = [Interval(side["lower"], side["upper"]) for side in documents]
     found = verdict(*intervals)
-    words = sentence(pair.bits, pair.sparsity, documents[0]["reference"], *intervals)
+    start = opening(pair.bits, pair.sparsity, pair.prune.nm, column.granularity)
+    words = sentence(start, documents[0]["reference"], *intervals)
     sampled: dict[str, Any] = {}
     if isinstance(quant, SampledSide) and isinstance(prune, SampledSide):
         sampled = {"sampled": sample_json(quant, prune, what.options.seed)}
         if found == OPEN:
             found = OPEN if sampled["sampled"]["better"] is None else SAMPLED
-            words = sample_words(pair.bits, pair.sparsity, sampled["sampled"])
+            words = sample_words(start, sampled["sampled"])
     return {
-        "bits": pair.bits,
+        **column.entries,
         "sparsity": pair.sparsity,
         "verdict": found,
         "margin_db": margin_db(*intervals),
@@ -243,8 +282,9 @@ def _score(side: Side, methods: Sequence[Solver], what: Terms) -> None:
     """Feasible weights from empirical methods; those asked for are reported."""
     asked = {method.name for method in what.methods}
     for method in applicable(methods, side.problem.row(0)):
-        if side.interval.upper < np.inf and (what.options.stop.is_set() or method.name in side.empirical):
+        if side.interval.upper < np.inf and (what.options.stop.is_set() or method.name in side.scored):
             continue
+        side.scored.add(method.name)
         point = layer_point(method, side.problem, what.options)
         side.offer(point)
         if method.name in asked:

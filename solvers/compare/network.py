@@ -15,6 +15,7 @@ from typing import Any
 from pvq.bounds.errors import ProblemError
 from pvq.layers.format import Layer, LayerError, load_layer
 
+from .column import Column
 from .layer import Terms, compare_layer
 
 
@@ -117,6 +118,8 @@ def member_of(layer: Layer, path: Path) -> Member:
     return member
 
 
+Known = Mapping[str, Mapping[Column, Mapping[str, Any]]]
+"""Pairs by layer name and column."""
 OnPair = Callable[[Member, dict[str, Any]], None]
 OnFailed = Callable[[Member, str], None]
 
@@ -141,7 +144,7 @@ def compare_all(
     members: Sequence[Member],
     what: Terms,
     jobs: int,
-    known: Mapping[str, Mapping[int, Mapping[str, Any]]],
+    known: Known,
     on_pair: OnPair,
     on_failed: OnFailed,
     order: Callable[[Member], Any] = lambda member: member.work,
@@ -151,7 +154,7 @@ def compare_all(
     Parameters
     ----------
     jobs : layers at the same time; rows where there are fewer layers than that.
-    known : pairs of an earlier run, by layer name and bits.
+    known : pairs of an earlier run.
     order : sort key of the layers.
     on_pair, on_failed : called in this thread, with a pair or with why a layer could not be read again.
     """

@@ -93,9 +93,8 @@ def sample_json(quant: SampledSide, prune: SampledSide, seed: int) -> dict[str, 
     }
 
 
-def sample_words(bits: int, sparsity: float, sampled: dict[str, Any]) -> str:
+def sample_words(start: str, sampled: dict[str, Any]) -> str:
     """The verdict in words, none of which is proven."""
-    start = f"At {bits} bit{'s' if bits > 1 else ''} against {100 * sparsity:.4g}% sparsity"
     rows = f"sampled, {sampled['rows']} of {sampled['of']} rows at {sampled['confidence']:.0%} confidence"
     if sampled["better"] is None:
         return f"{start} it is open ({rows})."

@@ -12,6 +12,7 @@ from pvq.bounds.errors import ProblemError
 from pvq.layers.reading import Unreadable, read_json
 
 from ..result import BoundKind
+from .column import Column, column_of
 from .verdict import OPEN, PRUNE, QUANT, SAMPLED, SKIPPED, Interval, verdict
 
 SCHEMA = "pvq.compare/1"
@@ -109,6 +110,8 @@ LAYER = {
     "pairs": _list,
 }
 PAIR = {"bits": _whole, "verdict": _one_of(QUANT, PRUNE, SAMPLED, OPEN, SKIPPED)}
+CHOICE = {"granularity": _text, "against": _text}
+NO_CHOICE = dict.fromkeys(CHOICE, "")
 LEFT_OUT = {"reason": _text}
 COMPARED = {
     "sparsity": lambda value: _above(value) and value <= 1,
@@ -179,13 +182,15 @@ def _check(document: Any) -> None:
         if layer["name"] in names:
             raise Unfit(f"{where} is there twice")
         names.add(layer["name"])
-        widths: set[int] = set()
+        columns: set[Column] = set()
         for pair in layer["pairs"]:
             _entries(pair, PAIR, f"a pair of {where}")
-            if pair["bits"] in widths:
-                raise Unfit(f"{where} has {pair['bits']} bits twice")
-            widths.add(pair["bits"])
-            _pair(pair, f"{pair['bits']} bits of {where}")
+            _entries({**NO_CHOICE, **pair}, CHOICE, f"a pair of {where}")
+            column = column_of(pair)
+            if column in columns:
+                raise Unfit(f"{where} has {column.words} twice")
+            columns.add(column)
+            _pair(pair, f"{column.words} of {where}")
 
 
 def _pair(pair: Mapping[str, Any], where: str) -> None:

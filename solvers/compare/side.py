@@ -40,6 +40,12 @@ class Side:
         self.empirical: dict[str, float] = {}
         self.failed: list[int] = []
         """Rows on which a solver broke, or claimed a lower bound above a feasible error: it does not count."""
+        self.scored: set[str] = set()
+        """Methods whose weights have been offered."""
+        self.bounded: set[int] = set()
+        """Rows that have been bounded together: doing it again finds nothing more."""
+        self.bounded_roughly: set[int] = set()
+        """Those, and the ones whose weights were not improved at it."""
         self.model: Model | None = None
         """What the volume model says beside it: no verdict rests on it."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pvq.bounds.sqnr import format_db
@@ -50,9 +51,15 @@ def _db(lower: float, upper: float) -> float:
     return 10 * math.log10(lower / upper) if upper > 0 else math.inf
 
 
-def sentence(bits: int, sparsity: float, reference: float, quant: Interval, prune: Interval) -> str:
+def opening(bits: int, sparsity: float, nm: Sequence[int] | None = None, granularity: str = "") -> str:
+    """What is compared: at 4 bits against 75% sparsity."""
+    pattern = f"{100 * sparsity:.4g}%" if nm is None else ":".join(map(str, nm))
+    scales = f" per {granularity}" if granularity else ""
+    return f"At {bits} bit{'s' if bits > 1 else ''}{scales} against {pattern} sparsity"
+
+
+def sentence(start: str, reference: float, quant: Interval, prune: Interval) -> str:
     """The verdict in words, with the numbers that prove it or keep it open."""
-    start = f"At {bits} bit{'s' if bits > 1 else ''} against {100 * sparsity:.4g}% sparsity"
     found = verdict(quant, prune)
     if found == OPEN:
         if quant.upper <= 0 and prune.upper <= 0:

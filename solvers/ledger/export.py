@@ -18,7 +18,7 @@ from pvq.layers.outputs import Named
 
 from ..compare.document import summarise
 from ..compare.schema import SCHEMA, check_record
-from ..compare.verdict import OPEN, SKIPPED, Interval, margin_db, sentence
+from ..compare.verdict import OPEN, SKIPPED, Interval, margin_db, opening, sentence
 from ..document import CURVE_SCHEMA, row_ranges_of
 from ..document import SCHEMA as RESULT_SCHEMA
 from ..result import BoundKind, Reason, status_of
@@ -96,13 +96,14 @@ def _pair(ledger: Ledger, quant: LayerTask, prune: LayerTask, totals: Mapping[in
     assert quant.bits is not None
     assert prune.sparsity is not None
     seconds = math.fsum(side.seconds for side in sides)
+    start = opening(quant.bits, prune.sparsity, prune.setting.nm)
     open_rows = found == OPEN and any(side.numerical + side.rigorous < side.rows for side in sides)
     return {
         "bits": quant.bits,
         "sparsity": prune.sparsity,
         "verdict": found,
         "margin_db": margin_db(*ends),
-        "words": sentence(quant.bits, prune.sparsity, sides[0].reference, *ends),
+        "words": sentence(start, sides[0].reference, *ends),
         "status": "interrupted" if open_rows else "done",
         "full": all(side.solved == side.rows for side in sides),
         "time_limit": seconds,  # a comparison that goes on from here with more takes an open pair up again

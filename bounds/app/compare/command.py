@@ -21,7 +21,14 @@ def compare(
     mask: options.Mask = "none",
     scale_bits: options.ScaleBits = 0,
     grid: options.Grid = "int",
-    granularity: options.Granularity = "tensor",
+    granularity: Annotated[
+        str,
+        Option(
+            metavar="NAME[,...]",
+            help="Weights that share a scale: tensor, channel or group:G; of several each is compared.",
+            rich_help_panel=PROBLEM,
+        ),
+    ] = "tensor",
     range_: options.Range = "mse",
     nm: Annotated[
         int | None,
@@ -30,7 +37,9 @@ def compare(
     against: Annotated[
         str | None,
         Option(
-            metavar="S|N:M", help="A sparsity, or N:M, whatever it costs beside the bits.", rich_help_panel=PROBLEM
+            metavar="S|N:M[,...]",
+            help="A sparsity, or N:M, whatever it costs beside the bits; of several each is compared.",
+            rich_help_panel=PROBLEM,
         ),
     ] = None,
     block: options.Block = None,
@@ -106,13 +115,15 @@ def compare(
 
     Example: pvq compare layers/ --bits 4 --granularity channel --against 2:4
 
+    Example: pvq compare layers/ --bits 3:3 --granularity channel,group:128 --against 2:4,0.5 --json all.json
+
     Example: pvq compare layers/ --cluster tcp://head:8786 --ledger network
 
     Ctrl-C stops, and prints and writes what is proven so far (exit code 130); --resume goes on from there.
     """
     from pvq.solvers.compare.network import layer_files
 
-    from ..arguments import names_of
+    from ..arguments import names_of, one_or_more
     from ..bits import bit_list
     from ..run.through import refuse
     from .figure import PANELS
@@ -120,6 +131,10 @@ def compare(
 
     if sample_rows is not None and table is not None:
         raise typer.BadParameter("--table is of all rows, not of a sample; leave out one of them")
+    if table is not None and "," in f"{granularity}{against or ''}":
+        raise typer.BadParameter(
+            "--table is of one --granularity and one --against; leave it out, or give one of each"
+        )
     output = Output(json_, table, figure, save_solutions, resume, quiet)
     files = layer_files(layers)
     output.check([*files, grid])
@@ -127,7 +142,7 @@ def compare(
     made = {
         "bits": bit_list(bits),
         "grid": grid,
-        "granularity": granularity,
+        "granularity": one_or_more(granularity),
         "range": range_,
         "nm": nm,
         "block": block,
@@ -138,13 +153,15 @@ def compare(
         "gap": gap,
     }
     search = {"solver": solver, "methods": names_of(methods), "jobs": jobs, "seed": seed, "device": device}
-    alone = {"sample_rows": sample_rows, "budget": budget, "odds": odds, "against": against}
+    alone = {"sample_rows": sample_rows, "budget": budget, "odds": odds}
     if ledger is None and cluster is None and not send:
         limit = {"time_limit": 60.0 if time_limit is None else time_limit, "full": both_ends}
-        where = {"scope": scope, "solutions": save_solutions}
+        where = {"scope": scope, "against": one_or_more(against), "solutions": save_solutions}
         if run_comparison(layers, {**made, **search, **alone, **limit, **where}, output):
             raise typer.Exit(130)
         return
+    if "," in granularity:
+        raise typer.BadParameter("--ledger and --cluster compare one --granularity; make a run of each")
     refuse({"--scope": scope if scope != "row" else None, "--sample-rows": sample_rows, "--budget": budget})
     refuse({"--odds": odds, "--resume": resume, "--save-solutions": save_solutions, "--against": against})
     more = {

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pvq.solvers.compare.column import Column, column_of, columns_of, has_several
 from pvq.solvers.compare.verdict import OPEN, PRUNE, QUANT, SAMPLED, SKIPPED
 
 from ..figures import PRUNE as PRUNE_STYLE
@@ -32,10 +33,10 @@ FILLS = {QUANT: "white", PRUNE: "0.35", SAMPLED: "#f2e2b0", OPEN: "0.85"}
 def comparison_figure(path: Path, document: Mapping[str, Any]) -> None:
     """Up to 6 layers: SQNR against bits with bands and points; more: verdicts by layer and bit width."""
     layers = [layer for layer in document["layers"] if any(p["verdict"] != SKIPPED for p in layer["pairs"])]
-    if len(layers) <= PANELS:
+    if len(layers) <= PANELS and not has_several(document):
         _bands(path, layers)
     else:
-        _map(path, document["bits"], layers)
+        _map(path, columns_of(document), layers)
 
 
 def _bands(path: Path, layers: Sequence[Mapping[str, Any]]) -> None:
@@ -132,31 +133,32 @@ def _methods(axis: Axes, layer: Mapping[str, Any], pairs: Sequence[Mapping[str, 
         )
 
 
-def _map(path: Path, bits: Sequence[int], layers: Sequence[Mapping[str, Any]]) -> None:
+def _map(path: Path, columns: Sequence[Column], layers: Sequence[Mapping[str, Any]]) -> None:
     """A cell for each layer and bit width, and the share decided above each column."""
     from matplotlib.patches import Patch, Rectangle
 
-    figure = new_figure(3.4 + 0.75 * len(bits), 1.8 + 0.2 * len(layers))
+    figure = new_figure(3.4 + 0.75 * len(columns), 1.8 + 0.2 * len(layers))
     axis = figure.subplots()
     for y, layer in enumerate(layers):
-        cells = {pair["bits"]: pair for pair in layer["pairs"] if pair["verdict"] != SKIPPED}
-        for x, b in enumerate(bits):
-            if b not in cells:
+        cells = {column_of(pair): pair for pair in layer["pairs"] if pair["verdict"] != SKIPPED}
+        for x, column in enumerate(columns):
+            if column not in cells:
                 continue
-            found, margin, letter = cells[b]["verdict"], margin_of(cells[b]), letter_of(cells[b])
+            pair = cells[column]
+            found, margin, letter = pair["verdict"], margin_of(pair), letter_of(pair)
             axis.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=FILLS[found], edgecolor="0.6", lw=0.5))
             text = letter if margin is None else f"{letter} {abs(margin):.1f}"
             colour = "white" if found == PRUNE else "black"
             weight = "bold" if found == OPEN else "normal"
             axis.text(x, y, text, ha="center", va="center", fontsize=7, color=colour, weight=weight)
     heads = []
-    for b in bits:
-        found = [p["verdict"] for layer in layers for p in layer["pairs"] if p["bits"] == b]
+    for column in columns:
+        found = [p["verdict"] for layer in layers for p in layer["pairs"] if column_of(p) == column]
         found = [v for v in found if v != SKIPPED]
         share = f"{100 * sum(v in (QUANT, PRUNE) for v in found) / len(found):.0f}%" if found else "-"
-        heads.append(f"{b} bits\n{share}")
-    axis.set(xlim=(-0.5, len(bits) - 0.5), ylim=(len(layers) - 0.5, -0.5))
-    axis.set_xticks(range(len(bits)), heads)
+        heads.append("\n".join((*column.words.replace(" bit", "\u00a0bit").split(" "), share)))
+    axis.set(xlim=(-0.5, len(columns) - 0.5), ylim=(len(layers) - 0.5, -0.5))
+    axis.set_xticks(range(len(columns)), heads)
     axis.set_yticks(range(len(layers)), [layer["name"] for layer in layers], fontsize=7)
     axis.xaxis.tick_top()
     axis.tick_params(length=0)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from pvq.solvers.compare.column import Column, column_of, columns_of
 from pvq.solvers.compare.verdict import OPEN, SKIPPED
 from rich.progress import (
     BarColumn,
@@ -26,7 +27,7 @@ class PairProgress:
 
     def __init__(self) -> None:
         self.total = 0
-        self._verdicts: dict[tuple[str, int], str] = {}
+        self._verdicts: dict[tuple[str, Column], str] = {}
 
     @property
     def done(self) -> int:
@@ -38,13 +39,14 @@ class PairProgress:
         """Those with a verdict."""
         return sum(found not in (OPEN, SKIPPED) for found in self._verdicts.values())
 
-    def of(self, document: Mapping[str, Any], pairs: int) -> None:
-        """Learn from a `pvq.compare/1` document how many pairs there will be, `pairs` of each layer."""
+    def of(self, document: Mapping[str, Any], bits: Collection[int]) -> None:
+        """Learn from a `pvq.compare/1` document how many pairs of these widths there will be."""
+        pairs = sum(column.bits in bits for column in columns_of(document))
         self.total = pairs * sum(layer["skipped"] is None for layer in document["layers"])
 
     def pair(self, name: str, pair: Mapping[str, Any]) -> None:
         """A pair of a layer is finished."""
-        self._verdicts[name, pair["bits"]] = pair["verdict"]
+        self._verdicts[name, column_of(pair)] = pair["verdict"]
         self.show()
 
     def show(self) -> None:

@@ -95,7 +95,7 @@ def run_comparison(paths: Sequence[Path], asked: Mapping[str, Any], output: Outp
         with stop_on_interrupt() as stop, pair_progress(output.quiet) as shown:
 
             def keep(comparison: pvq.Comparison) -> None:
-                shown.of(comparison.document, len(comparison.bits))
+                shown.of(comparison.document, comparison.bits)
                 kept.update(lambda: comparison.document)
 
             found = pvq.compare(

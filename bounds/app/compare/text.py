@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pvq.solvers.compare.column import Column, column_of, columns_of
 from pvq.solvers.compare.verdict import NAMES, OPEN, PRUNE, QUANT, SAMPLED, SKIPPED
 from rich import box
 from rich.table import Table
@@ -31,7 +32,7 @@ def print_comparison(document: Mapping[str, Any]) -> None:
         for layer in layers:
             _print_layer(console, layer, document["settings"])
     else:
-        console.table(_map(document["bits"], layers))
+        console.table(_map(columns_of(document), layers))
         console.say(LEGEND, style="dim")
         if any("sampled" in pair for layer in layers for pair in layer["pairs"]):
             console.say(LEGEND_SAMPLED, style="dim")
@@ -75,11 +76,11 @@ def db_range(side: Mapping[str, Any]) -> str:
 
 
 def _print_layer(console: Printer, layer: Mapping[str, Any], chosen: Mapping[str, Any]) -> None:
-    grid = f"{chosen['grid']} grid, {chosen['range']} range per {chosen['granularity']}"
+    grid = f"{chosen['grid']} grid, {chosen['range']} range per {_each(chosen['granularity'])}"
     update = "re-optimised" if chosen["update"] else "fixed"
     pattern = f"N:{chosen['nm']}" if chosen["nm"] else f"sparsity per {chosen['scope']}"
     if chosen.get("against"):
-        pattern = f"{'' if ':' in chosen['against'] else 'sparsity '}{chosen['against']} at whatever cost"
+        pattern = f"{_each(chosen['against'])} at whatever cost"
     console.say(
         f": {layer['out']} rows x {layer['in']} inputs; {printable(grid)}, against "
         f"{pattern}, kept weights {update}",
@@ -97,11 +98,11 @@ def _print_layer(console: Printer, layer: Mapping[str, Any], chosen: Mapping[str
     table.add_column("MACs", justify="right", no_wrap=True)
     for pair in layer["pairs"]:
         if pair["verdict"] == SKIPPED:
-            table.add_row(str(pair["bits"]), "", "", "", f"skipped: {printable(pair['reason'])}")
+            table.add_row(column_of(pair).short, "", "", "", f"skipped: {printable(pair['reason'])}")
             continue
         quant, prune = shown_side(pair, "quant"), shown_side(pair, "prune")
         table.add_row(
-            str(pair["bits"]),
+            column_of(pair).short,
             f"{100 * pair['sparsity']:.1f}%",
             db_range(quant),
             db_range(prune),
@@ -115,8 +116,14 @@ def _print_layer(console: Printer, layer: Mapping[str, Any], chosen: Mapping[str
             said = printable(pair["words"])
             quant = pair["quant"]
             if "model" in quant:
-                said += f" {pair['bits']} bits, {model_words(quant['model'], quant['reference'])}."
+                said += f" {column_of(pair).words}, {model_words(quant['model'], quant['reference'])}."
             console.say(said)
+
+
+def _each(given: Any) -> str:
+    """One of several words, or all of them."""
+    words = [given] if isinstance(given, str) else given
+    return " and ".join(f"sparsity {word}" if word.replace(".", "").isdigit() else word for word in words)
 
 
 def _say_models(console: Printer, layers: Sequence[Mapping[str, Any]]) -> None:
@@ -150,16 +157,16 @@ def openness(layer: Mapping[str, Any]) -> tuple[int, float]:
     return len(missing), sum(100.0 if lack is None else -lack for lack in missing)
 
 
-def _map(bits: Sequence[int], layers: Sequence[Mapping[str, Any]]) -> Table:
+def _map(columns: Sequence[Column], layers: Sequence[Mapping[str, Any]]) -> Table:
     table = Table(box=box.SIMPLE, title="Verdicts, the most open layers first", title_justify="left")
     table.add_column("layer", no_wrap=True)
     table.add_column("rows x inputs", justify="right", no_wrap=True)
-    for b in bits:
-        table.add_column(f"{b} bit{'s' if b > 1 else ''}", justify="right", no_wrap=True)
+    for column in columns:
+        table.add_column(column.words, justify="right", no_wrap=True)
     for layer in sorted(layers, key=openness, reverse=True):
-        cells = {pair["bits"]: _cell(pair) for pair in layer["pairs"]}
+        cells = {column_of(pair): _cell(pair) for pair in layer["pairs"]}
         size = f"{layer['out']} x {layer['in']}"
-        table.add_row(printable(layer["name"]), size, *(cells.get(b, "-") for b in bits))
+        table.add_row(printable(layer["name"]), size, *(cells.get(column, "-") for column in columns))
     return table
 
 
@@ -174,7 +181,7 @@ def _summary(document: Mapping[str, Any]) -> Table:
     table = Table(box=box.SIMPLE)
     table.add_column("layers", no_wrap=True)
     for line in document["summary"]:
-        table.add_column(f"{line['bits']} bits", justify="right")
+        table.add_column(column_of(line).words, justify="right")
     for title, name in (
         ("quantization proven better", "quantization_better"),
         ("pruning proven better", "pruning_better"),

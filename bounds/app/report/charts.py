@@ -7,6 +7,7 @@ from html import escape
 from typing import Any
 
 from pvq.bounds.sqnr import sqnr_db
+from pvq.solvers.compare import column as compare
 from pvq.solvers.compare.verdict import OPEN, PRUNE, QUANT, SAMPLED, SKIPPED
 
 from ..compare.gap_table import method_names
@@ -30,13 +31,15 @@ MOST_POINTS = 500
 Chart = dict[str, Any]
 
 
-def verdict_map(layers: Sequence[Mapping[str, Any]], bits: Sequence[int]) -> list[dict[str, Any]]:
-    """A line for each layer, with a cell for each bit width: letter, dB that are proven, dB that are estimated."""
+def verdict_map(layers: Sequence[Mapping[str, Any]], columns: Sequence[compare.Column]) -> list[dict[str, Any]]:
+    """A line for each layer, with a cell for each column: letter, dB that are proven, dB that are estimated."""
     lines, count = [], 0
     for layer in layers:
-        cells = {pair["bits"]: {"at": at, **_cell(pair)} for at, pair in enumerate(layer["pairs"], count)}
+        cells = {
+            compare.column_of(pair): {"at": at, **_cell(pair)} for at, pair in enumerate(layer["pairs"], count)
+        }
         count += len(cells)
-        lines.append({"name": layer["name"], "cells": [cells.get(width) for width in bits]})
+        lines.append({"name": layer["name"], "cells": [cells.get(column) for column in columns]})
     return lines
 
 

@@ -78,14 +78,17 @@ for (const head of all(".sorts thead th")) {
   });
 }
 
+// Below a heading of bits there may be more than a number.
+const wide = (bits) => (/^\d+$/.test(bits) ? `${bits} bits` : bits);
+
 // The map: what is known of a cell, and its layer below.
 const map = document.getElementById("map"), layer = document.getElementById("layer");
 if (map) {
   const say = (row) => {
     const [name, bits, sparsity, verdict, margin, known, ...sides] = DATA.tables.pairs.map((column) => cell(column, row));
-    if (verdict === "skipped") return `${name}, ${bits} bits: skipped, ${sides.at(-1)}`;
+    if (verdict === "skipped") return `${name}, ${wide(bits)}: skipped, ${sides.at(-1)}`;
     const side = (from) => `${sides[from]} to ${sides[from + 1]} dB, ${sides[from + 2]}`;
-    return `${name}, ${bits} bits against ${sparsity} % sparsity: ${verdict}, margin ${margin} dB; best weights known: quantization ahead by `
+    return `${name}, ${wide(bits)} against ${sparsity} % sparsity: ${verdict}, margin ${margin} dB; best weights known: quantization ahead by `
       + `${known} dB; quantization ${side(0)}; pruning ${side(3)}`;
   };
   const chosen = (event) => event.target.closest("[data-at]");
@@ -93,7 +96,7 @@ if (map) {
   map.tBodies[0].addEventListener("click", (event) => {
     const one = chosen(event), name = event.target.closest("tr").cells[0].textContent;
     if (one) document.getElementById("said").textContent = say(one.dataset.at);
-    if (all("option", layer).some((option) => option.value === name)) {
+    if (layer && all("option", layer).some((option) => option.value === name)) {
       layer.value = name;
       layer.dispatchEvent(new Event("change"));
     }
@@ -119,7 +122,7 @@ function charts() {
     least.values.forEach((db, row) => {
       const box = found[method.values[row]];
       box.x.push(db);
-      box.text.push(`${words[names.values[row]]}, ${bits.values[row]} bits`);
+      box.text.push(`${words[names.values[row]]}, ${wide(cell(bits, row))}`);
     });
     return { data: found, layout };
   };

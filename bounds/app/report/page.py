@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 import pvq
 from pvq.bounds.errors import ProblemError
+from pvq.solvers.compare.column import column_of, columns_of, has_several
 from pvq.solvers.compare.schema import read_record
 from pvq.solvers.compare.verdict import SKIPPED
 
@@ -75,6 +76,7 @@ def _contents(source: Path, folder: Path) -> dict[str, Any]:
         document = read_record(source, "report")
     layers = [] if document is None else [layer for layer in document["layers"] if layer["skipped"] is None]
     skipped = {} if document is None else {x["name"]: x["skipped"] for x in document["layers"] if x["skipped"]}
+    columns = [] if document is None else columns_of(document)
     times = [(layer["name"], sum(pair.get("seconds", 0.0) for pair in layer["pairs"])) for layer in layers]
     settings = (document or {}).get("settings") or (status or {}).get("settings") or {}
     packages = (status or {}).get("packages") or [(document or {}).get("environment", {}).get("packages", {})]
@@ -86,7 +88,7 @@ def _contents(source: Path, folder: Path) -> dict[str, Any]:
             "distances": gaps,
             "proofs": proofs_table(proofs[:MOST_PROOFS], links),
         },
-        "curves": charts.curves(layers),
+        "curves": None if document is None or has_several(document) else charts.curves(layers),
         "charts": {
             "gaps": charts.gap_chart(gaps[METHOD]),
             "widths": charts.widths(spread, pvq.Ledger.WIDTHS),
@@ -96,9 +98,9 @@ def _contents(source: Path, folder: Path) -> dict[str, Any]:
     return {
         "title": source.name or str(source),
         "words": "" if document is None else conclusion(document),
-        "bits": [] if document is None else document["bits"],
-        "map": [] if document is None else charts.verdict_map(layers, document["bits"]),
-        "summary": [] if document is None else document["summary"],
+        "columns": columns,
+        "map": charts.verdict_map(layers, columns),
+        "summary": [] if document is None else [(column_of(line), line) for line in document["summary"]],
         "status": status,
         "data": data,
         "kinds": _kinds(spread, layers),

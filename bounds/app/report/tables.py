@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pvq.bounds.sqnr import sqnr_db
+from pvq.solvers.compare import column as compare
+from pvq.solvers.compare.column import column_of
 from pvq.solvers.compare.verdict import OPEN, SKIPPED
 
 from ..compare.gap_table import gap_of
@@ -31,6 +33,13 @@ def numbers(values: Iterable[float | None], digits: int = 2) -> Column:
     return {"digits": digits, "values": [None if value is None else round(value, digits) for value in values]}
 
 
+def widths(columns: Sequence[compare.Column]) -> Column:
+    """A column of bits, with what a comparison has beside them where there are several of a width."""
+    if all(column == compare.Column(column.bits) for column in columns):
+        return numbers((column.bits for column in columns), 0)
+    return words(column.words for column in columns)
+
+
 def pairs_table(layers: Sequence[Mapping[str, Any]]) -> list[Column]:
     """A line for each layer and width: verdict, what is proven, and what is estimated."""
     lines = [(layer["name"], pair) for layer in layers for pair in layer["pairs"]]
@@ -46,7 +55,7 @@ def pairs_table(layers: Sequence[Mapping[str, Any]]) -> list[Column]:
     ]
     return [
         words(name for name, _ in lines),
-        numbers((pair["bits"] for _, pair in lines), 0),
+        widths([column_of(pair) for _, pair in lines]),
         numbers((100 * pair["sparsity"] if "sparsity" in pair else None for _, pair in lines), 1),
         words(pair["verdict"] for _, pair in lines),
         numbers(margin_shown(pair) for _, pair in lines),
@@ -70,18 +79,19 @@ def known_difference(pair: Mapping[str, Any]) -> float | None:
 
 def gaps_table(layers: Sequence[Mapping[str, Any]]) -> list[Column]:
     """How far each method is from the optimum, for each layer and width."""
-    found = [
-        (layer["name"], pair["bits"], f"{method} ({SIDES[side]})", gap)
+    lines = [
+        (layer["name"], column_of(pair).of(side), f"{method} ({SIDES[side]})", gap)
         for layer in layers
         for pair in layer["pairs"]
         for side in (("quant", "prune") if pair["verdict"] != SKIPPED else ())
         for method, error in pair[side]["empirical"].items()
         if (gap := gap_of(error, pair[side]["lower"], pair[side]["upper"])) is not None
     ]
+    found = list(dict.fromkeys(lines))  # a side of two pairs counts once
     methods = [method for _, _, method, _ in found]
     return [
         words(layer for layer, *_ in found),
-        numbers((bits for _, bits, *_ in found), 0),
+        widths([column for _, column, *_ in found]),
         words(methods, sorted(set(methods))),
         numbers(gap.least for *_, gap in found),
         numbers(gap.most for *_, gap in found),

@@ -52,6 +52,31 @@ def test_intervals_hold_and_are_proven(pattern):
     assert np.mean(with_intervals) > 0.3 > 3 * np.mean(without)
 
 
+def test_a_direction_of_one_input_holds_nothing_else_down():
+    """As a decoder's first inputs to its feed-forward part: one of them is next to 0, and D is good beside it."""
+    shares, apart = [], 0
+    for seed in range(6):
+        spread = rows(seed, "row", small=0.5)
+        scale = np.ones(N)
+        scale[seed] = 1e-4
+        gram = Gram.from_array(scale[:, None] * spread[0].hessian * scale)
+        values = np.linalg.eigvalsh(gram.matrix)
+        apart += values[1] > 1e4 * values[0]
+        assert near_null(gram) is None
+        problems = [replace(problem, gram=gram) for problem in spread]
+        layer = pruned.pruned_layer(problems)
+        assert layer.intervals is None
+        for problem, outcome in zip(
+            problems, pruned.bound_rows(problems, layer, OPTIONS, [None] * 4), strict=True
+        ):
+            best = Brute().solve(problem).upper
+            assert outcome.lower <= best * (1 + 1e-9)
+            assert lower_bound(problem, outcome.proof) == pytest.approx(outcome.lower, rel=1e-4)
+            shares.append(outcome.lower / best)
+    assert apart == 6
+    assert np.mean(shares) > 0.3
+
+
 def test_both_checkers_agree():
     problems = rows(7, "row", count=2)
     layer = pruned.pruned_layer(problems)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from pvq.solvers.compare import budgeted
+from pvq.solvers.compare.column import Column
 from pvq.solvers.compare.network import Member
 from pvq.solvers.compare.verdict import OPEN, QUANT
 
@@ -26,7 +27,7 @@ class Passes:
     def __call__(self, members, what, jobs, known, on_pair, on_failed, order):
         for member in sorted(members, key=order):
             for bits in what.bits:
-                old = known.get(member.name, {}).get(bits)
+                old = known.get(member.name, {}).get(Column(bits))
                 if old is not None and old["verdict"] != OPEN:
                     continue
                 self.seen.append((member.name, bits, what.time_limit))

@@ -16,8 +16,9 @@ from pvq.layers.format import Layer, load_layer
 from pvq.solvers import base
 from pvq.solvers.base import Options
 from pvq.solvers.bnb import BranchAndBound
+from pvq.solvers.compare.column import Column
 from pvq.solvers.compare.layer import compare_layer
-from pvq.solvers.compare.verdict import OPEN, PRUNE, QUANT, Interval, margin_db, sentence, verdict
+from pvq.solvers.compare.verdict import OPEN, PRUNE, QUANT, Interval, margin_db, opening, sentence, verdict
 from pvq.solvers.empirical.layerwise import layer_point
 from pvq.solvers.registry import get_solver
 
@@ -77,7 +78,7 @@ def test_only_intervals_apart_are_a_verdict(quant, prune, expected) -> None:
     margin = margin_db(*pair)
     assert margin is None or (margin > 0) == (expected != OPEN) or abs(margin) < 1e-8
     assert json.dumps(margin, allow_nan=False)
-    words = sentence(4, 0.75, 10.0, *pair)
+    words = sentence(opening(4, 0.75), 10.0, *pair)
     assert words.startswith("At 4 bits against 75% sparsity")
     assert ("is better" in words) == (expected != OPEN) or expected == OPEN
 
@@ -181,5 +182,5 @@ def test_a_stopped_comparison_still_holds(expand40) -> None:
     what.options.stop.set()
     assert first["status"] == "done"
     assert list(pairs) == []
-    old = {2: {**first, "status": "interrupted"}}
-    assert list(compare_layer(layer, what, known=old)) == [old[2]]
+    old = {**first, "status": "interrupted"}
+    assert list(compare_layer(layer, what, known={Column(2): old})) == [old]
