@@ -56,7 +56,6 @@ def run(
     epoch_done, unkept : as in `train`.
     """
     import torch
-    from pvq.layers.extract import moved
     from pvq.layers.files import write_json
 
     from .devices import repeatable
@@ -74,7 +73,7 @@ def run(
         if cell.method != "original":
             known["original"] = folder.original_hash()
             on = torch.device(device)
-            inputs = (moved(task.inputs(batch), on, None) for batch in task.validation)
+            inputs = map(task.inputs, task.validation)
             known["activation_sqnr_db"] = activation_sqnr(task.model.to(on), module, inputs)
     write_json(folder.record(cell), known)
     folder.checkpoint(cell).unlink(missing_ok=True)

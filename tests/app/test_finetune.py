@@ -104,6 +104,27 @@ def test_fine_tuned_layers_against_the_least_error(cli, helpers, tmp_path, monke
     assert f"{below} of 3 quantized layers are below the lower end and 0 of 3 pruned layers" in ended.out
 
 
+def test_a_network_that_takes_names_and_stores_a_weight_the_other_way(cli, helpers, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = ["--bits", "3", "--epochs", 1, "--rates", "0.05", "--bounds", "0.2s", "--json", "t.json"]
+    ended = cli("finetune", "small_task:named", *words)
+    assert ended.code == 0, ended.err
+    (task,) = json.loads((tmp_path / "t.json").read_text())["tasks"]
+    folder = tmp_path / "finetune-small_task-named"
+    rows = torch.cat([batch[0] for batch in small_task.named().validation]).double()
+    before = load_file(folder / "original.safetensors")["turned.weight"].double()
+    lines = {line["method"]: line for line in task["against_bounds"] if line["layer"] == "turned"}
+    for cell in task["cells"]:
+        tuned = load_file(next(folder.glob(f"{cell['method']}-*.safetensors")))["turned.weight"].double()
+        assert not torch.equal(before, tuned)
+        error = float((rows @ (before - tuned)).square().sum()) / len(rows)
+        assert lines[cell["method"]]["error"] == pytest.approx(error, rel=1e-6)
+        (layer,) = (layer for layer in cell["layers"] if layer["name"] == "turned")
+        moved = 10 * np.log10(float((rows @ before).square().sum()) / (error * len(rows)))
+        assert layer["activation_sqnr_db"] == pytest.approx(moved, rel=1e-4)
+        assert re.search(rf"turned .* {moved:.1f} *\n", ended.out)
+
+
 def test_an_interrupt_ends_it_and_keeps_the_checkpoint(helpers, tmp_path):
     words = [SOURCE, "--bits", "3", "--epochs", "30000", "--rates", "0.05,0.01", "--jobs", "2", "--json", "t.json"]
     process = subprocess.Popen(

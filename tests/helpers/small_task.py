@@ -39,3 +39,44 @@ def task(schooling: tuple[int, float] | None = (3, 0.1)) -> FinetuneTask:
 def other() -> FinetuneTask:
     """The same by another name."""
     return task()
+
+
+class Turned(nn.Module):
+    """A linear map that stores its weight as (in, out)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(6, 6) / 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x @ self.weight
+
+
+class Named(nn.Module):
+    """Takes its inputs by name, as language models do, and uses a layer twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.turned, self.twice, self.head = Turned(), nn.Linear(6, 6), nn.Linear(6, 3)
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        return self.head(self.twice(torch.relu(self.twice(torch.relu(self.turned(pixels))))))
+
+
+def named() -> FinetuneTask:
+    """Three classes of rows of six numbers, for such a network."""
+    torch.manual_seed(4)
+    labels = torch.randint(3, (96,))
+    rows = torch.randn(96, 6)
+    rows[torch.arange(96), 2 * labels] += 2
+    loaders = [
+        DataLoader(TensorDataset(rows[cut], labels[cut]), 16) for cut in (slice(64), slice(64, 80), slice(80, 96))
+    ]
+
+    def loss(module: nn.Module, batch: list[torch.Tensor]) -> torch.Tensor:
+        return nn.functional.cross_entropy(module(pixels=batch[0]), batch[1])
+
+    def right(module: nn.Module, batches: object) -> float:
+        return accuracy(lambda x: module(pixels=x), batches)
+
+    return FinetuneTask(Named(), *loaders, loss, right, epochs=1, inputs=lambda batch: {"pixels": batch[0]})

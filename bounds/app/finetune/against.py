@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import pvq
@@ -33,7 +33,7 @@ def against_bounds(study: Study, budget: float, stop: threading.Event, stage: St
     stage("layers of the original network")
     original = study.folder.original(study.task.model)
     layers = _layers(study, original)
-    tuned = {cell: _weights(study, cell) for cell in _cells(study)}
+    tuned = {cell: _weights(study, cell, layers) for cell in _cells(study)}
     lines: list[dict[str, Any]] = []
     for name, layer in layers.items():
         for method, bits in dict.fromkeys((cell.method, cell.bits) for cell in tuned):
@@ -90,13 +90,16 @@ def _layers(study: Study, original: nn.Module) -> dict[str, pvq.Layer]:
     return pvq.extract(original.double(), batches, wanted, say=lambda line: None)
 
 
-def _weights(study: Study, cell: Cell) -> dict[str, Any]:
+def _weights(study: Study, cell: Cell, layers: Mapping[str, pvq.Layer]) -> dict[str, Any]:
     """Weights (out, n) of a fine-tuned network by layer."""
     from pvq.benchmarks.finetune.compress import places
 
-    module = study.folder.load(study.task.model, study.folder.weights(cell))
-    found = {name: place.weight for name, place in places(module).items()}
-    return {name: weight.reshape(len(weight), -1) for name, weight in found.items()}
+    found = places(study.folder.load(study.task.model, study.folder.weights(cell)))
+    weights = {}
+    for name, layer in layers.items():
+        weight = found[name].weight
+        weights[name] = weight.T if layer.meta.get("transposed") else weight.reshape(len(weight), -1)
+    return weights
 
 
 def above_db(line: dict[str, Any]) -> tuple[float, float]:

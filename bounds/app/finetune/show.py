@@ -62,9 +62,26 @@ def _against(document: Mapping[str, Any]) -> Table:
 
     table = Table(box=box.SIMPLE)
     table.add_column("layer", no_wrap=True)
-    for title in ("", "bits", "seed", "fine-tuned error", "least error, from", "to", "dB above it, from", "to"):
+    titles = (
+        "",
+        "bits",
+        "seed",
+        "fine-tuned error",
+        "least error, from",
+        "to",
+        "dB above it, from",
+        "to",
+        "dB moved",
+    )
+    for title in titles:
         table.add_column(title, justify="right", no_wrap=True)
+    moved_db = {
+        (layer["name"], cell["method"], cell["bits"], cell["seed"]): layer["activation_sqnr_db"]
+        for cell in document["cells"]
+        for layer in cell["layers"]
+    }
     for line in document["against_bounds"]:
+        moved_by = moved_db.get(tuple(line[key] for key in ("layer", "method", "bits", "seed")))
         ends = (f"{end:.1f}" if math.isfinite(end) else "" for end in above_db(line))
         table.add_row(
             printable(line["layer"]),
@@ -73,6 +90,7 @@ def _against(document: Mapping[str, Any]) -> Table:
             str(line["seed"]),
             *(f"{line[name]:.4g}" for name in ("error", "lower", "upper")),
             *ends,
+            "" if moved_by is None else f"{moved_by:.1f}",
         )
     return table
 
