@@ -22,7 +22,7 @@ PREFIX = "pvq-compiled-"
 FOLDERS = 4
 """Folders of other states that are left where a new one is made, the last used ones."""
 
-KERNEL = re.compile(rb"^(?:import|from) (?:numba\b|\S*\bapart import\b)", re.MULTILINE)
+KERNEL = re.compile(rb"^(?:import|from) (?:numba\b|\S*\b(?:apart|compiling) import\b)", re.MULTILINE)
 
 
 def ensure_cache() -> Path | None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 
 from .codebooks import Codebook
+from .compiling import compiled
 from .errors import ProblemError
 from .gram import FloatArray, Gram, IntArray
 from .grid import Grid, nearest_index
@@ -143,7 +143,7 @@ def candidate(
     return np.array([p[0] for p in pairs]), np.array([p[1] for p in pairs])
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def _cover(levels, shifted, least, most, fraction):  # type: ignore[no-untyped-def]
     """Smallest scale whose levels cover fraction * [least, most], and its zero point."""
     low, high = min(least, 0.0) * fraction, max(most, 0.0) * fraction
@@ -162,7 +162,7 @@ def _cover(levels, shifted, least, most, fraction):  # type: ignore[no-untyped-d
     return (scale if scale > 0.0 else 1.0), 0.0
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def _squared_error(values, sum1, sum2, levels, scale, zero):  # type: ignore[no-untyped-def]
     """Sum of squared rounding errors of sorted values, by cells from prefix sums, O(L log N), or by values.
 
@@ -195,7 +195,7 @@ def _squared_error(values, sum1, sum2, levels, scale, zero):  # type: ignore[no-
     return total
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def _mse_search(blocks, levels, shifted, coarse, fine, finest):  # type: ignore[no-untyped-def]
     """Best scale and zero point of each row of sorted values over the candidate fractions of min-max."""
     rows, size = blocks.shape

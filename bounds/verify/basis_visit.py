@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 
+from ..compiling import compiled
 from ..gram import FloatArray
 
 CHILDREN = 256
@@ -25,7 +25,7 @@ class Box(NamedTuple):
     top: float
 
 
-@numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
+@compiled(fastmath={"reassoc", "contract"})
 def _boxed(numbers, move, per_square, wide, top, i, moved):  # type: ignore[no-untyped-def]
     """The most that a number outside of the box costs; infinite where nothing undecided brings it back."""
     most = 0.0
@@ -37,7 +37,7 @@ def _boxed(numbers, move, per_square, wide, top, i, moved):  # type: ignore[no-u
     return most
 
 
-@numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
+@compiled(fastmath={"reassoc", "contract"})
 def _ahead(centre, slope, diagonal, i, moved):  # type: ignore[no-untyped-def]
     """sum_{j < i} d_j dist(s_j, whole numbers)^2."""
     total = 0.0
@@ -48,7 +48,7 @@ def _ahead(centre, slope, diagonal, i, moved):  # type: ignore[no-untyped-def]
     return total
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def visit_basis(target, numbers, factors, box, threshold, limit, over):  # type: ignore[no-untyped-def]
     """Visit all nodes below the threshold; return it, or the least sum found below it, and the number of nodes.
 

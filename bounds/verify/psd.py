@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from scipy.linalg import lapack
 
+from ..compiling import compiled
 from ..gram import BoolArray, FloatArray
 from .budget import time_over
 
@@ -38,7 +38,7 @@ def is_psd(a: FloatArray) -> bool:
     return scaled is not None and bool(_factorises(scaled[0], 2.0 * len(a) * (len(a) + 1) * U))
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _factorises(b, margin):  # type: ignore[no-untyped-def]
     """Whether every pivot of B - margin diag(B) is positive; B is overwritten."""
     n = len(b)
@@ -72,7 +72,7 @@ def leading_psd(a: FloatArray, diagonals: FloatArray) -> BoolArray:
         return np.asarray(_leading(scaled[0], diagonals / scaled[2] / scaled[2], 2.0**-500, time_over()))
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _leading(b, d, least, over):  # type: ignore[no-untyped-def]
     n = len(b)
     proven = np.zeros(n + 1, np.bool_)

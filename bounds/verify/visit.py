@@ -6,10 +6,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 from numba.extending import register_jitable
 
+from ..compiling import compiled
 from ..gram import FloatArray, IntArray
 from .psd import TINY, U
 
@@ -211,7 +211,7 @@ def _count(budgets, i, value, by):  # type: ignore[no-untyped-def]
 # What is None is compiled without what it is for, three fifths of all: a first row waits for that.
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def visit(start, factors, points, even, by_value, budgets, threshold, limit, over):  # type: ignore[no-untyped-def]
     """Visit all nodes below the threshold; return it, or the least sum found below it, and the number of nodes.
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 from scipy import special
 
+from ..compiling import compiled
 from ..gram import FloatArray
 
 # mesh in units of sigma: log K bends down by at most 2.5 / sigma^2 (Student 4 in its middle), so that between two
@@ -87,7 +87,7 @@ def _log_peak(df: float, width: float, low: float, high: float) -> float:
     return peak - math.log(width) - math.log(mass) if mass > 0 else math.inf
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def _shape(df, y):  # type: ignore[no-untyped-def]
     """A density over its peak, y in units of its width."""
     if df == math.inf:
@@ -95,7 +95,7 @@ def _shape(df, y):  # type: ignore[no-untyped-def]
     return (1.0 + y * y / df) ** (-0.5 * (df + 1.0))
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def _even(count, first, low, high, step, c, laws, peaks):  # type: ignore[no-untyped-def]
     """Levels first + 0, 1, ...: the values low + f + k of one fraction f serve every shift."""
     best = np.full(len(c), -np.inf)
@@ -135,7 +135,7 @@ def _even(count, first, low, high, step, c, laws, peaks):  # type: ignore[no-unt
     return best
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def _uneven(levels, low, high, step, c, laws, peaks):  # type: ignore[no-untyped-def]
     """Levels of any steps: the sum of every piece between two jumps."""
     best = np.full(len(c), -np.inf)

@@ -73,7 +73,7 @@ class BranchAndBound(Solver):
 
 def _compile(tiny: Problem, prove: bool) -> bool:
     """Solve a row that takes no time, with all that prepares and checks it."""
-    from ..kernels.compiling import compiling
+    from pvq.bounds.compiling import compiling
 
     with compiling():
         BranchAndBound().solve(tiny, Options(time_limit=None, prove=prove))

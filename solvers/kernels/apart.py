@@ -22,8 +22,7 @@ from numba import njit
 from numba.core import cgutils, sigutils, types
 from numba.core.typing.templates import ConcreteTemplate, infer_global
 from numba.extending import lower_builtin, typeof_impl
-
-from .compiling import compiling
+from pvq.bounds.compiling import compiled, compiling
 
 VECTOR, MATRIX = types.float64[::1], types.float64[:, ::1]
 NUMBERS, FLAGS = types.int64[::1], types.boolean[::1]
@@ -49,8 +48,7 @@ _kept: list[Any] = []
 
 def entry(**options: Any) -> Callable[[Any], Any]:
     """The decorator of a function that Python calls: `numba.njit` without what other languages would call."""
-    compiled: Callable[[Any], Any] = njit(cache=True, nogil=True, no_cfunc_wrapper=True, **options)
-    return compiled
+    return compiled(no_cfunc_wrapper=True, **options)
 
 
 def apart(result: Any, *arguments: Any, python: bool = False, **options: Any) -> Callable[[Any], Any]:

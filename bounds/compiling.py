@@ -1,0 +1,89 @@
+# numba has no types
+# mypy: disable-error-code="attr-defined,method-assign"
+"""What numba does again and again while it compiles, put off or done once."""
+
+from __future__ import annotations
+
+import gc
+import operator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from numba import njit
+from numba.core.registry import cpu_target
+from numba.core.types.functions import BaseFunction
+
+OPERATORS = frozenset([bool, *(value for value in vars(operator).values() if callable(value))])
+"""What `a + b`, `a[i]` and so on call in Python."""
+
+_typed: dict[tuple[int, Any], tuple[Any, Any]] = {}
+"""Operators of numba with the types of what they took, and what numba has found for them."""
+
+_type_of_call = BaseFunction.get_call_type
+
+
+def _known_type(self: Any, context: Any, args: Any, kws: Any) -> Any:
+    """`BaseFunction.get_call_type`, looked up where an operator has been given these types before.
+
+    numba asks each of up to forty candidates, of which most compare compiler options, and writes down why it does
+    not suit: for `a[i]` alone a twelfth of the seconds. An operator made of Python code is not looked up: that is
+    compiled for the options of the caller.
+    """
+    if kws or self.typing_key not in OPERATORS or context is not cpu_target.typing_context:
+        return _type_of_call(self, context, args, kws)
+    key = id(self), args
+    known = _typed.get(key)
+    if known is not None:
+        return known[1]
+    found = _type_of_call(self, context, args, kws)
+    if found is not None and self.get_impl_key(found) is self.typing_key:
+        _typed[key] = self, found  # with the operator itself, whose id is another's once it is gone
+    return found
+
+
+@contextmanager
+def compiling() -> Iterator[None]:
+    """Python's collector off: it goes through all that numba keeps, time and again, a seventh of the seconds.
+
+    And sizes of types looked up: numba has LLVM read a module for that of every variable, a twentieth.
+    And those of operators, a fifth.
+    """
+    context, was, sizes = cpu_target.target_context, gc.isenabled(), dict[str, int]()
+    measure, inside = context.get_abi_sizeof, "get_abi_sizeof" in vars(context)
+
+    def size_of(kind: Any) -> int:
+        name = str(kind)
+        if name not in sizes:
+            sizes[name] = measure(kind)
+        return sizes[name]
+
+    gc.disable()
+    if not inside:
+        context.get_abi_sizeof = size_of
+        BaseFunction.get_call_type = _known_type
+    try:
+        yield
+    finally:
+        if not inside:
+            BaseFunction.get_call_type = _type_of_call
+            vars(context).pop("get_abi_sizeof", None)  # another thread may have done it
+        if was:
+            gc.enable()
+
+
+def compiled(**options: Any) -> Callable[[Any], Any]:
+    """The decorator of a function that Python calls: `numba.njit`, kept on disk, that compiles as above."""
+
+    def decorate(function: Any) -> Any:
+        made: Any = njit(**{"cache": True, "nogil": True, **options})(function)
+        compile_once = made.compile
+
+        def compile_for(types: Any) -> Any:
+            with compiling():
+                return compile_once(types)
+
+        made.compile = compile_for
+        return made
+
+    return decorate
