@@ -8,10 +8,11 @@ from functools import cached_property
 import numpy as np
 from scipy.linalg import lapack, lstsq
 
-from .certified import Certified, certified_error, expanded_rounding, tolerance
+from .certified import Certified, certified_error, expanded_rounding
 from .errors import ProblemError
 from .gram import BoolArray, FloatArray, Gram, IntArray
 from .grid import Grid
+from .outward import tolerance
 from .sparsity import Sparsity
 
 

@@ -11,9 +11,9 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from pvq.bounds.certified import sum_down, sum_up
 from pvq.bounds.durations import words_of
 from pvq.bounds.layer_problem import LayerProblem
+from pvq.bounds.outward import sum_down, sum_up
 from pvq.bounds.problem import Problem
 from pvq.bounds.sqnr import format_db
 from pvq.bounds.stages import part

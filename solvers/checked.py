@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from functools import partial
 
-from pvq.bounds.certified import tolerance
+from pvq.bounds.outward import tolerance
 from pvq.bounds.presolve import Presolved
 from pvq.bounds.problem import Problem
 

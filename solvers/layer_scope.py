@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from pvq.bounds.certified import closed, sum_up
 from pvq.bounds.gram import FloatArray, IntArray
 from pvq.bounds.layer_problem import LayerProblem
+from pvq.bounds.outward import closed, sum_up
 from pvq.bounds.presolve import presolve
 from pvq.bounds.problem import Problem, optimal_on_support
 from pvq.bounds.proof import Split

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pvq.bounds.certified import closed
-from pvq.bounds.gram import FloatArray
-from pvq.bounds.proof import Proof
+from pvq.bounds.outward import closed
+
+if TYPE_CHECKING:
+    from pvq.bounds.gram import FloatArray
+    from pvq.bounds.proof import Proof
 
 ROUNDING = 1e-9
 """A lower end may exceed the upper end by rounding only: this much of either end, or of the reference."""
@@ -45,7 +47,7 @@ class Status(StrEnum):
     """Reason and ends in one word: OPTIMAL where the interval is closed, else the limit, else what is known."""
 
     OPTIMAL = "optimal"
-    """upper - lower <= max(gap * upper, rounding of e), upper recomputed from x; see `bounds.certified.closed`."""
+    """upper - lower <= max(gap * upper, rounding of e), upper recomputed from x; see `bounds.outward.closed`."""
     TIME_LIMIT = "time_limit"
     NODE_LIMIT = "node_limit"
     BOUND_ONLY = "bound_only"

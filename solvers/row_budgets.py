@@ -16,8 +16,9 @@ from typing import NamedTuple
 
 import numba
 import numpy as np
-from pvq.bounds.certified import UNIT, sum_down
+from pvq.bounds.certified import UNIT
 from pvq.bounds.gram import BoolArray, FloatArray, IntArray
+from pvq.bounds.outward import sum_down
 
 from .options import Clock
 

@@ -10,9 +10,10 @@ from functools import partial
 from typing import TypeVar
 
 import numpy as np
-from pvq.bounds.certified import closed, float_errors, quick_uppers, sum_down, sum_up
+from pvq.bounds.certified import float_errors, quick_uppers
 from pvq.bounds.gram import FloatArray
 from pvq.bounds.layer_problem import LayerProblem
+from pvq.bounds.outward import closed, sum_down, sum_up
 from pvq.bounds.problem import Problem
 from pvq.bounds.stages import part
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from pvq.bounds.certified import sum_up
 from pvq.bounds.gram import FloatArray, IntArray
 from pvq.bounds.layer_problem import LayerProblem
+from pvq.bounds.outward import sum_up
 from pvq.bounds.sampling import CONFIDENCE, Estimate, Statistic, ratio
 from pvq.bounds.sqnr import sqnr_db
 

@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-from pvq.bounds.certified import FLOOR, closed, sum_up
+from pvq.bounds.certified import FLOOR
 from pvq.bounds.errors import ProblemError
 from pvq.bounds.gram import FloatArray
 from pvq.bounds.layer_problem import LayerProblem
+from pvq.bounds.outward import closed, sum_up
 from pvq.bounds.stages import part
 
 from .base import Clock, Options, Solver, fallback_point

@@ -13,9 +13,9 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pvq.bounds.certified import sum_down, sum_up
 from pvq.bounds.durations import seconds_of
 from pvq.bounds.errors import ProblemError
+from pvq.bounds.outward import sum_down, sum_up
 from pvq.bounds.recognise import recognise
 from pvq.bounds.recover import Recovered
 from pvq.bounds.setting import GRID_WORDS, PATTERN_WORDS, Setting

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from pvq.bounds.certified import sum_up
 from pvq.bounds.gram import FloatArray
 from pvq.bounds.layer_problem import LayerProblem, drawn
+from pvq.bounds.outward import sum_up
 from pvq.bounds.sampling import CONFIDENCE, Estimate, Statistic
 from pvq.bounds.sqnr import sqnr_db
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pvq.bounds.certified import closed, sum_down, sum_up
 from pvq.bounds.gram import FloatArray
 from pvq.bounds.layer_problem import LayerProblem
+from pvq.bounds.outward import closed, sum_down, sum_up
 from pvq.bounds.sqnr import sqnr_db
 
 from ..empirical.layerwise import LayerPoint, row_errors, used_units

@@ -10,8 +10,8 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pvq.bounds.certified import closed, sum_down, sum_up
 from pvq.bounds.errors import ProblemError
+from pvq.bounds.outward import closed, sum_down, sum_up
 from pvq.bounds.sqnr import sqnr_db
 from pvq.layers.files import write_atomically
 from pvq.layers.outputs import Named

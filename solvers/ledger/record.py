@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pvq.bounds.certified import closed
+from pvq.bounds.outward import closed
 
 from ..result import ROUNDING, BoundKind, Reason, Status, status_of
 from .told import check_kinds, check_one_of, check_sizes, errors_of, fields_of

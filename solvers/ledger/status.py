@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from pvq.bounds.certified import sum_down, sum_up
+from pvq.bounds.outward import sum_down, sum_up
 from pvq.bounds.sqnr import sqnr_db
 
 from ..compare.verdict import OPEN, PRUNE, QUANT

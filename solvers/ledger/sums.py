@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from typing import Any
 
-from pvq.bounds.certified import sum_down, sum_up
+from pvq.bounds.outward import sum_down, sum_up
 
 from .record import Record
 from .told import all_errors_of, check_kinds, check_sizes

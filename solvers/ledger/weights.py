@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from pvq.bounds.certified import sum_up
+from pvq.bounds.outward import sum_up
 from pvq.layers.format import LayerError
 from pvq.layers.solutions import Solution, load_solution
 

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 from pvq.bounds.certificate import save_certificate
-from pvq.bounds.certified import sum_up
 from pvq.bounds.gram import Gram
 from pvq.bounds.layer_problem import LayerProblem, Setting, state_problem
+from pvq.bounds.outward import sum_up
 from pvq.layers.format import Layer, LayerError, load_layer
 from pvq.layers.solutions import Solution, put_solution
 

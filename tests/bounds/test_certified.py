@@ -5,18 +5,10 @@ from fractions import Fraction
 import numpy as np
 import pytest
 from pvq.bounds import certified
-from pvq.bounds.certified import (
-    as_integers,
-    certified_uppers,
-    closed,
-    exact_error,
-    float_errors,
-    rounded_up,
-    sum_down,
-    sum_up,
-)
+from pvq.bounds.certified import as_integers, certified_uppers, exact_error, float_errors, rounded_up
 from pvq.bounds.gram import Gram
 from pvq.bounds.grid import Grid
+from pvq.bounds.outward import closed, sum_down, sum_up
 from pvq.bounds.problem import Problem
 
 
