@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any
 
 import torch
+from pvq.layers.evaluate import evaluate
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -48,9 +49,5 @@ def next_loss(module: nn.Module, batch: Any) -> Tensor:
 
 def bits_a_character(module: nn.Module, batches: Iterable[Any]) -> float:
     """Mean of -log2 of the probability of the next character."""
-    total = count = 0.0
-    for batch in batches:
-        size = batch[0][:, 1:].numel()
-        total += float(next_loss(module, batch)) * size
-        count += size
-    return total / count / math.log(2)
+    pairs = ((codes[:, :-1], codes[:, 1:]) for (codes,) in batches)
+    return float(evaluate(module, pairs).measures["loss"]) / math.log(2)

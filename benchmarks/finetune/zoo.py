@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
+from pvq.layers.evaluate import evaluate
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -27,11 +28,7 @@ def cross_entropy(module: nn.Module, batch: Any) -> Tensor:
 
 def accuracy(module: nn.Module, batches: Iterable[Any]) -> float:
     """Share of the images whose label has the largest score, in percent."""
-    right = count = 0
-    for images, labels in batches:
-        right += int((module(images).argmax(1) == labels).sum())
-        count += len(labels)
-    return 100 * right / count
+    return 100 * float(evaluate(module, batches).measures["accuracy"])
 
 
 def _classifying(build: Callable[[], nn.Module], schooling: tuple[int, float], epochs: int) -> FinetuneTask:

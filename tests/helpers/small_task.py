@@ -77,6 +77,6 @@ def named() -> FinetuneTask:
         return nn.functional.cross_entropy(module(pixels=batch[0]), batch[1])
 
     def right(module: nn.Module, batches: object) -> float:
-        return accuracy(lambda x: module(pixels=x), batches)
+        return accuracy(module, (({"pixels": x}, labels) for x, labels in batches))
 
     return FinetuneTask(Named(), *loaders, loss, right, epochs=1, inputs=lambda batch: {"pixels": batch[0]})
