@@ -68,8 +68,12 @@ def values_in_order(
 
 def filled(array: FloatArray, value: float = 0.0) -> FloatArray:
     """The array with its last axis filled up to a multiple of `WIDTH`."""
-    missing = -array.shape[-1] % WIDTH
-    return np.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, missing)], constant_values=value)
+    inputs = array.shape[-1]
+    whole = np.full(
+        (*array.shape[:-1], inputs + -inputs % WIDTH), value
+    )  # np.pad takes ten times as long on a block
+    whole[..., :inputs] = array
+    return whole
 
 
 def _even(values: FloatArray, reach: FloatArray) -> FloatArray | None:
