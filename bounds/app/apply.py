@@ -51,9 +51,9 @@ def apply(
     take: Annotated[
         str | None,
         Option(
-            metavar="quant:B|prune:B|prune:S|joint:B:S",
-            help="Of results for several options, those of one technique with these bits, this sparsity (below "
-            "1), or both.",
+            metavar="TECHNIQUE[:B][:S]",
+            help="Of results for several options those of one: quant:4, prune:4 (the sparsity of that cost), "
+            "prune:0.75, joint:4:0.5, or a technique alone.",
         ),
     ] = None,
     calibration: Annotated[
@@ -107,16 +107,16 @@ def apply(
 
 
 def option_of(text: str) -> tuple[Any, ...]:
-    """quant:4, prune:4, prune:0.75 or joint:4:0.5."""
+    """quant:4, prune:4, prune:0.75, joint:4:0.5, or a technique alone."""
     from pvq.bounds.errors import ProblemError
     from pvq.bounds.setting import METHODS
 
     technique, *numbers = text.split(":")
     with suppress(ValueError):
         known = [float(number) for number in numbers]
-        if technique in METHODS and known and all(0 <= number < math.inf for number in known):
+        if technique in METHODS and all(0 <= number < math.inf for number in known):
             return technique, *known
-    raise ProblemError(f"--take must be a technique with bits or sparsity, as quant:4 or prune:0.75, not '{text}'")
+    raise ProblemError(f"--take must be a technique, bits and sparsity, as quant:4 or prune:0.75, not '{text}'")
 
 
 def print_applied(applied: Sequence[Applied]) -> None:

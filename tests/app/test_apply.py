@@ -64,7 +64,7 @@ def test_from_a_model_to_its_best_weights_and_back(cli, tmp_path, made):
         assert sorted(s.error for s in solutions) == sorted(side["upper"] for side in sides)
         for each in solutions:
             assert np.array_equal(state[f"{each.module}.weight"].numpy(), each.weight)
-    record = ("apply", "applied_here:model", "--results", tmp_path / "run.json", "--take", "prune:4", *data)
+    record = ("apply", "applied_here:model", "--results", tmp_path / "run.json", "--take", "prune", *data)
     ended = cli(*record, "-o", tmp_path / "again.safetensors")
     assert ended.code == 0, ended.err
     assert (tmp_path / "again.safetensors").read_bytes() == out.read_bytes()
@@ -150,6 +150,9 @@ def test_one_option_of_a_run_of_several(cli, tmp_path, made):
     # k = floor(n (1 - s)) of 6 and of 4 inputs in each row; 6 bits pay for a share of 6/16
     assert shares == {"prune:0.5": [0.5, 0.5], "prune:0.75": [5 / 6, 0.75], "prune:6": [4 / 6, 0.75]}
     before = out.read_bytes()
+    words = ("--take", "quant", "--quiet")
+    ended = cli("apply", "applied_here:model", "--results", tmp_path / "paired", *words, "-o", out)
+    assert "(quant:4 and quant:5); take one of them" in ended.err
     for words, says in (
         (("pruned",), "(prune:0.5 and prune:0.75); take one of them"),
         (("pruned", "--take", "prune:4"), "they have prune:0.5, prune:0.75"),
@@ -207,7 +210,7 @@ def test_a_hugging_face_model_becomes_a_folder_of_its_kind(cli, tmp_path):
         (("--results", "{tmp}/x.npy"), "must end in .npz or .safetensors"),
         (("--results", "{tmp}/layers"), "its meta is not pvq.solution/1"),
         (("--results", "{tmp}/s.npz", "--take", "both"), "--take must be a technique"),
-        (("--results", "{tmp}/s.npz", "--take", "quant"), "--take must be a technique"),
+        (("--results", "{tmp}/s.npz", "--take", "prune"), "they have quant:3"),
         (("--results", "{tmp}/s.npz", "--take", "quant:nan"), "--take must be a technique"),
         (("--results", "{tmp}/s.npz", "--take", "quant:5"), "they have quant:3"),
         (("--results", "{tmp}/s.npz", "--batch-size", "0"), "at least 1"),
