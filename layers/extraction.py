@@ -24,6 +24,9 @@ from .parts import check_model, not_covered, unwrapped
 from .text import Packing
 from .together import save_layers, with_grams_of
 
+TYPES = ("float64", "float32", "bfloat16", "float16")
+"""What a model may compute in; sums are float64 in any case."""
+
 
 class Extraction:
     """A model, calibration data and a folder, checked before the long pass; `save` writes what came out of it.
@@ -39,6 +42,7 @@ class Extraction:
     batch_size, limit : samples per batch, and most samples to use.
     packing : how text becomes sequences.
     device : torch device that runs the model and holds one (groups, n, n) float64 array per chosen layer.
+    dtype : one of `TYPES` that the model computes in, weights included; None: as it is.
 
     Raises
     ------
@@ -59,7 +63,10 @@ class Extraction:
         limit: int | None = None,
         packing: Packing | None = None,
         device: str = "cpu",
+        dtype: str | None = None,
     ) -> None:
+        if dtype not in (None, *TYPES):
+            raise LayerError(f"dtype {dtype!r} is none of {', '.join(TYPES)}")
         if isinstance(model, str):
             model = load_model(model, weights)
         elif weights is not None:
@@ -80,7 +87,7 @@ class Extraction:
         except OutputError as error:
             raise LayerError(str(error)) from None
         with foreign(f"device {device!r} cannot be used"):
-            self.module = self.module.to(device)
+            self.module = self.module.to(device, None if dtype is None else getattr(torch, dtype))
         self.batches = Batches(data, self.module)
 
     def left_out(self) -> str | None:

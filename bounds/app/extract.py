@@ -50,6 +50,14 @@ def extract(
     text_column: TextColumn = None,
     name: Annotated[str | None, Option(help="Name of the model in the files; that of its source without.")] = None,
     device: TorchDevice = "cpu",
+    dtype: Annotated[
+        str | None,
+        Option(
+            metavar="TYPE",
+            help="The model computes in float64, float32, bfloat16 or float16, with its weights rounded to that. "
+            "Sums are float64.",
+        ),
+    ] = None,
     quiet: options.Quiet = False,
 ) -> None:
     """Write one layer file (weights, Gram matrix) for every chosen layer, in one pass over the data.
@@ -82,6 +90,7 @@ def extract(
             limit=limit,
             packing=Packing(sequence_length, tokens, text_column),
             device=device,
+            dtype=dtype,
         )
         if asked.batches.data.note is not None:
             say(asked.batches.data.note)

@@ -4,6 +4,8 @@ import os
 
 import numpy as np
 import pytest
+import torch
+from pvq.layers.format import load_layer
 
 from faults import files_of_at_most, hidden
 
@@ -42,11 +44,30 @@ def extract_small(cli, tmp_path, monkeypatch):
     np.save(tmp_path / "x.npy", np.random.default_rng(0).standard_normal((9, 6)).astype(np.float32))
     monkeypatch.syspath_prepend(tmp_path)
 
-    def call(out):
+    def call(out, *more):
         words = ("made_here:model", "--layer", "*", "--calibration", tmp_path / "x.npy", "-o", out, "--quiet")
-        return cli("extract", *words)
+        return cli("extract", *words, *more)
 
     return call
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16"])
+def test_a_model_computes_in_another_type_and_sums_are_float64(extract_small, tmp_path, dtype):
+    """Its inputs and weights are those of the type, to the last bit."""
+    ended = extract_small(tmp_path / "out", "--dtype", dtype)
+    assert ended.code == 0, ended.err
+    layer = load_layer(next((tmp_path / "out").iterdir()))
+    of = getattr(torch, dtype)
+    assert torch.equal(torch.tensor(layer.weight).to(of).double(), torch.tensor(layer.weight))
+    x = torch.tensor(np.load(tmp_path / "x.npy")).to(of).double()
+    np.testing.assert_allclose(layer.grams[0], (x.T @ x / 9).numpy(), rtol=1e-14, atol=1e-15)
+
+
+def test_an_unknown_type_is_one_line(extract_small, tmp_path):
+    ended = extract_small(tmp_path / "out", "--dtype", "int8")
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err == "pvq: dtype 'int8' is none of float64, float32, bfloat16, float16\n"
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_quota_leaves_no_half_of_a_layer(extract_small, tmp_path):
