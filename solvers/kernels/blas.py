@@ -1,4 +1,4 @@
-"""Inverses of matrices of a thousand inputs and more, by LAPACK."""
+"""Inverses of matrices of a thousand inputs and more."""
 
 from __future__ import annotations
 
@@ -8,26 +8,24 @@ import time
 import numpy as np
 from numba import njit
 from pvq.bounds.gram import FloatArray, Gram
-from scipy.linalg import lapack
+
+from . import lapack
 
 LONG = 256
 """Inputs from which an inverse takes a hundredth of a second and more."""
 
 
 def inverse_if_positive(m: FloatArray) -> FloatArray | None:
-    """m^-1, (n, n), by LAPACK's potrf and potri; None where m is not positive definite. m is destroyed."""
-    factor, info = lapack.dpotrf(m.T, lower=1, overwrite_a=1, clean=0)
-    if info:
+    """m^-1, (n, n), in the place of m; None, and m is destroyed, where it is not positive definite."""
+    if not (lapack.factor(m) and lapack.invert(m)):
         return None
-    p, info = lapack.dpotri(factor, lower=1, overwrite_c=1)
-    p = np.ascontiguousarray(p.T)
-    _mirror(p)
-    return p if info == 0 and bool(np.isfinite(p).all()) else None
+    _mirror(m)
+    return m if bool(np.isfinite(m).all()) else None
 
 
 def is_positive(m: FloatArray) -> bool:
     """Whether m has a Cholesky factor in float64; m is destroyed."""
-    return bool(lapack.dpotrf(m.T, lower=1, overwrite_a=1, clean=0)[1] == 0)
+    return lapack.factor(m)
 
 
 def fits(gram: Gram, inverses: float, left: float) -> bool:

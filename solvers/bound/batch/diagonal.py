@@ -23,15 +23,15 @@ class Course(NamedTuple):
 
     barriers: tuple[float, float]
     """Of the first and last sweep, relative to the mean gain of an input."""
-    turns: int
-    """Relaxations, each with a sweep behind it."""
+    sweeps: int
+    """With a relaxation before each, and one behind the last."""
     first: int
     """Steps of the first relaxation."""
     steps: int
     """Steps of those that go on from it."""
 
 
-FROM_AFAR = Course((1.5, 0.03), turns=8, first=15, steps=5)
+FROM_AFAR = Course((1.5, 0.05), sweeps=7, first=15, steps=5)
 """From `starting_diagonal`, for rows whose gains even out."""
 
 NEW = 0.3
@@ -81,20 +81,23 @@ def fitted_diagonal(
     best, best_value = d, -np.inf
     state: Relaxed | None = None
     gain = np.zeros(len(d))
-    for turn, mu in enumerate(np.geomspace(*course.barriers, course.turns)):
-        at = AtDiagonal.of(h, d)
-        if at is None or (turn and ended()):
+    barriers = np.geomspace(*course.barriers, course.sweeps).tolist()
+    for turn in range(len(barriers) + 1):
+        at = None if turn and ended() else AtDiagonal.of(h, d)
+        if at is None:
             break
         state = relax(at, w, groups, course.steps if turn else course.first, state)
         f = np.maximum(state.bound, np.finfo(float).tiny)
         value = float(np.log(f).mean())
         if value > best_value:
             best, best_value = d, value
+        if turn == len(barriers):
+            break
         between = (state.z > 0) & (state.z < 1)
         ratio = np.divide(state.y * np.sqrt(d), state.z, out=np.zeros_like(state.y), where=between)
         newest = (ratio**2 * state.z * (1 - state.z) / f[:, None]).mean(axis=0)
         gain += (NEW if turn else 1.0) * (newest - gain)
-        level = mu / len(d)
+        level = barriers[turn] / len(d)
         moved = _sweep(h, d, gain + EVEN * level, level)
         d = 0.99 * d if moved is None else moved
     return _clearly_below(h, best)

@@ -14,8 +14,8 @@ from .diagonal import Course, fitted_diagonal
 from .pruned import PrunedLayer, swapped
 from .relaxation import AtDiagonal, relax
 
-FROM_NEAR = Course((0.5, 0.1), turns=6, first=40, steps=15)
-"""The layer's D is near already; four turns give .99 of what sixteen do."""
+FROM_NEAR = Course((0.5, 0.14), sweeps=5, first=40, steps=15)
+"""The layer's D is near already; three sweeps give .99 of what fifteen do."""
 
 INSIDE = 1e-4
 """The layer's D is nearly as large as H allows; sweeps start a little below."""
@@ -27,7 +27,7 @@ STEPS = 60
 def with_own_diagonal(problem: Problem, layer: PrunedLayer, found: Outcome, clock: Clock) -> Outcome:
     """What is found of a row with a D of its own, where that is better; as it is where there is no time.
 
-    Each turn takes two inverses.
+    A sweep takes an inverse and as much again.
     """
     pace = Pace(clock)
     if pace.ended() or found.x is None or layer.intervals is not None:

@@ -11,9 +11,9 @@ from pvq.bounds.problem import Problem, optimal_on_support
 from pvq.bounds.proof import Below, Proof, Split
 from pvq.bounds.sparsity import Sparsity
 from pvq.bounds.stages import stage
-from scipy.linalg import lapack
 
 from ...base import Clock, Options
+from ...kernels import lapack
 from ...kernels.blas import inverse_if_positive
 from ...kernels.digits import shortened
 from ...limits import as_time_allows
@@ -224,8 +224,8 @@ def _exchanged(mask: np.ndarray, gain: FloatArray, loss: FloatArray, groups: Gro
 def _solved(h: FloatArray, b: FloatArray, mask: np.ndarray) -> FloatArray:
     """(n,) the least error on a support, 0 where its matrix is singular."""
     kept, x = np.flatnonzero(mask), np.zeros(len(b))
-    if len(kept):
-        _, solution, info = lapack.dposv(h[np.ix_(kept, kept)].T, b[kept], lower=1, overwrite_a=1)
-        if info == 0:
-            x[kept] = solution
+    a, right = h[np.ix_(kept, kept)], b[None, kept]
+    if lapack.factor(a):
+        lapack.solve(a, right)
+        x[kept] = right[0]
     return x
