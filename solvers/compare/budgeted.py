@@ -14,6 +14,10 @@ from .verdict import OPEN
 FIRST = 0.25
 """Part of the budget that pairs share in the first pass; what they leave is the later passes'."""
 
+EQUAL = 0.5
+"""Part of each pass that all pairs share equally, the rest by work: first bounds of long rows take n^2 of it, and
+what decides short ones is their search."""
+
 LEAST = 0.5
 """Seconds of a pair's bounds at least: less does not end a batch of rows."""
 
@@ -37,7 +41,7 @@ def compare_within(
 
     Parameters
     ----------
-    what : its `time_limit` is not used: a pair has a share of what is left.
+    what : its `time_limit` is not used: a pair has a share of what is left, about `EQUAL` of it the same for all.
     """
     latest = {name: dict(pairs) for name, pairs in known.items()}
     failed: set[str] = set()
@@ -57,8 +61,21 @@ def compare_within(
         left = what.left
         if not todo or left <= 0 or what.options.stop.is_set():
             return
-        turn = replace(what, time_limit=limit)
-        compare_all(todo, turn, jobs, latest, keep, fail, lambda member: _missing(member, latest))
+        mean = sum(member.work for member in todo) / len(todo)
+
+        def share(member: Member, mean: float = mean) -> float:
+            return EQUAL + (1 - EQUAL) * member.work / mean
+
+        compare_all(
+            todo,
+            replace(what, time_limit=limit),
+            jobs,
+            latest,
+            keep,
+            fail,
+            order=lambda member: _missing(member, latest),
+            share=share,
+        )
         if left - what.left < WORTH * left and limit > left / 2:
             return
         todo = [member for member in todo if member.name not in failed and _open(member, what, latest)]

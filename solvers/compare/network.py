@@ -147,7 +147,9 @@ def compare_all(
     known: Known,
     on_pair: OnPair,
     on_failed: OnFailed,
+    *,
     order: Callable[[Member], Any] = lambda member: member.work,
+    share: Callable[[Member], float] = lambda member: 1.0,
 ) -> None:
     """Compare layers, the cheapest first, `jobs` at the same time; every pair is handed over as it is finished.
 
@@ -156,6 +158,7 @@ def compare_all(
     jobs : layers at the same time; rows where there are fewer layers than that.
     known : pairs of an earlier run.
     order : sort key of the layers.
+    share : how many times the time limit a layer's pairs have.
     on_pair, on_failed : called in this thread, with a pair or with why a layer could not be read again.
     """
     todo = sorted((member for member in members if member.skipped is None), key=order)
@@ -168,7 +171,9 @@ def compare_all(
         except LayerError as error:
             hand_over(partial(on_failed, member, str(error)))
             return
-        for pair in compare_layer(layer, what, max(1, jobs // side_by_side), known.get(member.name)):
+        limit = None if what.time_limit is None else what.time_limit * share(member)
+        terms = replace(what, time_limit=limit)
+        for pair in compare_layer(layer, terms, max(1, jobs // side_by_side), known.get(member.name)):
             hand_over(partial(on_pair, member, pair))
 
     if side_by_side == 1:

@@ -24,15 +24,16 @@ class Passes:
     def __init__(self, needs, seconds=0.0):
         self.needs, self.seconds, self.seen = needs, seconds, []
 
-    def __call__(self, members, what, jobs, known, on_pair, on_failed, order):
+    def __call__(self, members, what, jobs, known, on_pair, on_failed, order, share):
         for member in sorted(members, key=order):
             for bits in what.bits:
                 old = known.get(member.name, {}).get(Column(bits))
                 if old is not None and old["verdict"] != OPEN:
                     continue
-                self.seen.append((member.name, bits, what.time_limit))
+                limit = what.time_limit * share(member)
+                self.seen.append((member.name, bits, limit))
                 needed = self.needs[member.name, bits]
-                done = what.time_limit >= needed
+                done = limit >= needed
                 time.sleep(self.seconds)
                 on_pair(member, pair(bits, QUANT if done else OPEN, 1.0 if done else -needed, what.time_limit))
 
@@ -63,7 +64,9 @@ def test_every_pair_comes_before_any_comes_again(monkeypatch):
     assert [(name, bits) for name, bits, _ in passes.seen[4:]] == [("b", 2), ("a", 3)]  # b lacks less
     assert {verdict for _, _, verdict in found[4:]} == {QUANT}
     limits = [limit for _, _, limit in passes.seen]
-    assert limits[0] == pytest.approx(0.25 * 40 / 4, rel=0.1)
+    assert sum(limits[:4]) == pytest.approx(0.25 * 40, rel=0.1)
+    work = [4 * 2**2, 4 * 3**2]  # of a and b
+    assert limits[2] / limits[0] == pytest.approx((sum(work) + 2 * work[1]) / (sum(work) + 2 * work[0]))
     assert limits[-1] > 15
 
 
