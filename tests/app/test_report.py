@@ -66,6 +66,25 @@ def test_the_page_has_everything_inside_and_names_stay_names(cli, tmp_path) -> N
     assert known == [-3.98, 3.01, 3.98, None]  # 10 log10(2 / 5), 10 log10(2 / 1), 10 log10(0.5 / 0.2)
 
 
+def test_of_drawn_rows_the_page_says_what_they_say(cli, tmp_path) -> None:
+    """All rows have ends as well, but of the others nothing is known but what rounding reaches."""
+    layer, page = random_layer("regular", 3, rows=40), tmp_path / "a.html"
+    found = pvq.compare(layer, [2, 4], sample_rows=6, time_limit=None)
+    found.save(tmp_path / "c.json")
+    assert cli("report", tmp_path / "c.json", "-o", page).code == 0
+    for row, one in enumerate(found.document["layers"][0]["pairs"]):
+        assert one["verdict"] in ("sampled", "open")
+        columns = [column["values"][row] for column in data_of(page)["tables"]["pairs"]]
+        drawn = one["sampled"]
+        margin = drawn["margin_db"]["low"] if one["verdict"] == "sampled" else None
+        assert columns[4] == (None if margin is None else round(margin, 2))
+        ahead = 10 * np.log10(drawn["prune"]["upper"]["estimate"] / drawn["quant"]["upper"]["estimate"])
+        assert columns[5] == pytest.approx(ahead, abs=0.006)
+        assert columns[6] == round(drawn["quant"]["sqnr_min_db"], 2)
+        kinds = data_of(page)["tables"]["pairs"][8]
+        assert kinds["words"][kinds["values"][row]] == "sampled"
+
+
 def data_of(page: Path) -> dict:
     """What the tables and charts of a page are made of."""
     return json.loads(re.findall(r"const DATA = (.*);</script>", page.read_text())[0])

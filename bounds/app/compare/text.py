@@ -58,8 +58,10 @@ def letter_of(pair: Mapping[str, Any]) -> str:
 
 
 def margin_of(pair: Mapping[str, Any]) -> float | None:
-    """dB by which one side is better, or what a proof lacks."""
-    margin: float | None = pair["sampled"]["margin_db"]["low"] if pair["verdict"] == SAMPLED else pair["margin_db"]
+    """dB by which one side is better, or what a proof lacks; None where a proof would need the rows not drawn."""
+    margin: float | None = pair["margin_db"]
+    if "sampled" in pair and pair["verdict"] in (SAMPLED, OPEN):
+        margin = pair["sampled"]["margin_db"]["low"] if pair["verdict"] == SAMPLED else None
     return margin
 
 
@@ -146,7 +148,7 @@ def _verdict(pair: Mapping[str, Any]) -> str:
 
 def _by(pair: Mapping[str, Any]) -> str:
     margin = margin_of(pair)
-    if margin is None or ("sampled" in pair and pair["verdict"] == OPEN):
+    if margin is None:
         return ""
     return f" ({-margin:z.2f} dB missing)" if pair["verdict"] == OPEN else f" by {margin:.2f} dB"
 

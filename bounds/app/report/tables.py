@@ -8,17 +8,18 @@ from typing import Any
 from pvq.bounds.sqnr import sqnr_db
 from pvq.solvers.compare import column as compare
 from pvq.solvers.compare.column import column_of
-from pvq.solvers.compare.verdict import OPEN, SKIPPED
+from pvq.solvers.compare.verdict import OPEN, SAMPLED, SKIPPED
 
 from ..compare.gap_table import gap_of
-from ..compare.text import margin_of
+from ..compare.text import margin_of, shown_side
 
 SIDES = {"quant": "quantization", "prune": "pruning", "joint": "joint"}
+
+SOME = ("quant", "prune")
 
 Column = dict[str, Any]
 METHOD = 2
 """The column of `gaps_table` that says which method."""
-NOTHING: Mapping[str, Any] = {}
 
 
 def words(values: Iterable[str], first: Iterable[str] = ()) -> Column:
@@ -43,7 +44,7 @@ def widths(columns: Sequence[compare.Column]) -> Column:
 def pairs_table(layers: Sequence[Mapping[str, Any]]) -> list[Column]:
     """A line for each layer and width: verdict, what is proven, and what is estimated."""
     lines = [(layer["name"], pair) for layer in layers for pair in layer["pairs"]]
-    sides = {side: [pair.get(side, NOTHING) for _, pair in lines] for side in ("quant", "prune")}
+    sides = {side: [_shown(pair, side) for _, pair in lines] for side in SOME}
     ends = [
         column
         for some in sides.values()
@@ -66,6 +67,13 @@ def pairs_table(layers: Sequence[Mapping[str, Any]]) -> list[Column]:
     ]
 
 
+def _shown(pair: Mapping[str, Any], side: str) -> Mapping[str, Any]:
+    """What the table says of a side; of drawn rows what they say of all."""
+    if pair["verdict"] == SKIPPED:
+        return {}
+    return {**shown_side(pair, side), **({"bound_kind": SAMPLED} if "sampled" in pair else {})}
+
+
 def margin_shown(pair: Mapping[str, Any]) -> float | None:
     """dB by which one side is better; negative: what an open pair lacks."""
     margin = None if pair["verdict"] == SKIPPED else margin_of(pair)
@@ -73,8 +81,16 @@ def margin_shown(pair: Mapping[str, Any]) -> float | None:
 
 
 def known_difference(pair: Mapping[str, Any]) -> float | None:
-    """dB by which the best quantized weights known are ahead: an estimate of the true difference, no proof."""
-    return None if pair["verdict"] == SKIPPED else sqnr_db(pair["prune"]["upper"], pair["quant"]["upper"])
+    """dB by which the best quantized weights known are ahead: an estimate of the true difference, no proof.
+
+    Of drawn rows, where some were: the others have only what the plainest method reaches.
+    """
+    if pair["verdict"] == SKIPPED:
+        return None
+    ends = [
+        pair["sampled"][side]["upper"]["estimate"] if "sampled" in pair else pair[side]["upper"] for side in SOME
+    ]
+    return None if None in ends else sqnr_db(ends[1], ends[0])
 
 
 def gaps_table(layers: Sequence[Mapping[str, Any]]) -> list[Column]:
@@ -83,7 +99,7 @@ def gaps_table(layers: Sequence[Mapping[str, Any]]) -> list[Column]:
         (layer["name"], column_of(pair).of(side), f"{method} ({SIDES[side]})", gap)
         for layer in layers
         for pair in layer["pairs"]
-        for side in (("quant", "prune") if pair["verdict"] != SKIPPED else ())
+        for side in (SOME if pair["verdict"] != SKIPPED else ())
         for method, error in pair[side]["empirical"].items()
         if (gap := gap_of(error, pair[side]["lower"], pair[side]["upper"])) is not None
     ]
