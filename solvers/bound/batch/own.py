@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pvq.bounds.problem import Problem
+import numpy as np
+from pvq.bounds.problem import Problem, optimal_on_support
 from pvq.bounds.proof import Below, Split
 
 from ...base import Clock
+from ...kernels.digits import shortened
 from ...limits import Pace
 from ...result import Outcome
 from .diagonal import Course, fitted_diagonal
+from .exchanges import exchanged
 from .pruned import PrunedLayer, swapped
 from .relaxation import AtDiagonal, relax
 
@@ -27,22 +30,24 @@ STEPS = 60
 def with_own_diagonal(problem: Problem, layer: PrunedLayer, found: Outcome, clock: Clock) -> Outcome:
     """What is found of a row with a D of its own, where that is better; as it is where there is no time.
 
-    A sweep takes an inverse and as much again.
+    A sweep takes an inverse and as much again. Swaps follow, from the better one of two points.
     """
     pace = Pace(clock)
     if pace.ended() or found.x is None or layer.intervals is not None:
         return found
     w = problem.weight[None]
     d = fitted_diagonal(layer.hessian, layer.at.d * (1 - INSIDE), w, layer.groups, pace.ended, FROM_NEAR)
-    at = None if d is None else AtDiagonal.of(layer.hessian, d)
+    at = None if d is None else AtDiagonal.of(layer.hessian, shortened(d, np.floor))
     if at is None:
         return found
     relaxed = relax(at, w, layer.groups, STEPS)
     residual = (w[0] - relaxed.x[0]) @ layer.hessian + at.d * relaxed.x[0]
     x = swapped(problem, layer, problem.hessian @ problem.weight, residual * residual / at.d, clock)
+    x = min((found.x, x), key=problem.error)
+    x = optimal_on_support(problem, exchanged(problem, x != 0.0, layer.groups, clock))
     if problem.error(x) < problem.error(found.x):
         found = replace(found, x=x)
     bound = float(relaxed.bound[0])
     if not bound > found.lower:
         return found
-    return replace(found, lower=bound, proof=Split(Below(at.d), relaxed.x[0] - problem.weight))
+    return replace(found, lower=bound, proof=Split(Below(at.d), shortened(relaxed.x[0] - problem.weight)))
