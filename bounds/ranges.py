@@ -143,7 +143,7 @@ def candidate(
     return np.array([p[0] for p in pairs]), np.array([p[1] for p in pairs])
 
 
-@compiled()
+@compiled(error_model="numpy")
 def _cover(levels, shifted, least, most, fraction):  # type: ignore[no-untyped-def]
     """Smallest scale whose levels cover fraction * [least, most], and its zero point."""
     low, high = min(least, 0.0) * fraction, max(most, 0.0) * fraction
@@ -151,7 +151,7 @@ def _cover(levels, shifted, least, most, fraction):  # type: ignore[no-untyped-d
         scale = (high - low) / (levels[-1] - levels[0])
         if scale <= 0.0 or not np.isfinite(scale):
             return 1.0, 0.0
-        return scale, min(max(np.round(-low / scale), levels[0]), levels[-1])
+        return scale, min(max(np.rint(-low / scale), levels[0]), levels[-1])
     scale = 0.0
     if high > 0 and levels[-1] > 0:
         scale = high / levels[-1]
@@ -162,7 +162,7 @@ def _cover(levels, shifted, least, most, fraction):  # type: ignore[no-untyped-d
     return (scale if scale > 0.0 else 1.0), 0.0
 
 
-@compiled()
+@compiled(error_model="numpy")
 def _squared_error(values, sum1, sum2, levels, scale, zero):  # type: ignore[no-untyped-def]
     """Sum of squared rounding errors of sorted values, by cells from prefix sums, O(L log N), or by values.
 
@@ -187,7 +187,13 @@ def _squared_error(values, sum1, sum2, levels, scale, zero):  # type: ignore[no-
         end = len(values)
         if j + 1 < count:
             middle = (level + scale * (levels[j + 1] - zero)) / 2
-            end = np.searchsorted(values, middle, side="right")
+            low = start
+            while low < end:  # numba's own search takes half a second to compile
+                at = (low + end) // 2
+                if values[at] <= middle:
+                    low = at + 1
+                else:
+                    end = at
         if end > start:
             first, second = sum1[end] - sum1[start], sum2[end] - sum2[start]
             total += second - 2 * level * first + level * level * (end - start)
@@ -195,14 +201,16 @@ def _squared_error(values, sum1, sum2, levels, scale, zero):  # type: ignore[no-
     return total
 
 
-@compiled()
+@compiled(error_model="numpy")
 def _mse_search(blocks, levels, shifted, coarse, fine, finest):  # type: ignore[no-untyped-def]
     """Best scale and zero point of each row of sorted values over the candidate fractions of min-max."""
     rows, size = blocks.shape
-    scales, zeros = np.ones(rows), np.zeros(rows)
-    sum1, sum2 = np.zeros(size + 1), np.zeros(size + 1)
+    scales, zeros = np.empty(rows), np.empty(rows)
+    sum1, sum2 = np.empty(size + 1), np.empty(size + 1)
     for r in range(rows):
         values = blocks[r]
+        scales[r], zeros[r] = 1.0, 0.0
+        sum1[0], sum2[0] = 0.0, 0.0
         for i in range(size):
             sum1[i + 1] = sum1[i] + values[i]
             sum2[i + 1] = sum2[i] + values[i] * values[i]

@@ -98,10 +98,13 @@ def _shape(df, y):  # type: ignore[no-untyped-def]
 @compiled()
 def _even(count, first, low, high, step, c, laws, peaks):  # type: ignore[no-untyped-def]
     """Levels first + 0, 1, ...: the values low + f + k of one fraction f serve every shift."""
-    best = np.full(len(c), -np.inf)
+    best = np.empty(len(c))
+    for j in range(len(c)):
+        best[j] = -np.inf
     last = math.floor(high - low)
     cut = (high - low) - last
-    value, up_to, rest = np.zeros(last + 1), np.zeros(last + 2), np.zeros(last + 2)
+    value, up_to, rest = np.empty(last + 1), np.empty(last + 2), np.empty(last + 2)
+    up_to[0] = 0.0
     for piece in range(2):  # f up to `cut`: k up to `last`; from there on one fewer
         left, right = (0.0, cut) if piece == 0 else (cut, 1.0)
         values = last + 1 if piece == 0 else last
@@ -125,7 +128,9 @@ def _even(count, first, low, high, step, c, laws, peaks):  # type: ignore[no-unt
                     elif end == values:
                         density = rest[begin]
                     else:
-                        density = value[begin:end].sum()
+                        density = 0.0
+                        for k in range(begin, end):
+                            density += value[k]
                     if density <= 0.0:
                         continue
                     u = low + f + t - first

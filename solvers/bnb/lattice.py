@@ -33,7 +33,7 @@ EXACT = 1e-7
 """Rounding of conditional values of k that is tolerated, in steps; the box is widened by ten times as much."""
 
 
-@entry()
+@entry(error_model="python")
 def reduce_basis(r: FloatArray, z: IntArray, inverse: IntArray, limit: int) -> bool:
     """LLL reduction of the basis with upper factor R and columns z, in place; False if not done in `limit` swaps.
 
@@ -219,7 +219,7 @@ class LatticeWalk:
         return (factor + rounding) * self._unit + 2 * moved * float(np.sqrt(upper * self._unit)) + moved**2
 
 
-@entry()
+@entry(error_model="python")
 def search_lattice(budget, where, bounds, state, best, plan, top, shrink):  # type: ignore[no-untyped-def]
     """Depth-first search over the integers y, as `search_even` without limits on y, but 0 <= k = Zy <= top.
 

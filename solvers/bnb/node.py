@@ -53,7 +53,7 @@ STATE = types.int8[::1]
 """Their types in compiled code, and that of the states of all units."""
 
 
-@apart(WHOLE, ROW, STATE, NUMBERS, error_model="numpy")
+@apart(WHOLE, ROW, STATE, NUMBERS)
 def settle(row: ScaledRow, state: np.ndarray, room: IntArray) -> int:
     """Prune what no budget is left for, keep what all fits; room[g] = budget left.
 
@@ -84,7 +84,7 @@ def settle(row: ScaledRow, state: np.ndarray, room: IntArray) -> int:
     return count
 
 
-@apart(REAL, ROW, STATE, NUMBERS, WHOLE, MATRIX, MATRIX, VECTOR, error_model="numpy")
+@apart(REAL, ROW, STATE, NUMBERS, WHOLE, MATRIX, MATRIX, VECTOR)
 def eliminate(
     row: ScaledRow, state: np.ndarray, ids: IntArray, m: int, t: FloatArray, a: FloatArray, b: FloatArray
 ) -> float:

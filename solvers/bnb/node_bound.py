@@ -77,7 +77,7 @@ PART = named([MATRIX, *[VECTOR] * 5, REAL, *[NUMBERS] * 4, *[VECTOR] * 4], Free)
 """Its type in compiled code."""
 
 
-@apart(REAL, PART, REAL, WHOLE, REAL, REAL, WHOLE, MATRIX, VECTOR, error_model="numpy")
+@apart(REAL, PART, REAL, WHOLE, REAL, REAL, WHOLE, MATRIX, VECTOR)
 def _by_pairs(
     free: Free,
     c: float,
@@ -131,7 +131,7 @@ def _by_pairs(
     return bound
 
 
-@apart(REAL, PART, REAL, REAL, REAL, WHOLE, MATRIX, VECTOR, error_model="numpy")
+@apart(REAL, PART, REAL, REAL, REAL, WHOLE, MATRIX, VECTOR)
 def _by_blocks(
     free: Free, c: float, target: float, gap: float, rounds: int, work: FloatArray, loss: FloatArray
 ) -> float:
@@ -183,7 +183,7 @@ def _by_blocks(
     return bound
 
 
-@inner(error_model="numpy")
+@inner()
 def correlated(d: FloatArray, e: FloatArray, pairs: int) -> None:
     """Shrink e where a block has become nearly singular by rounding or a floor of d."""
     for i in range(0, 2 * pairs, 2):
@@ -192,7 +192,7 @@ def correlated(d: FloatArray, e: FloatArray, pairs: int) -> None:
             e[i] *= np.sqrt(most / (e[i] * e[i])) * TIDY
 
 
-@apart(REAL, PART, REAL, WHOLE, REAL, REAL, WHOLE, error_model="numpy")
+@apart(REAL, PART, REAL, WHOLE, REAL, REAL, WHOLE)
 def bound_of(free: Free, c: float, pairs: int, target: float, gap: float, rounds: int) -> float:
     """Lower bound of a node, -inf if rounding leaves no D below A.
 

@@ -38,7 +38,7 @@ TURNS = 3
 """Sweeps at most for a leaf that is below the node it came from, which happens by their overshooting."""
 
 
-@entry(error_model="numpy")
+@entry()
 def bound_leaf(
     row: ScaledRow,
     pool: Pool,
@@ -68,7 +68,7 @@ def bound_leaf(
     record(pool, new, node)
 
 
-@entry(error_model="numpy")
+@entry()
 def split_leaves(row: ScaledRow, pool: Pool, unit: IntArray, upper: float, target: float, budget: int) -> bool:
     """Split the leaf with the least bound `budget` times; False as soon as that cannot or need not go on."""
     work = room_for(row)

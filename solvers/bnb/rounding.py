@@ -21,7 +21,7 @@ SWAPS: Any = np.int64(200)
 """Most swaps of a mask."""
 
 
-@apart(None, ROW, INCUMBENT, FLAGS, error_model="numpy")
+@apart(None, ROW, INCUMBENT, FLAGS)
 def offer(row: ScaledRow, best: Incumbent, kept: BoolArray) -> None:
     """Take a mask as the incumbent if it is better after swaps."""
     t, variance = tableau(row.h, row.b, row.c), np.empty(len(row.b))
@@ -34,7 +34,7 @@ def offer(row: ScaledRow, best: Incumbent, kept: BoolArray) -> None:
         assign(best.kept, kept)
 
 
-@apart(TRUTH, INCUMBENT, STATE, PART, REAL, NUMBERS, TRUTH, FLAGS, error_model="numpy")
+@apart(TRUTH, INCUMBENT, STATE, PART, REAL, NUMBERS, TRUTH, FLAGS)
 def round_up(
     best: Incumbent, state: np.ndarray, free: Free, c: float, names: IntArray, polish: bool, kept: BoolArray
 ) -> bool:

@@ -14,7 +14,7 @@ from numba import njit, types
 from pvq.bounds.gram import FloatArray, IntArray
 
 from ..kernels.apart import MATRIX, NUMBERS, REAL, VECTOR, WHOLE, apart, entry, inner, named
-from ..kernels.sparing import assign
+from ..kernels.sparing import assign, first_numbers, first_reals, nones
 from ..relax.cone import LEAST_D
 from .node import ROW, STATE, Incumbent, ScaledRow, eliminate, settle
 from .node_bound import PART, Free, bound_of, correlated
@@ -105,7 +105,7 @@ def room_for(row: ScaledRow) -> Work:
     return Work(np.empty((n, n + 1)), np.empty((n, n)), np.empty(n), ids, left)
 
 
-@apart(NODE, ROW, PARTNERS, STATE, WHOLE, WORK, error_model="numpy")
+@apart(NODE, ROW, PARTNERS, STATE, WHOLE, WORK)
 def opened(row: ScaledRow, partner: np.ndarray, state: np.ndarray, units: int, work: Work) -> Opened:
     """The node of a settled state with `units` free units and work.left as budgets; D and x are left to `inherit`.
 
@@ -115,7 +115,7 @@ def opened(row: ScaledRow, partner: np.ndarray, state: np.ndarray, units: int, w
     m, pairs = order_pairs(row, partner, state, ids)
     c = eliminate(row, state, ids, m, work.t, work.a, work.b)
     # local numbers of the units and groups that are still open, in the order of their inputs
-    number, group_number = np.full(len(row.group), -1), np.full(len(row.keep), -1)
+    number, group_number = nones(len(row.group)), nones(len(row.keep))
     unit_local, group_local = np.empty(m, np.int64), np.empty(units, np.int64)
     names, keep_local = np.empty(units, np.int64), np.empty(len(row.keep), np.int64)
     groups, count = 0, 0
@@ -134,13 +134,14 @@ def opened(row: ScaledRow, partner: np.ndarray, state: np.ndarray, units: int, w
         unit_local[s] = number[u]
     a = np.empty((m, m))
     for s in range(m):
-        assign(a[s], work.a[s, :m])
+        for v in range(m):
+            a[s, v] = work.a[s, v]
     free = Free(
-        a, work.b[:m].copy(), np.empty(m), np.empty(m), np.empty(m),
-        np.empty(m), row.slack, unit_local, group_local, keep_local[:groups].copy(), np.full(m, -1),
+        a, first_reals(work.b, m), np.empty(m), np.empty(m), np.empty(m),
+        np.empty(m), row.slack, unit_local, group_local, first_numbers(keep_local, groups), nones(m),
         np.empty(units), np.empty(units), np.empty(units), np.empty(units),
     )  # fmt: skip
-    return Opened(free, c, ids[:m].copy(), names, pairs)
+    return Opened(free, c, first_numbers(ids, m), names, pairs)
 
 
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
@@ -164,7 +165,7 @@ def inherit(row: ScaledRow, pool: Pool, slot: int, state: np.ndarray, node: Open
     correlated(free.d, free.e, pairs)
 
 
-@entry(error_model="numpy")
+@entry()
 def advance(row: ScaledRow, pool: Pool, best: Incumbent, gap: float, floor: float, budget: int) -> bool:
     """Process nodes until none is open (True), or `budget` nodes are done or the pool is full (False).
 
@@ -239,7 +240,7 @@ def advance(row: ScaledRow, pool: Pool, best: Incumbent, gap: float, floor: floa
     return pool.size[0] == 0
 
 
-@inner(error_model="numpy")
+@inner()
 def has_partners(free: Free) -> bool:
     """Whether inputs are to be paired below this node."""
     found = False
@@ -248,7 +249,7 @@ def has_partners(free: Free) -> bool:
     return found
 
 
-@apart(WHOLE, PART, STATE, NUMBERS, error_model="numpy")
+@apart(WHOLE, PART, STATE, NUMBERS)
 def branching_unit(free: Free, state: np.ndarray, names: IntArray) -> int:
     """The free unit with the largest x^4 (A - D)^2 (1 - z), or else the largest saving; -1 if none is free.
 

@@ -33,24 +33,23 @@ def greedy(
     used = np.zeros(len(keep), np.int64)
     for u in range(units):
         used[group[u]] += 1
-        set_unit(t, inputs[start[u] : start[u + 1]], True, variance)
+        set_unit(t, start, inputs, u, True, variance)
         kept[u] = True
     n = len(t) - 1
     while True:
         least, choice = np.inf, -1
         for u in range(units):
             if kept[u] and used[group[u]] > keep[group[u]]:
-                members = inputs[start[u] : start[u + 1]]
-                if len(members) == 1:
-                    i = members[0]
+                if start[u + 1] - start[u] == 1:
+                    i = inputs[start[u]]
                     cost = -t[i, n] * t[i, n] / t[i, i] if t[i, i] < 0.0 else 0.0
                 else:
-                    cost = removal_cost(t, members)
+                    cost = removal_cost(t, start, inputs, u)
                 if cost < least:
                     least, choice = cost, u
         if choice < 0:
             return
-        set_unit(t, inputs[start[choice] : start[choice + 1]], False, variance)
+        set_unit(t, start, inputs, choice, False, variance)
         kept[choice] = False
         used[group[choice]] -= 1
         refill(t, start, inputs, kept, variance)
@@ -71,7 +70,7 @@ def one_swaps(
     units = len(group)
     for u in range(units):
         if kept[u]:
-            set_unit(t, inputs[start[u] : start[u + 1]], True, variance)
+            set_unit(t, start, inputs, u, True, variance)
     used = np.zeros(len(keep), np.int64)
     for u in range(units):
         if kept[u]:
@@ -81,20 +80,20 @@ def one_swaps(
         most, add = 0.0, -1
         for v in range(units):
             if not kept[v] and used[group[v]] < keep[group[v]]:
-                value = gain(t, inputs[start[v] : start[v + 1]], variance)
+                value = gain(t, start, inputs, v, variance)
                 if value > most:
                     most, add = value, v
         if add < 0:
             break
-        set_unit(t, inputs[start[add] : start[add + 1]], True, variance)
+        set_unit(t, start, inputs, add, True, variance)
         kept[add] = True
         used[group[add]] += 1
     for _ in range(rounds):
         change, out, add = best_swap(t, start, inputs, group, kept, variance)
         if change >= -least_gain(t, variance):
             return
-        set_unit(t, inputs[start[out] : start[out + 1]], False, variance)
-        set_unit(t, inputs[start[add] : start[add + 1]], True, variance)
+        set_unit(t, start, inputs, out, False, variance)
+        set_unit(t, start, inputs, add, True, variance)
         kept[out] = False
         kept[add] = True
         refill(t, start, inputs, kept, variance)
@@ -124,9 +123,8 @@ def best_swap(
     for u in range(units):
         if not kept[u]:
             continue
-        members = inputs[start[u] : start[u + 1]]
         if singles:
-            i = members[0]
+            i = inputs[start[u]]
             p = -t[i, i]
             if p > 0.0:
                 x = t[i, n]
@@ -144,19 +142,19 @@ def best_swap(
             else:
                 for v in range(units):
                     if not kept[v] and group[v] == group[u]:
-                        change = -gain(t, inputs[v : v + 1], variance)
+                        change = -gain(t, start, inputs, v, variance)
                         if change < best:
                             best, out, add = change, u, v
             continue
         trial = t.copy()
-        set_unit(trial, members, False, variance)
+        set_unit(trial, start, inputs, u, False, variance)
         kept[u] = False
         refill(trial, start, inputs, kept, variance)
         kept[u] = True
         rise = trial[n, n] - t[n, n]
         for v in range(units):
             if not kept[v] and group[v] == group[u]:
-                change = rise - gain(trial, inputs[start[v] : start[v + 1]], variance)
+                change = rise - gain(trial, start, inputs, v, variance)
                 if change < best:
                     best, out, add = change, u, v
     return best, out, add
@@ -201,7 +199,7 @@ def two_swaps(
             most, v = 0.0, -1
             for other in range(units):
                 if not kept[other] and group[other] == group[u]:
-                    value = gain(trial, inputs[other : other + 1], variance)
+                    value = gain(trial, start, inputs, other, variance)
                     if value > most:
                         most, v = value, other
             if v < 0:
@@ -210,8 +208,8 @@ def two_swaps(
             kept[u], kept[v] = False, True
             change, out, add = best_swap(trial, start, inputs, group, kept, variance)
             if trial[n, n] + change < t[n, n] - least_gain(t, variance):
-                set_unit(trial, inputs[out : out + 1], False, variance)
-                set_unit(trial, inputs[add : add + 1], True, variance)
+                set_unit(trial, start, inputs, out, False, variance)
+                set_unit(trial, start, inputs, add, True, variance)
                 kept[out], kept[add] = False, True
                 assign_matrix(t, trial)
                 found = True

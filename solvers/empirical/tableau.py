@@ -47,10 +47,11 @@ def tableau(h: FloatArray, b: FloatArray, c: float) -> FloatArray:
     return t
 
 
-@apart(None, MATRIX, NUMBERS, TRUTH, VECTOR)
-def set_unit(t: FloatArray, inputs: IntArray, inside: bool, variance: FloatArray) -> None:
-    """Sweep the inputs of a unit in (those that add anything beyond rounding) or out."""
-    for i in inputs:
+@apart(None, MATRIX, NUMBERS, NUMBERS, WHOLE, TRUTH, VECTOR)
+def set_unit(t: FloatArray, start: IntArray, inputs: IntArray, u: int, inside: bool, variance: FloatArray) -> None:
+    """Sweep the inputs of unit u, inputs[start[u]:start[u + 1]], in (those that add more than rounding) or out."""
+    for at in range(start[u], start[u + 1]):
+        i = inputs[at]
         if inside:
             if t[i, i] > PIVOT * variance[i]:
                 sweep(t, i)
@@ -63,43 +64,56 @@ def refill(t: FloatArray, start: IntArray, inputs: IntArray, kept: BoolArray, va
     """Sweep in kept inputs that were left out because they depended on an input that has been pruned since."""
     for u in range(len(kept)):
         if kept[u]:
-            for i in inputs[start[u] : start[u + 1]]:
+            for at in range(start[u], start[u + 1]):
+                i = inputs[at]
                 if t[i, i] > PIVOT * variance[i]:
                     sweep(t, i)
 
 
 @inner()
-def gain(t: FloatArray, inputs: IntArray, variance: FloatArray) -> float:
-    """How much the error falls if a pruned unit is kept: b_u' A_uu^-1 b_u, dependent inputs left out."""
-    m = len(inputs)
-    n = len(t) - 1
-    if m == 1:
-        i = inputs[0]
-        return t[i, n] * t[i, n] / t[i, i] if t[i, i] > PIVOT * variance[i] else 0.0
+def gain(t: FloatArray, start: IntArray, inputs: IntArray, u: int, variance: FloatArray) -> float:
+    """How much the error falls if unit u, which is pruned, is kept."""
+    if start[u + 1] - start[u] != 1:
+        return gain_of_many(t, start, inputs, u, variance)
+    n, i = len(t) - 1, inputs[start[u]]
+    return t[i, n] * t[i, n] / t[i, i] if t[i, i] > PIVOT * variance[i] else 0.0
+
+
+@apart(REAL, MATRIX, NUMBERS, NUMBERS, WHOLE, VECTOR)
+def gain_of_many(t: FloatArray, start: IntArray, inputs: IntArray, u: int, variance: FloatArray) -> float:
+    """The same for a unit of any number of inputs: b_u' A_uu^-1 b_u, dependent inputs left out."""
+    first, n = start[u], len(t) - 1
+    m = start[u + 1] - first
     a = np.empty((m + 1, m + 1))
     for s in range(m):
+        i = inputs[first + s]
         for v in range(m):
-            a[s, v] = t[inputs[s], inputs[v]]
-        a[s, m] = a[m, s] = t[inputs[s], n]
+            a[s, v] = t[i, inputs[first + v]]
+        a[s, m] = a[m, s] = t[i, n]
     a[m, m] = 0.0
     for s in range(m):
-        if a[s, s] > PIVOT * variance[inputs[s]]:
+        if a[s, s] > PIVOT * variance[inputs[first + s]]:
             sweep(a, s)
     return -a[m, m]
 
 
-@apart(REAL, MATRIX, NUMBERS)
-def removal_cost(t: FloatArray, members: IntArray) -> float:
-    """How much the error rises if a kept unit is pruned: x_u' ((H_SS^-1)_uu)^-1 x_u."""
-    m = len(members)
-    n = len(t) - 1
-    a = np.zeros((m + 1, m + 1))
+@apart(REAL, MATRIX, NUMBERS, NUMBERS, WHOLE)
+def removal_cost(t: FloatArray, start: IntArray, inputs: IntArray, u: int) -> float:
+    """How much the error rises if unit u, which is kept, is pruned: x_u' ((H_SS^-1)_uu)^-1 x_u."""
+    first, n = start[u], len(t) - 1
+    m = start[u + 1] - first
+    a = np.empty((m + 1, m + 1))
+    for s in range(m + 1):
+        for v in range(m + 1):
+            a[s, v] = 0.0
     for s in range(m):
-        if t[members[s], members[s]] < 0.0:
+        i = inputs[first + s]
+        if t[i, i] < 0.0:
             for v in range(m):
-                if t[members[v], members[v]] < 0.0:
-                    a[s, v] = t[members[s], members[v]]
-            a[s, m] = a[m, s] = t[members[s], n]
+                j = inputs[first + v]
+                if t[j, j] < 0.0:
+                    a[s, v] = t[i, j]
+            a[s, m] = a[m, s] = t[i, n]
     for s in range(m):
         if a[s, s] < 0.0:
             sweep(a, s)

@@ -40,6 +40,10 @@ def named(kinds: Sequence[Any], name: type) -> Any:
     return types.NamedTuple(kinds, name)
 
 
+MODEL = {"error_model": "numpy"}
+"""What is divided by 0 is infinite, as numpy has it. A test for that is code; and what allocates arrays, or takes
+the larger of two numbers, is compiled anew for functions that test."""
+
 ADDRESS = ir.IntType(8).as_pointer()
 
 _kept: list[Any] = []
@@ -48,7 +52,7 @@ _kept: list[Any] = []
 
 def entry(**options: Any) -> Callable[[Any], Any]:
     """The decorator of a function that Python calls: `numba.njit` without what other languages would call."""
-    return compiled(no_cfunc_wrapper=True, **options)
+    return compiled(no_cfunc_wrapper=True, **(MODEL | options))
 
 
 def apart(result: Any, *arguments: Any, python: bool = False, **options: Any) -> Callable[[Any], Any]:
@@ -62,7 +66,7 @@ def apart(result: Any, *arguments: Any, python: bool = False, **options: Any) ->
     options : of `numba.njit`.
     """
     result = types.void if result is None else result
-    return lambda function: Apart(function, result, arguments, python, options)
+    return lambda function: Apart(function, result, arguments, python, MODEL | options)
 
 
 class Apart:
@@ -114,7 +118,7 @@ def _as_compiled(value, context):
 
 def inner(**options: Any) -> Callable[[Any], Any]:
     """The decorator of an `Inner` function, with options of `numba.njit`."""
-    return lambda function: Inner(function, options)
+    return lambda function: Inner(function, MODEL | options)
 
 
 def _found(compiled: Any, arguments: tuple[Any, ...]) -> int:

@@ -7,7 +7,7 @@ from pvq.bounds.gram import FloatArray
 
 from .apart import MATRIX, REAL, TRUTH, VECTOR, apart, entry
 from .cholesky import cholesky_margin, factor, invert, subtract_outer
-from .sparing import ZERO, assign
+from .sparing import ZERO, assign, constant
 
 BLOCK = 8
 """Rows of P updated at every step; the others take a block's steps at once, which is several times faster."""
@@ -19,7 +19,7 @@ SHRINK = (1.0, 1 - 1e-12, 1 - 1e-10, 1 - 1e-8, 1 - 1e-6, 1 - 1e-4, 0.99, 0.9, 0.
 @apart(None, MATRIX, VECTOR, VECTOR, REAL, REAL)
 def ascend(p: FloatArray, d: FloatArray, weights: FloatArray, mu: float, least: float) -> None:
     """`ascend_within` with one lower limit for all d_i, 0 or -inf, and no upper limit."""
-    ascend_within(p, d, weights, mu, np.full(len(d), least), np.full(len(d), np.inf))
+    ascend_within(p, d, weights, mu, constant(len(d), least), constant(len(d), np.inf))
 
 
 @apart(None, MATRIX, VECTOR, VECTOR, REAL, VECTOR, VECTOR)

@@ -14,12 +14,48 @@ from typing import Any
 
 import numpy as np
 
-from .apart import inner
+from .apart import NUMBERS, REAL, VECTOR, WHOLE, apart, inner
 
 ZERO: Any = np.int64(0)
 ONE: Any = np.int64(1)
 NONE: Any = np.int64(-1)
 """Arguments of compiled functions in place of the literals, and first values of what becomes one."""
+
+
+@apart(VECTOR, WHOLE, REAL)
+def constant(n: int, value: float) -> np.ndarray:
+    """(n,) `value` everywhere."""
+    out = np.empty(n)
+    for i in range(n):
+        out[i] = value
+    return out
+
+
+@apart(NUMBERS, WHOLE)
+def nones(n: int) -> np.ndarray:
+    """(n,) -1, which stands for no number."""
+    out = np.empty(n, np.int64)
+    for i in range(n):
+        out[i] = -1
+    return out
+
+
+@apart(VECTOR, VECTOR, WHOLE)
+def first_reals(values: np.ndarray, count: int) -> np.ndarray:
+    """A copy of values[:count]."""
+    out = np.empty(count)
+    for i in range(count):
+        out[i] = values[i]
+    return out
+
+
+@apart(NUMBERS, NUMBERS, WHOLE)
+def first_numbers(values: np.ndarray, count: int) -> np.ndarray:
+    """The same of integers."""
+    out = np.empty(count, np.int64)
+    for i in range(count):
+        out[i] = values[i]
+    return out
 
 
 @inner()

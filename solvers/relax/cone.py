@@ -18,7 +18,7 @@ LEAST_D = 1e-14
 """Least d_i relative to h_ii, so that r_i^2 / d_i is finite; part of the D that is tested."""
 
 
-@apart(TRUTH, MATRIX, VECTOR, VECTOR, VECTOR, REAL, WHOLE, MATRIX, VECTOR, error_model="numpy")
+@apart(TRUTH, MATRIX, VECTOR, VECTOR, VECTOR, REAL, WHOLE, MATRIX, VECTOR)
 def positive(
     a: FloatArray,
     d: FloatArray,

@@ -9,7 +9,7 @@ from numba import njit
 from pvq.bounds.gram import FloatArray, IntArray
 
 from ..kernels.apart import MATRIX, NUMBERS, REAL, TRUTH, VECTOR, WHOLE, apart, inner, named
-from ..kernels.sparing import ZERO
+from ..kernels.sparing import ZERO, constant, nones
 from ..kernels.tiles import ROWS, subtract_product
 from .node_perspective import LEAST_SHARE
 from .pieces import PAIR_BLOCKS, HullPieces, PairBlocks, no_pieces, prices
@@ -58,7 +58,7 @@ def spread(x: FloatArray, blocks: PairBlocks, theta: FloatArray, at: HullPieces,
         weights[i] = x[i] * x[i] * (1.0 / share - 1.0) if share > LEAST_SHARE else 0.0
 
 
-@apart(TRUTH, MATRIX, PAIR_BLOCKS, VECTOR, REAL, REAL, VECTOR, error_model="numpy")
+@apart(TRUTH, MATRIX, PAIR_BLOCKS, VECTOR, REAL, REAL, VECTOR)
 def sweep(
     p: FloatArray, blocks: PairBlocks, x: FloatArray, even: float, barrier: float, least: FloatArray
 ) -> bool:
@@ -93,7 +93,7 @@ def sweep(
     return True
 
 
-@apart(None, MATRIX, PAIR_BLOCKS, GRADIENT, REAL, VECTOR, error_model="numpy")
+@apart(None, MATRIX, PAIR_BLOCKS, GRADIENT, REAL, VECTOR)
 def ascend_pairs(p: FloatArray, blocks: PairBlocks, gradient: Gradient, mu: float, least: FloatArray) -> None:
     """One sweep of block coordinate ascent on sum <G_p, D_p> + mu log det(A - D), in place, last block first.
 
@@ -177,7 +177,7 @@ def step_of_pair(
     return (a22 * t1 - a12 * t12) / det_a, (a22 * t12 - a12 * t2) / det_a, (a11 * t2 - a21 * t12) / det_a
 
 
-@apart(None, MATRIX, WHOLE, NUMBERS, NUMBERS, error_model="numpy", python=True)
+@apart(None, MATRIX, WHOLE, NUMBERS, NUMBERS, python=True)
 def match(p: FloatArray, begin: int, group: IntArray, partner: IntArray) -> None:
     """Pair inputs from `begin` on, of the same group, greedily by |P_ij| / sqrt(P_ii P_jj); partner is out.
 
@@ -185,7 +185,7 @@ def match(p: FloatArray, begin: int, group: IntArray, partner: IntArray) -> None
     off-diagonal entry lets the diagonal grow.
     """
     n = len(group)
-    best, other = np.zeros(n), np.full(n, -1)
+    best, other = constant(n, 0.0), nones(n)
     for i in range(begin, n):
         best[i], other[i] = _closest(p, i, begin, group, partner)
     while True:
@@ -202,7 +202,7 @@ def match(p: FloatArray, begin: int, group: IntArray, partner: IntArray) -> None
                 best[i], other[i] = _closest(p, i, begin, group, partner)
 
 
-@inner(error_model="numpy")
+@inner()
 def _closest(p: FloatArray, i: int, begin: int, group: IntArray, partner: IntArray) -> tuple[float, int]:
     """The input that i would be paired with, -1 if there is none, and P_ij^2 / (P_ii P_jj)."""
     most, other = 0.0, -1

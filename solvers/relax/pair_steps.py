@@ -17,7 +17,7 @@ BENT = 1e-3
 """Least cosine between a pair's change of gradient and its step for which the model is bent."""
 
 
-@apart(None, PAIR_BLOCKS, VECTOR, VECTOR, VECTOR, error_model="numpy")
+@apart(None, PAIR_BLOCKS, VECTOR, VECTOR, VECTOR)
 def start_from(blocks: PairBlocks, theta: FloatArray, r: FloatArray, x: FloatArray) -> None:
     """Give inputs at 0 that are not stationary there a tiny value of the sign in which they leave."""
     pairs, d, e, group = blocks.pairs, blocks.d, blocks.e, blocks.group
@@ -60,9 +60,7 @@ def start_from(blocks: PairBlocks, theta: FloatArray, r: FloatArray, x: FloatArr
             x[i] = NUDGE * price / np.sqrt(d[i]) if r[i] > 0.0 else -NUDGE * price / np.sqrt(d[i])
 
 
-@apart(
-    None, QUADRATIC, PAIR_BLOCKS, HULL_PIECES, MATRIX, VECTOR, NUMBERS, TRUTH, MATRIX, VECTOR, error_model="numpy"
-)
+@apart(None, QUADRATIC, PAIR_BLOCKS, HULL_PIECES, MATRIX, VECTOR, NUMBERS, TRUTH, MATRIX, VECTOR)
 def system(
     rest: Quadratic,
     blocks: PairBlocks,
@@ -130,7 +128,7 @@ def system(
         work[a, a] *= 1.0 + ALIVE  # any x is allowed
 
 
-@inner(error_model="numpy")
+@inner()
 def half_gradient(i: int, pairs: int, x: FloatArray, price: float, k: FloatArray) -> float:
     """r_i = (Kx)_i + theta s_i."""
     value = k[i, 0] * x[i] + price * k[i, 2]
@@ -139,7 +137,7 @@ def half_gradient(i: int, pairs: int, x: FloatArray, price: float, k: FloatArray
     return value
 
 
-@apart(None, PAIR_BLOCKS, VECTOR, VECTOR, VECTOR, MATRIX, MATRIX, MATRIX, error_model="numpy")
+@apart(None, PAIR_BLOCKS, VECTOR, VECTOR, VECTOR, MATRIX, MATRIX, MATRIX)
 def bend_to(
     blocks: PairBlocks,
     xs: FloatArray,

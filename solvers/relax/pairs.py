@@ -53,7 +53,7 @@ PAIR_POINT = named([VECTOR, MATRIX, SAVINGS], PairPoint)
 """Its type in compiled code."""
 
 
-@apart(REAL, QUADRATIC, PAIR_BLOCKS, AIM, PAIR_POINT, MATRIX, error_model="numpy")
+@apart(REAL, QUADRATIC, PAIR_BLOCKS, AIM, PAIR_POINT, MATRIX)
 def relax_pairs(rest: Quadratic, blocks: PairBlocks, aim: Aim, out: PairPoint, work: FloatArray) -> float:
     """Solve the relaxation for fixed D and return the best lower bound; `out` is of that iterate.
 

@@ -22,6 +22,7 @@ import numpy as np
 from pvq.bounds.gram import FloatArray, IntArray
 
 from ..kernels.apart import MATRIX, NUMBERS, VECTOR, WHOLE, apart, inner, named
+from ..kernels.sparing import constant
 
 PRICES = 30
 """Iterations for theta; about 3 are needed. Any theta is allowed: bounds do not rely on it."""
@@ -68,13 +69,13 @@ HULL_PIECES = named([MATRIX, MATRIX, VECTOR, VECTOR], HullPieces)
 """Their types in compiled code."""
 
 
-@inner(error_model="numpy")
+@inner()
 def no_pieces(m: int, groups: int) -> HullPieces:
     """Room for them."""
     return HullPieces(np.zeros((m, 3)), np.zeros((m, 2)), np.empty(groups), np.empty(groups))
 
 
-@inner(error_model="numpy")
+@inner()
 def single(x: float, b: float, theta: float):  # type: ignore[no-untyped-def]
     """(K, s, c, share) of one input: the reverse Huber function."""
     if x == 0.0:
@@ -86,7 +87,7 @@ def single(x: float, b: float, theta: float):  # type: ignore[no-untyped-def]
     return b, 0.0, 1.0, 1.0
 
 
-@inner(error_model="numpy")
+@inner()
 def pair(x1: float, x2: float, b1: float, b2: float, e: float, theta: float):  # type: ignore[no-untyped-def]
     """(K11, K12, K22, s1, s2, c, l1, l2, l12) of two inputs, B = [[b1, e], [e, b2]]."""
     if x2 == 0.0:
@@ -159,7 +160,7 @@ def pair(x1: float, x2: float, b1: float, b2: float, e: float, theta: float):  #
     return a * e, e, b2, beta * r1, 0.0, 1.0, 0.0, 1.0 - both, both
 
 
-@apart(None, VECTOR, PAIR_BLOCKS, VECTOR, HULL_PIECES, error_model="numpy")
+@apart(None, VECTOR, PAIR_BLOCKS, VECTOR, HULL_PIECES)
 def pieces_at(x: FloatArray, blocks: PairBlocks, theta: FloatArray, out: HullPieces) -> None:
     """Pieces of all inputs at the prices theta (groups,)."""
     d, e, group = blocks.d, blocks.e, blocks.group
@@ -184,7 +185,7 @@ def pieces_at(x: FloatArray, blocks: PairBlocks, theta: FloatArray, out: HullPie
         left[g] -= c
 
 
-@apart(None, VECTOR, PAIR_BLOCKS, VECTOR, HULL_PIECES, error_model="numpy")
+@apart(None, VECTOR, PAIR_BLOCKS, VECTOR, HULL_PIECES)
 def prices(x: FloatArray, blocks: PairBlocks, theta: FloatArray, out: HullPieces) -> None:
     """theta_g >= 0 at which the shares of every group add up to its budget (0 if they need less), and the pieces.
 
@@ -193,7 +194,7 @@ def prices(x: FloatArray, blocks: PairBlocks, theta: FloatArray, out: HullPieces
     """
     d, group, left, linear = blocks.d, blocks.group, out.left, out.linear
     groups = len(blocks.keep)
-    low, high = np.zeros(groups), np.full(groups, np.inf)
+    low, high = constant(groups, 0.0), constant(groups, np.inf)
     for g in range(groups):
         if theta[g] == 0.0:  # nothing leads away from 0
             for i in range(len(x)):

@@ -32,13 +32,13 @@ SAVINGS = named([VECTOR] * 3, Savings)
 """Their type in compiled code."""
 
 
-@inner(error_model="numpy")
+@inner()
 def no_savings(m: int) -> Savings:
     """Room for them."""
     return Savings(np.empty(m), np.zeros(m), np.empty(m))
 
 
-@apart(None, PAIR_BLOCKS, VECTOR, VECTOR, SAVINGS, error_model="numpy")
+@apart(None, PAIR_BLOCKS, VECTOR, VECTOR, SAVINGS)
 def savings(blocks: PairBlocks, r: FloatArray, hidden: FloatArray, out: Savings) -> None:
     """Savings at the residuals r, each rounded up: hidden (m,) is what rounding may hide in them."""
     d, e, own, both, increments = blocks.d, blocks.e, out.own, out.both, out.increments
@@ -63,7 +63,7 @@ def savings(blocks: PairBlocks, r: FloatArray, hidden: FloatArray, out: Savings)
         increments[j] = value - increments[i]
 
 
-@inner(error_model="numpy")
+@inner()
 def losses(
     blocks: PairBlocks,
     saved: Savings,
