@@ -13,7 +13,8 @@ A case has `name`, `layer` (a file name, `.npz` may be left off, or a layer that
 sparsity, nm, block, update, inputs, ridge), and any of the limits of `Limits`; what is not said comes from
 `defaults`. With "together": true its rows go to a solver at once, as those of a layer do, and each counts as an
 equal part of the time. Or a case is {"library": GLOB}: instances of the library by name or class. A solver is a
-name, or {"solver": NAME, "label": NAME, "node_limit": N, "device": "cpu", "gpu" or "auto"}.
+name, or {"solver": NAME, "label": NAME, "node_limit": N, "device": "cpu", "gpu" or "auto", "points": false for the
+lower ends of `bound` alone}.
 Targets: see `summary`.
 """
 

@@ -132,6 +132,8 @@ def csv_text(record: Mapping[str, Any]) -> str:
         "memory",
         "prepare",
         "wall",
+        "cpu",
+        "prepare_cpu",
         *LIMITS,
         TOGETHER,
         "session",

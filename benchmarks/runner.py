@@ -55,6 +55,10 @@ class Run:
     wall: float | None = None
     prepare: float | None = None
     """Start of the row's problem, compilation and layer-wide work."""
+    cpu: float | None = None
+    """Processor time of the row, its verification included."""
+    prepare_cpu: float | None = None
+    """Of layer-wide work, and of compiling where that is new."""
     nodes: int | None = None
     memory: float | None = None
     """GB of resident memory at the peak, of the whole process."""
@@ -111,7 +115,7 @@ def run_tasks(
                     task = waiting.get_nowait()
                 except queue.Empty:
                     return
-                place = task.entry.solver, task.limits.threads
+                place = task.entry.label, task.limits.threads
                 process = processes.get(place)
                 if process is None or not process.is_alive:
                     if process is not None:
@@ -149,6 +153,7 @@ def _one(process: Process, task: Task, stop: threading.Event, steps: bool, verif
             "gap": limits.gap,
             "node_limit": task.entry.node_limit,
             "device": task.entry.device,
+            "points": task.entry.points,
             "threads": limits.threads,
             "seed": limits.seed + task.repetition,
             "steps": steps,

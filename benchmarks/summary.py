@@ -7,9 +7,12 @@ meant to be more (a relaxation, a solver with a node limit) counts as what it to
 A target is {"solver": LABEL, "measure": NAME, "at_most" or "at_least": NUMBER}, with "case" for one case only:
 solved (share of the instances taken), median, p90, max, total (seconds), within:T (share solved within T seconds),
 closed (least lower / best upper), total_closed (the same of the sums over the rows), prepare (longest preparation,
-compiling included, in seconds), memory (GB at the peak), level and predicted (the volume model's level and
-predicted optimum over the sum of the optima, the least of the cases; see `calibration`), speedup:LABEL (ratio of
-geometric means over instances both take), bound:LABEL (mean ratio of lower bounds), nodes_per_second.
+compiling included, in seconds), cpu (median processor time of a row, its verification included), prepare_cpu (of
+layer-wide work, and of compiling where new), layer:N (that and N times the mean of cpu: a layer of N rows),
+memory (GB at the peak), level and predicted (the volume model's level and predicted optimum over the sum of the
+optima, the least of the cases; see `calibration`), speedup:LABEL (ratio of geometric means over instances both
+take), bound:LABEL (mean ratio of lower bounds), nodes_per_second. With "before", a text, targets are shown as a
+table of what was before, what is wanted and what is seen.
 """
 
 from __future__ import annotations
@@ -55,6 +58,8 @@ class Score:
     """Least error that any solver found."""
     memory: float | None
     prepare: float | None
+    cpu: float | None
+    prepare_cpu: float | None
 
     @property
     def solved(self) -> bool:
@@ -92,6 +97,8 @@ def scores(runs: Iterable[Run], tasks: Iterable[Task], best: Mapping[str, float]
         lowers = [run.lower for run in some if run.lower is not None]
         memory = [run.memory for run in some if run.memory is not None]
         prepare = [run.prepare for run in some if run.prepare is not None]
+        cpu = [run.cpu for run in some if run.cpu is not None]
+        prepare_cpu = [run.prepare_cpu for run in some if run.prepare_cpu is not None]
         joined.append(
             Score(
                 instance,
@@ -105,6 +112,8 @@ def scores(runs: Iterable[Run], tasks: Iterable[Task], best: Mapping[str, float]
                 best.get(instance),
                 max(memory) if memory else None,
                 max(prepare) if prepare else None,
+                statistics.median(cpu) if cpu else None,
+                max(prepare_cpu) if prepare_cpu else None,
             )
         )
     return joined
@@ -153,6 +162,13 @@ def _total_closed(some: list[Score]) -> float:
     return sum(lower for lower, _ in known) / sum(best for _, best in known if best) if known else 0.0
 
 
+def _layer(some: list[Score], rows: float) -> float | None:
+    """Processor time of a layer of so many rows like these."""
+    cpu = [s.cpu for s in some if s.cpu is not None]
+    prepared = [s.prepare_cpu for s in some if s.prepare_cpu is not None]
+    return max(prepared) + rows * statistics.fmean(cpu) if cpu and prepared else None
+
+
 MEASURES: dict[str, Callable[[list[Score]], float]] = {
     "solved": lambda some: statistics.fmean(s.solved for s in some),
     "median": lambda some: statistics.median(s.seconds for s in some),
@@ -162,10 +178,12 @@ MEASURES: dict[str, Callable[[list[Score]], float]] = {
     "closed": lambda some: min(1 - s.gap for s in some),
     "total_closed": lambda some: _total_closed(some),
     "prepare": lambda some: max(s.prepare or 0.0 for s in some),
+    "cpu": lambda some: statistics.median(s.cpu or 0.0 for s in some),
+    "prepare_cpu": lambda some: max(s.prepare_cpu or 0.0 for s in some),
     "memory": lambda some: max(s.memory or 0.0 for s in some),
     "nodes_per_second": lambda some: sum(s.nodes or 0 for s in some) / sum(s.seconds for s in some),
 }
-WITH = ("within", "speedup", "bound")
+WITH = ("within", "layer", "speedup", "bound")
 MODEL = ("level", "predicted")
 
 
@@ -183,7 +201,7 @@ def measure(some: Iterable[Score], target: Mapping[str, Any]) -> float | None:
         return None
     if name == "within":
         return statistics.fmean(s.solved and s.seconds <= float(argument) for s in own)
-    return MEASURES[name](own)
+    return _layer(own, float(argument)) if name == "layer" else MEASURES[name](own)
 
 
 def check_targets(targets: Any, tasks: Iterable[Task]) -> None:
@@ -197,8 +215,10 @@ def check_targets(targets: Any, tasks: Iterable[Task]) -> None:
         name, _, argument = str(target["measure"]).partition(":")
         if name not in (*MEASURES, *WITH, *MODEL):
             raise ProblemError(f"unknown measure '{name}' (there are: {', '.join((*MEASURES, *WITH, *MODEL))})")
-        if name == "within":
+        if name in ("within", "layer"):
             float(argument)
+        if not isinstance(target.get("before", ""), str):
+            raise ProblemError(f"a target's before must be a text: {target}")
         solvers = {target["solver"], argument} if name in ("speedup", "bound") else {target["solver"]}
         for label in solvers - labels:
             raise ProblemError(f"a target names solver '{label}', the cases have {', '.join(sorted(labels))}")

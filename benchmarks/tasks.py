@@ -33,7 +33,7 @@ KINDS: dict[tuple[type, ...], tuple[str, ...]] = {
     (int,): ("bits", "block", "threads", "repetitions", "seed", "node_limit"),
     (int, float): ("sparsity", "ridge", "time_limit", "gap", "memory"),
     (str, list): ("rows", "nm", "inputs"),
-    (bool,): ("update", "together"),
+    (bool,): ("update", "together", "points"),
     (list,): ("cases", "targets", "solvers"),
     (dict,): ("defaults",),
 }  # fmt: skip
@@ -75,6 +75,8 @@ class Entry:
     """1 gives the root bound."""
     device: str = "cpu"
     """Where long searches run: cpu, gpu or auto."""
+    points: bool = True
+    """False: `bound` proves lower ends of all rows with one D, and looks for no points."""
 
     @cached_property
     def only_bounds(self) -> bool:
@@ -138,7 +140,7 @@ def entry(words: str | Mapping[str, Any]) -> Entry:
     """A solver from its name or from {"solver": NAME, ...}."""
     if isinstance(words, str):
         return Entry(words, words)
-    known_keys(words, ("solver", "label", "node_limit", "device"), "a solver")
+    known_keys(words, ("solver", "label", "node_limit", "device", "points"), "a solver")
     if "solver" not in words:
         raise ProblemError("a solver that is an object needs the key solver")
     name = words["solver"]
@@ -146,8 +148,12 @@ def entry(words: str | Mapping[str, Any]) -> Entry:
     device = words.get("device", "cpu")
     if device not in DEVICES:
         raise ProblemError(f"a solver's device must be one of {', '.join(DEVICES)}, not {device!r}")
+    points = words.get("points", True)
+    if not (points or name == "bound"):
+        raise ProblemError(f"bound alone can leave out points, not {name}")
     label = name if limit is None else f"{name}, {limit} nodes"
-    return Entry(name, words.get("label", label if device == "cpu" else f"{label}, {device}"), limit, device)
+    label = label if device == "cpu" else f"{label}, {device}"
+    return Entry(name, words.get("label", label if points else f"{label}, no points"), limit, device, points)
 
 
 def setting_of(words: Mapping[str, Any]) -> Setting:

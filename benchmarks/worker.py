@@ -68,8 +68,12 @@ class _Solved:
     of: str
     """The task but for the row."""
     prepare: float
+    prepare_cpu: float
+    """Processor time of layer-wide work."""
     wall: float
     """Seconds of a row."""
+    cpu: float
+    """Its processor time."""
     memory: float
     results: Mapping[int, Result]
 
@@ -79,7 +83,9 @@ _last: _Solved | None = None
 
 def _solve(task: Mapping[str, Any], say: Callable[..., None]) -> None:
     from pvq.solvers.base import Options
+    from pvq.solvers.bound.layer_wide import LayerWide
     from pvq.solvers.registry import get_solver
+    from pvq.solvers.rows import quick_point
 
     from .problems import problem_of
 
@@ -92,7 +98,7 @@ def _solve(task: Mapping[str, Any], say: Callable[..., None]) -> None:
     begin = time.perf_counter()
     rows = task["together"] or [row]
     problems = [problem_of(Path(task["layer"]), task["setting"], number) for number in rows]
-    solver = get_solver(task["solver"])
+    solver: Solver = get_solver(task["solver"]) if task["points"] else LayerWide(points=False)
     if not solver.is_available():
         hint = (
             f"pip install 'pvq-bound[{solver.extra}]'" if solver.extra else f"needs {', '.join(solver.requires)}"
@@ -100,13 +106,15 @@ def _solve(task: Mapping[str, Any], say: Callable[..., None]) -> None:
         say(event="refused", outcome="missing", why=f"not installed: {hint}")
         return
     solver.check(problems[0])
+    busy = time.process_time()
     solver.prepare(*problems)
+    prepare_cpu = time.process_time() - busy
     _warm_up(solver, problems[0])
     _forget_peak()
     prepare = time.perf_counter() - begin
     say(event="ready", seconds=prepare)
 
-    start = time.perf_counter()
+    start, busy = time.perf_counter(), time.process_time()
     last = -STEP
 
     def report(lower: float, upper: float) -> None:
@@ -128,9 +136,11 @@ def _solve(task: Mapping[str, Any], say: Callable[..., None]) -> None:
     if len(rows) == 1:
         results = [solver.solve(problems[0], options)]
     else:
-        results = solver.solve_rows(problems, options, [None] * len(rows))
+        starts = [None if task["points"] else quick_point(problem) for problem in problems]
+        results = solver.solve_rows(problems, options, starts)
     wall = (time.perf_counter() - start) / len(rows)
-    _last = _Solved(of, prepare, wall, peak_memory(), dict(zip(rows, results, strict=True)))
+    cpu = (time.process_time() - busy) / len(rows)
+    _last = _Solved(of, prepare, prepare_cpu, wall, cpu, peak_memory(), dict(zip(rows, results, strict=True)))
     _result(problems[rows.index(row)], _last, row, task["verify"], say)
 
 
@@ -154,6 +164,8 @@ def _result(problem: Problem, solved: _Solved, row: int, verify: bool, say: Call
         nodes=int(result.nodes),
         seconds=float(result.seconds),
         wall=solved.wall,
+        cpu=solved.cpu,
+        prepare_cpu=solved.prepare_cpu,
         memory=solved.memory,
         verified=verified,
         info={key: value for key, value in result.info.items() if _is_plain(value)},

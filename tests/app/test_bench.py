@@ -74,6 +74,19 @@ def test_table_record_targets_and_resume(cli, case_list, tmp_path):
     assert [(r["instance"], r["time_limit"], r["session"]) for r in new] == [("small.r0", 5.0, 2)] * 2
 
 
+def test_targets_with_what_was_before_are_a_table(cli, case_list):
+    targets = [
+        {"solver": "bnb", "measure": "solved", "before": "0.5 [b]of[/b] 2", "at_least": 1},
+        {"case": "small", "solver": "brute", "measure": "layer:10", "at_most": 0},
+    ]
+    ended = cli("bench", case_list(CASE, targets=targets), "--quiet")
+    assert ended.code == 0, ended.err
+    assert re.search(r"case +measure +before +wanted +seen", ended.out)
+    assert re.search(r"all +bnb solved +0.5 \[b\]of\[/b\] 2 +>= 1 +1, met", ended.out)
+    assert re.search(r"small +brute layer:10 +<= 0 +[\d.e-]+, missed", ended.out)
+    assert "target:" not in ended.out
+
+
 def test_layer_or_row_that_is_not_there_is_an_outcome(cli, case_list):
     missing = {**CASE, "name": "missing", "layer": "no_such_layer", "solvers": ["brute"]}
     beyond = {**CASE, "name": "beyond", "rows": [239, 240], "inputs": "0:4", "solvers": ["brute", "scup"]}
@@ -139,6 +152,7 @@ BAD_LISTS = [
     ({"cases": [CASE], "targets": [{"solver": "bnb", "measure": "mean", "at_most": 1}]}, "unknown measure 'mean'"),
     ({"cases": [CASE], "targets": [{"solver": "scip", "measure": "max", "at_most": 1}]}, "names solver 'scip'"),
     ({"cases": [CASE], "targets": [{"solver": "bnb", "measure": "max"}]}, "at_most or at_least"),
+    ({"cases": [CASE], "targets": [{"solver": "bnb", "measure": "max", "before": 3}]}, "before must be a text"),
 ]
 
 

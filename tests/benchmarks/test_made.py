@@ -69,6 +69,18 @@ def test_rows_that_are_solved_at_once_have_the_bounds_of_rows_alone(case_list):
     assert {result["together"] for result in alone.document()["results"]} == {0}
 
 
+def test_lower_ends_alone_hold_and_have_other_points(case_list):
+    solvers = ["bound", {"solver": "bound", "label": "lower ends", "points": False}]
+    session = ran(case_list, together=True, solvers=solvers)
+    by = {(run.instance, run.solver): run for run in session.runs}
+    assert len(by) == 8
+    for row in range(4):
+        both, lower = (by[f"small.r{row}", label] for label in ("bound", "lower ends"))
+        assert 0 < lower.lower <= both.upper < lower.upper
+    with pytest.raises(ProblemError, match="bound alone can leave out points"):
+        read_list(str(case_list([{**CASE, "solvers": [{"solver": "bnb", "points": False}]}])))
+
+
 def test_a_run_with_others_stands_for_no_run_alone(case_list, tmp_path):
     together = ran(case_list, together=True)
     record = tmp_path / "run.json"
@@ -94,11 +106,15 @@ def test_figures_of_rows_together(case_list):
     lower, best = sum(run.lower for run in session.runs), sum(run.upper for run in session.runs)
     got = {
         name: measure(scores, {"solver": "bound", "measure": name})
-        for name in ("total_closed", "prepare", "memory")
+        for name in ("total_closed", "prepare", "memory", "cpu", "prepare_cpu", "layer:0", "layer:100")
     }
     assert got["total_closed"] == pytest.approx(lower / best)
     assert got["prepare"] == session.runs[0].prepare
     assert 0.05 < got["memory"] < 4
+    first = session.runs[0]
+    assert 0 <= first.cpu == got["cpu"]
+    assert 0 < first.prepare_cpu == got["prepare_cpu"] == got["layer:0"]
+    assert got["layer:100"] == pytest.approx(first.prepare_cpu + 100 * first.cpu)
 
 
 def test_the_list_of_large_layers_is_one():

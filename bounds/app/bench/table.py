@@ -140,11 +140,15 @@ def _print_whys(console: Printer, scores: Iterable[Score]) -> None:
 def print_targets(
     targets: Iterable[Mapping[str, Any]], session: Session, calibrated: Mapping[str, list[Calibration]]
 ) -> None:
-    """Print each target, what was measured, and whether it is met."""
+    """Print each target, what was measured, and whether it is met; as a table where it is said what was before."""
     from pvq.benchmarks.calibration import measured
     from pvq.benchmarks.summary import MODEL, measure
 
-    console, scores = Printer(), session.scores()
+    console, scores, targets = Printer(), session.scores(), list(targets)
+    table = Table(box=box.SIMPLE)
+    for title in ("case", "measure", "before", "wanted", "seen"):
+        table.add_column(title, no_wrap=title == "case")
+    before = any("before" in target for target in targets)
     for target in targets:
         if target["measure"] in MODEL:
             got = measured(calibrated.get(target["solver"], []), target["measure"], target.get("case"))
@@ -153,9 +157,17 @@ def print_targets(
         least = "at_least" in target
         goal = target["at_least" if least else "at_most"]
         case = f"{target['case']}, " if "case" in target else ""
-        words = f"target: {case}{target['solver']} {target['measure']} {'>=' if least else '<='} {goal:g}: "
+        wanted = f"{'>=' if least else '<='} {goal:g}"
         if got is None:
             verdict = "not measured"
         else:
             verdict = f"{got:.4g}, {'met' if (got >= goal if least else got <= goal) else 'missed'}"
-        console.say(printable(words + verdict))
+        if before:
+            what = f"{target['solver']} {target['measure']}"
+            cells = (target.get("case", "all"), what, target.get("before", ""), wanted, verdict)
+            table.add_row(*map(printable, cells))
+        else:
+            words = f"target: {case}{target['solver']} {target['measure']} {wanted}: "
+            console.say(printable(words + verdict))
+    if before:
+        console.table(table)
