@@ -148,6 +148,28 @@ def test_an_interrupt_ends_it_and_keeps_the_checkpoint(helpers, tmp_path):
     assert (folder / "original.safetensors").is_file()
 
 
+def test_an_interrupt_is_answered_while_inputs_are_collected_for_the_bounds(helpers, tmp_path):
+    words = ["small_task:patient", "--bits", "3", "--epochs", "1", "--rates", "0.05"]
+    words += ["--bounds", "1s", "--json", "t.json"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from pvq.bounds.app.main import pvq; pvq()", "finetune", *words],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not (tmp_path / "waiting").exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=40)  # one batch takes 60 s
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+    (task,) = json.loads((tmp_path / "t.json").read_text())["tasks"]
+    assert len(task["cells"]) == 2
+    assert task["against_bounds"] == []
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

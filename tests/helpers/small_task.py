@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+import sys
+import time
+from pathlib import Path
+
 import torch
 from pvq.benchmarks.finetune.tasks import FinetuneTask
 from pvq.benchmarks.finetune.zoo import accuracy, cross_entropy
@@ -39,6 +44,18 @@ def task(schooling: tuple[int, float] | None = (3, 0.1)) -> FinetuneTask:
 def other() -> FinetuneTask:
     """The same by another name."""
     return task()
+
+
+def patient() -> FinetuneTask:
+    """The same, whose inputs take a minute a batch but for the processes that train."""
+
+    def inputs(batch: list[torch.Tensor]) -> torch.Tensor:
+        if sys.modules["__main__"].__spec__ is None:
+            Path("waiting").touch()
+            time.sleep(60)
+        return batch[0]
+
+    return dataclasses.replace(task(), inputs=inputs)
 
 
 class Turned(nn.Module):

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import pvq
+from pvq.solvers.watch import watched
 
 if TYPE_CHECKING:
     from pvq.benchmarks.finetune.study import Study
@@ -31,9 +32,10 @@ def against_bounds(study: Study, budget: float, stop: threading.Event, stage: St
     stage : called with what is being done.
     """
     stage("layers of the original network")
-    original = study.folder.original(study.task.model)
-    layers = _layers(study, original)
-    tuned = {cell: _weights(study, cell, layers) for cell in _cells(study)}
+    read = watched(lambda: _read(study), stop)  # a pass over all validation data, which hears nothing
+    if read is None:
+        return []
+    layers, tuned = read
     lines: list[dict[str, Any]] = []
     for name, layer in layers.items():
         for method, bits in dict.fromkeys((cell.method, cell.bits) for cell in tuned):
@@ -76,6 +78,11 @@ def compared(result: pvq.Result, weight: Any) -> dict[str, Any]:
 def _cells(study: Study) -> Iterator[Cell]:
     for method in ("quant", "prune"):
         yield from (cell for cell in study.cells(method) if cell in study.known)
+
+
+def _read(study: Study) -> tuple[dict[str, pvq.Layer], dict[Cell, dict[str, Any]]]:
+    layers = _layers(study, study.folder.original(study.task.model))
+    return layers, {cell: _weights(study, cell, layers) for cell in _cells(study)}
 
 
 def _layers(study: Study, original: nn.Module) -> dict[str, pvq.Layer]:
