@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pvq.bounds.layer_problem import Setting
 from pvq.layers.format import save_layer
@@ -58,6 +58,7 @@ def piece(*records: Record) -> Piece:
 ENDS = st.tuples(st.floats(0, 1), st.floats(1, 2), st.sampled_from(KINDS)).map(lambda e: record(*e))
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine is no fault
 @given(st.lists(ENDS, min_size=2, max_size=6))
 def test_a_row_is_the_intersection_of_all_that_was_told(told) -> None:
     kept = told[0]
