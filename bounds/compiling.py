@@ -35,6 +35,7 @@ def _known_type(self: Any, context: Any, args: Any, kws: Any) -> Any:
     key = id(self), args
     known = _typed.get(key)
     if known is not None:
+        self._impl_keys[known[1].args] = self.typing_key  # as when it was found: another call may have changed it
         return known[1]
     found = _type_of_call(self, context, args, kws)
     if found is not None and self.get_impl_key(found) is self.typing_key:

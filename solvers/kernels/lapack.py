@@ -51,20 +51,25 @@ def invert(m: FloatArray) -> bool:
 
 def solve(factor: FloatArray, b: FloatArray) -> None:
     """Replace every row of b, (rows, n), by the solution that has it on the right side."""
-    n, info = _checked(factor, factor.shape), Whole()
+    n, info = _checked(factor, (len(factor), len(factor))), Whole()
     _checked(b, (len(b), len(factor)))
-    _potrs(_LOWER, n, Whole(len(b)), factor.ctypes.data, n, b.ctypes.data, n, info)
+    _potrs(_LOWER, n, Whole(len(b)), factor.ctypes.data, _apart(n), b.ctypes.data, _apart(n), info)
     assert info.value == 0
 
 
 def _in_place(function: ctypes._CFunctionType, m: FloatArray) -> bool:
     n, info = _checked(m, (len(m), len(m))), Whole()
-    function(_LOWER, n, m.ctypes.data, n, info)
+    function(_LOWER, n, m.ctypes.data, _apart(n), info)
     return info.value == 0
+
+
+def _apart(n: Whole) -> Whole:
+    """How far rows of so many numbers are from each other: 1 at least, as LAPACK wants it."""
+    return Whole(max(1, n.value))
 
 
 def _checked(a: FloatArray, shape: tuple[int, ...]) -> Whole:
     """The length of its rows; an array that LAPACK would read wrongly ends here."""
     if a.shape != shape or a.dtype != np.float64 or not (a.flags.c_contiguous and a.flags.writeable):
         raise ValueError(f"a contiguous array of float64, {shape}, not {a.shape} of {a.dtype}")
-    return Whole(max(1, a.shape[-1]))
+    return Whole(a.shape[-1])
