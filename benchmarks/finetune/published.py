@@ -61,7 +61,7 @@ def _add(found: dict[tuple[str, str, str], dict[str, Any]], line: Mapping[Any, A
     document = found.setdefault(key, about)
     if method == ORIGINAL and not bits:
         known, document["original"] = document["original"], {"test": value}
-    elif method in METHODS and bits.isascii() and bits.isdigit() and 1 <= int(bits) <= BASE:
+    elif method in METHODS and bits in map(str, range(1, BASE + 1)):
         same = (method, int(bits))
         known = next((cell for cell in document["cells"] if (cell["method"], cell["bits"]) == same), None)
         document["cells"].append({"method": method, "bits": int(bits), "test": value})

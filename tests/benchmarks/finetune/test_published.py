@@ -39,6 +39,7 @@ def test_models_and_measures_are_kept_apart(tmp_path):
         ([HEAD, "s,m,a,quant,4,nan"], "line 2 has the value 'nan'"),
         ([HEAD, "s,m,a,quant,,1"], "line 2 has the method 'quant' and the bits ''"),
         ([HEAD, "s,m,a,quant,17,1"], "and the bits '17', expected quant or prune and bits from 1 to 16"),
+        ([HEAD, f"s,m,a,quant,{'1' * 5000},1"], "and the bits '1111"),
         ([HEAD, "s,m,a,original,16,1"], "line 2 has the method 'original' and the bits '16'"),
         ([HEAD, "s,m,a,sparse,4,1"], "line 2 has the method 'sparse'"),
         ([HEAD, "s,m,a,quant,4,1", "s,m,a,quant,4,1"], "line 3 says again what quant 4 of m is"),
