@@ -40,10 +40,10 @@ def weights_of(
         for name, options in choices.items()
     }
     every = {key: o for of in wanted.values() for key, o in of.items() if o.technique != NOTHING}
-    found = {}
+    found: dict[tuple[str, str, int], Solution] = {}
     for each in solutions_in(results):  # of all that was kept only what is wanted stays in memory
         key = (str(each.meta["layer"]), *each.option)
-        if key in every:
+        if key in every and (key not in found or each.error < found[key].error):  # those of two runs may be there
             found[key] = each
     for key, option in every.items():
         _check(found.get(key), key, option.upper)
