@@ -140,7 +140,8 @@ def compare(
     solutions : path, optional
         Folder for the best weights of both sides of each pair that is computed, for `apply`.
     progress : callable, optional
-        Called with the layer's name and each finished pair of `pvq.compare/1`.
+        Called with the layer's name and each finished pair of `pvq.compare/1`; again with a pair that shares a
+        side with a later one which has proven more of it.
     keep : callable, optional
         Called with the comparison as it stands, at the start and after each pair, as to save it.
     stop : threading.Event, optional

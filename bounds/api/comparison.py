@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,8 @@ STYLES: dict[str, dict[str, Any]] = {
     "quant": {"color": "#1f4e9c", "hatch": "////"},
     "prune": {"color": "#d1601f", "hatch": "...."},
 }
+DASHES = ("-", "--", ":", "-.")
+"""Of lines of one side: its granularities, or its patterns."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -77,16 +80,16 @@ class Comparison(Recorded):
         ends = [pair[side][f"sqnr_{end}_db"] for pair in pairs for side in SIDES for end in ("min", "max")]
         top = max((end for end in ends if end is not None), default=0.0) + 10.0
         for side, title in SIDES.items():
-            shown = [pair for pair in pairs if pair[side]["sqnr_min_db"] is not None]
-            bits = [pair["bits"] for pair in shown]
-            least = [pair[side]["sqnr_min_db"] for pair in shown]
-            highest = [pair[side]["sqnr_max_db"] for pair in shown]
-            most = [top if value is None else value for value in highest]
-            color = STYLES[side]["color"]
-            ax.plot(bits, least, color=color, marker="." if len(bits) > 1 else "o", label=f"{title}, reached")
-            ax.fill_between(
-                bits, least, most, facecolor="none", edgecolor=color, hatch=STYLES[side]["hatch"], linewidth=0.5
-            )
+            for number, (choice, shown) in enumerate(_lines(pairs, side).items()):
+                bits = list(shown)
+                least = [found["sqnr_min_db"] for found in shown.values()]
+                highest = [found["sqnr_max_db"] for found in shown.values()]
+                most = [top if value is None else value for value in highest]
+                style = {"color": STYLES[side]["color"], "linestyle": DASHES[number % len(DASHES)]}
+                marker, label = "." if len(bits) > 1 else "o", " ".join(filter(None, (title, choice)))
+                ax.plot(bits, least, **style, marker=marker, label=f"{label}, reached")
+                ax.fill_between(bits, least, most, facecolor="none", edgecolor=style["color"],
+                                hatch=STYLES[side]["hatch"], linewidth=0.5)  # fmt: skip
         ax.set_xlabel("bits a weight")
         ax.set_ylabel("SQNR of the layer output (dB)")
         ax.set_title(f"{name}: hatched is not excluded by proof", fontsize=10, parse_math=False)
@@ -117,9 +120,23 @@ class Comparison(Recorded):
                     record[f"{side}_{name}"] = pair.get(side, {}).get(name)
             records.append(record)
         several = [
-            name for name in ("granularity", "against") if isinstance(self.document["settings"][name], list)
+            name for name in ("granularity", "against") if isinstance(self.document["settings"].get(name), list)
         ]
         return records, ["layer", "bits", *several]
 
     def _pairs(self) -> list[tuple[dict[str, Any], dict[str, Any]]]:
         return [(layer, pair) for layer in self.document["layers"] for pair in layer["pairs"]]
+
+
+def _lines(pairs: Sequence[Mapping[str, Any]], side: str) -> dict[str, dict[int, Mapping[str, Any]]]:
+    """A side by bits, for each granularity, or pattern, that a comparison has several of.
+
+    Without a pattern that is given, what is pruned may depend on the granularity: on what its scales cost.
+    """
+    lines: dict[str, dict[int, Mapping[str, Any]]] = {}
+    for pair in pairs:
+        column = column_of(pair)
+        choice = column.granularity if side == "quant" else column.against or column.granularity
+        if pair[side]["sqnr_min_db"] is not None:
+            lines.setdefault(choice, {})[column.bits] = pair[side]
+    return lines

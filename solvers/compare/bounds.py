@@ -164,7 +164,7 @@ def _raise_together(
         for k, found in zip(some, _map(together, some, jobs), strict=True):
             for i, result in zip(pieces[k], found, strict=True):
                 side.add(i, result, options.gap)
-                if result.reason is Reason.FINISHED:
+                if result.reason is Reason.FINISHED and "unproven" not in result.info:  # a proof may lack time
                     side.bounded_roughly.add(i)
                     if not (isinstance(engine, LayerWide) and not engine.points):
                         side.bounded.add(i)

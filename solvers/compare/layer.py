@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -27,9 +27,10 @@ from ..rows import applicable
 from .bounds import Spent, lower_upper, prepare_side, raise_lower
 from .column import Column, combined
 from .outlook import POLISHED_DB, why_hopeless
-from .sampled import SampledSide, likely_better, sample_json, sample_words
-from .side import Side, merge
-from .verdict import OPEN, SAMPLED, SKIPPED, Interval, margin_db, opening, sentence, verdict
+from .pair_document import Told, document_of, merged_sides, verdict_of, with_others
+from .sampled import SampledSide, likely_better
+from .side import Side
+from .verdict import OPEN, SKIPPED, margin_db, verdict
 
 QUICK = ("gptq", "sparsegpt", "wanda")
 """Methods of milliseconds a row on the largest layers (wanda where weights are fixed): the first upper ends."""
@@ -101,6 +102,13 @@ class Terms:
         terms = layer.out, layer.inputs, column.bits, self.cost, quant, prune
         return pair_against(*terms) if column.against or self.against else equal_cost_pair(*terms, self.nm)
 
+    def pair_or_why(self, layer: Layer, column: Column) -> Pair | str:
+        """The same, or why there is none."""
+        try:
+            return self.pair(layer, column)
+        except ProblemError as error:
+            return str(error)
+
     @property
     def left(self) -> float:
         """Seconds left of the run's budget, infinity without one."""
@@ -112,33 +120,42 @@ def compare_layer(
 ) -> Iterator[dict[str, Any]]:
     """The pairs of a layer in `pvq.compare/1`, in order of bits; ends early where `what.options.stop` is set.
 
+    A pair comes again where one behind it has proven more of a side that they share.
+
     Parameters
     ----------
     known : pairs of an earlier run by column; finished ones are not computed again, of others the bounds are kept.
     """
     sides: Sides | None = None
     sparser: FloatArray | None = None
-    for column in what.columns:
+    pairs = {column: what.pair_or_why(layer, column) for column in what.columns}
+    told: list[Told] = []
+    for number, (column, pair) in enumerate(pairs.items(), 1):
         old = (known or {}).get(column)
-        if old is not None and finished(old, what):
-            yield dict(old)
+        if isinstance(pair, str) or (old is not None and old["verdict"] == SKIPPED):
+            yield {**column.entries, "verdict": SKIPPED, "reason": pair} if old is None else dict(old)
             continue
-        if what.options.stop.is_set() or what.left <= 0:
+        if old is not None and finished(old, what):
+            document = dict(old)
+        elif what.options.stop.is_set() or what.left <= 0:
             if old is not None:
                 yield dict(old)
             continue
-        try:
-            pair = what.pair(layer, column)
-        except ProblemError as error:
-            yield {**column.entries, "verdict": SKIPPED, "reason": str(error)}
-            continue
-        if sides is None:
-            sides = Sides(layer, what)
-        try:
-            document, sparser = _compare_pair(sides, column, pair, jobs, old, sparser)
-        finally:
-            what.running.pop(layer.name, None)
-        yield document
+        else:
+            sides = Sides(layer, what) if sides is None else sides
+            try:
+                document, sparser = _compare_pair(sides, column, pair, jobs, old, sparser)
+            finally:
+                what.running.pop(layer.name, None)
+            sides.leave([later for later in list(pairs.values())[number:] if isinstance(later, Pair)])
+        newest = column, pair, with_others((column, pair, document), told) or document
+        yield newest[2]
+        for k, earlier in enumerate(told):
+            more = with_others(earlier, [newest])
+            if more is not None:
+                told[k] = *earlier[:2], more
+                yield more
+        told.append(newest)
 
 
 def finished(pair: Mapping[str, Any], what: Terms) -> bool:
@@ -165,11 +182,13 @@ class Sides:
     def of(self, setting: Setting) -> Side:
         """Of all rows, or of those that are drawn where the layer has more."""
         if setting not in self._kept:
-            made = self._new(setting)
-            if not (self.what.granularities or self.what.patterns):
-                return made  # no other pair has it
-            self._kept[setting] = made
+            self._kept[setting] = self._new(setting)
         return self._kept[setting]
+
+    def leave(self, later: Iterable[Pair]) -> None:
+        """Only what later pairs have: a side holds as many numbers as the layer."""
+        wanted = {setting for pair in later for setting in (pair.quant, pair.prune)}
+        self._kept = {setting: side for setting, side in self._kept.items() if setting in wanted}
 
     def _new(self, setting: Setting) -> Side:
         layer, what = self.layer, self.what
@@ -207,14 +226,14 @@ def _compare_pair(
     reasons: list[str] = []
 
     def known() -> dict[str, Any]:
-        found = _document(column, pair, quant, prune, what, old, time.perf_counter() - begin)
+        found = document_of(column, pair, quant, prune, old, what.options.seed)
         if found["verdict"] == OPEN and reasons:
             found["words"] += f" {reasons[-1]}"
-        return found
+        how = {"status": "interrupted" if what.options.stop.is_set() else "done", "full": what.full}
+        return {**found, **how, "time_limit": what.time_limit, "seconds": time.perf_counter() - begin}
 
     what.running[layer.name] = known
-    documents = [quant.as_json(pair.quant_bits, 1.0), prune.as_json(pair.prune_bits, pair.macs)]
-    if old is None or verdict(*_merged(old, documents)) == OPEN:
+    if old is None or verdict_of(merged_sides(pair, quant, prune, old)) == OPEN:
         _decide(quant, prune, what, jobs, reasons)
     if what.full:
         for side in (prune, quant):
@@ -226,50 +245,6 @@ def _compare_pair(
         if what.found is not None and (old is None or side.interval.upper <= old[name]["upper"]):
             what.found(layer, pair.bits, side)
     return known(), prune.x
-
-
-def _document(
-    column: Column,
-    pair: Pair,
-    quant: Side,
-    prune: Side,
-    what: Terms,
-    old: Mapping[str, Any] | None,
-    seconds: float,
-) -> dict[str, Any]:
-    """What is known of a pair, with what an earlier run knew."""
-    documents = [quant.as_json(pair.quant_bits, 1.0), prune.as_json(pair.prune_bits, pair.macs)]
-    if old is not None:
-        documents = [merge(old[name], new) for name, new in zip(("quant", "prune"), documents, strict=True)]
-    intervals = [Interval(side["lower"], side["upper"]) for side in documents]
-    found = verdict(*intervals)
-    start = opening(pair.bits, pair.sparsity, pair.prune.nm, column.granularity)
-    words = sentence(start, documents[0]["reference"], *intervals)
-    sampled: dict[str, Any] = {}
-    if isinstance(quant, SampledSide) and isinstance(prune, SampledSide):
-        sampled = {"sampled": sample_json(quant, prune, what.options.seed)}
-        if found == OPEN:
-            found = OPEN if sampled["sampled"]["better"] is None else SAMPLED
-            words = sample_words(start, sampled["sampled"])
-    return {
-        **column.entries,
-        "sparsity": pair.sparsity,
-        "verdict": found,
-        "margin_db": margin_db(*intervals),
-        "words": words,
-        "status": "interrupted" if what.options.stop.is_set() else "done",
-        "full": what.full,
-        "time_limit": what.time_limit,
-        "seconds": seconds,
-        "quant": documents[0],
-        "prune": {"pattern": pair.prune.as_json(), **documents[1]},
-        **sampled,
-    }
-
-
-def _merged(old: Mapping[str, Any], documents: Sequence[dict[str, Any]]) -> list[Interval]:
-    sides = [merge(old[name], new) for name, new in zip(("quant", "prune"), documents, strict=True)]
-    return [Interval(side["lower"], side["upper"]) for side in sides]
 
 
 def _ratio_db(quant: Side, prune: Side) -> float:

@@ -111,6 +111,15 @@ LAYER = {
 }
 PAIR = {"bits": _whole, "verdict": _one_of(QUANT, PRUNE, SAMPLED, OPEN, SKIPPED)}
 CHOICE = {"granularity": _text, "against": _text}
+MOST = 64
+"""Widths, granularities or patterns of a comparison: each of the first is with each of the others."""
+
+
+def _one_or_more(value: Any) -> bool:
+    return value is None or _text(value) or (_list(value) and len(value) <= MOST and all(map(_text, value)))
+
+
+SEVERAL = dict.fromkeys(CHOICE, _one_or_more)
 NO_CHOICE = dict.fromkeys(CHOICE, "")
 LEFT_OUT = {"reason": _text}
 COMPARED = {
@@ -175,6 +184,9 @@ def _check(document: Any) -> None:
         found = document.get("schema") if isinstance(document, Mapping) else None
         raise Unfit(f"has schema {str(found)[:40]!r}, not {SCHEMA}")
     _entries(document, DOCUMENT, "it")
+    _entries({**dict.fromkeys(SEVERAL), **document["settings"]}, SEVERAL, "its settings")
+    if len(document["bits"]) > MOST:
+        raise Unfit(f"it has {len(document['bits'])} widths, more than {MOST}")
     names: set[str] = set()
     for number, layer in enumerate(document["layers"]):
         _entries(layer, LAYER, f"layer {number}")

@@ -151,6 +151,7 @@ def merge(old: Mapping[str, Any], new: dict[str, Any]) -> dict[str, Any]:
     if old["lower"] > new["lower"]:
         for name in ("lower", "sqnr_max_db", "bound_kind", "rows_bounded", "rows_optimal"):
             merged[name] = old[name]
+    merged["lower"] = min(merged["lower"], merged["upper"])  # a float64 bound may be above by its rounding
     merged["empirical"] = {**old["empirical"], **new["empirical"]}
     if "model" in old:
         merged.setdefault("model", old["model"])

@@ -51,7 +51,7 @@ def _bands(path: Path, layers: Sequence[Mapping[str, Any]]) -> None:
             _band(axis, pairs, side, top)
             _methods(axis, layer, pairs, side)
         axis.set(
-            xlabel="bits a weight (sparsity of equal cost)",
+            xlabel="bits a weight (sparsity beside them)",
             ylabel="SQNR of the layer output (dB)",
             title=f"{layer['name']}, {_rows(layer, pairs)} rows x {layer['in']} inputs",
         )

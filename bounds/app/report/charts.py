@@ -73,7 +73,7 @@ def curves(layers: Sequence[Mapping[str, Any]]) -> Chart:
                 drawn.append(style)
             shown.append([number, [bits for bits, _ in points], [float(f"{db:.5g}") for _, db in points]])
     layout = {
-        "xaxis": {"title": {"text": "bits a weight (sparsity of equal cost)"}, "dtick": 1, "automargin": True},
+        "xaxis": {"title": {"text": "bits a weight"}, "dtick": 1, "automargin": True},
         "yaxis": {"title": {"text": "SQNR of the layer output, dB"}},
         "legend": {"orientation": "h", "yref": "container", "yanchor": "bottom", "y": 0, "traceorder": "normal"},
     }
