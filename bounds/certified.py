@@ -143,7 +143,7 @@ def rounding_of(h: FloatArray, w: FloatArray, x: FloatArray) -> float:
     """
     t, g = np.abs(w) + np.abs(x), 1.01 * (2 * len(w) + 8) * UNIT
     with np.errstate(all="ignore"):
-        total = 2 * g * _sizes(h, t, np.abs(w - x)) + g * g * _sizes(h, t, t)
+        total = _sizes(h, t, 2 * g * np.abs(w - x) + g * g * t)
     return total if math.isfinite(total) else math.inf
 
 
