@@ -132,10 +132,11 @@ def run(commands: Callable[[], typer.Typer], name: str) -> NoReturn:
 
 
 def _leave(code: int) -> NoReturn:
-    """End the process; at a usual exit Python would wait for work that was left behind."""
+    """End the process; at a usual exit Python would wait for work that was left behind, and torch takes seconds
+    to take leave of what it has loaded, which nobody who pressed Ctrl-C waits for."""
     from pvq.solvers.watch import is_work_left
 
-    if is_work_left():
+    if is_work_left() or (code == 130 and "torch" in sys.modules):
         for stream in (sys.stdout, sys.stderr):
             with suppress(OSError, ValueError, AttributeError):
                 stream.flush()

@@ -66,3 +66,14 @@ def test_an_interrupt_before_anything_is_known_is_said(tmp_path):
     assert "pvq-bound: interrupted\n" in err
     assert "Traceback" not in err
     assert not (tmp_path / "out.json").exists()
+
+
+@pytest.mark.parametrize("code", [0, 130])
+def test_an_interrupted_process_does_not_wait_for_torch_to_take_leave(tmp_path, code):
+    program = "import atexit, sys, torch\nfrom pathlib import Path\nfrom pvq.bounds.app.main import run\n"
+    program += "atexit.register(Path(sys.argv[1]).touch)\nprint('said', end='')\n"
+    program += f"run(lambda: lambda **_: {code}, 'pvq')\n"
+    mark = tmp_path / "left"
+    ended = subprocess.run([sys.executable, "-c", program, str(mark)], capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout) == (code, "said")
+    assert mark.exists() == (code == 0)
