@@ -81,7 +81,6 @@ class Ledger:
         with self._legible("its settings or its layers"):
             self.about = about_of(connection.execute("SELECT name, value FROM about"))
             self.layers = list(map(_layer, connection.execute(f"SELECT {LAYER} FROM layers ORDER BY id")))
-        self._versions: dict[str, int] = {}
         self.faults: list[str] = []
         """What this process was told that contradicts what is known."""
 
@@ -293,11 +292,10 @@ class Ledger:
 
     def _version(self, packages: Mapping[str, str]) -> int:
         text = json.dumps(dict(packages), sort_keys=True)
-        if text not in self._versions:
-            self._db.execute("INSERT OR IGNORE INTO versions (packages) VALUES (?)", (text,))
-            query = "SELECT id FROM versions WHERE packages = ?"
-            self._versions[text] = self._db.execute(query, (text,)).fetchone()[0]
-        return self._versions[text]
+        # asked each time: what one commit has put in is gone where that is rolled back
+        self._db.execute("INSERT OR IGNORE INTO versions (packages) VALUES (?)", (text,))
+        query = "SELECT id FROM versions WHERE packages = ?"
+        return int(self._db.execute(query, (text,)).fetchone()[0])
 
 
 def _layer(row: Sequence[Any]) -> LayerEntry:

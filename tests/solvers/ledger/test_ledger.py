@@ -76,6 +76,14 @@ def test_a_row_is_the_intersection_of_all_that_was_told(told) -> None:
     assert (kept.kind == "rigorous") == (kept.proven == kept.lower and kept.proven > 0)
 
 
+def test_a_commit_that_is_refused_takes_nothing_from_the_next(tmp_path) -> None:
+    with Ledger.writing(made(tmp_path)) as ledger:
+        with pytest.raises(LedgerError):
+            ledger.record(piece(record(0.9, 0.8)))  # the first of all: its versions are rolled back with it
+        assert ledger.record(piece(record())) == 1
+        assert ledger.packages() == [{"pvq-bound": "0"}]
+
+
 def test_results_that_exclude_each_other_change_nothing_and_are_said() -> None:
     old = record(0.5, 1.0)
     for new in (record(1.1, 1.2), record(0.1, 0.4)):
