@@ -11,7 +11,7 @@ from pvq.bounds.proof import Below, Split
 from ...base import Clock
 from ...kernels.digits import shortened
 from ...limits import Pace
-from ...result import Outcome
+from ...result import Outcome, Reason
 from .diagonal import Course, fitted_diagonal
 from .exchanges import exchanged
 from .pruned import PrunedLayer, swapped
@@ -35,8 +35,14 @@ def with_own_diagonal(problem: Problem, layer: PrunedLayer, found: Outcome, cloc
     pace = Pace(clock)
     if pace.ended() or found.x is None or layer.intervals is not None:
         return found
-    w = problem.weight[None]
-    d = fitted_diagonal(layer.hessian, layer.at.d * (1 - INSIDE), w, layer.groups, pace.ended, FROM_NEAR)
+    w, cut = problem.weight[None], False
+
+    def ended() -> bool:
+        nonlocal cut
+        cut = cut or pace.ended()
+        return cut
+
+    d = fitted_diagonal(layer.hessian, layer.at.d * (1 - INSIDE), w, layer.groups, ended, FROM_NEAR)
     at = None if d is None else AtDiagonal.of(layer.hessian, shortened(d, np.floor))
     if at is None:
         return found
@@ -47,6 +53,8 @@ def with_own_diagonal(problem: Problem, layer: PrunedLayer, found: Outcome, cloc
     x = optimal_on_support(problem, exchanged(problem, x != 0.0, layer.groups, clock))
     if problem.error(x) < problem.error(found.x):
         found = replace(found, x=x)
+    if cut or clock.ended() is not None:  # with more time it would go on: the rounds of a budget ask
+        found = replace(found, reason=clock.ended() or Reason.TIME)
     bound = float(relaxed.bound[0])
     if not bound > found.lower:
         return found

@@ -12,10 +12,12 @@ from pvq.bounds.sparsity import Sparsity
 from pvq.bounds.verify import NotProven, lower_bound
 from pvq.solvers.base import Clock, Options
 from pvq.solvers.bound import rows as long_rows
+from pvq.solvers.bound.batch import own as own_diagonal
 from pvq.solvers.bound.batch import pruned
 from pvq.solvers.bound.batch.own import with_own_diagonal
 from pvq.solvers.brute import Brute
 from pvq.solvers.relax import pruning
+from pvq.solvers.result import Reason
 
 OPTIONS = Options(time_limit=None)
 
@@ -75,6 +77,25 @@ def test_without_time_the_row_stays_as_it_is():
     stop.set()
     for clock in (Clock(Options(time_limit=0.0)), Clock(Options(time_limit=None, stop=stop))):
         assert with_own_diagonal(problems[0], layer, found, clock) is found
+
+
+def test_sweeps_that_were_cut_short_are_no_end(monkeypatch):
+    class Short:
+        def __init__(self, clock):
+            self.asked = 0
+
+        def ended(self):
+            self.asked += 1
+            return self.asked > 3
+
+    problems = rows(10, 2, Sparsity.row(10, 3))
+    layer = pruned.pruned_layer(problems)
+    found = pruned.bound_rows(problems, layer, OPTIONS, [None] * 2)[0]
+    assert found.reason is with_own_diagonal(problems[0], layer, found, Clock(OPTIONS)).reason is Reason.FINISHED
+    monkeypatch.setattr(own_diagonal, "Pace", Short)
+    cut = with_own_diagonal(problems[0], layer, found, Clock(OPTIONS))
+    assert cut.reason is Reason.TIME
+    assert found.lower < cut.lower <= Brute().solve(problems[0]).upper
 
 
 def test_a_row_alone_has_it_and_rows_together_do_not(monkeypatch):
