@@ -78,6 +78,8 @@ def compiled(**options: Any) -> Callable[[Any], Any]:
 
     def decorate(function: Any) -> Any:
         made: Any = njit(**{"cache": True, "nogil": True, **options})(function)
+        if not hasattr(made, "compile"):
+            return made  # the function itself: NUMBA_DISABLE_JIT is set
         compile_once = made.compile
 
         def compile_for(types: Any) -> Any:

@@ -31,7 +31,12 @@ _left: list[Thread] = []
 
 def is_work_left() -> bool:
     """Whether work that was left behind still goes on: then a process ends only by `os._exit`."""
-    return any(thread.is_alive() for thread in _left)
+    return work_left() > 0
+
+
+def work_left() -> int:
+    """How many pieces of work that were left behind still go on."""
+    return sum(thread.is_alive() for thread in _left)
 
 
 def leave(thread: Thread) -> None:

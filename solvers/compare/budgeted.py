@@ -63,8 +63,8 @@ def compare_within(
             return
         mean = sum(member.work for member in todo) / len(todo)
 
-        def share(member: Member, mean: float = mean) -> float:
-            return EQUAL + (1 - EQUAL) * member.work / mean
+        def share(member: Member, mean: float = mean, least: float = LEAST / limit) -> float:
+            return max(EQUAL + (1 - EQUAL) * member.work / mean, least)
 
         compare_all(
             todo,

@@ -200,6 +200,20 @@ def test_a_step_that_hears_no_clock_is_left_behind(monkeypatch):
         in_time(lambda: 1 / 0, latest(Options(time_limit=60.0)), limits.LONG)
 
 
+def test_new_work_waits_while_enough_is_left_behind():
+    """It begins when one of them has ended, or not at all."""
+    ends = [threading.Event() for _ in range(limits.MOST_LEFT)]
+    began = []
+    for end in ends:
+        assert in_time(end.wait, latest(Options(time_limit=0.0)), limits.LONG) is None
+    assert in_time(lambda: began.append(1), latest(Options(time_limit=0.0)), limits.LONG) is None
+    assert not began
+    threading.Timer(0.2, ends[0].set).start()
+    assert in_time(lambda: "after it", latest(Options(time_limit=60.0)), limits.LONG) == "after it"
+    ends[1].set()
+    assert in_time(lambda: "short rows do not", latest(Options(time_limit=0.0)), 8) == "short rows do not"
+
+
 def test_work_in_time_hears_the_clock_of_who_asks():
     with heard(Clock(Options(time_limit=0.0))):
         left = in_time(lambda: limits.layer_clock().left, latest(Options(time_limit=60.0)), limits.LONG)
