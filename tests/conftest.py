@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,6 +32,7 @@ def cli(monkeypatch, capsys):
         monkeypatch.setattr("sys.argv", ["pvq", *map(str, words)])
         with pytest.raises(SystemExit) as end:
             main.pvq()
+        atexit.unregister(os._exit)  # this process goes on
         captured = capsys.readouterr()
         return Ended(int(end.value.code or 0), captured.out, captured.err)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import errno
 import os
 import re
@@ -136,11 +137,15 @@ def _leave(code: int) -> NoReturn:
     to take leave of what it has loaded, which nobody who pressed Ctrl-C waits for."""
     from pvq.solvers.watch import is_work_left
 
-    if is_work_left() or (code == 130 and "torch" in sys.modules):
+    is_torch_loaded = code == 130 and "torch" in sys.modules
+    if is_work_left() or is_torch_loaded:
         for stream in (sys.stdout, sys.stderr):
             with suppress(OSError, ValueError, AttributeError):
                 stream.flush()
+    if is_work_left():
         os._exit(code)
+    if is_torch_loaded:
+        atexit.register(os._exit, code)  # what is registered last comes first; who catches the exit goes on
     sys.exit(code)
 
 
