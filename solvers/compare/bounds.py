@@ -70,8 +70,7 @@ def raise_lower(
     rows = side.open_rows()
     size = engine.together(side.problem.row(0))
     if size > 1:
-        rough = isinstance(engine, LayerWide) and not engine.points
-        had = side.bounded_roughly if rough else side.bounded
+        had = side.bounded_roughly if _is_rough(engine) else side.bounded
         rows = [i for i in rows if i not in had]
         _raise_together(side, engine, options, pieces_of(side, rows, size), enough, jobs)
         return
@@ -101,6 +100,11 @@ def raise_lower(
         seconds = (time.perf_counter() - begin) / done
         if hopeless(Spent(rows[:done], rows[done:], seconds, closed, clock.left)):
             return
+
+
+def _is_rough(engine: Solver) -> bool:
+    """Whether it leaves the weights as they are."""
+    return isinstance(engine, LayerWide) and not engine.points
 
 
 @dataclass(frozen=True)
@@ -166,7 +170,7 @@ def _raise_together(
                 side.add(i, result, options.gap)
                 if result.reason is Reason.FINISHED and "unproven" not in result.info:  # a proof may lack time
                     side.bounded_roughly.add(i)
-                    if not (isinstance(engine, LayerWide) and not engine.points):
+                    if not _is_rough(engine):
                         side.bounded.add(i)
         done += count
 

@@ -125,15 +125,20 @@ def test_a_network_that_takes_names_and_stores_a_weight_the_other_way(cli, helpe
         assert re.search(rf"turned .* {moved:.1f} *\n", ended.out)
 
 
-def test_an_interrupt_ends_it_and_keeps_the_checkpoint(helpers, tmp_path):
-    words = [SOURCE, "--bits", "3", "--epochs", "30000", "--rates", "0.05,0.01", "--jobs", "2", "--json", "t.json"]
-    process = subprocess.Popen(
+def started(folder, *words):
+    """`pvq finetune` in a process of its own, in a folder."""
+    return subprocess.Popen(
         [sys.executable, "-c", "from pvq.bounds.app.main import pvq; pvq()", "finetune", *words],
-        cwd=tmp_path,
+        cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+def test_an_interrupt_ends_it_and_keeps_the_checkpoint(helpers, tmp_path):
+    words = [SOURCE, "--bits", "3", "--epochs", "30000", "--rates", "0.05,0.01", "--jobs", "2", "--json", "t.json"]
+    process = started(tmp_path, *words)
     folder = tmp_path / "finetune-small_task-task"
     while len(list(folder.glob("quant-*.checkpoint"))) < 2:  # minutes before they are done
         assert process.poll() is None
@@ -151,13 +156,7 @@ def test_an_interrupt_ends_it_and_keeps_the_checkpoint(helpers, tmp_path):
 def test_an_interrupt_is_answered_while_inputs_are_collected_for_the_bounds(helpers, tmp_path):
     words = ["small_task:patient", "--bits", "3", "--epochs", "1", "--rates", "0.05"]
     words += ["--bounds", "1s", "--json", "t.json"]
-    process = subprocess.Popen(
-        [sys.executable, "-c", "from pvq.bounds.app.main import pvq; pvq()", "finetune", *words],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    process = started(tmp_path, *words)
     while not (tmp_path / "waiting").exists():
         assert process.poll() is None
         time.sleep(0.05)
