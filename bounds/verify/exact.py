@@ -12,10 +12,11 @@ import numpy as np
 from ..gram import FloatArray, Gram
 from ..problem import Problem
 from ..proof import FREE, KEPT, Below, Cover, Enumeration, Proof, Reduced, Split, Tree
+from .blocks import block_bounds
 from .budget import check_time
 from .pairs import exact_pair
 from .psd import TINY, U
-from .row import NotProven, block_bound, check_shapes, check_states, lower_bound, matrix_of, shift_to_psd
+from .row import NotProven, check_shapes, check_states, lower_bound, matrix_of, shift_to_psd
 from .split import down, keeps_weights, pruned_inputs, values_of
 
 EXACT = 40
@@ -116,9 +117,9 @@ def _leaf(problem: Problem, split: Split, state: np.ndarray, fixed: np.ndarray, 
     for (i, j), e in pairs:
         g[i] -= e * v[j]
         g[j] -= e * v[i]
-    charge, blocks = Fraction(0), []
+    charge, slope = Fraction(0), np.zeros(n)
     in_block = np.zeros(n, dtype=bool)
-    for block, proof in zip(split.below.blocks, split.blocks, strict=True):
+    for block in split.below.blocks:
         inputs = block.inputs.tolist()
         in_block[inputs] = True
         for i in inputs:
@@ -129,8 +130,8 @@ def _leaf(problem: Problem, split: Split, state: np.ndarray, fixed: np.ndarray, 
         for i, levels in zip(inputs, values, strict=True):
             if eps[i]:
                 charge += eps[i] * max(abs(Fraction(x) - w[i] - v[i]) for x in levels) ** 2
-        slope = np.array([float(g[i]) for i in inputs])
-        blocks.append(block_bound(problem, block, slope, 2 * U * np.abs(slope) + TINY, proof, 1.0))
+        slope[inputs] = [float(g[i]) for i in inputs]
+    blocks = block_bounds(problem, split, slope, 2 * U * np.abs(slope) + TINY, 1.0) if split.blocks else []
     constant = sum((z[i] * hz[i] if fixed[i] else -v[i] * g[i] for i in range(n)), Fraction(0)) - charge
     paired = set(split.below.pairs.ravel().tolist())
     alone = [i for i in range(n) if not fixed[i] and not in_block[i] and i not in paired]

@@ -59,39 +59,57 @@ def _factorises(b, margin):  # type: ignore[no-untyped-def]
 
 
 def leading_psd(a: FloatArray, diagonals: FloatArray) -> BoolArray:
-    """(n + 1,) for which m the leading m x m block of A less diag(diagonals[m, :m]) is proven as by `is_psd`.
+    """Which leading m x m blocks of A less diag(diagonals[m, :m]) are proven as by `is_psd`.
 
     A block that is a part of one with more taken off needs no factorisation. A is scaled once and not each block:
     the diagonal of a block must stay so large that nothing matters that underflows. What the time has cut off
     is not proven.
+
+    Parameters
+    ----------
+    a : (..., n, n) one matrix, or several side by side.
+    diagonals : (..., n + 1, n).
+
+    Returns
+    -------
+    (..., n + 1) for each m.
     """
-    scaled = _scaled(a)
-    if scaled is None or len(scaled[1]) < len(a):
-        return np.zeros(len(a) + 1, dtype=bool)
+    n, whole = a.shape[-1], a.shape[:-2]
     with np.errstate(all="ignore"):
-        return np.asarray(_leading(scaled[0], diagonals / scaled[2] / scaled[2], 2.0**-500, time_over()))
+        diagonal = np.diagonal(a, axis1=-2, axis2=-1)
+        exponent = np.frexp(diagonal)[1] // 2  # as `_scaled`
+        b = np.ldexp(a, -(exponent[..., :, None] + exponent[..., None, :]))
+        fits = (diagonal > 0).all(axis=-1) & (np.abs(b) <= 4).all(axis=(-2, -1))
+        fits &= (a == np.swapaxes(a, -1, -2)).all(axis=(-2, -1))
+        size = np.ldexp(1.0, exponent)[..., None, :]
+        d = diagonals / size / size
+    found = _leading(b.reshape(-1, n, n), d.reshape(-1, n + 1, n), fits.reshape(-1), 2.0**-500, time_over())
+    return np.asarray(found).reshape(*whole, n + 1)
 
 
 @compiled()
-def _leading(b, d, least, over):  # type: ignore[no-untyped-def]
-    n = len(b)
-    proven = np.zeros(n + 1, np.bool_)
-    for m in range(n, 0, -1):
-        if over[0]:
-            break
-        if m < n and proven[m + 1]:
-            inside = True
+def _leading(b, d, scaled, least, over):  # type: ignore[no-untyped-def]
+    n = b.shape[1]
+    proven = np.zeros((len(b), n + 1), np.bool_)
+    for which in range(len(b)):
+        if not scaled[which]:
+            continue
+        for m in range(n, 0, -1):
+            if over[0]:
+                break
+            if m < n and proven[which, m + 1]:
+                inside = True
+                for i in range(m):
+                    inside = inside and d[which, m, i] <= d[which, m + 1, i]
+                if inside:
+                    proven[which, m] = True
+                    continue
+            below = b[which, :m, :m].copy()
+            fits = True
             for i in range(m):
-                inside = inside and d[m, i] <= d[m + 1, i]
-            if inside:
-                proven[m] = True
-                continue
-        below = b[:m, :m].copy()
-        fits = True
-        for i in range(m):
-            below[i, i] -= d[m, i]
-            fits = fits and below[i, i] >= least
-        proven[m] = fits and _factorises(below, 2.0 * m * (m + 1) * U)
+                below[i, i] -= d[which, m, i]
+                fits = fits and below[i, i] >= least
+            proven[which, m] = fits and _factorises(below, 2.0 * m * (m + 1) * U)
     return proven
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..gram import FloatArray, Gram
 from ..problem import Problem
-from ..proof import Basis, Order, Reduced
+from ..proof import Basis, Reduced
 from .basis_visit import Box, visit_basis
 from .budget import check_time, node_limit, time_over
 from .enumeration import factors_of, proven_diagonals
@@ -28,7 +28,7 @@ def least_in_basis(problem: Problem, proof: Reduced, margin: float) -> float:
     """Lower bound of min e(x) over the grid of a row.
 
     Levels are first + step k but for a deviation, k = 0 ... top. Let c = (w - first) / step, and A = H in steps,
-    in units of the largest. T'AT has the factors V and P of `least_on_grid`, and as there t - y = V delta +
+    in units of the largest. T'AT has the factors V and P of `least_on_grids`, and as there t - y = V delta +
     omega, t = T^-1 c, where omega now has the rounding of t in it as well. So k = T y = c - TV delta - T omega:
     with b_m the numbers k as they follow from what is decided at level m, k differs from b_m by at most `wide`
     and sum_{i<m} (TV)_ji delta_i. A y whose k is in the box, while b_m is outside by more, has by Cauchy-Schwarz
@@ -36,7 +36,7 @@ def least_in_basis(problem: Problem, proof: Reduced, margin: float) -> float:
         sum_{i<m} p_i delta_i^2 >= (outside - wide)^2 / sum_{i<m} (TV)_ji^2 / p_i,
 
     and is cut where that and what is decided reach the threshold. The inequality at the end is that of
-    `least_on_grid`; deviations of levels move sqrt(e) by at most sum_j sqrt(h_jj) deviation_j.
+    `least_on_grids`; deviations of levels move sqrt(e) by at most sum_j sqrt(h_jj) deviation_j.
 
     Raises
     ------
@@ -117,7 +117,7 @@ class _Plan:
     per_square: FloatArray
     """(n, n) row i: 1 / sum_{j < i} (TV)_kj^2 / p_j, rounded down; infinite where nothing undecided moves k."""
     kappa: float
-    """`least_on_grid`'s, with its margin."""
+    """`least_on_grids`'s, with its margin."""
     root: FloatArray
     """(n,) sqrt of the diagonal of T'AT, rounded up."""
 
@@ -159,10 +159,10 @@ def _made(h: FloatArray, basis: Basis, step: np.ndarray, margin: float) -> _Plan
         g = ((long + long.T) / 2).astype(np.float64)
         size = np.abs(t).T @ np.abs(a) @ np.abs(t)
         error = ((2 * n + 8) * EPSILON * 1.01 * size + 4 * U * np.abs(g)).astype(np.float64) * (1 + 8 * U) + TINY
-        factors = factors_of(g, error)
-        if factors is None:
+        found, *factors = factors_of(g[None], error[None])
+        if not found[0]:
             return None
-        slope, pivot, kappa = factors
+        slope, pivot, kappa = (array[0] for array in factors)
         # |G - T'AT| <= most sqrt(g_ii g_jj) is below n most diag(G), taken off before diagonals are proven
         scale = np.sqrt(g.diagonal())
         most = float((error / scale / scale[:, None]).max()) * (1 + 16 * U)
@@ -170,7 +170,7 @@ def _made(h: FloatArray, basis: Basis, step: np.ndarray, margin: float) -> _Plan
         lowered[np.diag_indices(n)] -= (1.01 * n * most + 4 * U) * g.diagonal()
         if not (margin * kappa < 0.1 and n * most < 0.1):
             return None
-        diagonal = proven_diagonals(lowered, Order(np.arange(n), basis.diagonal))
+        diagonal = proven_diagonals(lowered[None], basis.diagonal[None])[0]
         size = np.abs(basis.matrix).T.astype(np.float64)
         move = slope @ basis.matrix.T - basis.matrix.T
         along = np.abs(slope) @ size + size
@@ -181,5 +181,5 @@ def _made(h: FloatArray, basis: Basis, step: np.ndarray, margin: float) -> _Plan
     root = np.sqrt(g.diagonal() * (1 + n * most)) * (1 + 8 * U)
     moves = np.ascontiguousarray(np.abs(slope).T)
     return _Plan(
-        pivot, slope, diagonal, moves, np.ascontiguousarray(move), along, per_square, margin * kappa, root
+        pivot, slope, diagonal, moves, np.ascontiguousarray(move), along, per_square, margin * float(kappa), root
     )

@@ -18,13 +18,14 @@ import numpy as np
 
 from ..gram import FloatArray, Gram
 from ..problem import Problem
-from ..proof import FREE, Below, Block, Cover, Enumeration, Proof, Reduced, Split, Tree
+from ..proof import FREE, Below, Cover, Enumeration, Proof, Reduced, Split, Tree
+from .blocks import block_bounds
 from .budget import check_time
 from .enumeration import least_on_grid
-from .psd import TINY, U, defect, gamma, is_psd
+from .psd import TINY, U, defect, is_psd
 from .reduced import least_in_basis
 from .refusal import NotProven as NotProven  # raised here, caught by name from here
-from .split import Tilt, down, keeps_weights, least, pruned_inputs, terms, values_of
+from .split import Tilt, down, keeps_weights, least, pruned_inputs, terms
 from .table import why_refused
 from .tree import leaves_of
 
@@ -68,9 +69,7 @@ def lower_bound(
         raise NotProven(refused)
     with np.errstate(all="ignore"):
         if isinstance(proof, Enumeration):
-            everything = np.arange(problem.n)
-            budget = problem.sparsity is not None
-            bound = least_on_grid(problem, everything, problem.hessian, problem.weight, proof, margin, budget)
+            bound = least_on_grid(problem, proof, margin)
             if not math.isfinite(bound):
                 raise NotProven(
                     "the enumeration cannot be repeated: its order, its threshold or its size is wrong"
@@ -99,9 +98,8 @@ def split_bounds(problem: Problem, split: Split, states: np.ndarray, margin: flo
         check_time()
         found = terms(problem, split, pruned, eps, margin)
         parts = [least(problem, found, state, margin)]
-        for block, proof in zip(split.below.blocks, split.blocks, strict=True):
-            i = block.inputs
-            parts.append(block_bound(problem, block, found.slope[i], found.radius[i], proof, margin))
+        if split.blocks:
+            parts += block_bounds(problem, split, found.slope, found.radius, margin)
         bounds.append(down(*parts) if len(parts) > 1 else parts[0])
     if not np.isfinite(bounds).all():
         raise NotProven("the bound is minus infinity: a re-optimised input needs d > 0, a block a full search")
@@ -259,27 +257,3 @@ def shift_to_psd(gram: Gram, below: Below, fixed: np.ndarray, margin: float) -> 
         eps[free] = defect(m, U * np.abs(m), margin)
     _shifts[below] = weakref(gram), fixed, margin, eps
     return eps
-
-
-def block_bound(
-    problem: Problem, block: Block, g: FloatArray, radius: FloatArray, proof: Enumeration, margin: float
-) -> float:
-    """Lower bound of min u'Au + 2 g'u over the values of a block: (u - t)'A(u - t) - t'At + 2 (g + At)'u.
-
-    g, radius : (m,) g and how far it may be from the exact one. Where the search ends at its threshold, the bound
-        moves with t although nothing else does: a solver's margin covers the verifier's other g, and so other t.
-    """
-    inputs, a = block.inputs, block.matrix
-    w, m = problem.weight[inputs], len(inputs)
-    try:
-        centre = w - np.linalg.solve(a, g)
-    except np.linalg.LinAlgError:
-        return -math.inf
-    t = centre - w  # any t will do; its own rounding is one of the operations below
-    at, size = a @ t, np.abs(a) @ np.abs(t)
-    left = (np.abs(g + at) + radius + margin * gamma(m + 4) * size) * (1 + 8 * U)
-    u = np.abs(values_of(problem)[inputs] - w[:, None]).max(axis=1) * (1 + U)
-    constant = float(t @ at) + margin * gamma(2 * m + 8) * float(np.abs(t) @ size)
-    slack = 2 * float(left @ u + (1 - 1 / margin) * (radius @ np.abs(t))) * (1 + gamma(m + 8))
-    least = least_on_grid(problem, inputs, a, centre, proof, margin, budget=False)
-    return down(least, -constant, -slack, -TINY)

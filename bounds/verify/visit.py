@@ -48,22 +48,27 @@ class Budgets(NamedTuple):
 def values_in_order(
     values: FloatArray, reach: FloatArray
 ) -> tuple[FloatArray, FloatArray | None, FloatArray | None]:
-    """What inputs may be, (m, values); no centre is ever further than `reach`, (m,), from 0.
+    """What inputs may be, (..., m, values), of one search or of several side by side.
+
+    Parameters
+    ----------
+    reach : (..., m) no centre is ever further from 0.
 
     Returns
     -------
-    points : (m, values) each row rising, without duplicates, filled up with infinity.
-    even : (4, width) first value, step, 1 / step and slack of equal steps; None where some row has others.
-    by_value : (values, m) else, or (0, m) where there are more than `FEW`.
+    points : (..., m, values) each row rising, without duplicates, filled up with infinity.
+    even : (..., 4, width) first value, step, 1 / step and slack of equal steps; None where some row has others.
+    by_value : (..., values, m) else, or (..., 0, m) where there are more than `FEW`.
     """
-    values = np.sort(values, axis=1)
-    values[:, 1:][values[:, 1:] == values[:, :-1]] = np.inf
-    values = np.ascontiguousarray(np.sort(values, axis=1))
+    values = np.sort(values, axis=-1)
+    values[..., 1:][values[..., 1:] == values[..., :-1]] = np.inf
+    values = np.ascontiguousarray(np.sort(values, axis=-1))
     even = _even(values, reach)
     if even is not None:
         return values, even, None
-    few = values.shape[1] <= FEW
-    return values, None, np.ascontiguousarray(values.T) if few else np.zeros((0, len(values)))
+    few = values.shape[-1] <= FEW
+    turned = np.swapaxes(values, -1, -2)
+    return values, None, np.ascontiguousarray(turned if few else turned[..., :0, :])
 
 
 def filled(array: FloatArray, value: float = 0.0) -> FloatArray:
@@ -83,16 +88,16 @@ def _even(values: FloatArray, reach: FloatArray) -> FloatArray | None:
     twice the distance of the values from such numbers, and some 20 roundings of the numbers in between, which are
     below |s|, |first| and the row's length. With |s| at most `reach` the slack is more than that.
     """
-    m, count = values.shape
+    count = values.shape[-1]
     if count < 2 or not np.isfinite(values).all():
         return None
-    first = values[:, 0]
-    step = (values[:, -1] - first) / (count - 1)
-    apart = np.abs(values - (first[:, None] + np.arange(count) * step[:, None])).max(axis=1)
+    first = values[..., 0]
+    step = (values[..., -1] - first) / (count - 1)
+    apart = np.abs(values - (first[..., None] + np.arange(count) * step[..., None])).max(axis=-1)
     if not ((step > LEAST_STEP) & (apart <= 1e-9 * step)).all():
         return None
     slack = 4 * apart + 64 * U * (reach + np.abs(first) + count * step) + TINY
-    return np.stack([filled(first), filled(step, 1.0), filled(1 / step, 1.0), filled(slack)])
+    return np.stack([filled(first), filled(step, 1.0), filled(1 / step, 1.0), filled(slack)], axis=-2)
 
 
 @register_jitable

@@ -1,0 +1,85 @@
+"""The blocks of D, each with the complete search that a `Split` has for it; those of a row side by side."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from ..gram import FloatArray, IntArray
+from ..problem import Problem
+from ..proof import Below, Split
+from .enumeration import least_on_grids
+from .psd import TINY, U, gamma
+from .split import down, values_of
+
+
+class _Alike(NamedTuple):
+    """Blocks with as many inputs."""
+
+    number: list[int]
+    """Of each in its D."""
+    inputs: IntArray
+    """(blocks, m)."""
+    matrices: FloatArray
+    """(blocks, m, m)."""
+    sizes: FloatArray
+    """(blocks, m, m) of their entries."""
+
+
+_alike: WeakKeyDictionary[Below, list[_Alike]] = WeakKeyDictionary()
+
+
+def _grouped(below: Below) -> list[_Alike]:
+    """The blocks by how many inputs they have; done once for all rows that share D."""
+    known = _alike.get(below)
+    if known is not None:
+        return known
+    by_size: dict[int, list[int]] = {}
+    for number, block in enumerate(below.blocks):
+        by_size.setdefault(len(block.inputs), []).append(number)
+    found = []
+    for numbers in by_size.values():
+        matrices = np.array([below.blocks[b].matrix for b in numbers])
+        inputs = np.array([below.blocks[b].inputs for b in numbers])
+        found.append(_Alike(numbers, inputs, matrices, np.abs(matrices)))
+    _alike[below] = found
+    return found
+
+
+def block_bounds(
+    problem: Problem, split: Split, slope: FloatArray, radius: FloatArray, margin: float
+) -> list[float]:
+    """Lower bounds of min u'Au + 2 g'u over the values of each block: (u - t)'A(u - t) - t'At + 2 (g + At)'u.
+
+    slope, radius : (n,) g and how far it may be from the exact one. Where the search ends at its threshold, the
+        bound moves with t although nothing else does: a solver's margin covers the verifier's other g, and so
+        other t.
+    """
+    w, values = problem.weight, values_of(problem)
+    reach = np.abs(values - w[:, None]).max(axis=1) * (1 + U)
+    bounds: list[float] = []
+    for alike in _grouped(split.below):
+        i, a = alike.inputs, alike.matrices
+        g, off, u, m = slope[i], radius[i], reach[i], i.shape[1]
+        try:
+            centres = w[i] - np.linalg.solve(a, g[..., None])[..., 0]
+        except np.linalg.LinAlgError:
+            return [-math.inf]
+        t = centres - w[i]  # any t will do; its own rounding is one of the operations below
+        at, size = _times(a, t), _times(alike.sizes, np.abs(t))
+        left = (np.abs(g + at) + off + margin * gamma(m + 4) * size) * (1 + 8 * U)
+        constants = (t * at).sum(axis=1) + margin * gamma(2 * m + 8) * (np.abs(t) * size).sum(axis=1)
+        apart = (left * u).sum(axis=1) + (1 - 1 / margin) * (off * np.abs(t)).sum(axis=1)
+        slack = 2 * apart * (1 + gamma(m + 8))
+        least = least_on_grids(problem, i, a, centres, [split.blocks[b] for b in alike.number], margin)
+        for value, constant, away in zip(least, constants.tolist(), slack.tolist(), strict=True):
+            bounds.append(down(value, -constant, -away, -TINY))
+    return bounds
+
+
+def _times(a: FloatArray, x: FloatArray) -> FloatArray:
+    """Products of matrices and vectors side by side."""
+    return np.asarray(np.matmul(a, x[..., None])[..., 0])
