@@ -21,11 +21,15 @@ from ...relax.near_null import near_null
 from ...result import Outcome, Reason
 from .diagonal import FITTED, fitted_diagonal, starting_diagonal
 from .intervals import Intervals
+from .lockstep import swapped_rows
 from .patterns import Groups, groups_of
 from .relaxation import AtDiagonal, relax
 
 STEPS = 15
 """Steps of a chunk's relaxation."""
+
+FEW, LONG = 4, 256
+"""Rows and inputs from which swaps go in lockstep: below, factors take less time than products with all of H."""
 
 SHARE, ROUNDS = 16, 30
 """The first swap exchanges a SHARE-th of what is kept; halved where it does not help, for so many rounds."""
@@ -139,16 +143,7 @@ def bound_rows(
     w = np.array([problem.weight for problem in problems])
     found = relax(layer.at, w, layer.groups, STEPS)
     residual = (w - found.x) @ layer.hessian + layer.at.d * found.x
-    chosen = []
-    for problem, r, start in zip(problems, residual, starts, strict=True):
-        known = start is not None and problem.is_feasible(start)
-        if start is not None and known and not points:
-            chosen.append(start)
-            continue
-        x = swapped(problem, layer, problem.hessian @ problem.weight, r * r / layer.at.d, clock)
-        if start is not None and known and problem.error(start) < problem.error(x):
-            x = start
-        chosen.append(x)
+    chosen = _chosen(problems, layer, starts, residual * residual / layer.at.d, found.x, points, clock)
     proofs: list[tuple[float, Proof]]
     if layer.intervals is None:
         splits = [Split(layer.below, v) for v in shortened(found.x - w)]
@@ -172,6 +167,33 @@ def _by_intervals(
     for k, i in enumerate(some.tolist()):
         proofs[i] = intervals.proof(pieces, k, w[i], layer.below)
     return proofs
+
+
+def _chosen(
+    problems: Sequence[Problem],
+    layer: PrunedLayer,
+    starts: Sequence[FloatArray | None],
+    score: FloatArray,
+    relaxed: FloatArray,
+    points: bool,
+    clock: Clock,
+) -> list[FloatArray]:
+    """(n,) for each row: its start where that is feasible, or what swaps reach where that is better."""
+    known = [row.is_feasible(x) if x is not None else False for row, x in zip(problems, starts, strict=True)]
+    some = [i for i, feasible in enumerate(known) if points or not feasible]
+    found = np.zeros((len(some), problems[0].n))
+    enough = np.zeros(len(some), dtype=bool)
+    if len(some) >= FEW and problems[0].n >= LONG:
+        rows = [problems[i] for i in some]
+        found, enough = swapped_rows(rows, layer.curvature, layer.groups, score[some], relaxed[some], clock)
+    for k in np.flatnonzero(~enough).tolist():
+        problem = problems[some[k]]
+        found[k] = swapped(problem, layer, problem.hessian @ problem.weight, score[some[k]], clock)
+    chosen = [np.zeros(0) if x is None else x for x in starts]
+    for i, x in zip(some, found, strict=True):
+        if not (known[i] and problems[i].error(chosen[i]) < problems[i].error(x)):
+            chosen[i] = x
+    return chosen
 
 
 def swapped(problem: Problem, layer: PrunedLayer, b: FloatArray, score: FloatArray, clock: Clock) -> FloatArray:

@@ -115,7 +115,8 @@ def test_rows_of_the_worse_side_keep_their_weights_where_better_ones_decide_noth
     known = Side(problem)
     known.offer(layer_point(get_solver("magnitude"), problem))
     x, before = known.x.copy(), known.lower.copy()
-    monkeypatch.setattr("pvq.solvers.bound.batch.pruned.swapped", lambda *_: pytest.fail("swaps"))
+    for name in ("swapped", "swapped_rows"):
+        monkeypatch.setattr(f"pvq.solvers.bound.batch.pruned.{name}", lambda *_: pytest.fail("swaps"))
     raise_lower(known, LayerWide(points=False), Options(time_limit=None), None, lambda: False)
     assert (known.x == x).all()
     assert (known.lower > before).any()
