@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -48,6 +48,8 @@ class Certified:
     """The float64 between them that is known best."""
     rounding: float
     """What float64 numbers w, x and sums of them are worth: errors closer than that are equal."""
+    expanded: float = math.inf
+    """Rounding of e(x) written as w'Hw - 2 w'Hx + x'Hx."""
 
 
 def certified_error(gram: Gram, w: FloatArray, x: FloatArray, reference: float) -> Certified:
@@ -58,11 +60,32 @@ def certified_error(gram: Gram, w: FloatArray, x: FloatArray, reference: float) 
     gram : H, (n, n). w, x : (n,).
     reference : w'Hw, for `FLOOR`.
     """
-    _, radii = float_errors(gram.matrix, w[None], x[None])
-    rounding = min(rounding_of(gram.matrix, w, x) + float(radii[0]), FLOOR * reference)
+    return certified_errors(gram, w[None], x[None], np.array([reference]))[0]
+
+
+def certified_errors(gram: Gram, w: FloatArray, x: FloatArray, references: FloatArray) -> list[Certified]:
+    """e(x) of each row, by three products of all of them; w and x are (rows, n), references (rows,) w'Hw.
+
+    With t = |w| + |x| and g as many roundings as a sum of n products has: if w and x are rounded by |du| <= g t,
+    e(x) changes by 2 du'Hu + du'H du, at most 2 g t'|H||u| + g^2 t'|H|t. Expanded it is off by at most g t'|H|t.
+    """
+    n, t = w.shape[1], np.abs(w) + np.abs(x)
+    g = 1.01 * (2 * n + 8) * UNIT
+    values, radii, across = _float_errors(gram.matrix, w, x, t)
     with np.errstate(all="ignore"):
-        value = gram.error(w - x)
-    return _decided(value, float(radii[0]), gram, w, x, rounding)
+        moved = np.einsum("ri,ri->r", across, 2 * g * np.abs(w - x) + g * g * t)
+        expanded = g * np.einsum("ri,ri->r", across, t)
+    moved[~np.isfinite(moved)] = np.inf
+    expanded[~np.isfinite(expanded)] = np.inf
+    ends = zip(
+        values.tolist(), radii.tolist(), moved.tolist(), expanded.tolist(), references.tolist(), strict=True
+    )
+    found = []
+    for i, (value, radius, by, whole, reference) in enumerate(ends):
+        rounding = min(by + radius, FLOOR * reference)
+        decided = _decided(max(value, 0.0), radius, gram, w[i], x[i], rounding)
+        found.append(replace(decided, expanded=whole))
+    return found
 
 
 def certified_uppers(gram: Gram, w: FloatArray, x: FloatArray) -> FloatArray:
@@ -89,7 +112,7 @@ def _decided(value: float, radius: float, gram: Gram, w: FloatArray, x: FloatArr
         return Certified(0.0, 0.0, 0.0, 0.0)
     if radius > NARROW * value and len(w) > KEPT and WIDE is not None:
         value, radius = wide_error(gram.matrix, w, x)
-    if radius <= NARROW * value:
+    if radius <= NARROW * value < math.inf:
         lower, upper = math.nextafter(value - radius, 0.0), math.nextafter(value + radius, math.inf)
     else:  # e is not negative, if H is positive semidefinite but for its own rounding
         exact = max(exact_error(gram, w, x), Fraction(0))
@@ -105,19 +128,28 @@ def float_errors(h: FloatArray, w: FloatArray, x: FloatArray) -> tuple[FloatArra
     Accuracy and Stability, 3.1): together at most (2n + 4) UNIT |u|'|H||u|, and a little more for the rounding of
     the bound itself.
     """
+    return _float_errors(h, w, x, np.zeros((0, w.shape[1])))[:2]
+
+
+def _float_errors(
+    h: FloatArray, w: FloatArray, x: FloatArray, others: FloatArray
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """The same, and |H| times other rows, (k, n), of which every block is made once."""
     with np.errstate(all="ignore"):
         u = w - x
         n = u.shape[1]
         size = np.abs(u)
         values = np.einsum("ri,ri->r", u @ h, u)
-        sums = np.zeros(len(u))
+        both = np.concatenate([size, others])
+        across = np.empty_like(both)
         for first in range(0, n, ROWS):
             rows = slice(first, first + ROWS)
-            sums += np.einsum("ri,ri->r", size @ np.abs(h[rows]).T, size[:, rows])
+            across[:, rows] = both @ np.abs(h[rows]).T
+        sums = np.einsum("ri,ri->r", across[: len(u)], size)
         radii = 1.01 * (2 * n + 8) * UNIT * sums + n * LEAST * (size.sum(axis=1) + n)
     radii[~np.isfinite(values) | ~np.isfinite(radii)] = np.inf
     radii[~u.any(axis=1)] = 0.0
-    return values, radii
+    return values, radii, across[len(u) :]
 
 
 def wide_error(h: FloatArray, w: FloatArray, x: FloatArray) -> tuple[float, float]:
@@ -134,25 +166,6 @@ def wide_error(h: FloatArray, w: FloatArray, x: FloatArray) -> tuple[float, floa
         radius = 1.01 * (2 * n + 8) * WIDE_UNIT * _sizes(h, size, size) + n * LEAST * (float(size.sum()) + n)
         radius += 2 * UNIT * abs(value)
     return (value, radius) if math.isfinite(value) and math.isfinite(radius) else (value, math.inf)
-
-
-def rounding_of(h: FloatArray, w: FloatArray, x: FloatArray) -> float:
-    """How much e(x) may change if w and x are rounded as often as the terms of a sum, n being their number.
-
-    With |du| <= g t, t = |w| + |x|, that is 2 du'Hu + du'H du, at most 2 g t'|H||u| + g^2 t'|H|t.
-    """
-    t, g = np.abs(w) + np.abs(x), 1.01 * (2 * len(w) + 8) * UNIT
-    with np.errstate(all="ignore"):
-        total = _sizes(h, t, 2 * g * np.abs(w - x) + g * g * t)
-    return total if math.isfinite(total) else math.inf
-
-
-def expanded_rounding(h: FloatArray, w: FloatArray, x: FloatArray) -> float:
-    """Rounding of e(x) written as w'Hw - 2 w'Hx + x'Hx: at most g t'|H|t, t = |w| + |x|."""
-    t = np.abs(w) + np.abs(x)
-    with np.errstate(all="ignore"):
-        total = 1.01 * (2 * len(w) + 8) * UNIT * _sizes(h, t, t)
-    return total if math.isfinite(total) else math.inf
 
 
 def _sizes(h: FloatArray, a: FloatArray, b: FloatArray) -> float:

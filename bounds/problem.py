@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from scipy.linalg import lapack, lstsq
 
-from .certified import Certified, certified_error, expanded_rounding
+from .certified import Certified, certified_error, certified_errors
 from .errors import ProblemError
 from .gram import BoolArray, FloatArray, Gram, IntArray
 from .grid import Grid
@@ -94,13 +95,13 @@ class Problem:
         """e(x) with both ends of its rounding: what statuses, gaps and reports take."""
         return certified_error(self.gram, self.weight, x, self.reference)
 
-    def doubt(self, x: FloatArray, error: Certified) -> float:
-        """What float64 may have added to a lower bound that was not proven, for a best known x.
+    def doubt(self, error: Certified) -> float:
+        """What float64 may have added to a lower bound that was not proven, for the error of a best known x.
 
         Searches over grids add squares of w - x up, which are as exact as e(x) itself. Free weights are eliminated
         from [H Hw; w'H w'Hw], which is backward stable: that is off by at most g t'|H|t, t = |w| + |x|.
         """
-        return expanded_rounding(self.gram.matrix, self.weight, x) if self.free_weights else error.rounding / 2
+        return error.expanded if self.free_weights else error.rounding / 2
 
     def gap_tolerance(self, x: FloatArray, gap: float) -> float:
         """Width of an interval below e(x) at which the optimum counts as proven."""
@@ -128,6 +129,26 @@ class Problem:
             self.grid and self.grid.take(inputs),
             self.sparsity and self.sparsity.take(inputs),
         )
+
+
+def certified_rows(problems: Sequence[Problem], x: Sequence[FloatArray]) -> list[Certified]:
+    """`Problem.certified` of a point of each row, by products of all rows; they share a Gram matrix.
+
+    Raises
+    ------
+    ValueError
+        They do not.
+    """
+    if any(problem.gram is not problems[0].gram for problem in problems):
+        raise ValueError("errors of rows together are those of one Gram matrix")
+    gram, w = problems[0].gram, np.array([problem.weight for problem in problems])
+    unknown = [i for i, problem in enumerate(problems) if "reference" not in vars(problem)]
+    if unknown:
+        some = w[unknown]
+        nothing = np.zeros(len(some))
+        for i, found in zip(unknown, certified_errors(gram, some, np.zeros_like(some), nothing), strict=True):
+            vars(problems[i])["reference"] = found.value
+    return certified_errors(gram, w, np.array(x), np.array([problem.reference for problem in problems]))
 
 
 def optimal_on_support(problem: Problem, mask: BoolArray) -> FloatArray:

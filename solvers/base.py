@@ -17,7 +17,7 @@ from pvq.bounds.gram import FloatArray, Gram
 from pvq.bounds.presolve import presolve
 from pvq.bounds.problem import Problem
 
-from .checked import checked
+from .checked import checked, checked_rows
 from .compile_time import working_seconds
 from .limits import LAST, LONG, heard, in_time, latest, proof_cost, with_share
 from .options import Clock, Options
@@ -250,8 +250,9 @@ class Solver(ABC):
                 outcomes = [unit.outcome(outcome) for unit, outcome in zip(units, found[0], strict=True)]
             if outcomes is not None:
                 seconds = (working_seconds() - begin) / len(live)
-                for i, outcome in zip(live, outcomes, strict=True):
-                    results[i] = checked(self.name, presolved[i], options, outcome, seconds, proof_by)
+                some = [presolved[i] for i in live]
+                worth = checked_rows(self.name, some, options, outcomes, seconds, proof_by)
+                results = dict(zip(live, worth, strict=True))
         return [
             results[i] if i in results else self.solve(problem, options, x)
             for i, (problem, x) in enumerate(zip(problems, starts, strict=True))

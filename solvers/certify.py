@@ -10,17 +10,19 @@ from pvq.bounds.problem import Problem
 from pvq.bounds.verify.certificate import row_lower
 from pvq.bounds.verify.row import SAFETY, NotProven
 from pvq.bounds.verify.scope import shared_lower
-from pvq.bounds.verify.split import down, fsum_above, upper_bound
+from pvq.bounds.verify.split import down, fsum_above, upper_bounds
 from pvq.layers.format import Layer
 
 from .layer_scope import nothing_kept
 from .result import Reason
-from .rows import LayerResult
+from .rows import LayerResult, chunks
 
 UNCHECKED = (
     "interrupted: what a certificate claims of rows without a proof, an error of 0 or more, was not checked"
 )
 """A factorisation of H, a second at 1152 inputs, would show it, and the interrupt waits for an answer."""
+TOGETHER = 256
+"""Rows whose errors are rounded up at once."""
 
 
 def build_certificate(layer: Layer, problem: LayerProblem, result: LayerResult) -> Certificate:
@@ -29,6 +31,11 @@ def build_certificate(layer: Layer, problem: LayerProblem, result: LayerResult) 
     After an interrupt nothing new is shown: see `UNCHECKED`.
     """
     rows, checks = [], result.reason is not Reason.INTERRUPT
+    points = [row.result.x for row in result.rows]
+    uppers: list[float] = []
+    for piece in chunks(problem, TOGETHER):
+        stated = [problem.row(i) for i in piece]
+        uppers += upper_bounds(stated, points[piece.start : piece.stop], SAFETY)
     for i, row in enumerate(result.rows):
         claims = [Claim(row.result.proven, row.result.proof)]
         if row.result.proof is None:
@@ -36,8 +43,7 @@ def build_certificate(layer: Layer, problem: LayerProblem, result: LayerResult) 
         if problem.budget is not None:
             solved = {**row.budgets, 0: nothing_kept(problem.row(i))} if checks else row.budgets
             claims = [Claim(r.proven, r.proof, k) for k, r in sorted(solved.items()) if r.proof is not None]
-        upper = upper_bound(problem.row(i), row.result.x, SAFETY)
-        rows.append(RowClaim(row.row, row.result.x, upper, tuple(claims)))
+        rows.append(RowClaim(row.row, row.result.x, uppers[i], tuple(claims)))
     upper = fsum_above([row.upper for row in rows])
     if problem.budget is not None:
         curves = [{claim.keep: claim.lower for claim in row.lower if claim.keep is not None} for row in rows]

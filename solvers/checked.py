@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 
+from pvq.bounds.certified import Certified
+from pvq.bounds.gram import FloatArray
 from pvq.bounds.outward import tolerance
 from pvq.bounds.presolve import Presolved
-from pvq.bounds.problem import Problem
+from pvq.bounds.problem import Problem, certified_rows
 
 from .compile_time import working_seconds
 from .limits import LONG, in_time, proof_cost
@@ -33,20 +37,70 @@ def checked(
     seconds : of the search.
     proof_by : a proof that is not verified when this clock ends is left out.
     """
-    if not isinstance(outcome, Outcome):
-        raise TypeError(f"solver '{solver}' returns a {type(outcome).__name__} and not an Outcome")
-    problem, reduced, x = row.original, row.problem, row.lift_or_none(outcome.x)
+    return checked_rows(solver, [row], options, [outcome], seconds, proof_by)[0]
+
+
+def checked_rows(
+    solver: str,
+    rows: Sequence[Presolved],
+    options: Options,
+    outcomes: Sequence[Outcome],
+    seconds: float,
+    proof_by: Clock,
+) -> list[Result]:
+    """The same of rows that share a Gram matrix, whose errors and proofs take products of all of them."""
+    for outcome in outcomes:
+        if not isinstance(outcome, Outcome):
+            raise TypeError(f"solver '{solver}' returns a {type(outcome).__name__} and not an Outcome")
+    lifted = [row.lift_or_none(outcome.x) for row, outcome in zip(rows, outcomes, strict=True)]
+    feasible = [x is not None and row.original.is_feasible(x) for row, x in zip(rows, lifted, strict=True)]
+    points = [
+        x if fits and x is not None else fallback_point(row.original)
+        for row, x, fits in zip(rows, lifted, feasible, strict=True)
+    ]
+    errors = certified_rows([row.original for row in rows], points)
+    reduced = rows[0].problem
+    if len(rows) > 1 and reduced is not None and not options.stop.is_set():
+        from pvq.bounds.verify.together import multiply
+
+        multiply(reduced.gram, [outcome.proof for outcome in outcomes])
+    return [
+        _checked(solver, row, options, outcome if fits else _off(outcome), Point(x, error), seconds, proof_by)
+        for row, outcome, x, fits, error in zip(rows, outcomes, points, feasible, errors, strict=True)
+    ]
+
+
+@dataclass(frozen=True, eq=False)
+class Point:
+    """A feasible point and its error."""
+
+    x: FloatArray
+    error: Certified
+
+
+def _off(outcome: Outcome) -> Outcome:
+    """Of an outcome whose point does not fit the row; one that has none keeps what it says."""
+    if outcome.x is None:
+        return outcome
+    info = {**outcome.info, "why": "the solver's point violates the constraints; a rounded one stands in"}
+    return replace(outcome, info=info, fault=Fault.POINT)
+
+
+def _checked(
+    solver: str,
+    row: Presolved,
+    options: Options,
+    outcome: Outcome,
+    point: Point,
+    seconds: float,
+    proof_by: Clock,
+) -> Result:
+    problem, reduced, x, error = row.original, row.problem, point.x, point.error
     info, fault = dict(outcome.info), outcome.fault
-    if x is None or not problem.is_feasible(x):
-        if outcome.x is not None:
-            fault = Fault.POINT
-            info["why"] = "the solver's point violates the constraints; a rounded one stands in"
-        x = fallback_point(problem)
-    error = problem.certified(x)
     upper, width = error.upper, tolerance(error.upper, error.rounding, options.gap)
     lower, reason = float(outcome.lower), outcome.reason
     if lower > 0.0 and reduced is not None:
-        lower = max(0.0, lower - problem.doubt(x, error))
+        lower = max(0.0, lower - problem.doubt(error))
     if not math.isfinite(lower) or lower > upper + ROUNDING * max(upper, 1e-3 * problem.reference):
         # Contradiction: a bound above a feasible point is wrong, so nothing is proven.
         fault = Fault.BOUND

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ..certificate import Certificate, Claim, RowClaim
 from ..errors import ProblemError
-from ..gram import FloatArray
+from ..gram import FloatArray, Gram
 from ..layer_problem import LayerProblem, state_problem
 from ..presolve import presolve
 from ..problem import Problem
-from ..proof import Below, Split
+from ..proof import Below, Proof, Split
 from .budget import check_time
 from .exact import EXACT, exact_lower_bound, exact_upper_bound, is_exact
 from .row import NotProven, lower_bound
 from .scope import shared_lower
 from .split import down, fsum_above, upper_bound
+from .together import multiply
+
+TOGETHER = 64
+"""Rows whose products with H are made at once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +73,8 @@ def verify_certificate(certificate: Certificate, weight: FloatArray, grams: Floa
     rows, unproven, rational = [], 0, 0
     for i, claim in enumerate(certificate.rows):
         check_time()
+        if i % TOGETHER == 0:
+            _multiply(problem, certificate.rows, range(i, min(i + TOGETHER, len(certificate.rows))))
         try:
             lower, upper, exact = _row(problem.row(i), claim)
             rows.append((lower, upper))
@@ -78,6 +85,17 @@ def verify_certificate(certificate: Certificate, weight: FloatArray, grams: Floa
     lower, upper = down(*(row[0] for row in rows)), fsum_above([row[1] for row in rows])
     _compare("the layer: ", certificate.lower, lower, certificate.upper, upper)
     return Verified(problem, certificate.levels, lower, upper, tuple(rows), unproven, rational)
+
+
+def _multiply(problem: LayerProblem, claims: Sequence[RowClaim], some: range) -> None:
+    """Products that the proofs of some rows need, those of one Gram matrix at once."""
+    reduced = {i: presolve(problem.row(i)).problem for i in some}
+    of_gram: dict[Gram, list[Proof | None]] = {}
+    for i, row in reduced.items():
+        if row is not None and row.n > EXACT:
+            of_gram.setdefault(row.gram, []).extend(claim.proof for claim in claims[i].lower)
+    for gram, proofs in of_gram.items():
+        multiply(gram, proofs)
 
 
 def _shared(problem: LayerProblem, certificate: Certificate) -> Verified:

@@ -15,6 +15,8 @@ TINY = 2.0**-1040
 """More than all underflows of one bound together."""
 
 
+BLOCK = 256
+"""Columns of the remainder E that are made at a time."""
 FINEST, MOST = 60, 36
 """eps is t S with t at most n 2^-24, rounded up to a multiple of 2^-60: so it is at least the least such t that
 will do, which is what a certificate is defined by."""
@@ -198,23 +200,36 @@ def _dominance(b: FloatArray, shift: float, error: FloatArray, margin: float) ->
     r = _factor(shifted)
     if r is None or n == 0:
         return None if n else np.zeros(0)
-    norms = (r**2).sum(axis=0)
-    if norms.max() > 4.5:
+    if np.einsum("ij,ij->j", r, r).max() > 4.5:
         return None
     # multiples of 2^-25: products are multiples of 2^-50 and, by Cauchy-Schwarz, all their sums below 2^3: exact
-    high = np.rint(r * 2.0**25) * 2.0**-25
-    low = r - high  # exact, |low| <= 2^-26
-    cross = high.T @ low
-    cross = cross + cross.T
-    first = b - high.T @ high
-    second = first - cross
-    small = low.T @ low
-    e = second - small
+    high = r * 2.0**25
+    np.rint(high, out=high)
+    high *= 2.0**-25
+    low = np.subtract(r, high, out=r)  # exact, |low| <= 2^-26
     # |cross| has n terms below ||high_i|| ||low_j|| <= 2.2 sqrt(n) 2^-26, and low'low n terms below n 2^-52
     products = gamma(n) * (4.4 * np.sqrt(n) * 2.0**-26 + n * 2.0**-52) + TINY
-    rounding = U * (np.abs(first) + np.abs(cross) + np.abs(second) + np.abs(e)) + error + products
-    size = np.abs(e)
-    size[np.diag_indices(n)] = 0.0
-    off = (size + rounding).sum(axis=1) * (1 + gamma(2 * n))
-    missing = margin * off - e.diagonal()
+    off, own = np.zeros(n), np.empty(n)
+    for start in range(0, n, BLOCK):  # E is symmetric: columns of a block down to its last row
+        stop = min(start + BLOCK, n)
+        columns = slice(start, stop)
+        every, rest, at, at_rest = (
+            high[:stop, :stop].T,
+            low[:stop, :stop].T,
+            high[:stop, columns],
+            low[:stop, columns],
+        )
+        cross = every @ at_rest + rest @ at
+        first = b[:stop, columns] - every @ at
+        second = first - cross
+        e = second - rest @ at_rest
+        size = np.abs(e)
+        rounding = U * (np.abs(first) + np.abs(cross) + np.abs(second) + size) + error[:stop, columns] + products
+        own[columns] = e[columns].diagonal()
+        size[np.arange(start, stop), np.arange(stop - start)] = 0.0
+        size += rounding
+        off[:stop] += size.sum(axis=1)
+        off[columns] += size[:start].sum(axis=0)
+    off *= 1 + gamma(2 * n)
+    missing = margin * off - own
     return np.maximum(missing + 2 * U * (np.abs(missing) + margin * off), 0.0) * (missing > 0)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..gram import BoolArray, FloatArray
 from ..problem import Problem
-from ..proof import KEPT, PRUNED, Split
+from ..proof import FREE, KEPT, PRUNED, Split
+from ..sparsity import Sparsity
 from .pairs import pair_terms
 from .psd import TINY, U, gamma
+from .together import products, size_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,17 +50,19 @@ def terms(
     problem: Problem, split: Split, fixed: BoolArray, eps: FloatArray, margin: float, tilt: Tilt | None = None
 ) -> Terms:
     """Evaluate the terms at a leaf whose `fixed` inputs are pruned; with a tilt, no input may be."""
-    h, w, n = problem.hessian, problem.weight, problem.n
-    size = problem.gram.memo(np.abs, lambda: np.abs(h))
+    w, n = problem.weight, problem.n
     in_block = np.zeros(n, dtype=bool)
     for block in split.below.blocks:
         in_block[block.inputs] = True
     d = np.where((eps > 0) & ~in_block, np.nextafter(split.below.d - eps, -np.inf), split.below.d)
     z = np.where(fixed, -w, split.v)
     v = np.where(fixed, 0.0, split.v)
-    hz = h @ z
+    if fixed.any():
+        hz, sizes = problem.hessian @ z, size_of(problem.gram) @ np.abs(z)
+    else:
+        hz, sizes = products(problem.gram, split)
     g = hz - d * v
-    total = size @ np.abs(z) + np.abs(d * v)
+    total = sizes + np.abs(d * v)
     charge = 0.0
     pairs, across = split.below.pairs, split.below.across
     if len(pairs):  # none of them fixed
@@ -152,16 +157,21 @@ def least(problem: Problem, found: Terms, state: np.ndarray, margin: float) -> f
     saving[(of_input == KEPT) | (found.pruned == found.kept)] = 0.0
     # a unit's saving is a sum of non-negative numbers
     per_unit = np.bincount(sparsity.unit, weights=saving, minlength=sparsity.units) * (1 + gamma(problem.n + 2))
-    best = []
-    for group, keep in enumerate(sparsity.keep):
-        units = np.flatnonzero(sparsity.group == group)
-        room = int(keep) - int((state[units] == KEPT).sum())
-        free = np.sort(per_unit[units[state[units] == 0]])
-        if room > 0:
-            best += free[-room:].tolist()
+    best = _largest(np.asarray(per_unit, dtype=np.float64), state, sparsity)
     # what the differences above are rounded by, so that a smaller margin never gives a smaller bound
     rounding = (margin - 1) * 8 * U * fsum_above([*np.abs(found.pruned).tolist(), *best])
     return down(found.constant, base, -fsum_above(best), -rounding)
+
+
+def _largest(saving: FloatArray, state: np.ndarray, sparsity: Sparsity) -> list[float]:
+    """The largest savings of free units in every group, as many as its kept ones leave room for."""
+    saving = np.where(np.isnan(saving), np.inf, saving)  # what is no number is not the least of them
+    room = sparsity.keep - np.bincount(sparsity.group[state == KEPT], minlength=len(sparsity.keep))
+    free = np.flatnonzero(state == FREE)
+    free = free[np.lexsort((-saving[free], sparsity.group[free]))]
+    group = sparsity.group[free]
+    place = np.arange(len(free)) - np.searchsorted(group, group)  # in its group, the largest first
+    return [float(value) for value in saving[free[place < room[group]]]]
 
 
 def pruned_inputs(problem: Problem, state: np.ndarray) -> BoolArray:
@@ -195,11 +205,19 @@ def fsum_above(numbers: list[float]) -> float:
 
 def upper_bound(problem: Problem, x: FloatArray, margin: float) -> float:
     """e(x), rounded up."""
-    h = problem.hessian
-    size = problem.gram.memo(np.abs, lambda: np.abs(h))
-    u = problem.weight - x  # exact up to U |u_i|
-    if not u.any():
-        return 0.0
-    terms = u * (h @ u)
-    radius = margin * gamma(problem.n + 8) * np.abs(u) * (size @ np.abs(u)) + TINY
-    return max(0.0, fsum_above((terms + radius * (1 + gamma(2 * problem.n))).tolist()))
+    return upper_bounds([problem], [x], margin)[0]
+
+
+def upper_bounds(problems: Sequence[Problem], x: Sequence[FloatArray], margin: float) -> list[float]:
+    """The same of rows that share a Gram matrix, by products of all of them."""
+    gram, n = problems[0].gram, problems[0].n
+    if any(problem.gram is not gram for problem in problems):
+        raise ValueError("errors of rows together are those of one Gram matrix")
+    u = np.array([problem.weight for problem in problems]) - np.array(x)  # exact up to U |u_i|
+    terms = u * (u @ gram.matrix)
+    radius = margin * gamma(n + 8) * np.abs(u) * (np.abs(u) @ size_of(gram)) + TINY
+    terms += radius * (1 + gamma(2 * n))
+    return [
+        max(0.0, fsum_above(own.tolist())) if moved else 0.0
+        for own, moved in zip(terms, np.asarray(u.any(axis=1)), strict=True)
+    ]
