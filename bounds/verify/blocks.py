@@ -3,50 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from ..gram import FloatArray, IntArray
+from ..gram import FloatArray
 from ..problem import Problem
-from ..proof import Below, Split
+from ..proof import Split
+from .alike import alike, times
 from .enumeration import least_on_grids
 from .psd import TINY, U, gamma
 from .split import down, values_of
-
-
-class _Alike(NamedTuple):
-    """Blocks with as many inputs."""
-
-    number: list[int]
-    """Of each in its D."""
-    inputs: IntArray
-    """(blocks, m)."""
-    matrices: FloatArray
-    """(blocks, m, m)."""
-    sizes: FloatArray
-    """(blocks, m, m) of their entries."""
-
-
-_alike: WeakKeyDictionary[Below, list[_Alike]] = WeakKeyDictionary()
-
-
-def _grouped(below: Below) -> list[_Alike]:
-    """The blocks by how many inputs they have; done once for all rows that share D."""
-    known = _alike.get(below)
-    if known is not None:
-        return known
-    by_size: dict[int, list[int]] = {}
-    for number, block in enumerate(below.blocks):
-        by_size.setdefault(len(block.inputs), []).append(number)
-    found = []
-    for numbers in by_size.values():
-        matrices = np.array([below.blocks[b].matrix for b in numbers])
-        inputs = np.array([below.blocks[b].inputs for b in numbers])
-        found.append(_Alike(numbers, inputs, matrices, np.abs(matrices)))
-    _alike[below] = found
-    return found
 
 
 def block_bounds(
@@ -61,25 +27,20 @@ def block_bounds(
     w, values = problem.weight, values_of(problem)
     reach = np.abs(values - w[:, None]).max(axis=1) * (1 + U)
     bounds: list[float] = []
-    for alike in _grouped(split.below):
-        i, a = alike.inputs, alike.matrices
+    for group in alike(split.below):
+        i, a = group.inputs, group.matrices
         g, off, u, m = slope[i], radius[i], reach[i], i.shape[1]
         try:
             centres = w[i] - np.linalg.solve(a, g[..., None])[..., 0]
         except np.linalg.LinAlgError:
             return [-math.inf]
         t = centres - w[i]  # any t will do; its own rounding is one of the operations below
-        at, size = _times(a, t), _times(alike.sizes, np.abs(t))
+        at, size = times(a, t), times(group.sizes, np.abs(t))
         left = (np.abs(g + at) + off + margin * gamma(m + 4) * size) * (1 + 8 * U)
         constants = (t * at).sum(axis=1) + margin * gamma(2 * m + 8) * (np.abs(t) * size).sum(axis=1)
         apart = (left * u).sum(axis=1) + (1 - 1 / margin) * (off * np.abs(t)).sum(axis=1)
         slack = 2 * apart * (1 + gamma(m + 8))
-        least = least_on_grids(problem, i, a, centres, [split.blocks[b] for b in alike.number], margin)
+        least = least_on_grids(problem, i, a, centres, [split.blocks[b] for b in group.number], margin)
         for value, constant, away in zip(least, constants.tolist(), slack.tolist(), strict=True):
             bounds.append(down(value, -constant, -away, -TINY))
     return bounds
-
-
-def _times(a: FloatArray, x: FloatArray) -> FloatArray:
-    """Products of matrices and vectors side by side."""
-    return np.asarray(np.matmul(a, x[..., None])[..., 0])

@@ -209,6 +209,27 @@ def check_shapes(problem: Problem, split: Split) -> None:
         raise NotProven("D or v is not finite")
     if below.blocks and problem.grid is None:
         raise NotProven("blocks of D need a grid")
+    _check_blocks(below, n)
+    pairs, sparsity = below.pairs, problem.sparsity
+    if pairs.shape != (len(below.across), 2) or not np.isfinite(below.across).all():
+        raise NotProven("pairs of D do not fit the row")
+    if len(pairs):
+        if sparsity is None or not problem.free_weights or sparsity.units < n:
+            raise NotProven("pairs of D need re-optimised weights, pruned one by one")
+        if pairs.min() < 0 or pairs.max() >= n or len(np.unique(pairs)) < pairs.size:
+            raise NotProven("pairs of D overlap, or are not of this row")
+        of_group = sparsity.group[sparsity.unit[pairs]]
+        if (of_group[:, 0] != of_group[:, 1]).any():
+            raise NotProven("pairs of D have inputs of two groups")
+
+
+_fitting: WeakKeyDictionary[Below, int] = WeakKeyDictionary()
+
+
+def _check_blocks(below: Below, n: int) -> None:
+    """The same for the blocks of a D; done once for the rows that share it."""
+    if _fitting.get(below) == n:
+        return
     used = np.zeros(n, np.int64)
     for block in below.blocks:
         i, m = block.inputs, len(block.inputs)
@@ -221,17 +242,7 @@ def check_shapes(problem: Problem, split: Split) -> None:
             raise NotProven("D has diagonal entries at inputs of a block")
     if (used > 1).any():
         raise NotProven("blocks of D overlap")
-    pairs, sparsity = below.pairs, problem.sparsity
-    if pairs.shape != (len(below.across), 2) or not np.isfinite(below.across).all():
-        raise NotProven("pairs of D do not fit the row")
-    if len(pairs):
-        if sparsity is None or not problem.free_weights or sparsity.units < n:
-            raise NotProven("pairs of D need re-optimised weights, pruned one by one")
-        if pairs.min() < 0 or pairs.max() >= n or len(np.unique(pairs)) < pairs.size:
-            raise NotProven("pairs of D overlap, or are not of this row")
-        of_group = sparsity.group[sparsity.unit[pairs]]
-        if (of_group[:, 0] != of_group[:, 1]).any():
-            raise NotProven("pairs of D have inputs of two groups")
+    _fitting[below] = n
 
 
 _shifts: WeakKeyDictionary[Below, tuple[weakref[Gram], np.ndarray, float, FloatArray]] = WeakKeyDictionary()

@@ -12,6 +12,7 @@ from ..gram import BoolArray, FloatArray
 from ..problem import Problem
 from ..proof import FREE, KEPT, PRUNED, Split
 from ..sparsity import Sparsity
+from .alike import alike, times
 from .pairs import pair_terms
 from .psd import TINY, U, gamma
 from .together import products, size_of
@@ -52,8 +53,8 @@ def terms(
     """Evaluate the terms at a leaf whose `fixed` inputs are pruned; with a tilt, no input may be."""
     w, n = problem.weight, problem.n
     in_block = np.zeros(n, dtype=bool)
-    for block in split.below.blocks:
-        in_block[block.inputs] = True
+    for group in alike(split.below):
+        in_block[group.inputs] = True
     d = np.where((eps > 0) & ~in_block, np.nextafter(split.below.d - eps, -np.inf), split.below.d)
     z = np.where(fixed, -w, split.v)
     v = np.where(fixed, 0.0, split.v)
@@ -72,14 +73,15 @@ def terms(
     if tilt is not None:
         g += tilt.p * (tilt.p @ z)
         total += np.abs(tilt.p) * float(np.abs(tilt.p) @ np.abs(z))
-    for block in split.below.blocks:
-        i = block.inputs
-        g[i] -= block.matrix @ v[i]
-        total[i] += np.abs(block.matrix) @ np.abs(v[i])
+    for group in alike(split.below):
+        i, m = group.inputs, group.inputs.shape[1]
+        g[i] -= times(group.matrices, v[i])
+        total[i] += times(group.sizes, np.abs(v[i]))
         if eps[i].any():  # D_b stays as it is, and M + diag(eps) costs eps_i (u_i - v_i)^2
             values = values_of(problem)
-            u = np.abs(values[i] - w[i, None]).max(axis=1) + np.abs(v[i])
-            charge += float(eps[i] @ u**2) * (1 + gamma(len(i) + 8)) + TINY
+            u = np.abs(values[i] - w[i, None]).max(axis=-1) + np.abs(v[i])
+            for one in (eps[i] * u**2).sum(axis=1).tolist():
+                charge += one * (1 + gamma(m + 8)) + TINY
     if z.any():
         charge += TINY  # products with z that underflow
     radius = margin * gamma(2 * n + 8) * total + (TINY if z.any() else 0.0)

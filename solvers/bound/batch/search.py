@@ -9,6 +9,7 @@ from numba import njit
 from pvq.bounds.gram import FloatArray, IntArray
 
 from ...kernels.sparing import assign, assign_matrix
+from ...kernels.vector_code import WIDTH
 from .layer import Parts
 from .levels import Levels, nearest
 
@@ -26,6 +27,8 @@ class Work(NamedTuple):
     grid: FloatArray
     """(SIZE, L) levels."""
     per_step: FloatArray
+    even: FloatArray
+    """(3, width) first level, step and its inverse where all levels are even; what is filled up weighs nothing."""
     position: IntArray
     """(SIZE,) position in the row."""
     pivot: FloatArray
@@ -38,8 +41,25 @@ class Work(NamedTuple):
     best: IntArray
 
 
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract"})
+def _even_ahead(
+    i: int, far: float, centre: FloatArray, slope: FloatArray, diagonal: FloatArray, even: FloatArray, last: float
+) -> float:
+    """What the undecided j < i cost at least, whose centres are written; eight at a time, levels being even."""
+    ahead = 0.0
+    for j in range((i + WIDTH - 1) // WIDTH * WIDTH):
+        s = centre[i + 1, j] + slope[i, j] * far
+        centre[i, j] = s
+        k = min(max(np.floor((s - even[0, j]) * even[2, j] + 0.5), 0.0), last)
+        away = s - (even[0, j] + k * even[1, j])
+        ahead += diagonal[i, j] * away * away
+    return ahead
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
-def _search(m: int, work: Work, threshold: float, shrink: float, budget: int) -> tuple[bool, float, int]:
+def _search(
+    m: int, work: Work, is_even: bool, threshold: float, shrink: float, budget: int
+) -> tuple[bool, float, int]:
     """Depth-first below a threshold, nearest values first: whether it ended, the threshold then, nodes.
 
     A leaf lowers the threshold to `shrink` times itself, so that at the end no point is below it.
@@ -47,7 +67,8 @@ def _search(m: int, work: Work, threshold: float, shrink: float, budget: int) ->
     t, grid, per_step, pivot, slope, diagonal = (
         work.t, work.grid, work.per_step, work.pivot, work.slope, work.diagonal,
     )  # fmt: skip
-    centre, partial, pick, best = work.centre, work.partial, work.pick, work.best
+    centre, partial, pick, best, even = work.centre, work.partial, work.pick, work.best, work.even
+    last = grid.shape[1] - 1
     for j in range(m):
         centre[m, j] = t[j]
     partial[m] = 0.0
@@ -74,11 +95,14 @@ def _search(m: int, work: Work, threshold: float, shrink: float, budget: int) ->
                     best[j] = pick[j, 0]
             else:
                 ahead = 0.0
-                for j in range(i):
-                    s = centre[i + 1, j] + slope[i, j] * far
-                    centre[i, j] = s
-                    away = s - grid[j, nearest(grid[j], per_step[j], s)]
-                    ahead += diagonal[i, j] * away * away
+                if is_even:
+                    ahead = _even_ahead(i, far, centre, slope, diagonal, even, float(last))
+                else:
+                    for j in range(i):
+                        s = centre[i + 1, j] + slope[i, j] * far
+                        centre[i, j] = s
+                        away = s - grid[j, nearest(grid[j], per_step[j], s)]
+                        ahead += diagonal[i, j] * away * away
                 if below + ahead < threshold:
                     partial[i] = below
                     i -= 1
@@ -86,7 +110,6 @@ def _search(m: int, work: Work, threshold: float, shrink: float, budget: int) ->
                     pick[i, 1], pick[i, 2] = pick[i, 0] - 1, pick[i, 0] + 1
                     continue
         c, low, high = centre[i + 1, i], pick[i, 1], pick[i, 2]
-        last = grid.shape[1] - 1
         if low < 0 and high > last:
             pick[i, 0] = -1
         elif high > last or (low >= 0 and c - grid[i, low] <= grid[i, high] - c):
@@ -99,11 +122,18 @@ def _search(m: int, work: Work, threshold: float, shrink: float, budget: int) ->
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _new_work(size: int, count: int) -> Work:
-    return Work(
-        np.empty(size), np.empty((size, count)), np.empty(size), np.empty(size, np.int64), np.empty(size),
-        np.empty((size, size)), np.empty((size + 1, size)), np.empty((size, size)), np.empty((size + 1, size)),
-        np.empty(size + 1), np.empty((size, 3), np.int64), np.empty(size, np.int64),
+    width = (size + WIDTH - 1) // WIDTH * WIDTH
+    work = Work(
+        np.empty(size), np.empty((size, count)), np.empty(size), np.empty((3, width)), np.empty(size, np.int64),
+        np.empty(size), np.empty((size, width)), np.empty((size + 1, width)), np.empty((size, size)),
+        np.empty((size + 1, width)), np.empty(size + 1), np.empty((size, 3), np.int64), np.empty(size, np.int64),
     )  # fmt: skip
+    for j in range(width):
+        for i in range(size):
+            work.slope[i, j] = work.diagonal[i, j] = work.centre[i, j] = 0.0
+        work.diagonal[size, j] = work.centre[size, j] = 0.0
+        work.even[0, j], work.even[1, j], work.even[2, j] = 0.0, 1.0, 1.0
+    return work
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -142,11 +172,14 @@ def _outside_first(m: int, work: Work, other: Work) -> bool:
     for i in range(m):
         k = order[i]
         other.t[i], other.per_step[i], other.position[i] = work.t[k], work.per_step[k], work.position[k]
-        other.grid[i] = work.grid[k]
+        assign(other.grid[i], work.grid[k])
+        for e in range(3):
+            other.even[e, i] = work.even[e, k]
         for j in range(m):
             other.matrix[i, j] = work.matrix[k, order[j]]
         need = max(need, k + 1)
-        other.diagonal[i + 1] = 0.0
+        for j in range(m):
+            other.diagonal[i + 1, j] = 0.0
         for j in range(i + 1):
             other.diagonal[i + 1, j] = work.diagonal[need, order[j]]
     r = other.centre  # free until the search
@@ -169,20 +202,32 @@ def _outside_first(m: int, work: Work, other: Work) -> bool:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _load(target: FloatArray, of: int, b: int, levels: Levels, parts: Parts, work: Work) -> int:
-    """Block b of a row with levels number `of`, in the order of the layer; its size."""
+def _load_block(b: int, parts: Parts, work: Work) -> int:
+    """What block b is for every row, in the order of the layer; its size."""
     m = parts.size[b]
     for j in range(m):
-        position = parts.start[b] + parts.order[b, j]
-        g = levels.group[position]
-        work.position[j] = position
-        work.t[j], work.per_step[j] = target[position], levels.per_step[of, g]
-        assign(work.grid[j], levels.values[of, g])
+        work.position[j] = parts.start[b] + parts.order[b, j]
     assign(work.pivot, parts.pivot[b])
     assign_matrix(work.slope, parts.slope[b])
     assign_matrix(work.diagonal, parts.diagonal[b])
     assign_matrix(work.matrix, parts.matrix[b])
-    return m
+    return int(m)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _load_row(m: int, target: FloatArray, of: int, levels: Levels, work: Work) -> bool:
+    """What it is for a row with levels number `of`; whether they are all even."""
+    last, is_even = levels.values.shape[2] - 1, True
+    for j in range(m):
+        position = work.position[j]
+        g = levels.group[position]
+        per_step = levels.per_step[of, g]
+        work.t[j], work.per_step[j] = target[position], per_step
+        assign(work.grid[j], levels.values[of, g])
+        is_even = is_even and per_step > 0.0
+        work.even[0, j], work.even[2, j] = work.grid[j, 0], per_step
+        work.even[1, j] = (work.grid[j, last] - work.grid[j, 0]) / max(last, 1)
+    return is_even
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -198,7 +243,8 @@ def orders_of_row(
     moved = _new_work(parts.pivot.shape[1], levels.values.shape[2])
     own = np.zeros(len(parts.size), np.bool_)
     for b in range(len(parts.size)):
-        m = _load(target, of, b, levels, parts, plain)
+        m = _load_block(b, parts, plain)
+        _load_row(m, target, of, levels, plain)
         if _outside_first(m, plain, moved):
             own[b] = True
             assign(position[b], moved.position[:m])
@@ -231,26 +277,26 @@ def block_minima(
     size, count = parts.pivot.shape[1], levels.values.shape[2]
     plain, moved = _new_work(size, count), _new_work(size, count)
     e = np.empty(size)
-    for r in range(len(targets)):
-        of = r if len(levels.values) > 1 else 0
-        for b in range(len(parts.size)):
-            m, root = _load(targets[r], of, b, levels, parts, plain), 0.0
+    for b in range(len(parts.size)):
+        m = _load_block(b, parts, plain)
+        for r in range(len(targets)):
+            is_even = _load_row(m, targets[r], r if len(levels.values) > 1 else 0, levels, plain)
+            root, upper = 0.0, 0.0
             for j in range(m):
                 e[j] = plain.t[j] - plain.grid[j, index[r, plain.position[j]]]
                 away = plain.t[j] - plain.grid[j, nearest(plain.grid[j], plain.per_step[j], plain.t[j])]
                 root += plain.diagonal[m, j] * away * away
-            upper = 0.0
             for i in range(m):
                 s = 0.0
                 for j in range(m):
-                    s += parts.matrix[b, i, j] * e[j]
+                    s += plain.matrix[i, j] * e[j]
                 upper += e[i] * s
             work = moved if _outside_first(m, plain, moved) else plain
             bound, threshold = root, shrink * upper
             for _ in range(TRIES):
                 if not threshold > bound:
                     break
-                ended, reached, spent = _search(m, work, threshold, shrink, budget)
+                ended, reached, spent = _search(m, work, is_even, threshold, shrink, budget)
                 nodes[r] += spent
                 if reached < threshold:  # a point was found
                     for j in range(m):
