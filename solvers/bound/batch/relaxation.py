@@ -45,7 +45,8 @@ class AtDiagonal:
     def of(cls, h: FloatArray, d: FloatArray) -> AtDiagonal | None:
         """None where float64 does not carry it."""
         root = np.sqrt(d)
-        scaled = h / root / root[:, None]
+        scaled = h / root
+        scaled /= root[:, None]
         shifted = scaled.copy()
         shifted[np.diag_indices(len(d))] += RHO - 1.0
         return cls(d, scaled, shifted) if lapack.factor(shifted) else None
