@@ -21,8 +21,8 @@ from .codebooks import GRIDS
 from .errors import ProblemError
 from .gram import FloatArray
 from .layer_problem import LayerProblem, Setting
-from .proof import Basis, Below, Block, Cover, Enumeration, Order, Proof, Reduced, Split, Tree
-from .ranges import GIVEN
+from .proof import Basis, Below, Block, Cover, Enumeration, Order, Proof, Reduced, Scales, Split, Tree
+from .ranges import GIVEN, OPTIMAL
 
 SCHEMA = "pvq.certificate/2"
 BASE, RATIO = 2**26, 8
@@ -76,7 +76,8 @@ class Certificate:
     upper: float
     rows: tuple[RowClaim, ...]
     scales: tuple[FloatArray, FloatArray] | None = None
-    """Scales and zero points of the whole layer, (out or 1, groups), where the setting's range is `given`."""
+    """Scales and zero points of the whole layer, (out or 1, groups), where the setting's range is `given`, or
+    `optimal`: then those of the upper end."""
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write it, whole or not at all.
@@ -108,7 +109,7 @@ def certify(
     own = grid is not None and setting.grid not in GRIDS
     levels = tuple(map(float, grid.codebook.levels)) if grid is not None and own else None
     shifts = tuple(gram.shift for gram in problem.grams)
-    scales = (grid.scale, grid.zero) if grid is not None and setting.range == GIVEN else None
+    scales = (grid.scale, grid.zero) if grid is not None and setting.range in (GIVEN, OPTIMAL) else None
     return Certificate(name, sha256, setting, shifts, levels, lower, upper, tuple(rows), scales)
 
 
@@ -166,6 +167,10 @@ class _Writer:
             return {"split": self.once("split", proof)}
         if isinstance(proof, Enumeration):
             return {"enumeration": self.enumeration(proof)}
+        if isinstance(proof, Scales):
+            named = ("edges", "anchors", "stiffness")
+            arrays = {name: self.array("real", getattr(proof, name)) for name in named}
+            return {"scales": {**arrays, "searches": [self.proof(search) for search in proof.searches]}}
         if isinstance(proof, Reduced):
             return {"reduced": {"basis": self.once("basis", proof.basis), "threshold": float(proof.threshold)}}
         splits = [self.once("split", split) for split in proof.splits]
@@ -308,6 +313,13 @@ class _Reader:
     def enumeration(self, value: dict[str, Any]) -> Enumeration:
         return Enumeration(self.pick(self.order, value["order"]), _number(value["threshold"]))
 
+    def search(self, value: dict[str, Any]) -> Enumeration | Reduced:
+        if set(value) not in ({"enumeration"}, {"reduced"}):  # before what is within is looked at
+            raise CertificateError("has an interval of scales without a search")
+        search = self.proof(value)
+        assert isinstance(search, Enumeration | Reduced)
+        return search
+
     def proof(self, value: dict[str, Any] | None) -> Proof | None:
         if value is None:
             return None
@@ -318,6 +330,11 @@ class _Reader:
             return self.enumeration(body)
         if kind == "reduced":
             return Reduced(self.pick(self.basis, body["basis"]), _number(body["threshold"]))
+        if kind == "scales":
+            edges, anchors, stiffness = (
+                self.array(body[name], "real", 1) for name in ("edges", "anchors", "stiffness")
+            )
+            return Scales(edges, anchors, stiffness, tuple(map(self.search, body["searches"])))
         if kind not in ("tree", "cover"):
             raise CertificateError(f"has a proof of unknown kind {kind!r}")
         splits = tuple(self.pick(self.split, number) for number in body["splits"])

@@ -13,6 +13,16 @@ MAX_LEVELS = 4096
 
 
 @dataclass(frozen=True, eq=False)
+class FreeScale:
+    """The scale of a row is chosen with its weights: they are scale * codes in float64, for a scale of a range."""
+
+    codes: FloatArray
+    """(L,) the levels at scale 1."""
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, eq=False)
 class Grid:
     """Input i of a row may take the values `levels[group[i]]`."""
 
@@ -24,6 +34,8 @@ class Grid:
     """(groups,) scale of each group where levels = scale * (codebook - zero); None for levels given as such."""
     zero: FloatArray | None = None
     """(groups,) zero point of each group, a whole number; None where there is no scale."""
+    free: FreeScale | None = None
+    """Where `levels` are those of one of many scales; bounds that hold at it alone are then none."""
 
     def __post_init__(self) -> None:
         levels = np.ascontiguousarray(self.levels, dtype=np.float64)
@@ -48,7 +60,7 @@ class Grid:
 
     def take(self, inputs: IntArray) -> Grid:
         """The grid of a subset of the inputs."""
-        return Grid(self.levels, self.group[inputs], self.scale, self.zero)
+        return Grid(self.levels, self.group[inputs], self.scale, self.zero, self.free)
 
     def of(self, i: int) -> FloatArray:
         """(L,) levels of input i."""

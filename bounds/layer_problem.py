@@ -13,7 +13,7 @@ from .errors import ProblemError
 from .gram import FloatArray, Gram, IntArray
 from .grid import Grid
 from .problem import Problem
-from .ranges import GIVEN, LayerGrid, fit_grid, given_grid
+from .ranges import GIVEN, OPTIMAL, LayerGrid, at_scales, fit_grid, given_grid
 from .setting import Setting as Setting
 from .sparsity import Sparsity
 from .stages import stage
@@ -110,16 +110,17 @@ def state_problem(
         what is computed once for a layer.
     free_scale : whether the caller searches for the scale where the setting's range is `optimal`.
     scales : scale and zero point of each row (or one for all) and group, both (out or 1, groups), where the
-        setting's range is `given`.
+        setting's range is `given`, or is `optimal` and they have been searched for.
 
     Raises
     ------
     ProblemError
         The setting does not fit the layer; the message says what to change.
     """
-    if (setting.range == GIVEN and setting.quantizes) != (scales is not None):
+    searched = setting.range == OPTIMAL and setting.quantizes
+    if not searched and (setting.range == GIVEN and setting.quantizes) != (scales is not None):
         raise ProblemError("`scales` must be given, and are for a grid: these scales are somebody's own")
-    if setting.range == "optimal" and setting.quantizes and not free_scale:
+    if searched and not free_scale and scales is None:
         raise ProblemError("`range` optimal is for pvq-bound; here take mse, minmax or gram")
     out, n = weight.shape
     grams = grams if grams.ndim == 3 else grams[None]
@@ -140,7 +141,7 @@ def state_problem(
     if checked is None or setting.rows is not None or setting.inputs is not None:
         checked = tuple(Gram.from_array(grams[g][cut, cut], tau) for g, tau in zip(used, known, strict=True))
     grid = None
-    if book is not None and scales is not None:
+    if book is not None and scales is not None and not searched:
         grid = given_grid(weight.shape, book, setting.granularity, *scales)
     elif book is not None:
         stage("scales of the grid")
@@ -150,6 +151,7 @@ def state_problem(
             full = tuple(Gram.from_array(gram) for gram in grams)
             of_row = np.arange(out) // (out // len(grams))
         grid = fit_grid(weight, book, setting.granularity, setting.range, full, of_row)
+        grid = grid if scales is None else at_scales(grid, *scales)
     selected = np.ascontiguousarray(weight[rows.start : rows.stop, cut], dtype=np.float64)
     return LayerProblem(setting, selected, checked, gram_of_row, rows, inputs, grid, sparsity, budget)
 

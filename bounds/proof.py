@@ -196,4 +196,31 @@ class Cover:
         _fix(self, p=(self.p, np.float64), edges=(self.edges, np.float64))
 
 
-Proof: TypeAlias = Split | Enumeration | Reduced | Tree | Cover
+@dataclass(frozen=True, eq=False)
+class Scales:
+    """Intervals of u = 1 / scale, each with a search of a grid problem: the scale is chosen with the weights.
+
+    With codes c, r = w'Hw, any R >= r and any u_1: G = H - Hww'H / R and the least m of (u_1 w - c)'G(u_1 w - c)
+    over all codes, which is what a search proves,
+
+        e(c / u) u^2 = (u w - c)'H(u w - c) >= m - (R - r) (u - u_1)^2
+
+    for every u: the left side plus (R - r)(u - u_1)^2 is a quadratic in u - u_1, and m its least value. Where the
+    right side reaches T u^2 at both ends of an interval it does so in between.
+    """
+
+    edges: FloatArray
+    """(intervals + 1,) ascending and positive."""
+    anchors: FloatArray
+    """(intervals,) u_1."""
+    stiffness: FloatArray
+    """(intervals,) R."""
+    searches: tuple[Enumeration | Reduced, ...]
+    """Of the matrix G, rounded to float64 entry by entry, and the weights u_1 w on the grid of the codes."""
+
+    def __post_init__(self) -> None:
+        real = np.float64
+        _fix(self, edges=(self.edges, real), anchors=(self.anchors, real), stiffness=(self.stiffness, real))
+
+
+Proof: TypeAlias = Split | Enumeration | Reduced | Tree | Cover | Scales

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -11,11 +11,15 @@ from .codebooks import Codebook
 from .compiling import compiled
 from .errors import ProblemError
 from .gram import FloatArray, Gram, IntArray
-from .grid import Grid, nearest_index
+from .grid import FreeScale, Grid, nearest_index
 
-RANGES = ("mse", "minmax", "gram", "optimal", "none")
 GIVEN = "given"
 """The range of a problem whose scales are somebody's own."""
+OPTIMAL = "optimal"
+"""The range of a problem whose scales are searched."""
+RANGES = ("mse", "minmax", "gram", OPTIMAL, "none")
+WIDEST = 4.0
+"""They are searched from 1 / WIDEST to WIDEST times the one of least squared rounding error."""
 # Candidate scales as fractions of the min-max scale: coarse, then twice around the best. Above 1 a wider grid can
 # still round better; far below 5% the best one lies for weights with a few outliers: in MiniLM's `output.dense`
 # layers (kurtosis up to 1600) stopping at 5% costs 4.7 to 6.4 dB at 2 bits.
@@ -36,6 +40,8 @@ class LayerGrid:
     """Same shape; integers, 0 unless the codebook is shifted."""
     group_size: int
     """Consecutive inputs that share a scale."""
+    span: tuple[FloatArray, FloatArray] | None = None
+    """Least and largest scale, of the shape of `scale`, where it is searched."""
 
     def row(self, r: int, inputs: range) -> Grid:
         """The grid of row r (number in the whole layer) on a range of inputs."""
@@ -44,7 +50,11 @@ class LayerGrid:
         used, group = np.unique(of_input, return_inverse=True)
         scale, zero = self.scale[r, used], self.zero[r, used]
         levels = scale[:, None] * (self.codebook.levels[None, :] - zero[:, None])
-        return Grid(levels, group, scale, zero)
+        free = None
+        if self.span is not None:  # one group
+            low, high = (float(ends[r, 0]) for ends in self.span)
+            free = FreeScale(self.codebook.levels - zero[0], low, high)
+        return Grid(levels, group, scale, zero, free)
 
 
 def fit_grid(
@@ -86,12 +96,20 @@ def fit_grid(
         if method == "gram":
             assert gram_of_row is not None
             pair = _gram_search(weight[:, inputs], codebook, blocks, grams, gram_of_row, inputs)
-        elif method in ("mse", "optimal"):
+        elif method in ("mse", OPTIMAL):
             pair = fit_sorted(np.sort(blocks, axis=1), codebook)
         else:
             pair = candidate(codebook, blocks.min(axis=1), blocks.max(axis=1), np.ones(rows))
         scale[:, g], zero[:, g] = pair
-    return LayerGrid(codebook, scale, zero, group_size)
+    span = None
+    if method == OPTIMAL:
+        if granularity not in ("tensor", "channel"):
+            raise ProblemError(
+                "`range` optimal takes `granularity` tensor or channel; groups have scales of their own"
+            )
+        with np.errstate(over="ignore"):
+            span = scale / WIDEST, scale * WIDEST
+    return LayerGrid(codebook, scale, zero, group_size, span)
 
 
 def given_grid(
@@ -115,6 +133,22 @@ def given_grid(
     if not np.isfinite(zero).all() or not whole:
         raise ProblemError("`scales`: zero points are whole numbers, 0 unless the grid is int-asym")
     return LayerGrid(book, scale, zero, size)
+
+
+def at_scales(grid: LayerGrid, scale: FloatArray, zero: FloatArray) -> LayerGrid:
+    """A grid whose scales are searched, at some that were found; its zero points are not searched.
+
+    Raises
+    ------
+    ProblemError
+        Another shape, a scale out of its range, or another zero point.
+    """
+    if scale.shape != grid.scale.shape or grid.span is None or not np.array_equal(zero, grid.zero):
+        raise ProblemError("`scales` are not those of this grid")
+    low, high = grid.span
+    if not ((low <= scale) & (scale <= high)).all():
+        raise ProblemError("`scales` are not in the range that is searched")
+    return replace(grid, scale=scale)
 
 
 def fit_sorted(values: FloatArray, codebook: Codebook) -> tuple[FloatArray, FloatArray]:

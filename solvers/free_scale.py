@@ -7,7 +7,8 @@ point at scale s is q(u) / u^2. Around u0, with u = u0 + delta, any k > 0 and an
         (u0 w + delta w - c)' H (u0 w + delta w - c) + k delta^2 - l delta
       = min_c (u1 w - c)' G (u1 w - c) - l^2 / (4 k),      G = H - Hw w'H / (w'Hw + k),   u1 = u0 + l / (2 k),
 
-which is a grid problem with a positive semidefinite matrix, solved exactly. For |delta| <= d the error is then at
+which is a grid problem with a positive semidefinite matrix, solved exactly (a proof of it, of R = w'Hw + k and of
+u1 is one for all of the interval: `pvq.bounds.proof.Scales`). For |delta| <= d the error is then at
 least (M + l delta - k delta^2) / (u0 + delta)^2, and whether that exceeds some T is a concave condition in delta,
 so its least value lies at delta = d or -d. With l = 2 U u0, U the error to beat, linear terms cancel, and the
 bound of an interval of relative half-width p loses about (1 + k / U) p^2 / (1 + U / k) of U: it holds between the
@@ -19,14 +20,18 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
-from functools import cache
+from fractions import Fraction
+from functools import cache, cached_property
 
 import numpy as np
 from pvq.bounds.gram import FloatArray, Gram
 from pvq.bounds.grid import Grid
 from pvq.bounds.presolve import presolve
 from pvq.bounds.problem import Problem
+from pvq.bounds.proof import Enumeration, Reduced, Scales
 from pvq.bounds.sparsity import Sparsity
+from pvq.bounds.verify.row import SAFETY
+from pvq.bounds.verify.scales import Pulled, anchored
 
 from .base import Clock, Options, fallback_point
 from .bnb.enumeration import prepare_grid, solve_grid
@@ -40,6 +45,21 @@ TINY = 5
 EPS = float(np.finfo(np.float64).eps)
 
 
+SPARE = 1e-7
+"""What a search of a proof goes above what its interval needs, relatively: for rounding."""
+
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """The search that bounds an interval, as `Scales` has it."""
+
+    anchor: float
+    stiffness: float
+    search: Enumeration | Reduced
+    doubt: float
+    """How far the least error that it proves may be from the one that is meant."""
+
+
 @dataclass(frozen=True, eq=False)
 class Found:
     """The best known point of one row at one scale, and a bound."""
@@ -49,13 +69,14 @@ class Found:
     x: FloatArray
     """(n,) c of the best point of the relaxed problem."""
     nodes: int
+    piece: Piece | None
 
 
 class FreeRow:
-    """One row on the grid s * (its levels), s any positive number."""
+    """One row on the grid s * codes, s any positive number."""
 
-    def __init__(self, problem: Problem, scale: float) -> None:
-        """`problem` states the row at some scale; its levels divided by `scale` are the unscaled grid."""
+    def __init__(self, problem: Problem) -> None:
+        """`problem` states the row at some scale of those that are searched."""
         self.presolved = presolve(problem)
         reduced = self.presolved.problem
         self.dead = reduced is None
@@ -65,8 +86,11 @@ class FreeRow:
         self.reference = problem.reference
         if reduced is None or not self.reference > 0.0:
             return
+        free = reduced.levels.free
+        assert free is not None
+        self.scaled = reduced
         self.unit = dataclasses.replace(
-            reduced, grid=Grid(reduced.levels.levels / scale, reduced.levels.group), weight=reduced.weight
+            reduced, grid=Grid(free.codes[None, :], np.zeros(reduced.n, np.int64)), weight=reduced.weight
         )
         self.share = 0.0
         """Its error at the best scale known."""
@@ -74,6 +98,11 @@ class FreeRow:
         """Of the last relaxation."""
         self.pull = reduced.hessian @ reduced.weight
         self.reference = float(reduced.weight @ self.pull)
+
+    @cached_property
+    def pulled(self) -> Pulled:
+        """What the matrices of relaxations are made from: a second at 1152 inputs, so not before it is needed."""
+        return Pulled(self.scaled)
 
     def at(self, scale: float) -> Problem:
         """The row in units of the scale: its error times scale^2 is that of x = scale * c."""
@@ -97,17 +126,9 @@ class FreeRow:
         if k == self.k:
             return
         self.k = k
-        h = self.unit.hessian
-        g = h - np.outer(self.pull, self.pull) / (self.reference + k)
-        g = (g + g.T) / 2
-        # three roundings of each entry, and those of Hw and w'Hw
-        n = len(g)
-        size = np.abs(h) + (2 * n + 4) * np.outer(np.abs(h) @ np.abs(self.unit.weight), np.abs(self.pull)) / (
-            self.reference + k
-        )
-        self._size = 4 * EPS * (size + size.T)
-        self.gram = Gram(g, rank=n)
-        self.grid = self.unit.grid
+        # above the sum, as a proof needs, also where k is next to nothing
+        self.stiffness = math.nextafter(float(self.pulled.reference + Fraction(k)), math.inf)
+        self.gram = self.pulled.gram(self.stiffness)
 
     def slope(self, centre: float, c: FloatArray) -> float:
         """Derivative of (u w - c)' H (u w - c) at u = centre."""
@@ -118,19 +139,38 @@ class FreeRow:
     ) -> Found:
         """A lower bound of M at u0 = centre with l = slope."""
         self.stiffen(k)
-        assert self.grid is not None
-        target = self.unit.weight * (centre + slope / (2 * self.k))
-        problem = Problem(target, self.gram, self.grid, self.unit.sparsity)
+        anchor = centre + slope / (2 * self.k)
+        there = anchored(self.scaled, self.gram, anchor)
+        problem = there.problem
         clock = Clock(options)
         with heard(clock):
             layer_plan(problem)
         outcome = solve_grid(problem, dataclasses.replace(options, time_limit=clock.limit(1e-3)), start)
         assert outcome.x is not None
-        reach = np.abs(target) + np.abs(self.grid.levels).max(axis=1)[self.grid.group]
-        rounding = float(reach @ self._size @ reach)
         constant = slope * slope / (4 * self.k)
-        least = outcome.lower - rounding - constant - 4 * EPS * (constant + outcome.lower)
-        return Found(least, outcome.x, outcome.nodes)
+        least = outcome.lower - there.doubt - constant - 4 * EPS * (constant + outcome.lower)
+        piece = None
+        if isinstance(outcome.proof, Enumeration | Reduced):
+            piece = Piece(anchor, self.stiffness, outcome.proof, there.doubt)
+        return Found(least, outcome.x, outcome.nodes, piece)
+
+    def proof(self, lower: float, pieces: list[tuple[float, float, Piece | None]]) -> Scales | None:
+        """That every scale of some intervals of u, in order, has an error of at least `lower`, or next to it."""
+        edges, known, searches = [pieces[0][0]], [], []
+        for a, b, piece in pieces:
+            if piece is None:
+                return None
+            slack = piece.stiffness - float(self.pulled.reference)
+            needed = max(lower * u * u + slack * (u - piece.anchor) ** 2 for u in (a, b))
+            # what is searched beyond would be thrown away
+            enough = needed * (1 + SPARE) + 2 * SAFETY * piece.doubt
+            searches.append(dataclasses.replace(piece.search, threshold=min(piece.search.threshold, enough)))
+            edges.append(b)
+            known.append(piece)
+        # 1 / scale is rounded
+        edges[0], edges[-1] = math.nextafter(edges[0], 0.0), math.nextafter(edges[-1], math.inf)
+        anchors, stiffness = [piece.anchor for piece in known], [piece.stiffness for piece in known]
+        return Scales(np.array(edges), np.array(anchors), np.array(stiffness), tuple(searches))
 
 
 @cache

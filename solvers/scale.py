@@ -16,16 +16,17 @@ from pvq.bounds.errors import ProblemError
 from pvq.bounds.gram import FloatArray
 from pvq.bounds.layer_problem import LayerProblem
 from pvq.bounds.outward import closed, sum_up
+from pvq.bounds.presolve import presolve
+from pvq.bounds.proof import Scales
 from pvq.bounds.stages import part
 
 from .base import Clock, Options, Solver, fallback_point
-from .free_scale import Found, FreeRow, best_scale, compile_search, interval_bound
-from .limits import Pace, in_time, latest
-from .result import BoundKind, Reason, Result
+from .checked import checked
+from .free_scale import Found, FreeRow, Piece, best_scale, compile_search, interval_bound
+from .limits import LAST, Pace, in_time, latest
+from .result import BoundKind, Outcome, Reason
 from .rows import LayerResult, OnRow, RowResult, row_words, score, summarise, total_empirical
 
-WIDEST = 4.0
-"""Scales from 1 / WIDEST to WIDEST times the one of least squared rounding error are searched."""
 SCAN = 41
 """Scales at which a heuristic point is made before the search."""
 STIFFNESS = 2.0
@@ -56,21 +57,21 @@ def solve_scales(
     check_free_scale(problem)
     assert problem.grid is not None
     compile_search(problem.sparsity is not None)
-    together = len(problem.grid.scale) == 1
+    together = len(problem.grid.scale) == 1 and len(problem) > 1
     groups = [list(range(len(problem)))] if together else [[i] for i in range(len(problem))]
     scales = problem.grid.scale.copy()
     results: list[RowResult] = []
     for rows in groups:
-        at = 0 if together else problem.rows[rows[0]]
+        at = problem.rows[rows[0]] if len(scales) > 1 else 0
         part(f"scale of {row_words(range(rows[0], rows[-1] + 1), len(problem))}")
-        search = ScaleSearch(problem, rows, float(problem.grid.scale[at, 0]), options, jobs)
+        search = ScaleSearch(problem, rows, options, jobs)
         search.run()
         scales[at, 0] = search.scale
         results += search.results()
         for row in results[-len(rows) :]:
             if on_row:
                 on_row(row)
-    best = dataclasses.replace(problem, grid=dataclasses.replace(problem.grid, scale=scales))
+    best = at_scales(problem, scales)
     scored = [_with_scores(best, i, row, compare, options) for i, row in enumerate(results)]
     total = summarise(scored, options)
     if together:
@@ -90,56 +91,52 @@ def solve_scales(
     return best, total
 
 
-def check_free_scale(problem: LayerProblem, solver: str = "bnb", certificate: bool = False) -> None:
+def at_scales(problem: LayerProblem, scales: FloatArray) -> LayerProblem:
+    """The problem at other scales."""
+    assert problem.grid is not None
+    return dataclasses.replace(problem, grid=dataclasses.replace(problem.grid, scale=scales))
+
+
+def check_free_scale(problem: LayerProblem, solver: str = "bnb") -> None:
     """Raise `ProblemError` unless the scale is one number for each row or for the layer, for `bnb` to search."""
-    setting = problem.setting
-    if setting.granularity not in ("tensor", "channel"):
-        raise ProblemError(
-            "`range` optimal takes `granularity` tensor or channel; groups have scales of their own"
-        )
     if problem.budget is not None:
         raise ProblemError("`range` optimal takes `scope` row")
     if solver not in ("auto", "bnb"):
         raise ProblemError(f"`range` optimal takes `solver` bnb, not {solver}")
-    if certificate:
-        raise ProblemError("`range` optimal has no certificates; leave out `certify`")
 
 
 def _with_scores(
     problem: LayerProblem, i: int, row: RowResult, compare: Sequence[Solver], options: Options
 ) -> RowResult:
-    """The row on the final grid: its point in the grid's own numbers, and the empirical methods at its scale."""
-    stated = problem.row(i)
-    near = stated.levels.nearest(row.result.x)
-    x = np.where(row.result.x == 0, 0.0, near) if stated.sparsity is not None else near
-    error = stated.certified(x)
-    lower = min(row.result.lower, error.lower)
-    result = dataclasses.replace(row.result, x=x, upper=error.upper, lower=lower, rounding=error.rounding)
-    if row.lower is not None:
-        result = result.settled(options.gap)
-    scores = {} if options.stop.is_set() else score(stated, compare, options)
-    own = None if row.lower is None else result.lower
-    return RowResult(row.row, row.reference, result, {n: s.upper for n, s in scores.items()}, own)
+    """The row with the empirical methods at its scale."""
+    scores = {} if options.stop.is_set() else score(problem.row(i), compare, options)
+    return dataclasses.replace(row, empirical={name: scored.upper for name, scored in scores.items()})
 
 
 class ScaleSearch:
     """Rows that share one scale; `lower` bounds their total error over the interval whenever it stops."""
 
-    def __init__(self, problem: LayerProblem, rows: list[int], scale: float, options: Options, jobs: int) -> None:
+    def __init__(self, problem: LayerProblem, rows: list[int], options: Options, jobs: int) -> None:
         self.begin = time.perf_counter()
         self.problem, self.numbers, self.options, self.jobs = problem, rows, options, jobs
-        self.low, self.high = scale / WIDEST, scale * WIDEST
+        grid = problem.row(rows[0]).levels
+        assert grid.free is not None
+        assert grid.scale is not None
+        self.low, self.high, scale = grid.free.low, grid.free.high, float(grid.scale[0])
         limit = None if options.time_limit is None else options.time_limit * len(rows)
         self.clock, self.end = (
             Clock(dataclasses.replace(options, time_limit=limit)),
             latest(options, rows=len(rows)),
         )
-        stated = [FreeRow(problem.row(i), scale) for i in rows]
+        self.proof_by = latest(options, LAST)
+        stated = [FreeRow(problem.row(i)) for i in rows]
         self.all_rows = stated
         self.rows = [row for row in stated if row.searched]
         self.nodes, self.searches = 0, 0
         self.lower, self.upper, self.scale = 0.0, 0.0, scale
         self.reason = Reason.FINISHED
+        self.heap: list[tuple[float, int, float, float, Piece | None]] = []
+        """Bound, ticket and ends of each interval; all of them together are all scales."""
         self.points: list[FloatArray] = []
         """c of each live row at the best scale."""
 
@@ -160,9 +157,10 @@ class ScaleSearch:
         self.unit = [max(row.share, 1e-9 * self.upper, 1e-14 * row.reference) for row in self.rows]
         ticket = itertools.count()
         edges = np.geomspace(1 / self.high, 1 / self.low, FIRST + 1)
-        heap: list[tuple[float, int, float, float]] = []
+        heap = self.heap
         for a, b in itertools.pairwise(edges.tolist()):
-            heapq.heappush(heap, (self._bound(a, b), next(ticket), a, b))
+            bound, piece = self._bound(a, b)
+            heapq.heappush(heap, (bound, next(ticket), a, b, piece))
         while True:
             self.lower = min(heap[0][0], self.upper)
             self.clock.tell(self.lower, self.upper)
@@ -172,13 +170,14 @@ class ScaleSearch:
             if ended is not None:
                 self.reason = ended
                 return
-            bound, _, a, b = heapq.heappop(heap)
+            bound, _, a, b, piece = heap[0]
             middle = math.sqrt(a * b)
             if not a < middle < b:
-                heapq.heappush(heap, (bound, next(ticket), a, b))
                 return  # no number lies between
+            heapq.heappop(heap)
             for ends in ((a, middle), (middle, b)):
-                heapq.heappush(heap, (max(bound, self._bound(*ends)), next(ticket), *ends))
+                best = max((bound, piece), self._bound(*ends), key=lambda pair: pair[0])
+                heapq.heappush(heap, (best[0], next(ticket), *ends, best[1]))
 
     def _start(self) -> None:
         """Heuristic points at many scales, each then at the scale that is best for them."""
@@ -204,8 +203,11 @@ class ScaleSearch:
             for row, c in zip(self.rows, cs, strict=True):
                 row.share = row.error(scale, c)
 
-    def _bound(self, a: float, b: float) -> float:
-        """Lower bound of the total error for u = 1 / scale in [a, b]; 0 where the time ends before it is there."""
+    def _bound(self, a: float, b: float) -> tuple[float, Piece | None]:
+        """Lower bound of the total error for u = 1 / scale in [a, b]; 0 where the time ends before it is there.
+
+        With the search that is a part of a proof, of a single row.
+        """
         centre, half = (a + b) / 2, (b - a) / 2 * (1 + 1e-12)
         limit = self.clock.limit(1e-3)
         left = None if limit is None else limit / len(self.rows)
@@ -236,42 +238,40 @@ class ScaleSearch:
                 found_of = list(pool.map(one, range(len(self.rows))))
         pairs = [pair for pair in found_of if pair is not None]
         if len(pairs) < len(found_of):
-            return 0.0
+            return 0.0, None
         slopes, found = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
         self.nodes += sum(each.nodes for each in found)
         self.searches += len(found)
         self._offer([each.x for each in found])
         least = math.fsum(each.least for each in found)
-        return interval_bound(least, math.fsum(slopes), math.fsum(row.k for row in self.rows), centre, half)
+        bound = interval_bound(least, math.fsum(slopes), math.fsum(row.k for row in self.rows), centre, half)
+        return bound, found[0].piece if single else None
+
+    def _proof(self) -> Scales | None:
+        """Of the lower end of a single row; None where an interval has none."""
+        if len(self.numbers) > 1 or not self.lower > 0:
+            return None
+        pieces = sorted((a, b, ticket, piece) for _, ticket, a, b, piece in self.heap)
+        return self.rows[0].proof(self.lower, [(a, b, piece) for a, b, _, piece in pieces])
 
     def results(self) -> list[RowResult]:
         """Each row at the best scale; a lower bound for it only if it has the scale for itself."""
-        points = iter(self.points)
-        alone = len(self.numbers) == 1
+        assert self.problem.grid is not None
+        points, alone = iter(self.points), len(self.numbers) == 1
+        scales = self.problem.grid.scale.copy()
+        scales[self.problem.rows[self.numbers[0]] if len(scales) > 1 else 0, 0] = self.scale
+        best = at_scales(self.problem, scales)
         seconds = (time.perf_counter() - self.begin) / len(self.numbers)
+        info = {"scale_low": self.low, "scale_high": self.high, "searches": self.searches}
         out = []
         for i, row in zip(self.numbers, self.all_rows, strict=True):
-            stated = self.problem.row(i)
+            whole = best.row(i)
+            stated = presolve(whole)
+            x = np.zeros(0) if stated.problem is None else fallback_point(stated.problem)
             if row.searched and self.points:
-                x = row.presolved.lift(self.scale * next(points))
-            else:
-                x = row.presolved.lift(np.zeros(0)) if row.dead else fallback_point(stated)
-            error = stated.certified(x)
-            upper, lower = error.upper, min(self.lower, error.lower) if alone else 0.0
-            kind = BoundKind.NUMERICAL if lower > 0 or upper == 0 else BoundKind.NONE
-            info = {"scale_low": self.low, "scale_high": self.high, "searches": self.searches}
-            result = Result(
-                x,
-                lower,
-                upper,
-                self.reason,
-                kind,
-                "bnb",
-                nodes=self.nodes,
-                seconds=seconds,
-                info=info,
-                rounding=error.rounding,
-            )
-            result = result.settled(self.options.gap) if alone else result
-            out.append(RowResult(self.problem.rows[i], stated.reference, result, {}, lower if alone else None))
+                x = self.scale * next(points)
+            outcome = Outcome(x, self.lower if alone else 0.0, self.reason, self.nodes, info, self._proof())
+            result = checked("bnb", stated, self.options, outcome, seconds, self.proof_by)
+            own = result.lower if alone else None
+            out.append(RowResult(self.problem.rows[i], whole.reference, result, {}, own))
         return out

@@ -16,7 +16,7 @@ import numpy as np
 from pvq.bounds.gram import FloatArray, Gram
 from pvq.bounds.grid import Grid
 from pvq.bounds.problem import Problem
-from pvq.bounds.proof import Basis, Below, Block, Cover, Enumeration, Order, Proof, Reduced, Split, Tree
+from pvq.bounds.proof import Basis, Below, Block, Cover, Enumeration, Order, Proof, Reduced, Scales, Split, Tree
 
 from .result import Outcome
 
@@ -130,6 +130,8 @@ class Units:
             return Cover(p, proof.floor, edges, tuple(self._split(split) for split in proof.splits))
         if isinstance(proof, Reduced):
             return Reduced(self._basis(proof.basis), self.error(proof.threshold))
+        if isinstance(proof, Scales):  # made of a row as it is
+            raise OutOfRange
         return self._split(proof) if isinstance(proof, Split) else self._enumeration(proof)
 
     def _split(self, split: Split) -> Split:

@@ -257,11 +257,8 @@ class Result(Recorded):
         Raises
         ------
         ProblemError
-            The scale was searched, or the rows are a sample: there are no certificates of that yet.
+            The rows are a sample: there are no certificates of that yet.
         """
-        setting = self.problem.setting
-        if setting.quantizes and setting.range == "optimal":
-            raise ProblemError("`range` optimal has no certificates")
         if self.problem.drawn_from is not None:
             raise ProblemError("a sample of rows has no certificate; give `rows` instead of `sample_rows`")
         return build_certificate(self.layer, self.problem, self.solved)

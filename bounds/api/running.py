@@ -155,7 +155,7 @@ class Run:
             layer.weight, layer.grams, setting, levels=levels, free_scale=True, scales=own
         )
         if self.is_free:
-            check_free_scale(self.problem, self.engine.name, search.certify)
+            check_free_scale(self.problem, self.engine.name)
             if search.budget is not None:
                 raise ProblemError("`budget` is not for `range` optimal; give `time_limit`")
         self.engine.check(self.problem.row(0))

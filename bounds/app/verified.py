@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 from pvq.bounds.layer_problem import LayerProblem
-from pvq.bounds.ranges import GIVEN
+from pvq.bounds.ranges import GIVEN, OPTIMAL, WIDEST
 from pvq.bounds.sqnr import sqnr_db
 from pvq.bounds.verify.certificate import Verified
 from pvq.bounds.verify.split import down, fsum_above
 from pvq.layers.format import Layer
 
 SCHEMA = "pvq.verify/1"
+WORDS = {OPTIMAL: f"any from 1/{WIDEST:g} to {WIDEST:g} times the one of least squared rounding error"}
 SHOWN = 16
 """Levels of a grid file that are listed; of more the ends are."""
 
@@ -113,7 +114,7 @@ def constraint(verified: Verified) -> str:
     setting, problem = verified.problem.setting, verified.problem
     words = []
     if setting.quantizes:
-        of = _given(problem) if setting.range == GIVEN else f"range {setting.range}"
+        of = _given(problem) if setting.range == GIVEN else WORDS.get(setting.range, f"range {setting.range}")
         words.append(f"{_levels(verified)} (scale per {setting.granularity}, {of})")
     if setting.prunes:
         words.append(_pattern(problem))

@@ -2,9 +2,9 @@
 kernels.
 
 `row` is the entry: what a proof proves of a row, in float64 with every rounding bounded. `table` says which
-proof proves which problem, `split`, `pairs`, `tree` and `enumeration` evaluate the kinds of proof, `psd` shows
-matrices semidefinite, `exact` does the same in rational arithmetic for short rows, `scope` adds up rows that
-share a budget, and `certificate` checks a whole file's claims.
+proof proves which problem, `split`, `pairs`, `tree`, `enumeration`, `reduced` and `scales` evaluate the kinds of
+proof, `psd` shows matrices semidefinite, `exact` does the same in rational arithmetic for short rows, `scope` adds
+up rows that share a budget, and `certificate` checks a whole file's claims.
 """
 
 from .certificate import verify_certificate

@@ -10,6 +10,7 @@ import numpy as np
 from ..certificate import Certificate, Claim, RowClaim
 from ..errors import ProblemError
 from ..gram import FloatArray, Gram
+from ..grid import Grid
 from ..layer_problem import LayerProblem, state_problem
 from ..presolve import presolve
 from ..problem import Problem
@@ -155,11 +156,25 @@ def row_lower(problem: Problem, claim: Claim, scope: str = "row") -> tuple[float
         return 0.0, True  # nothing reaches the row
     proof = claim.proof
     if proof is None:  # 0, which needs H positive semidefinite
-        n = reduced.n
+        n, reduced = reduced.n, at_any_scale(reduced)
         proof = reduced.gram.memo(row_lower, lambda: Split(Below(np.zeros(n)), np.zeros(n)))
     if is_exact(reduced, proof):
         return exact_lower_bound(reduced, proof, scope), True
     return lower_bound(reduced, proof, 1.0, scope=scope), False
+
+
+def at_any_scale(problem: Problem) -> Problem:
+    """The row where each input is one end of what it may be at any scale.
+
+    For what a missing proof stands for: its terms are concave in x, and their least values are at the ends.
+    """
+    if problem.grid is None or problem.grid.free is None:
+        return problem
+    free = problem.grid.free
+    # rounding a level moves none beyond the levels of the ends of the range
+    ends = np.outer([free.low, free.high], free.codes)
+    grid = Grid(np.array([[min(ends.min(), 0.0), max(ends.max(), 0.0)]]), np.zeros(problem.n, np.int64))
+    return replace(problem, grid=grid)
 
 
 def _compare(what: str, lower: float, proven_lower: float, upper: float, proven_upper: float) -> None:

@@ -11,13 +11,14 @@ import numpy as np
 
 from ..gram import FloatArray, Gram
 from ..problem import Problem
-from ..proof import FREE, KEPT, Below, Cover, Enumeration, Proof, Reduced, Split, Tree
+from ..proof import FREE, KEPT, Below, Cover, Enumeration, Proof, Reduced, Scales, Split, Tree
 from .blocks import block_bounds
 from .budget import check_time
 from .pairs import exact_pair
 from .psd import TINY, U
 from .row import NotProven, check_shapes, check_states, lower_bound, matrix_of, shift_to_psd
 from .split import down, keeps_weights, pruned_inputs, values_of
+from .whole import integers, times
 
 EXACT = 40
 """Largest number of inputs that is verified this way; a layer of 240 such rows takes seconds."""
@@ -26,19 +27,19 @@ EXACT_WORK = EXACT**3 * 8
 
 
 def is_exact(problem: Problem, proof: Proof) -> bool:
-    """Whether this proof of this row is evaluated in rational arithmetic (enumerations and covers are not)."""
+    """Whether this proof of this row is evaluated in rational arithmetic (searches and covers are not)."""
     leaves = proof.leaves if isinstance(proof, Tree) else 1
     small = problem.n <= EXACT and leaves * problem.n**3 <= EXACT_WORK
-    return small and not isinstance(proof, Enumeration | Reduced | Cover)
+    return small and not isinstance(proof, Enumeration | Reduced | Cover | Scales)
 
 
 def exact_upper_bound(problem: Problem, x: FloatArray) -> float:
     """e(x) = (w - x)'H(w - x), rounded up once."""
     u = [Fraction(w) - Fraction(y) for w, y in zip(problem.weight.tolist(), x.tolist(), strict=True)]
-    h, scale = _integers(problem.hessian)
+    h, scale = integers(problem.hessian)
     k = max(value.denominator for value in u)  # all denominators are powers of two
     whole = [value.numerator * (k // value.denominator) for value in u]
-    total = sum(a * b for a, b in zip(whole, _times(h, whole), strict=True))
+    total = sum(a * b for a, b in zip(whole, times(h, whole), strict=True))
     return -_rounded_down(Fraction(-total, scale * k * k))
 
 
@@ -109,9 +110,9 @@ def _leaf(problem: Problem, split: Split, state: np.ndarray, fixed: np.ndarray, 
     d = [Fraction(value) - e for value, e in zip(split.below.d.tolist(), eps, strict=True)]
     v = [Fraction(0) if f else Fraction(value) for value, f in zip(split.v.tolist(), fixed, strict=True)]
     z = [-w[i] if fixed[i] else v[i] for i in range(n)]
-    h, scale = _integers(problem.hessian)
+    h, scale = integers(problem.hessian)
     k = math.lcm(1, *(value.denominator for value in z))
-    hz = [Fraction(value, scale * k) for value in _times(h, [int(value * k) for value in z])]
+    hz = [Fraction(value, scale * k) for value in times(h, [int(value * k) for value in z])]
     g = [hz[i] - d[i] * v[i] for i in range(n)]
     pairs = list(zip(split.below.pairs.tolist(), map(Fraction, split.below.across.tolist()), strict=True))
     for (i, j), e in pairs:
@@ -182,17 +183,6 @@ def _kept(problem: Problem, i: int, d: Fraction, g: Fraction, w: Fraction) -> Fr
     if d <= 0:
         return None
     return -(g * g) / d
-
-
-def _integers(h: FloatArray) -> tuple[list[list[int]], int]:
-    """The matrix times a power of two, as integers, and that power."""
-    ratios = [[value.as_integer_ratio() for value in row] for row in h.tolist()]
-    scale = max(below for row in ratios for _, below in row)
-    return [[above * (scale // below) for above, below in row] for row in ratios], scale
-
-
-def _times(h: list[list[int]], z: list[int]) -> list[int]:
-    return [sum(a * b for a, b in zip(row, z, strict=True)) for row in h]
 
 
 def _rounded_down(exact: Fraction) -> float:

@@ -18,13 +18,14 @@ import numpy as np
 
 from ..gram import FloatArray, Gram
 from ..problem import Problem
-from ..proof import FREE, Below, Cover, Enumeration, Proof, Reduced, Split, Tree
+from ..proof import FREE, Below, Cover, Enumeration, Proof, Reduced, Scales, Split, Tree
 from .blocks import block_bounds
 from .budget import check_time
 from .enumeration import least_on_grid
 from .psd import TINY, U, defect, is_psd
 from .reduced import least_in_basis
 from .refusal import NotProven as NotProven  # raised here, caught by name from here
+from .scales import least_at_scales
 from .split import Tilt, down, keeps_weights, least, pruned_inputs, terms
 from .table import why_refused
 from .tree import leaves_of
@@ -77,6 +78,8 @@ def lower_bound(
             return bound
         if isinstance(proof, Reduced):
             return least_in_basis(problem, proof, margin)
+        if isinstance(proof, Scales):
+            return least_at_scales(problem, proof, margin, lower_bound)
         if isinstance(proof, Tree):
             return _tree_bound(problem, proof, margin, bounds or split_bounds)
         if isinstance(proof, Cover):

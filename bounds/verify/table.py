@@ -26,6 +26,9 @@ in that set and in how the minimum over it is found:
     open.
 *cover*: every t = p'(w - x) lies in an interval or outside of all. (t - a)(t - b) <= 0 in an interval, so that
     it may be added to e, and its split bounds the sum; outside e >= floor t^2.
+*scales*: where the scale of the grid is chosen with the weights, C is the union of the grids of all scales of a
+    range. Nothing that holds at one of them holds for C; here every scale lies in an interval, whose search bounds
+    the errors of all of its scales.
 
 Scope `layer`: a proof about a row holds for the budget that it is made for, and `scope` adds up budgets.
 No proof about a row is one about a mask that the rows share. N:M fixes every group of every row and has no such
@@ -37,7 +40,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..problem import Problem
-from ..proof import Cover, Enumeration, Proof, Reduced, Split, Tree
+from ..proof import Cover, Enumeration, Proof, Reduced, Scales, Split, Tree
 
 ROW, LAYER = frozenset({"row"}), frozenset({"row", "layer"})
 GRID = frozenset({"none"})
@@ -53,7 +56,8 @@ class Line:
     scopes: frozenset[str]
     """row | layer."""
     parts: frozenset[str] = frozenset()
-    """Kinds of splits that a tree or a cover may be made of, if the problem has a line for them too."""
+    """Kinds of splits that a tree or a cover may be made of, if the problem has a line for them too; of searches,
+    for scales."""
 
 
 PLAIN, PAIRED = frozenset({"split"}), frozenset({"split", "pairs"})
@@ -77,24 +81,31 @@ TABLE: dict[tuple[str, str], Line] = {
     ("joint", "enumeration"): Line(ALL, LAYER),
     ("joint", "tree"): Line(ALL, LAYER, PLAIN),
     ("joint", "cover"): Line(ALL, LAYER, PLAIN),
+    ("scaled", "scales"): Line(GRID, ROW, frozenset({"enumeration", "reduced"})),
+    ("scaled joint", "scales"): Line(ALL, ROW, frozenset({"enumeration"})),
 }
 """(kind of problem, kind of proof) -> where it holds."""
 
 
 def kind_of_problem(problem: Problem) -> str:
-    """quant | free | fixed | joint: pruning with kept weights re-optimised, or as they are, and the grids."""
+    """quant | free | fixed | joint | scaled | scaled joint.
+
+    Pruning with kept weights re-optimised, or as they are, and the grids; scaled where their scale is chosen too.
+    """
+    if problem.grid is not None and problem.grid.free is not None:
+        return "scaled" if problem.sparsity is None else "scaled joint"
     if problem.method != "prune":
         return problem.method
     return "free" if problem.free_weights else "fixed"
 
 
 def kind_of_proof(proof: Proof) -> str:
-    """split | blocks | pairs | enumeration | reduced | tree | cover."""
+    """split | blocks | pairs | enumeration | reduced | tree | cover | scales."""
     if isinstance(proof, Split):
         if proof.below.blocks or proof.blocks:
             return "blocks and pairs" if len(proof.below.pairs) else "blocks"
         return "pairs" if len(proof.below.pairs) else "split"
-    names = {Enumeration: "enumeration", Reduced: "reduced", Tree: "tree", Cover: "cover"}
+    names = {Enumeration: "enumeration", Reduced: "reduced", Tree: "tree", Cover: "cover", Scales: "scales"}
     return names.get(type(proof), type(proof).__name__)
 
 
@@ -106,6 +117,8 @@ def why_refused(problem: Problem, proof: Proof, scope: str = "row") -> str | Non
         "free": "pruning with re-optimised weights",
         "fixed": "pruning with fixed weights",
         "joint": "quantization and pruning",
+        "scaled": "quantization at any scale",
+        "scaled joint": "quantization and pruning at any scale",
     }[of]
     line = TABLE.get((of, kind))
     if line is None:
@@ -113,6 +126,10 @@ def why_refused(problem: Problem, proof: Proof, scope: str = "row") -> str | Non
     pattern = "none" if problem.sparsity is None else problem.sparsity.kind
     if pattern not in line.patterns or scope not in line.scopes or (scope == "layer" and pattern == "nm"):
         return f"a proof by {kind} proves nothing about {words} with pattern {pattern} and scope {scope}"
+    if isinstance(proof, Scales):
+        for part in {kind_of_proof(search) for search in proof.searches}:
+            if part not in line.parts:
+                return f"a proof by {kind} made of {part} proves nothing about {words}"
     if isinstance(proof, Tree | Cover):
         for part, split in {kind_of_proof(split): split for split in proof.splits}.items():
             if part not in line.parts or why_refused(problem, split, scope) is not None:

@@ -12,9 +12,11 @@ import proofs
 import pytest
 from mutations import mutated
 from pvq.bounds.gram import Gram
+from pvq.bounds.presolve import presolve
 from pvq.bounds.problem import Problem
 from pvq.bounds.proof import Below, Split
 from pvq.bounds.sparsity import Sparsity
+from scale_cases import made, optimum, solved
 
 
 @pytest.mark.parametrize("part", range(4))
@@ -26,6 +28,23 @@ def test_both_checkers_agree_and_prove_nothing_false(part):
     assert who["neither"] > 150
     assert who["reference-only"] > 5
     assert sum("certificate" in kind for kind, _ in found) == 25
+
+
+@pytest.mark.parametrize("kind", ["regular", "nearly singular", "large", "tied"])
+@pytest.mark.parametrize("grid", [{"bits": 2}, {"bits": 2, "grid": "int-asym"}, {"grid": "ternary"}], ids=str)
+def test_changed_proofs_of_all_scales(kind, grid):
+    """A number, an index or a part changed: both checkers stay below the optimum over every scale, and agree."""
+    rng, who = np.random.default_rng(5), Counter()
+    for _ in range(3):
+        layer, problem = made(rng, kind, rows=1, **grid)
+        best, result, _ = solved(layer, problem, 1e-2)
+        row, proof, least = presolve(best.row(0)).problem, result.rows[0].result.proof, optimum(problem.row(0))
+        if proof is None:
+            continue
+        assert checkers.outcome(row, proof, "row", least, "honest") == "accepted by both"
+        who.update(checkers.outcome(row, mutated(rng, proof), "row", least) for _ in range(100))
+    assert set(who) <= {"accepted by both", "refused by both", "accepted by the reference only"}
+    assert min(who["accepted by both"], who["refused by both"]) > 20
 
 
 @pytest.mark.parametrize("seed", [9580, 14880])

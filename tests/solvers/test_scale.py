@@ -85,7 +85,7 @@ def test_a_bound_of_an_interval_holds_at_every_scale_in_it():
     for _ in range(10):
         problem = layer(rng, 1, 4, "regular")
         start = float(problem.grid.scale[0, 0])
-        row = FreeRow(problem.row(0), start)
+        row = FreeRow(problem.row(0))
         for _ in range(10):
             u = np.sort(1 / (start * 2 ** rng.uniform(-1, 1, 2)))
             centre, half = u.mean(), (u[1] - u[0]) / 2
@@ -100,7 +100,7 @@ def test_a_stop_leaves_a_bound():
     problem = layer(np.random.default_rng(3), 1, 6, "regular", bits=4)
     options = Options()
     options.stop.set()
-    search = ScaleSearch(problem, [0], float(problem.grid.scale[0, 0]), options, 1)
+    search = ScaleSearch(problem, [0], options, 1)
     search.run()
     assert search.reason is Reason.INTERRUPT
     assert 0 <= search.lower <= search.upper < np.inf

@@ -19,6 +19,7 @@ from .leaf import Shared
 from .limits import Limits, need
 from .rational import dot, vector
 from .row import reference_bound
+from .scales import widest
 
 
 def check_certificate(
@@ -81,7 +82,9 @@ def _lower(row: Problem, claim: Claim, scope: str, shared: Shared) -> Fraction:
     if reduced is None:
         return Fraction(0)
     nothing = np.zeros(reduced.n)
-    return reference_bound(reduced, claim.proof or Split(Below(nothing), nothing), scope, shared)
+    if claim.proof is None:
+        return reference_bound(widest(reduced), Split(Below(nothing), nothing), scope, shared)
+    return reference_bound(reduced, claim.proof, scope, shared)
 
 
 def _error(row: Problem, x: FloatArray, shared: Shared) -> tuple[Fraction, int]:

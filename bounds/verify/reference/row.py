@@ -8,10 +8,11 @@ from itertools import pairwise
 import numpy as np
 
 from ...problem import Problem
-from ...proof import Basis, Cover, Enumeration, Order, Proof, Reduced, Split, Tree
+from ...proof import Basis, Cover, Enumeration, Order, Proof, Reduced, Scales, Split, Tree
 from .leaf import KEPT, PRUNED, Shared, Tilt, check_search, leaf_bound, values
 from .limits import INPUTS, LEAVES, Limits, need
-from .rational import eliminated, matrix, over_one_denominator, vector
+from .rational import Matrix, Vector, eliminated, matrix, over_one_denominator, vector
+from .scales import Scaled
 from .search import least_form
 
 
@@ -27,14 +28,16 @@ def reference_bound(problem: Problem, proof: Proof, scope: str = "row", shared: 
     pattern = problem.sparsity
     need(problem.n <= INPUTS, f"not established: rows of more than {INPUTS} inputs are too long for this checker")
     need(scope == "row" or (scope == "layer" and pattern and pattern.kind != "nm"), "no such scope")
+    free = problem.grid is not None and problem.grid.free is not None
+    need(isinstance(proof, Scales) == free, "a proof by scales is of rows whose scale is free, and no other is")
+    if isinstance(proof, Scales):
+        need(scope == "row", "no such scope")
+        return _scales(problem, proof, shared)
     if isinstance(proof, Enumeration):
         need(not problem.free_weights, "re-optimised weights cannot be enumerated")
         return _enumerated(problem, proof, shared.limits)
     if isinstance(proof, Reduced):
-        need(problem.grid is not None and pattern is None, "a reduced basis needs a grid and no pattern")
-        check_basis(proof.basis, problem.n)
-        order = Order(np.arange(problem.n), np.zeros((problem.n + 1, problem.n)))
-        return _enumerated(problem, Enumeration(order, proof.threshold), shared.limits)
+        return _enumerated(problem, _any_order(problem, proof), shared.limits)
     if isinstance(proof, Split):
         return leaf_bound(problem, proof, {}, shared)
     paired = problem.free_weights and problem.n == (pattern.units if pattern else 0)
@@ -48,6 +51,25 @@ def reference_bound(problem: Problem, proof: Proof, scope: str = "row", shared: 
     return _cover(problem, proof, shared)
 
 
+def _scales(problem: Problem, proof: Scales, shared: Shared) -> Fraction:
+    scaled = Scaled(problem, proof, shared)
+    at_codes, bounds = scaled.at_codes(), []
+    for k, (interval, search) in enumerate(zip(scaled.intervals, scaled.searches, strict=True)):
+        shared.limits.check()
+        plain = _any_order(at_codes, search) if isinstance(search, Reduced) else search
+        m = _enumerated(at_codes, plain, shared.limits, scaled.matrix(k), scaled.weights(k))
+        bounds.append(interval.bound(m))
+    return scaled.with_rounded_levels(min(bounds))
+
+
+def _any_order(problem: Problem, proof: Reduced) -> Enumeration:
+    """The same search of the points themselves."""
+    need(problem.grid is not None and problem.sparsity is None, "a reduced basis needs a grid and no pattern")
+    check_basis(proof.basis, problem.n)
+    order = Order(np.arange(problem.n), np.zeros((problem.n + 1, problem.n)))
+    return Enumeration(order, proof.threshold)
+
+
 def check_basis(basis: Basis, n: int) -> None:
     """Refuse a basis that is none: the search below needs no basis, and takes points one by one."""
     t, inverse = basis.matrix.tolist(), basis.inverse.tolist()
@@ -58,8 +80,12 @@ def check_basis(basis: Basis, n: int) -> None:
         need(products == [int(i == j) for j in range(n)], "a basis and its inverse do not belong together")
 
 
-def _enumerated(problem: Problem, proof: Enumeration, limits: Limits) -> Fraction:
-    n, w, pattern = problem.n, vector(problem.weight), problem.sparsity
+def _enumerated(
+    problem: Problem, proof: Enumeration, limits: Limits, h: Matrix | None = None, w: Vector | None = None
+) -> Fraction:
+    """Of H and w, or of others than those of the row."""
+    n, pattern = problem.n, problem.sparsity
+    h, w = h or matrix(problem.hessian), w or vector(problem.weight)
     check_search(proof, n)
     order = proof.order.order.tolist()
     choices = [values(problem, i) for i in order]
@@ -73,7 +99,7 @@ def _enumerated(problem: Problem, proof: Enumeration, limits: Limits) -> Fractio
         groups = [int(pattern.group[unit]) for unit in used]
         return all(groups.count(g) <= keep for g, keep in enumerate(pattern.keep.tolist()))
 
-    a = matrix(problem.hessian[np.ix_(order, order)])
+    a = [[h[i][j] for j in order] for i in order]
     return least_form(a, points, Fraction(proof.threshold), allowed, limits)
 
 
