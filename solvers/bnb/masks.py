@@ -40,6 +40,14 @@ DIAGONAL = 200.0
 TINY = 6
 """Inputs of the row that is solved to compile everything."""
 
+PLAIN_INPUTS, PLAIN_NODES = 40, 500
+"""Rows of so many inputs at most are searched without pairs for so many nodes, where nearly all of them end in
+milliseconds: what couples inputs takes a quarter of all compiling, and is compiled when a row needs it."""
+
+PLAIN_SHARE = 0.05
+"""Part of the diagonal of H that D must be for that: where it is less (.0008 in a first convolution, .08 to .42
+elsewhere), bounds without pairs are weak and searches long."""
+
 MEMORY = 1 << 30
 """Bytes of open nodes per row; beyond it the search ends with the bound it has."""
 
@@ -78,10 +86,10 @@ def prepared(gram: Gram) -> Prepared:
 def prepare_masks(problem: Problem) -> None:
     """Compile, and do the layer-wide work, before the clock of a row starts."""
     prepared(problem.gram)
-    tiny = _tiny(problem)
-    solve_masks(tiny, Options(time_limit=None), None)  # compiling alone may take longer than a limit
+    tiny, free = _tiny(problem), Options(time_limit=None)  # compiling alone may take longer than a limit
+    solve_masks(tiny, free, None, plain_nodes(problem))
     if problem.n >= OWN_DIAGONAL:
-        _root_diagonal(tiny, tiny.reference, Clock(Options(time_limit=None)))
+        _root_diagonal(tiny, tiny.reference, Clock(free))
 
 
 def _tiny(problem: Problem) -> Problem:
@@ -92,7 +100,13 @@ def _tiny(problem: Problem) -> Problem:
     return Problem(x[:, 0], Gram.from_array(x @ x.T), None, pattern)
 
 
-def solve_masks(problem: Problem, options: Options, start: FloatArray | None) -> Outcome:
+def plain_nodes(problem: Problem) -> int:
+    """Nodes at the beginning of a search that are bounded without coupling inputs."""
+    plain = problem.n <= PLAIN_INPUTS and float(prepared(problem.gram).d.mean()) >= PLAIN_SHARE
+    return PLAIN_NODES if plain else 0
+
+
+def solve_masks(problem: Problem, options: Options, start: FloatArray | None, plain: int | None = None) -> Outcome:
     """Best-first search for the best mask; on a limit the least bound of what is still open.
 
     Parameters
@@ -100,10 +114,12 @@ def solve_masks(problem: Problem, options: Options, start: FloatArray | None) ->
     problem : a row with re-optimised kept weights and at least one group that cannot keep everything.
     options : limits.
     start : (n,) feasible point, optional.
+    plain : nodes before inputs are coupled, of `plain_nodes` if not given.
     """
     sparsity = problem.pattern
     clock = Clock(options)
     layer = prepared(problem.gram)
+    plain = plain_nodes(problem) if plain is None else plain
     size = float(np.abs(problem.weight).max())
     if size == 0.0:
         return Outcome(np.zeros(problem.n), 0.0)
@@ -136,6 +152,9 @@ def solve_masks(problem: Problem, options: Options, start: FloatArray | None) ->
             break
         if options.node_limit is not None:
             budget = min(budget, options.node_limit - int(best.nodes[0]))
+        pairing = int(best.nodes[0]) >= plain
+        if not pairing:
+            budget = min(budget, plain - int(best.nodes[0]))
         full = pool.size[1] < len(pool.key) // 4
         if budget <= 0:
             reason = Reason.NODES
@@ -146,7 +165,7 @@ def solve_masks(problem: Problem, options: Options, start: FloatArray | None) ->
         if full:
             pool = grown(pool)
         begin, before = working_seconds(), int(best.nodes[0])
-        done = advance(row, pool, best, options.gap, floor, budget)
+        done = advance(row, pool, best, options.gap, floor, budget, pairing)
         took, nodes = working_seconds() - begin, int(best.nodes[0]) - before
         budget = max(1, min(4 * budget, round(CHUNK_SECONDS * max(nodes, 1) / max(took, 1e-9))))
     mask = best.kept[sparsity.unit]

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from pvq.bounds.gram import FloatArray, IntArray
 
-from ..kernels.apart import MATRIX, NUMBERS, REAL, VECTOR, WHOLE, apart, inner, named
+from ..kernels.apart import MATRIX, NUMBERS, REAL, TRUTH, VECTOR, WHOLE, apart, inner, named
 from ..kernels.cholesky import invert
 from ..kernels.diagonal import ascend
 from ..kernels.sparing import assign, assign_matrix
@@ -192,8 +192,8 @@ def correlated(d: FloatArray, e: FloatArray, pairs: int) -> None:
             e[i] *= np.sqrt(most / (e[i] * e[i])) * TIDY
 
 
-@apart(REAL, PART, REAL, WHOLE, REAL, REAL, WHOLE)
-def bound_of(free: Free, c: float, pairs: int, target: float, gap: float, rounds: int) -> float:
+@apart(REAL, PART, REAL, WHOLE, REAL, REAL, WHOLE, TRUTH)
+def bound_of(free: Free, c: float, pairs: int, target: float, gap: float, rounds: int, pairing: bool) -> float:
     """Lower bound of a node, -inf if rounding leaves no D below A.
 
     Parameters
@@ -204,6 +204,7 @@ def bound_of(free: Free, c: float, pairs: int, target: float, gap: float, rounds
     target : no more than this is needed.
     gap : upper bound minus what is known, see `WORTH`.
     rounds : alternations of D and x: 1 but at the root.
+    pairing : whether inputs are coupled where units have one; without that there must be no pairs.
     """
     m, units = len(free.b), len(free.group)
     work, loss = np.empty((m, m)), np.empty(m)
@@ -224,6 +225,6 @@ def bound_of(free: Free, c: float, pairs: int, target: float, gap: float, rounds
         for s in range(m):
             free.saving[free.unit[s]] += free.b[s] ** 2 / max(free.a[s, s], SLACK * free.variance[s])
         return -np.inf
-    if units == m:
+    if pairing and units == m:
         return _by_pairs(free, c, pairs, target, gap, rounds, work, loss)
     return _by_blocks(free, c, target, gap, rounds, work, loss)

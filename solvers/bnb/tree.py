@@ -166,7 +166,9 @@ def inherit(row: ScaledRow, pool: Pool, slot: int, state: np.ndarray, node: Open
 
 
 @entry()
-def advance(row: ScaledRow, pool: Pool, best: Incumbent, gap: float, floor: float, budget: int) -> bool:
+def advance(
+    row: ScaledRow, pool: Pool, best: Incumbent, gap: float, floor: float, budget: int, pairing: bool
+) -> bool:
     """Process nodes until none is open (True), or `budget` nodes are done or the pool is full (False).
 
     A subtree is discarded when its bound is within `gap` of the upper bound (relative, or `floor` absolute), less
@@ -203,7 +205,7 @@ def advance(row: ScaledRow, pool: Pool, best: Incumbent, gap: float, floor: floa
             continue
         target = best.value[0] - max(GAP_SOUGHT * gap * best.value[0], FLOOR_SOUGHT * floor)
         rounds = FIRST_ROUNDS if best.nodes[0] == 1 else ROOT_ROUNDS if best.nodes[0] == 2 else 1
-        bound = bound_of(free, c, node.pairs, target, max(best.value[0] - key, 0.0), rounds)
+        bound = bound_of(free, c, node.pairs, target, max(best.value[0] - key, 0.0), rounds, pairing)
         if bound >= cutoff:
             best.value[1] = min(best.value[1], bound)
             continue

@@ -56,9 +56,20 @@ def without_heuristics(monkeypatch):
     monkeypatch.setattr(masks, "_upper", upper)
 
 
+def begin_with(monkeypatch, plain):
+    """Searches that couple inputs after so many nodes, whatever the row."""
+    monkeypatch.setattr(masks, "PLAIN_NODES", plain)
+    monkeypatch.setattr(masks, "PLAIN_SHARE", -np.inf)
+
+
+PLAIN = pytest.mark.parametrize("plain", [0, 2, 10**6])
+
+
+@PLAIN
 @pytest.mark.parametrize("kind", ["row", "nm", "block"])
-def test_two_hundred_and_ten_rows_against_enumeration(kind, monkeypatch):
+def test_two_hundred_and_ten_rows_against_enumeration(kind, plain, monkeypatch):
     without_heuristics(monkeypatch)
+    begin_with(monkeypatch, plain)
     for seed in range(210):
         problem, rng = row(seed, kind)
         truth = Brute().solve(problem)
@@ -72,9 +83,11 @@ def test_two_hundred_and_ten_rows_against_enumeration(kind, monkeypatch):
         assert problem.is_feasible(result.x)
 
 
+@PLAIN
 @pytest.mark.parametrize("kind", ["row", "nm", "block"])
-def test_every_node_limit_ends_in_an_interval_around_the_optimum(kind, monkeypatch):
+def test_every_node_limit_ends_in_an_interval_around_the_optimum(kind, plain, monkeypatch):
     without_heuristics(monkeypatch)
+    begin_with(monkeypatch, plain)
     for seed in range(30):
         problem, rng = row(seed, kind)
         truth = Brute().solve(problem).upper
@@ -138,6 +151,27 @@ def test_the_pool_grows_and_a_full_memory_ends_in_a_bound(monkeypatch):
     assert 0 < result.lower < result.upper
 
 
+@pytest.mark.parametrize("limit", [None, 30])
+def test_inputs_are_coupled_after_the_same_nodes_however_quick_the_machine_is(limit, monkeypatch):
+    problem, found = large(40, 13), []
+    without_heuristics(monkeypatch)
+    begin_with(monkeypatch, 20)
+    for seconds in (1e-9, 1e-3, 10.0):
+        monkeypatch.setattr(masks, "CHUNK_SECONDS", seconds)
+        result = BranchAndBound().solve(problem, Options(None, node_limit=limit), np.zeros(40))
+        found.append((result.nodes, result.lower, result.upper))
+    assert found[0][0] > 20
+    assert found[0] == found[1] == found[2]
+
+
+def test_short_rows_begin_without_pairs_where_a_diagonal_holds_enough():
+    begin = [masks.plain_nodes(large(n, n // 3)) for n in (12, masks.PLAIN_INPUTS, masks.PLAIN_INPUTS + 1)]
+    assert begin == [masks.PLAIN_NODES, masks.PLAIN_NODES, 0]
+    x = np.random.default_rng(0).normal(size=(12, 2)) @ np.random.default_rng(1).normal(size=(2, 40))
+    x += 1e-3 * np.random.default_rng(2).normal(size=x.shape)
+    assert masks.plain_nodes(Problem(np.ones(12), Gram.from_array(x @ x.T), None, Sparsity.row(12, 4))) == 0
+
+
 @pytest.mark.parametrize(("number", "k"), [(11, 30), (154, 13), (172, 12)])
 def test_fixing_more_inputs_than_the_budget_ends_a_node(number, k, expand40):
     """Three rows of a real layer on which a node that had k inputs fixed went on to keep one more."""
@@ -149,10 +183,12 @@ def test_fixing_more_inputs_than_the_budget_ends_a_node(number, k, expand40):
     assert np.count_nonzero(result.x) == k
 
 
+@PLAIN
 @pytest.mark.parametrize("kind", ["row", "nm"])
-def test_rows_of_correlated_inputs_against_enumeration(kind, monkeypatch):
+def test_rows_of_correlated_inputs_against_enumeration(kind, plain, monkeypatch):
     """Inputs with strong correlations of both signs, which pair up, and all points of the curve of one row."""
     without_heuristics(monkeypatch)
+    begin_with(monkeypatch, plain)
     for seed in range(60):
         rng = np.random.default_rng(seed)
         n = 10 if kind == "row" else 12
