@@ -1,5 +1,5 @@
 # numba has no types
-# mypy: disable-error-code="attr-defined,method-assign"
+# mypy: disable-error-code="attr-defined,method-assign,no-untyped-call"
 """What numba does again and again while it compiles, put off or done once."""
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from typing import Any
 
 from numba import njit
 from numba.core.registry import cpu_target
+from numba.core.targetconfig import ConfigStack
 from numba.core.types.functions import BaseFunction
+from numba.core.typing.templates import _OverloadFunctionTemplate as Overloaded
 
 OPERATORS = frozenset([bool, *(value for value in vars(operator).values() if callable(value))])
 """What `a + b`, `a[i]` and so on call in Python."""
@@ -20,7 +22,7 @@ OPERATORS = frozenset([bool, *(value for value in vars(operator).values() if cal
 _typed: dict[tuple[int, Any], tuple[Any, Any]] = {}
 """Operators of numba with the types of what they took, and what numba has found for them."""
 
-_type_of_call = BaseFunction.get_call_type
+_type_of_call, _type_of_overload = BaseFunction.get_call_type, Overloaded.generic
 
 
 def _known_type(self: Any, context: Any, args: Any, kws: Any) -> Any:
@@ -43,12 +45,30 @@ def _known_type(self: Any, context: Any, args: Any, kws: Any) -> Any:
     return found
 
 
+def _same_for_all(self: Any, args: Any, kws: Any) -> Any:
+    """`Overloaded.generic`, for callers that differ in what Python and C call and not in the code itself.
+
+    numba compiles what allocates an array, or takes the larger of two numbers, anew for each kind of caller.
+    """
+    flags = ConfigStack.top_or_none()
+    if flags is None:
+        return _type_of_overload(self, args, kws)
+    common = flags.copy()
+    common.no_cpython_wrapper = common.no_cfunc_wrapper = common.release_gil = True
+    with ConfigStack().enter(common):
+        return _type_of_overload(self, args, kws)
+
+
+def _nothing(*_: object) -> None:
+    """What other languages would call: nobody does, and numba makes it even for what allocates an array."""
+
+
 @contextmanager
 def compiling() -> Iterator[None]:
     """Python's collector off: it goes through all that numba keeps, time and again, a seventh of the seconds.
 
     And sizes of types looked up: numba has LLVM read a module for that of every variable, a twentieth.
-    And those of operators, a fifth.
+    And those of operators, a fifth. And nothing compiled twice, or for nobody, a twentieth.
     """
     context, was, sizes = cpu_target.target_context, gc.isenabled(), dict[str, int]()
     measure, inside = context.get_abi_sizeof, "get_abi_sizeof" in vars(context)
@@ -61,23 +81,27 @@ def compiling() -> Iterator[None]:
 
     gc.disable()
     if not inside:
-        context.get_abi_sizeof = size_of
-        BaseFunction.get_call_type = _known_type
+        context.get_abi_sizeof, context.create_cfunc_wrapper = size_of, _nothing
+        BaseFunction.get_call_type, Overloaded.generic = _known_type, _same_for_all
     try:
         yield
     finally:
         if not inside:
-            BaseFunction.get_call_type = _type_of_call
-            vars(context).pop("get_abi_sizeof", None)  # another thread may have done it
+            BaseFunction.get_call_type, Overloaded.generic = _type_of_call, _type_of_overload
+            for name in ("get_abi_sizeof", "create_cfunc_wrapper"):
+                vars(context).pop(name, None)  # another thread may have done it
         if was:
             gc.enable()
 
 
 def compiled(**options: Any) -> Callable[[Any], Any]:
-    """The decorator of a function that Python calls: `numba.njit`, kept on disk, that compiles as above."""
+    """The decorator of a function that Python calls: `numba.njit`, kept on disk, that compiles as above.
+
+    What is divided by 0 is infinite, as numpy has it.
+    """
 
     def decorate(function: Any) -> Any:
-        made: Any = njit(**{"cache": True, "nogil": True, **options})(function)
+        made: Any = njit(**{"cache": True, "nogil": True, "error_model": "numpy", **options})(function)
         if not hasattr(made, "compile"):
             return made  # the function itself: NUMBA_DISABLE_JIT is set
         compile_once = made.compile

@@ -177,7 +177,7 @@ def candidate(
     return np.array([p[0] for p in pairs]), np.array([p[1] for p in pairs])
 
 
-@compiled(error_model="numpy")
+@compiled()
 def _cover(levels, shifted, least, most, fraction):  # type: ignore[no-untyped-def]
     """Smallest scale whose levels cover fraction * [least, most], and its zero point."""
     low, high = min(least, 0.0) * fraction, max(most, 0.0) * fraction
@@ -196,7 +196,7 @@ def _cover(levels, shifted, least, most, fraction):  # type: ignore[no-untyped-d
     return (scale if scale > 0.0 else 1.0), 0.0
 
 
-@compiled(error_model="numpy")
+@compiled(no_cpython_wrapper=True)
 def _squared_error(values, sum1, sum2, levels, scale, zero):  # type: ignore[no-untyped-def]
     """Sum of squared rounding errors of sorted values, by cells from prefix sums, O(L log N), or by values.
 
@@ -235,7 +235,7 @@ def _squared_error(values, sum1, sum2, levels, scale, zero):  # type: ignore[no-
     return total
 
 
-@compiled(error_model="numpy")
+@compiled()
 def _mse_search(blocks, levels, shifted, coarse, fine, finest):  # type: ignore[no-untyped-def]
     """Best scale and zero point of each row of sorted values over the candidate fractions of min-max."""
     rows, size = blocks.shape

@@ -87,7 +87,7 @@ def _log_peak(df: float, width: float, low: float, high: float) -> float:
     return peak - math.log(width) - math.log(mass) if mass > 0 else math.inf
 
 
-@compiled()
+@compiled(no_cpython_wrapper=True)
 def _shape(df, y):  # type: ignore[no-untyped-def]
     """A density over its peak, y in units of its width."""
     if df == math.inf:

@@ -8,10 +8,10 @@ from contextlib import suppress
 import numba
 import numpy as np
 import pytest
-from numba.core import types
+from numba.core import event, types
 from numba.core.types.functions import BaseFunction
 from numba.extending import models, overload, register_model
-from pvq.bounds.compiling import compiled, compiling
+from pvq.bounds.compiling import Overloaded, compiled, compiling
 
 
 @overload(operator.mod)
@@ -33,6 +33,44 @@ def test_an_operator_made_of_python_code_keeps_the_options_of_each_caller():
         with pytest.raises(ZeroDivisionError):
             checked(1.0, 0.0)
         assert numba.njit(error_model="numpy")(ratio)(1.0, 0.0) == np.inf
+
+
+def _quotient(a, b):
+    """Told apart by the options of who calls it, as `ratio` is."""
+
+
+@overload(_quotient)
+def _of_numbers(a, b):
+    return lambda a, b: a / b
+
+
+def quotient(a, b):
+    return _quotient(a, b)
+
+
+def test_what_differs_in_what_python_calls_shares_what_it_calls():
+    began = []
+
+    class Heard(event.Listener):
+        def on_start(self, heard):
+            began.append(heard.data["dispatcher"].py_func)
+
+        def on_end(self, heard):
+            pass
+
+    wrapped = {"no_cpython_wrapper": True}, {"no_cfunc_wrapper": True}, {"nogil": True}, {}
+    kind, division = (types.float64, types.float64), {"error_model": "numpy"}
+    with event.install_listener("numba:compile", Heard()), compiling():
+        for options in wrapped:
+            numba.njit(**options, **division)(quotient).compile(kind)
+        assert sum(function is not quotient for function in began) == 1
+        checked = numba.njit()(quotient)  # another kind of division is other code
+        with pytest.raises(ZeroDivisionError):
+            checked(1.0, 0.0)
+        assert sum(function is not quotient for function in began) == 2
+        fast = numba.njit(fastmath=True, **division)(quotient)
+        fast.compile(kind)
+        assert sum(function is not quotient for function in began) == 3
 
 
 def arithmetic(a, i, b):
@@ -96,7 +134,8 @@ def test_an_operator_that_is_new_is_found_after_one_that_failed():
 
 
 def test_all_is_as_before_afterwards():
-    was = BaseFunction.get_call_type
+    was, context = BaseFunction.get_call_type, numba.core.registry.cpu_target.target_context
+    generic, names = Overloaded.generic, set(vars(context))
     assert gc.isenabled()
     with compiling():
         assert not gc.isenabled()
@@ -107,6 +146,8 @@ def test_all_is_as_before_afterwards():
     with suppress(ValueError), compiling():
         raise ValueError
     assert BaseFunction.get_call_type is was
+    assert Overloaded.generic is generic
+    assert set(vars(context)) == names
     assert gc.isenabled()
 
 
