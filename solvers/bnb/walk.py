@@ -132,5 +132,14 @@ def _sweep_uneven(  # type: ignore[no-untyped-def]
 def root_bound(row: Restated) -> float:
     """The bound ahead of the whole row, sum_i d_i dist(w_i, grid_i)^2 without a budget: needs no search."""
     n = len(row.weight)
-    out, diagonal = np.empty(row.width), row.factors[2][n]
-    return float(move(n, row.weight, out, np.zeros(n), 0.0, diagonal, row.grid, row.pattern, row.spare()))
+    values, count, group, by_value = row.grid
+    diagonal = row.factors[2][n]
+    if len(row.pattern[4]) > 0:
+        out = np.empty(row.width)
+        return float(move(n, row.weight, out, np.zeros(n), 0.0, diagonal, row.grid, row.pattern, row.spare()))
+    # as `move` has it, which the first row of even steps need not wait for
+    if len(by_value) > 0:
+        far = np.abs(row.weight - by_value).min(axis=0)
+    else:
+        far = np.array([np.abs(w - values[g, : count[g]]).min() for w, g in zip(row.weight, group, strict=True)])
+    return float(diagonal[:n] @ (far * far))

@@ -10,6 +10,8 @@ from pvq.bounds.problem import Problem
 from pvq.solvers.bnb.beam import upper_point
 from pvq.solvers.bnb.plan import layer_plan
 from pvq.solvers.bnb.restated import restate
+from pvq.solvers.bnb.uneven import move
+from pvq.solvers.bnb.walk import root_bound
 
 
 def exact_error(problem, x):
@@ -74,3 +76,18 @@ def test_it_is_small_where_float64_is_good_enough():
         row = restate(problem, layer_plan(problem))
         upper = problem.error(upper_point(problem))
         assert 0 < row.slack(upper) < 1e-7 * upper
+
+
+@pytest.mark.parametrize("levels", [3, 16, 48, 49, 200])
+@pytest.mark.parametrize("even", [True, False])
+def test_the_bound_of_the_root_is_what_the_search_adds_up_ahead_of_it(levels, even):
+    rng = np.random.default_rng(levels)
+    for _ in range(10):
+        rows = np.sort(rng.normal(size=(3, levels)), axis=1)
+        grid = Grid(np.linspace(-0.3, 0.5, levels)[None] * [[1], [2], [0.5]] if even else rows, np.arange(9) % 3)
+        problem = Problem(rng.uniform(-1, 1, 9), gram_of(rng, 9, 2), grid)
+        row = restate(problem, layer_plan(problem))
+        assert (row.top > 0) == even
+        diagonal, out = row.factors[2][9], np.empty(row.width)
+        taken = row.grid, row.pattern, row.spare()
+        assert root_bound(row) == pytest.approx(move(9, row.weight, out, np.zeros(9), 0.0, diagonal, *taken))
