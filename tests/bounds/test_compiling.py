@@ -3,6 +3,8 @@
 import gc
 import operator
 import pickle
+import subprocess
+import sys
 from contextlib import suppress
 
 import numba
@@ -11,7 +13,8 @@ import pytest
 from numba.core import event, types
 from numba.core.types.functions import BaseFunction
 from numba.extending import models, overload, register_model
-from pvq.bounds.compiling import Overloaded, compiled, compiling
+from pvq.bounds.compiling import compiled
+from pvq.bounds.shortcuts import Overloaded, compiling
 
 
 @overload(operator.mod)
@@ -174,3 +177,15 @@ def test_a_compiled_function_compiles_that_way_and_can_be_sent():
     assert seen
     assert not any(seen)
     assert pickle.loads(pickle.dumps(double))(4) == 8
+
+
+def test_without_shortcuts_functions_are_compiled_all_the_same():
+    code = """import sys
+sys.modules["pvq.bounds.shortcuts"] = None  # what an import of it fails by
+from pvq.bounds.compiling import compiled
+double = compiled(cache=False)(lambda x: 2 * x)
+assert double(3) == 6
+print(double.nopython_signatures)"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "int64" in done.stdout
