@@ -73,6 +73,8 @@ def certified_errors(gram: Gram, w: FloatArray, x: FloatArray, references: Float
     g = 1.01 * (2 * n + 8) * UNIT
     values, radii, across = _float_errors(gram.matrix, w, x, t)
     with np.errstate(all="ignore"):
+        if len(w) == 1:  # a row alone has the last digit that `Gram.error` gives: it is in records
+            values = np.array([gram.error(w[0] - x[0])])
         moved = np.einsum("ri,ri->r", across, 2 * g * np.abs(w - x) + g * g * t)
         expanded = g * np.einsum("ri,ri->r", across, t)
     moved[~np.isfinite(moved)] = np.inf
