@@ -185,7 +185,7 @@ def rounding(result: pvq.Result) -> Fraction:
 
 
 def free_scale_complaints(result: pvq.Result) -> list[str]:
-    """A lower end above the error of a point, with the scale part of the search: numerical, so up to rounding."""
+    """A lower end above the error of a point, scales being searched: without rounding where it is rigorous."""
     stated, bad = result.problem, []
     together = stated.grid is not None and len(stated.grid.scale) == 1
     groups = [list(range(len(stated)))] if together else [[i] for i in range(len(stated))]
@@ -197,7 +197,9 @@ def free_scale_complaints(result: pvq.Result) -> list[str]:
         lower = Fraction(result.lower) if together else Fraction(ends[0].lower)
         reference = sum(stated.row(i).reference for i in rows)
         least = reached(stated, rows, float(info["scale_low"]), float(info["scale_high"]))
-        if lower > least + Fraction(1e-9) * least + Fraction(1e-12 * reference):
+        rigorous = all(end.bound_kind is BoundKind.RIGOROUS for end in ends)
+        rounding = 0 if rigorous else Fraction(1e-9) * least + Fraction(1e-12 * reference)
+        if lower > least + rounding:
             bad.append(f"rows {rows}: lower {float(lower)!r} above the error {float(least)!r} of a point")
     for i, row in enumerate(result.solved.rows):
         problem = stated.row(i)
@@ -205,8 +207,6 @@ def free_scale_complaints(result: pvq.Result) -> list[str]:
             bad.append(f"row {i}: its x violates the constraints")
         if problems.exact(problem, row.result.x) > Fraction(row.result.upper):
             bad.append(f"row {i}: upper {row.result.upper!r} below the error of its weights")
-        if row.result.bound_kind is BoundKind.RIGOROUS:
-            bad.append(f"row {i}: rigorous, and no proof of scales exists")
         if row.result.status not in {*problems.CHECKED, Status.FEASIBLE_ONLY}:
             bad.append(f"row {i}: {row.result.status}: {dict(row.result.info)}")
     return bad
@@ -226,7 +226,10 @@ def certificate_complaints(result: pvq.Result) -> list[str]:
         claims = sum(Fraction(row.lower) for row in rigorous)
         if Fraction(proven.lower) < claims * Fraction(1 - 1e-9):
             bad.append(f"verified {proven.lower!r}, rigorous rows said {float(claims)!r}")
-        optima = [problems.optimum(result.problem.row(i)) for i in range(len(result.problem))]
+        if result.problem.setting.range == "optimal":
+            optima = [problems.exact(result.problem.row(i), x) for i, x in enumerate(result.weights)]
+        else:
+            optima = [problems.optimum(result.problem.row(i)) for i in range(len(result.problem))]
         least = sum(optima, Fraction(0))
     else:
         least = shared_optimum(result.problem)

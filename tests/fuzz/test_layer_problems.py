@@ -52,6 +52,20 @@ def test_a_lower_end_above_a_point_of_another_scale_is_seen():
     assert layer_problems.complaints(dataclasses.replace(result, solved=above), 1e-6)
 
 
+def test_a_rigorous_row_with_a_scale_of_its_own_has_no_rounding_to_hide_in():
+    rng = np.random.default_rng(6)
+    layer = pvq.Layer.from_activations(rng.standard_normal((2, 3)), rng.standard_normal((20, 3)))
+    result = pvq.bound(layer, pvq.Quant(bits=2, range="optimal", granularity="channel"), certify=True)
+    assert layer_problems.complaints(result, 1e-6) == layer_problems.certificate_complaints(result) == []
+    row = result.solved.rows[0]
+    assert row.result.bound_kind == "rigorous"
+    above = dataclasses.replace(row, result=dataclasses.replace(row.result, lower=row.result.upper * (1 + 1e-10)))
+    false = dataclasses.replace(
+        result, solved=dataclasses.replace(result.solved, rows=(above, result.solved.rows[1]))
+    )
+    assert layer_problems.complaints(false, 1e-6)
+
+
 def test_shared_optimum_is_the_least_of_all_masks(shared):
     stated = shared.problem
     count, n = len(stated), stated.sparsity.units
