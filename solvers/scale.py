@@ -59,19 +59,17 @@ def solve_scales(
     compile_search(problem.sparsity is not None)
     together = len(problem.grid.scale) == 1 and len(problem) > 1
     groups = [list(range(len(problem)))] if together else [[i] for i in range(len(problem))]
-    scales = problem.grid.scale.copy()
+    best = problem
     results: list[RowResult] = []
     for rows in groups:
-        at = problem.rows[rows[0]] if len(scales) > 1 else 0
         part(f"scale of {row_words(range(rows[0], rows[-1] + 1), len(problem))}")
         search = ScaleSearch(problem, rows, options, jobs)
         search.run()
-        scales[at, 0] = search.scale
+        best = with_scale(best, rows[0], search.scale)
         results += search.results()
         for row in results[-len(rows) :]:
             if on_row:
                 on_row(row)
-    best = at_scales(problem, scales)
     scored = [_with_scores(best, i, row, compare, options) for i, row in enumerate(results)]
     total = summarise(scored, options)
     if together:
@@ -91,9 +89,11 @@ def solve_scales(
     return best, total
 
 
-def at_scales(problem: LayerProblem, scales: FloatArray) -> LayerProblem:
-    """The problem at other scales."""
+def with_scale(problem: LayerProblem, row: int, scale: float) -> LayerProblem:
+    """The problem with another scale for a row, or for all rows where they share one."""
     assert problem.grid is not None
+    scales = problem.grid.scale.copy()
+    scales[problem.rows[row] if len(scales) > 1 else 0, 0] = scale
     return dataclasses.replace(problem, grid=dataclasses.replace(problem.grid, scale=scales))
 
 
@@ -256,11 +256,8 @@ class ScaleSearch:
 
     def results(self) -> list[RowResult]:
         """Each row at the best scale; a lower bound for it only if it has the scale for itself."""
-        assert self.problem.grid is not None
         points, alone = iter(self.points), len(self.numbers) == 1
-        scales = self.problem.grid.scale.copy()
-        scales[self.problem.rows[self.numbers[0]] if len(scales) > 1 else 0, 0] = self.scale
-        best = at_scales(self.problem, scales)
+        best = with_scale(self.problem, self.numbers[0], self.scale)
         seconds = (time.perf_counter() - self.begin) / len(self.numbers)
         info = {"scale_low": self.low, "scale_high": self.high, "searches": self.searches}
         out = []
