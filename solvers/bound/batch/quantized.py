@@ -181,7 +181,11 @@ class Chunk:
         return Ascent(best, mean, step)
 
     def searches(self, r: int, target: FloatArray, low: FloatArray) -> tuple[Enumeration, ...]:
-        """What the searches of a row's blocks have proven, a little less so that a repetition ends as they did."""
+        """What the searches of a row's blocks have proven, a little less so that a repetition ends as they did.
+
+        It is what rounding may change, and no more: where inputs are far outside of their box the values are 1e5
+        times what they leave of the row's bound.
+        """
         parts = self.layer.searches
         position, diagonal = np.zeros(parts.order.shape, np.int64), np.zeros(parts.diagonal.shape)
         of = r if len(self.levels.values) > 1 else 0
@@ -192,7 +196,7 @@ class Chunk:
                 m = int(parts.size[b])
                 below = shortened(diagonal[b, : m + 1, :m], np.floor)
                 order = Order(position[b, :m] - parts.start[b], below)
-            proofs.append(Enumeration(order, max(float(value) * (1 - 1e-9), 1e-300)))
+            proofs.append(Enumeration(order, max(float(value) * (1 - 1e-12), 1e-300)))
         return tuple(proofs)
 
     def clamped(self) -> FloatArray:

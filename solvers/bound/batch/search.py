@@ -10,11 +10,12 @@ from pvq.bounds.gram import FloatArray, IntArray
 
 from ...kernels.sparing import assign, assign_matrix
 from ...kernels.vector_code import WIDTH
+from .box import box_minimum
 from .layer import Parts
 from .levels import Levels, nearest
 
 OUTSIDE = 0.6
-"""Inputs whose target is so many steps outside of their range are decided first: that saves most of the nodes."""
+"""Inputs that the box holds so many steps from where they would be come first: that saves most of the nodes."""
 
 TRIES, LOWER = 3, 0.5
 """Thresholds tried where a search does not end, each so much lower; then the block has its root bound."""
@@ -35,10 +36,18 @@ class Work(NamedTuple):
     slope: FloatArray
     diagonal: FloatArray
     matrix: FloatArray
+    out: FloatArray
+    """(SIZE,) steps outside of the box, as `box_minimum` has them."""
     centre: FloatArray
     partial: FloatArray
     pick: IntArray
     best: IntArray
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def lowered(value: float, base: float, shrink: float) -> float:
+    """A value less a part of what it has above the base, which may be too high: descent has ended early."""
+    return value - (1.0 - shrink) * (value - base if value > base else value)
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract"})
@@ -58,11 +67,12 @@ def _even_ahead(
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _search(
-    m: int, work: Work, is_even: bool, threshold: float, shrink: float, budget: int
+    m: int, work: Work, is_even: bool, threshold: float, base: float, shrink: float, budget: int
 ) -> tuple[bool, float, int]:
     """Depth-first below a threshold, nearest values first: whether it ended, the threshold then, nodes.
 
-    A leaf lowers the threshold to `shrink` times itself, so that at the end no point is below it.
+    A leaf lowers the threshold to its value less a part of what that has above the base, so that at the end no
+    point is below it.
     """
     t, grid, per_step, pivot, slope, diagonal = (
         work.t, work.grid, work.per_step, work.pivot, work.slope, work.diagonal,
@@ -90,7 +100,7 @@ def _search(
             if nodes >= budget:
                 return False, threshold, nodes
             if i == 0:
-                threshold = min(threshold, shrink * below)
+                threshold = min(threshold, lowered(below, base, shrink))
                 for j in range(m):
                     best[j] = pick[j, 0]
             else:
@@ -126,7 +136,8 @@ def _new_work(size: int, count: int) -> Work:
     work = Work(
         np.empty(size), np.empty((size, count)), np.empty(size), np.empty((3, width)), np.empty(size, np.int64),
         np.empty(size), np.empty((size, width)), np.empty((size + 1, width)), np.empty((size, size)),
-        np.empty((size + 1, width)), np.empty(size + 1), np.empty((size, 3), np.int64), np.empty(size, np.int64),
+        np.empty(size), np.empty((size + 1, width)), np.empty(size + 1), np.empty((size, 3), np.int64),
+        np.empty(size, np.int64),
     )  # fmt: skip
     for j in range(width):
         for i in range(size):
@@ -137,15 +148,8 @@ def _new_work(size: int, count: int) -> Work:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _overshoot(t: float, row: FloatArray) -> float:
-    """How far a target is outside of its levels, in mean steps."""
-    last = len(row) - 1
-    return max(row[0] - t, t - row[last]) * last / (row[last] - row[0]) if row[last] > row[0] else 0.0
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _outside_first(m: int, work: Work, other: Work) -> bool:
-    """The same search with the inputs outside of their range decided first, the furthest at once, in `other`.
+def _held_first(m: int, work: Work, other: Work) -> bool:
+    """The same search with the inputs that the box holds decided first, the furthest at once, in `other`.
 
     A level's proven diagonal stays one: a leading block of the new order is a principal submatrix of the least
     leading block of the old order that has all its inputs.
@@ -153,17 +157,17 @@ def _outside_first(m: int, work: Work, other: Work) -> bool:
     order = other.best  # free until the search
     inside = 0
     for j in range(m):
-        if _overshoot(work.t[j], work.grid[j]) <= OUTSIDE:
+        if work.out[j] <= OUTSIDE:
             order[inside] = j
             inside += 1
     if inside == m:
         return False
     end = inside
     for j in range(m):
-        over = _overshoot(work.t[j], work.grid[j])
+        over = work.out[j]
         if over > OUTSIDE:
             i = end
-            while i > inside and _overshoot(work.t[order[i - 1]], work.grid[order[i - 1]]) > over:
+            while i > inside and work.out[order[i - 1]] > over:
                 order[i] = order[i - 1]
                 i -= 1
             order[i] = j
@@ -245,7 +249,8 @@ def orders_of_row(
     for b in range(len(parts.size)):
         m = _load_block(b, parts, plain)
         _load_row(m, target, of, levels, plain)
-        if _outside_first(m, plain, moved):
+        box_minimum(m, plain.matrix, plain.t, plain.grid, plain.out)
+        if _held_first(m, plain, moved):
             own[b] = True
             assign(position[b], moved.position[:m])
             assign_matrix(diagonal[b], moved.diagonal[: m + 1, :m])
@@ -291,12 +296,13 @@ def block_minima(
                 for j in range(m):
                     s += plain.matrix[i, j] * e[j]
                 upper += e[i] * s
-            work = moved if _outside_first(m, plain, moved) else plain
-            bound, threshold = root, shrink * upper
+            base = box_minimum(m, plain.matrix, plain.t, plain.grid, plain.out)
+            work = moved if _held_first(m, plain, moved) else plain
+            bound, threshold = root, lowered(upper, base, shrink)
             for _ in range(TRIES):
                 if not threshold > bound:
                     break
-                ended, reached, spent = _search(m, work, is_even, threshold, shrink, budget)
+                ended, reached, spent = _search(m, work, is_even, threshold, base, shrink, budget)
                 nodes[r] += spent
                 if reached < threshold:  # a point was found
                     for j in range(m):
@@ -304,5 +310,5 @@ def block_minima(
                 if ended:
                     bound = max(bound, reached)
                     break
-                threshold = LOWER * min(threshold, reached)
+                threshold = lowered(min(threshold, reached), base, LOWER)
             low[r, b] = bound

@@ -11,8 +11,11 @@ from pvq.bounds.verify import NotProven, lower_bound
 from pvq.solvers.base import Clock, Options
 from pvq.solvers.bound.batch import layer as layer_module
 from pvq.solvers.bound.batch import quantized, search
+from pvq.solvers.bound.batch.box import box_minimum
 from pvq.solvers.bound.batch.clamped import clamped
+from pvq.solvers.bound.batch.search import lowered
 from pvq.solvers.brute import Brute
+from scipy.optimize import lsq_linear
 
 OPTIONS = Options(time_limit=None)
 
@@ -136,8 +139,8 @@ def test_singular_matrices_are_left_to_others():
     assert quantized.bound_rows([Problem(np.ones(7), h, grid)], OPTIONS, [None], Clock(OPTIONS)) is None
 
 
-@pytest.mark.parametrize("budget", [5, 3000])
-def test_least_of_a_block_against_all_its_points(budget):
+@pytest.mark.parametrize(("budget", "far"), [(5, 1.0), (3000, 1.0), (3000, 1000.0)])
+def test_least_of_a_block_against_all_its_points(budget, far):
     """Also where the search is cut off, and where targets are outside of the range."""
     rng = np.random.default_rng(budget)
     ended = 0
@@ -145,7 +148,7 @@ def test_least_of_a_block_against_all_its_points(budget):
         problems = chunk(rng, "uneven own groups", n=6, rows=3)
         layer = layer_module.long_layer(problems[0].gram)
         rows = quantized.Chunk(problems, layer)
-        targets = rows.w + rng.standard_normal(rows.w.shape)
+        targets = rows.w + far * rng.standard_normal(rows.w.shape)
         index = rng.integers(0, 4, rows.w.shape).astype(np.int16)
         low, nodes = np.zeros((3, len(layer.parts))), np.zeros(3, np.int64)
         before = index.copy()
@@ -162,6 +165,52 @@ def test_least_of_a_block_against_all_its_points(budget):
             assert after @ part @ after <= start @ part @ start * (1 + 1e-12)
             ended += low[r, b] >= 0.98 * best
     assert ended > (200 if budget > 5 else 20)
+
+
+def test_nothing_is_given_up_of_what_a_block_costs_inside_its_box():
+    """Targets a thousand steps outside: searches go below a part of what rounding adds, not of the whole."""
+    rng = np.random.default_rng(3)
+    for _ in range(40):
+        m, count = 5, 4
+        part = gram(rng, m, "regular").matrix
+        levels = np.sort(rng.standard_normal((m, count)), axis=1)
+        t = 1000.0 * rng.standard_normal(m)
+        out = np.empty(m)
+        base = box_minimum(m, part, t, levels, out)
+        root = np.linalg.cholesky(part).T
+        exact = lsq_linear(root, root @ t, (levels[:, 0], levels[:, -1]), tol=1e-14)
+        slope = part @ (exact.x - t)
+        ends = ((exact.x - levels[:, 0] < 1e-9) & (slope > 0)) | ((levels[:, -1] - exact.x < 1e-9) & (slope < 0))
+        assert base == pytest.approx(2 * exact.cost, rel=1e-6)
+        assert (out > 1.0).sum() <= ends.sum()
+        assert (out[~ends] < 1.0).all()
+        best = min((t - x) @ part @ (t - x) for x in map(np.array, itertools.product(*levels)))
+        assert base <= best * (1 + 1e-9)
+        claimed = lowered(best, base, 0.99)
+        assert best - claimed == pytest.approx(0.01 * max(best - base, 0.0), abs=1e-9 * best)
+
+
+def test_a_target_inside_its_box_costs_nothing_there():
+    out = np.ones(2)
+    assert box_minimum(2, np.eye(2), np.array([0.5, -0.5]), np.array([[-1.0, 1.0]] * 2), out) == 0.0
+    assert (out == 0.0).all()
+
+
+def test_blocks_at_the_clamped_start_prove_no_less_than_it_does():
+    """(Hv)'(u - v) >= 0 over the box, so that D only adds to v'Hv where all searches end."""
+    rng = np.random.default_rng(4)
+    clipped = 0
+    for _ in range(20):
+        problems = [Problem(4.0 * p.weight, p.gram, p.grid) for p in chunk(rng, "even", rows=4)]
+        layer = layer_module.long_layer(problems[0].gram)
+        rows = quantized.Chunk(problems, layer)
+        v = rows.clamped()
+        plain = np.einsum("ij,ij->i", v @ layer.hessian, v)
+        index = rows.points([None] * len(problems), v)
+        found = rows.evaluate(v, index, 0.999, 100_000)
+        assert (found.bound >= plain * (1 - 1e-9) - 1e-12).all()
+        clipped += int((plain > 0.1 * rows.errors(index)).sum())
+    assert clipped > 20
 
 
 def test_clamped_inputs_prove_their_error():
