@@ -46,8 +46,8 @@ class Work(NamedTuple):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def lowered(value: float, base: float, shrink: float) -> float:
-    """A value less a part of what it has above the base, which may be too high: descent has ended early."""
-    return value - (1.0 - shrink) * (value - base if value > base else value)
+    """A value less a part of what it has above the base; itself where that is above it: descent ended early."""
+    return value - (1.0 - shrink) * max(value - base, 0.0)
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract"})
