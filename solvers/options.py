@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
+from pvq.bounds.errors import ProblemError
 from pvq.bounds.gram import BoolArray
 
 from .compile_time import compile_seconds
@@ -17,6 +18,15 @@ from .result import Reason
 
 LOOK = 0.05
 """Seconds between two looks at a clock for a compiled loop."""
+
+
+EFFORTS = ("normal", "high")
+
+
+def check_effort(name: str) -> None:
+    """Raise `ProblemError` where no effort has this name."""
+    if name not in EFFORTS:
+        raise ProblemError(f"`effort` must be one of {', '.join(EFFORTS)}, not {name!r}")
 
 
 @dataclass(frozen=True)
@@ -32,6 +42,8 @@ class Options:
     seed: int = 0
     device: str = "cpu"
     """cpu | gpu | auto: where long searches of quantized rows run; auto takes a GPU where there is one."""
+    effort: str = "normal"
+    """normal | high: whether rows of grids that are bounded, not solved, get blocks of their own."""
     prove: bool = False
     """Hand over a proof of the lower bound also where making it takes longer than the solve."""
     stop: threading.Event = field(default_factory=threading.Event, repr=False, compare=False)

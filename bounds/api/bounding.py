@@ -30,6 +30,7 @@ def bound(
     jobs: int = 1,
     seed: int = 0,
     device: str = "cpu",
+    effort: str = "normal",
     budget: float | str | None = None,
     odds: float | None = None,
     explain: bool = False,
@@ -75,6 +76,9 @@ def bound(
         For methods that draw at random, and for `sample_rows`.
     device : str
         Where the solver bnb runs long searches of quantized rows: "cpu", "gpu", or "auto", a GPU if there is one.
+    effort : str
+        "high": seconds more for each row of 73 to 1200 inputs on a grid, for a higher lower end where no search
+        ends; "normal" otherwise.
     budget : float or str, optional
         Seconds for the whole run, or a duration as "30m" or "2h", instead of `time_limit`: first a bound of every
         row, then better ones where they narrow the total most.
@@ -114,6 +118,7 @@ def bound(
         jobs=jobs,
         seed=seed,
         device=device,
+        effort=effort,
         budget=budget,
         odds=odds,
         explain=explain,
@@ -159,8 +164,8 @@ def curve(
     sample_rows : int, optional
     stop : threading.Event, optional
     **search
-        solver, methods, time_limit (for a row at one sparsity), gap, jobs, seed, device, progress and stage, as in
-        `bound`.
+        solver, methods, time_limit (for a row at one sparsity), gap, jobs, seed, device, effort, progress and
+        stage, as in `bound`.
 
     Returns
     -------

@@ -36,6 +36,7 @@ from pvq.solvers.compare.solutions import FOLDER, SolutionFolder
 from pvq.solvers.device import check_device
 from pvq.solvers.document import environment, packages
 from pvq.solvers.modelled import check_odds
+from pvq.solvers.options import check_effort
 from pvq.solvers.registry import get_solver
 from pvq.solvers.watch import Calls, watched
 
@@ -71,6 +72,7 @@ def compare(
     jobs: int = 1,
     seed: int = 0,
     device: str = "cpu",
+    effort: str = "normal",
     odds: float | None = None,
     earlier: str | os.PathLike[str] | None = None,
     solutions: str | os.PathLike[str] | None = None,
@@ -133,6 +135,8 @@ def compare(
         As in `bound`.
     device : str
         As in `bound`.
+    effort : str
+        As in `bound`.
     odds : float, optional
         As in `bound`: the quantized side of each pair has the volume model's statement, which decides nothing.
     earlier : path, optional
@@ -166,6 +170,7 @@ def compare(
     begin = time.perf_counter()
     check_limits(time_limit, gap, jobs)
     check_device(device)
+    check_effort(effort)
     check_odds(odds)
     until = None if budget is None else begin + seconds_of("`budget`", budget)
     if nm is not None and (nm < 2 or scope == "layer" or block is not None):
@@ -203,7 +208,7 @@ def compare(
         odds=odds,
         time_limit=time_limit or None,
         sample_rows=sample_rows,
-        options=Options(time_limit=None, gap=gap, seed=seed, device=device),
+        options=Options(time_limit=None, gap=gap, seed=seed, device=device, effort=effort),
     )
     chosen = settings(what, solver)
     failures: list[str] = []

@@ -30,6 +30,7 @@ from pvq.solvers.layer import solve_layer
 from pvq.solvers.layer_scope import row_curves, unfinished
 from pvq.solvers.methods import empirical_methods, left_out
 from pvq.solvers.modelled import check_odds, modelled
+from pvq.solvers.options import check_effort
 from pvq.solvers.registry import get_solver
 from pvq.solvers.result import Reason
 from pvq.solvers.rows import CUT_SHORT, LayerResult, RowResult, prepare
@@ -76,6 +77,7 @@ class Search:
     jobs: int = 1
     seed: int = 0
     device: str = "cpu"
+    effort: str = "normal"
     budget: float | str | None = None
     odds: float | None = None
     explain: bool = False
@@ -95,6 +97,7 @@ class Search:
         check_number("seed", self.seed, whole=True)
         check_limits(self.time_limit, self.gap, self.jobs)
         check_device(self.device)
+        check_effort(self.effort)
         check_odds(self.odds)
         if self.budget is not None:
             seconds_of("`budget`", self.budget)
@@ -107,6 +110,7 @@ class Search:
             threads=max(1, (os.cpu_count() or 1) // self.jobs),
             seed=self.seed,
             device=self.device,
+            effort=self.effort,
             prove=self.certify,
             stop=stop,
         )

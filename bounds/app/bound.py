@@ -97,6 +97,7 @@ def bound(
     send: options.Send = False,
     seed: options.Seed = 0,
     device: options.Device = "cpu",
+    effort: options.Effort = "normal",
     score: Annotated[
         Path | None,
         Option(
@@ -181,6 +182,7 @@ def bound(
         refuse({"--sample-rows": sample_rows, "--ridge": ridge, "--scales": scales, "--budget": budget})
         refuse({"--odds": odds, "--explain": explain, "--limits": limits, "--score": score})
         refuse({"--solution": solution, "--certificate": certificate})
+        refuse({"--effort": effort if effort != "normal" else None})
         made: dict[str, Any] = {"method": method, "bits": None if bits is None else [bits], "grid": grid, "nm": nm}
         made |= {"granularity": granularity, "range": range_, "block": block, "update": update, "gap": gap}
         search: dict[str, Any] = {"solver": solver, "methods": names_of(compare), "time_limit": time_limit}
@@ -215,6 +217,7 @@ def bound(
             "jobs": jobs,
             "seed": seed,
             "device": device,
+            "effort": effort,
             "budget": budget,
             "odds": odds,
             "explain": explain,

@@ -114,6 +114,14 @@ Device = Annotated[
         rich_help_panel=SEARCH,
     ),
 ]
+Effort = Annotated[
+    str,
+    Option(
+        metavar="normal|high",
+        help="high: seconds more for each quantized row that no search ends, for a higher lower end.",
+        rich_help_panel=SEARCH,
+    ),
+]
 Json = Annotated[
     str | None,
     Option("--json", metavar="FILE|-", help="Write all results as JSON.", rich_help_panel=OUTPUT),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,8 +32,14 @@ class Blocks:
     below: Below
     grams: tuple[Gram, ...]
     """D_b as Gram matrices: what an exact search prepares for a block is kept there."""
-    direction: FloatArray
-    """(n, n) H^-1 D: turns u* - v into the Newton direction of the concave bound in v."""
+
+    @staticmethod
+    def of(inputs: Sequence[IntArray], parts: Sequence[FloatArray]) -> Blocks:
+        """The matrices on these inputs."""
+        below = Below(
+            np.zeros(sum(map(len, inputs))), tuple(Block(b, part) for b, part in zip(inputs, parts, strict=True))
+        )
+        return Blocks(below, tuple(Gram(frozen(part), rank=len(part)) for part in parts))
 
     @property
     def inputs(self) -> list[IntArray]:
@@ -40,12 +47,20 @@ class Blocks:
         return [block.inputs for block in self.below.blocks]
 
 
+@dataclass(frozen=True, eq=False)
+class LayerBlocks(Blocks):
+    """Those of all rows of a layer."""
+
+    direction: FloatArray
+    """(n, n) H^-1 D: turns u* - v into the Newton direction of the concave bound in v."""
+
+
 def on_block(problem: Problem, inputs: IntArray, gram: Gram, shift: np.ndarray | float = 0.0) -> Problem:
     """The row (w - shift) on the grid of some inputs, with the matrix of D there."""
     return Problem(problem.weight[inputs] - shift, gram, problem.levels.take(inputs))
 
 
-def block_diagonal(gram: Gram, size: int) -> Blocks:
+def block_diagonal(gram: Gram, size: int) -> LayerBlocks:
     """Blocks of at most `size` inputs that are consecutive in V-BLAST order, with D nearly largest.
 
     Largest means: sum over blocks of m det(D_b)^(1/m), since min over a grid of (w - x)' D_b (w - x) is on average
@@ -55,7 +70,7 @@ def block_diagonal(gram: Gram, size: int) -> Blocks:
     return as_time_allows(gram, block_diagonal, lambda clock: _blocks(gram, size, clock), size)
 
 
-def _blocks(gram: Gram, size: int, clock: Clock) -> tuple[Blocks, bool]:
+def _blocks(gram: Gram, size: int, clock: Clock) -> tuple[LayerBlocks, bool]:
     h, n = gram.matrix, len(gram)
     order = layer_order(gram)
     stage(f"blocks of {size} inputs below H")
@@ -65,9 +80,9 @@ def _blocks(gram: Gram, size: int, clock: Clock) -> tuple[Blocks, bool]:
     if final is None:  # H is singular to working precision: a diagonal is always regular
         d = starting_diagonal(h)
         final = [np.diag(d[b]) for b in blocks]
-    below = Below(np.zeros(n), tuple(Block(b, part) for b, part in zip(blocks, final, strict=True)))
-    grams = tuple(Gram(frozen(part), rank=len(part)) for part in final)
-    return Blocks(below, grams, _newton(gram, blocks, final)), whole and clock.ended() is None
+    made = Blocks.of(blocks, final)
+    found = LayerBlocks(made.below, made.grams, _newton(gram, blocks, final))
+    return found, whole and clock.ended() is None
 
 
 def _newton(gram: Gram, blocks: list[IntArray], parts: list[FloatArray]) -> FloatArray:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from pvq.bounds.gram import FloatArray
 
@@ -60,7 +62,7 @@ def largest_blocks(
         while parts is not None and shrink < MOST_SHRUNK:
             final = [symmetric(part * (1 - shrink)) for part in parts]
             # tested with half of it, so that the proof has the other half for its own rounding
-            if is_positive(_without(h, slices, [part * (1 - shrink / 2) for part in parts])):
+            if is_positive(without(h, slices, [part * (1 - shrink / 2) for part in parts])):
                 return final if all(map(is_regular, final)) else None
             shrink *= FURTHER
         share *= LESS
@@ -83,7 +85,8 @@ def _first(p: FloatArray, slices: list[slice]) -> list[FloatArray] | None:
     return [part / max(largest, 1.0) for part in alone]
 
 
-def _without(h: FloatArray, slices: list[slice], parts: list[FloatArray]) -> FloatArray:
+def without(h: FloatArray, slices: list[slice], parts: list[FloatArray]) -> FloatArray:
+    """H - D, blocks side by side."""
     m = h.copy()
     for b, part in zip(slices, parts, strict=True):
         m[b, b] -= part
@@ -98,39 +101,52 @@ def _passes(
     for barrier in barriers:
         if below is not None and pace.ended():
             break
-        p = inverse_if_positive(_without(h, slices, parts))
+        p = inverse_if_positive(without(h, slices, parts))
         if p is None:
             return below
         below = list(parts)
         try:
-            if not _pass(p, parts, slices, barrier):
+            mean = float(np.mean([root_det(part) for part in parts]))
+            if not one_pass(p, parts, slices, lambda _, most, scale=barrier * mean: _largest(most, scale)):  # type: ignore[misc]
                 return below
         except np.linalg.LinAlgError:  # singular to working precision
             return below
     return parts
 
 
-def _pass(p: FloatArray, parts: list[FloatArray], slices: list[slice], barrier: float) -> bool:
-    """Take the step of every block; False where its least upper bound is lost in rounding.
+def _largest(most: FloatArray, scale: float) -> FloatArray | None:
+    """The step of a block towards the largest determinant; None where its bound is lost in rounding."""
+    root = root_det(most)
+    return max(1 - scale / root, LEFT) * most if root > 0 and np.isfinite(root) else None
 
+
+def one_pass(
+    p: FloatArray,
+    parts: list[FloatArray],
+    slices: list[slice],
+    step: Callable[[int, FloatArray], FloatArray | None],
+) -> bool:
+    """Take the step of every block; False where one has none. D stays below H whatever has been taken.
+
+    Parameters
+    ----------
     p : (n, n) (H - D)^-1, overwritten.
+    parts : the blocks of D, changed.
+    step : the new block number j, from the least upper bound that the others leave it.
     """
     per = max(1, TOGETHER // (slices[0].stop - slices[0].start))
-    mean = float(np.mean([_root_det(part) for part in parts]))
     for first in range(0, len(slices), per):
         some = range(first, min(first + per, len(slices)))
         whole = slice(slices[some[0]].start, slices[some[-1]].stop)
         local, steps = p[whole, whole].copy(), np.zeros((whole.stop - whole.start,) * 2)
         for j in some:
             b = slice(slices[j].start - whole.start, slices[j].stop - whole.start)
-            most = parts[j] + symmetric(np.linalg.inv(local[b, b]))
-            root = _root_det(most)
-            if not (root > 0 and np.isfinite(root)):
+            new = step(j, parts[j] + symmetric(np.linalg.inv(local[b, b])))
+            if new is None:
                 return False
-            new = max(1 - barrier * mean / root, LEFT) * most
-            step = new - parts[j]
-            parts[j], steps[b, b] = new, step
-            gain = np.linalg.solve(np.eye(len(step)) - step @ local[b, b], step)
+            change = new - parts[j]
+            parts[j], steps[b, b] = new, change
+            gain = np.linalg.solve(np.eye(len(change)) - change @ local[b, b], change)
             local += local[:, b] @ gain @ local[b, :]
         rest = slice(whole.stop, len(p))
         if rest.start < rest.stop:
@@ -139,7 +155,8 @@ def _pass(p: FloatArray, parts: list[FloatArray], slices: list[slice], barrier: 
     return True
 
 
-def _root_det(part: FloatArray) -> float:
+def root_det(part: FloatArray) -> float:
+    """det^(1/m)."""
     return float(np.exp(np.linalg.slogdet(part)[1] / len(part)))
 
 

@@ -26,7 +26,7 @@ from ..limits import Pace, as_time_allows
 from ..relax.bounded import Bounded
 from ..relax.climb import climb
 from ..result import Reason
-from .block_diagonal import WHOLE, Blocks, block_diagonal, on_block
+from .block_diagonal import WHOLE, Blocks, LayerBlocks, block_diagonal, on_block
 
 SIZES = (64, 52, 42, 34, 26)
 """Inputs of a block, the first that searches can do: 48 give 10% less than 64, 80 take 20 times as long."""
@@ -71,7 +71,7 @@ class BlockValue:
         return Split(blocks.below, self.v, tuple(proofs)) if len(proofs) == len(self.proofs) else None
 
 
-def layer_blocks(problem: Problem) -> Blocks:
+def layer_blocks(problem: Problem) -> LayerBlocks:
     """The layer's D in blocks of the largest size whose searches end.
 
     That is judged by made rows on a grid with as many levels, evenly spaced or not as those of the row: so it is
@@ -84,7 +84,7 @@ def layer_blocks(problem: Problem) -> Blocks:
     return as_time_allows(gram, layer_blocks, lambda clock: _choose(gram, count, even, clock), SIZES, count, even)
 
 
-def _choose(gram: Gram, count: int, even: bool, clock: Clock) -> tuple[Blocks, bool]:
+def _choose(gram: Gram, count: int, even: bool, clock: Clock) -> tuple[LayerBlocks, bool]:
     tries, whole = _made_rows(gram, count, even), True
     for size in SIZES:
         if not fits(gram, SHORT, clock.left):
@@ -118,12 +118,24 @@ def _made_rows(gram: Gram, count: int, even: bool) -> list[Problem]:
 def bound_row(problem: Problem, x: FloatArray, upper: float, options: Options, clock: Clock) -> Bounded:
     """The best value of f found within STEPS evaluations, WORK nodes and the time; see `Bounded`."""
     blocks = layer_blocks(problem)
-    spent = 0
+    best = ascend(problem, blocks, upper, options, clock)[0]
+    if clock.ended() is None:
+        exact = evaluate(problem, blocks, best.v, best.minimiser, options.gap, options, clock)
+        best = max(best, exact, key=lambda value: value.bound)
+    return Bounded(best.bound, best.split(blocks), best.nodes)
+
+
+def ascend(
+    problem: Problem, blocks: LayerBlocks, upper: float, options: Options, clock: Clock, gap: float = ROUGH
+) -> tuple[BlockValue, list[FloatArray]]:
+    """The best value met from v = 0 on, blocks searched to a gap, and the minimisers of all values."""
+    spent, met = 0, []
 
     def at(v: FloatArray, best: BlockValue | None) -> BlockValue:
         nonlocal spent
-        found = evaluate(problem, blocks, v, best.minimiser if best else None, ROUGH, options, clock)
+        found = evaluate(problem, blocks, v, best.minimiser if best else None, gap, options, clock)
         spent += found.nodes
+        met.append(found.minimiser)
         return found
 
     pace = Pace(clock)
@@ -134,10 +146,7 @@ def bound_row(problem: Problem, x: FloatArray, upper: float, options: Options, c
         STEPS - 1,
         lambda best: pace.ended() or spent >= WORK or best.bound >= upper * (1 - options.gap),
     )
-    if clock.ended() is None:
-        exact = evaluate(problem, blocks, best.v, best.minimiser, options.gap, options, clock)
-        best = max(best, exact, key=lambda value: value.bound)
-    return Bounded(best.bound, best.split(blocks), best.nodes)
+    return best, met
 
 
 def evaluate(
