@@ -13,7 +13,7 @@ from pvq.bounds.verify.scope import shared_lower
 from pvq.bounds.verify.split import down, fsum_above, upper_bounds
 from pvq.layers.format import Layer
 
-from .layer_scope import nothing_kept
+from .layer_scope import proven_budgets
 from .result import Reason
 from .rows import LayerResult, chunks
 
@@ -41,7 +41,7 @@ def build_certificate(layer: Layer, problem: LayerProblem, result: LayerResult) 
         if row.result.proof is None:
             claims = [Claim(least_of_all(problem.row(i)) if checks else 0.0, None)]
         if problem.budget is not None:
-            solved = {**row.budgets, 0: nothing_kept(problem.row(i))} if checks else row.budgets
+            solved = proven_budgets(problem, i, row) if checks else row.budgets
             claims = [Claim(r.proven, r.proof, k) for k, r in sorted(solved.items()) if r.proof is not None]
         rows.append(RowClaim(row.row, row.result.x, uppers[i], tuple(claims)))
     upper = fsum_above([row.upper for row in rows])

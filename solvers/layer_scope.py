@@ -15,9 +15,11 @@ from pvq.bounds.problem import Problem, optimal_on_support
 from pvq.bounds.proof import Split
 from pvq.bounds.stages import part
 from pvq.bounds.verify.row import SAFETY, shift_to_psd
+from pvq.bounds.verify.scope import shared_lower
 from pvq.bounds.verify.split import terms
 
 from .base import Clock, Options, Solver
+from .checked import WORTH
 from .empirical.layerwise import layer_point
 from .empirical.magnitude import Magnitude
 from .limits import GRACE, OVERSHOOT
@@ -27,6 +29,8 @@ from .rows import LayerResult, OnRow, RowResult, prepare, run_rows, summarise, t
 from .rows import unfinished as unfinished_rows
 
 FIRST_POINTS = 8  # budgets of a row solved before the first allocation: spread, so that every k has a bound
+AT_ONCE, STEPS = 50_000_000, 2e8
+"""Steps of the verifier's distribution of a budget that are taken in any case, and those of a second."""
 LEAST = 4
 """No budget is begun with less time than this part of what the last one took."""
 
@@ -146,7 +150,36 @@ def solve_shared_budget(
     ends = zip(curves, allocation.tolist(), best.tolist(), strict=True)
     reasons = [reason for curve, low, high in ends for reason in curve.reasons(low, high)]
     reason = Reason.INTERRUPT if options.stop.is_set() else worst(reasons)
-    return _summary(problem, curves, best, lower, solver, options, compare, reason)
+    found = _summary(problem, curves, best, lower, solver, options, compare, reason)
+    return found if options.stop.is_set() else as_proven(problem, found, options.gap, clock)
+
+
+def as_proven(problem: LayerProblem, found: LayerResult, gap: float, clock: Clock) -> LayerResult:
+    """The layer with what the proofs of its rows prove of it, if that says the same: see `checked`.
+
+    The verifier distributes the budget over what is proven at the budgets that were solved, in rows x budgets x
+    budget steps; where the clock does not allow them the bound stays numerical.
+    """
+    assert problem.budget is not None
+    if found.reason is Reason.FAILURE or found.bound_kind is BoundKind.NONE:
+        return found
+    steps = sum(len(row.budgets) + 2 for row in found.rows) * (problem.budget + 1)
+    if steps > AT_ONCE and steps / STEPS > clock.left:
+        return found
+    curves = [
+        {k: result.proven for k, result in proven_budgets(problem, i, row).items()}
+        for i, row in enumerate(found.rows)
+    ]
+    lower = min(shared_lower(curves, problem.budget), found.upper)
+    rounding = sum_up(row.result.rounding for row in found.rows)
+    same = closed(lower, found.upper, rounding, gap) if found.solved else lower >= WORTH * found.lower
+    return replace(found, lower=lower, bound_kind=BoundKind.RIGOROUS) if same else found
+
+
+def proven_budgets(problem: LayerProblem, i: int, row: RowResult) -> dict[int, Result]:
+    """The budgets of a row that have a proof, with that of 0, which needs no search."""
+    known = {**row.budgets, 0: nothing_kept(problem.row(i))}
+    return {k: result for k, result in sorted(known.items()) if result.proof is not None}
 
 
 def _clock_of_all(options: Options, rows: int, jobs: int) -> Clock:

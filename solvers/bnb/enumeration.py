@@ -296,7 +296,8 @@ class GridSearch:
             if not sure and 0 < self.lower < 0.95 * early:
                 threshold = min(threshold, early)
             before, done = self.nodes, self.lower
-            reason = self._pass(frontier, threshold, limit)
+            # asked here as well: passes may each end before they ask, hundreds of them where H is singular
+            reason = self.clock.ended() or self._pass(frontier, threshold, limit)
             if reason is not Reason.FINISHED:
                 return reason
             if threshold >= self.threshold:  # also by a leaf below it

@@ -233,6 +233,10 @@ def certificate_complaints(result: pvq.Result) -> list[str]:
         least = sum(optima, Fraction(0))
     else:
         least = shared_optimum(result.problem)
+        if result.bound_kind == "rigorous" and not result.lower <= min(proven.lower, least):
+            bad.append(
+                f"verified {proven.lower!r}, the layer said {result.lower!r}, its optimum is {float(least)!r}"
+            )
     if not Fraction(proven.lower) <= least <= Fraction(proven.upper):
         bad.append(f"verified {proven.lower!r} to {proven.upper!r}, the optimum is {float(least)!r}")
     try:

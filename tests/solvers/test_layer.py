@@ -7,9 +7,14 @@ import numpy as np
 import pytest
 from pvq.bounds.layer_problem import Setting, state_problem
 from pvq.bounds.sparsity import Sparsity
-from pvq.solvers.base import Options, Solver
+from pvq.bounds.verify import verify_certificate
+from pvq.layers.format import Layer
+from pvq.solvers.base import Clock, Options, Solver
+from pvq.solvers.bnb import BranchAndBound
 from pvq.solvers.brute import Brute
+from pvq.solvers.certify import build_certificate
 from pvq.solvers.layer import solve_layer
+from pvq.solvers.layer_scope import as_proven
 from pvq.solvers.result import BoundKind, Outcome, Reason, Status
 
 RNG = np.random.default_rng(0)
@@ -121,6 +126,29 @@ def test_layer_scope_holds_when_interrupted_at_once_and_with_weak_bounds():
     assert (late.reason, late.status) == (Reason.TIME, Status.TIME_LIMIT)
     assert weak.bound_kind is BoundKind.NUMERICAL
     assert weak.empirical["good"] >= best * (1 - 1e-9)
+
+
+@pytest.mark.parametrize("words", [{}, {"block": 2}, {"update": False}])
+def test_layer_scope_is_rigorous_where_its_budgets_are(words):
+    problem, made = layer(method="prune", sparsity=0.5, scope="layer", **words), Layer("made", WEIGHT, GRAM[None])
+    best, options = solve_layer(problem, Brute()).upper, Options(prove=True, time_limit=None)
+    found = solve_layer(problem, BranchAndBound(), options)
+    assert found.bound_kind is BoundKind.RIGOROUS
+    assert found.status is Status.OPTIMAL
+    assert found.lower <= best
+    proven = verify_certificate(build_certificate(made, problem, found), made.weight, made.grams, made.sha256)
+    assert found.lower <= proven.lower <= best
+    kinds = set()
+    for row, missing in [(i, k) for i in range(4) for k in found.rows[i].budgets]:
+        budgets = {k: result for k, result in found.rows[row].budgets.items() if k != missing}
+        rows = tuple(replace(r, budgets=budgets if i == row else r.budgets) for i, r in enumerate(found.rows))
+        unproven = replace(found, rows=rows, bound_kind=BoundKind.NUMERICAL)
+        less = as_proven(problem, unproven, options.gap, Clock(options))
+        assert less.lower <= best
+        kinds.add(less.bound_kind)
+        proven = verify_certificate(build_certificate(made, problem, less), made.weight, made.grams, made.sha256)
+        assert (less.bound_kind is BoundKind.RIGOROUS) == (proven.lower >= found.upper * (1 - options.gap))
+    assert BoundKind.NUMERICAL in kinds  # a budget that is needed has no other proof
 
 
 def test_layer_scope_in_blocks():

@@ -105,7 +105,7 @@ def test_a_certificate_after_an_interrupt_checks_nothing_new(monkeypatch, scope,
 
     with monkeypatch.context() as patched:
         patched.setattr(certify, "row_lower", never)
-        patched.setattr(certify, "nothing_kept", never)
+        patched.setattr(certify, "proven_budgets", never)
         made = certify.build_certificate(data, problem, found)
     verified = verify_certificate(made, data.weight, data.grams, data.sha256)
     assert made.lower <= verified.lower <= verified.upper <= made.upper

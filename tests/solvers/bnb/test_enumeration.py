@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import time
 from fractions import Fraction
 from pathlib import Path
 
@@ -249,6 +250,19 @@ def test_long_searches_are_proven_where_there_is_time(monkeypatch):
     assert hasty.status is Status.OPTIMAL
     assert hasty.bound_kind is BoundKind.NUMERICAL
     assert hasty.info["unproven"].startswith(f"a verifier would repeat {hasty.nodes:,} nodes")
+
+
+def test_a_singular_row_whose_passes_are_short_ends_in_time():
+    """H of half the rank: thresholds rise from rounding size by hundreds of short passes."""
+    rng = np.random.default_rng(7)
+    x = rng.standard_normal((12, 6)) @ rng.standard_normal((6, 200))
+    setting = Setting(method="quant", bits=4, grid="int-asym", granularity="channel")
+    problem = state_problem(rng.standard_normal((1, 12)), x @ x.T / 200, setting).row(0)
+    BranchAndBound().solve(problem, Options(time_limit=0.01))  # compiles
+    begin = time.process_time()
+    found = BranchAndBound().solve(problem, Options(time_limit=0.1))
+    assert found.status is Status.TIME_LIMIT
+    assert time.process_time() - begin < 0.7  # 1.5 s where the clock is not asked between passes
 
 
 def test_a_good_start_is_used():
