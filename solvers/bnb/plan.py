@@ -21,6 +21,7 @@ from ..kernels.diagonal import proves_below
 from ..limits import as_time_allows
 from ..relax.ascent import starting_diagonal
 from .factors import cholesky, conditional_factors, decision_order, inverse, level_diagonals
+from .long_order import LONG, long_vblast
 
 LAYER_SWEEPS = 12
 """Sweeps for diagonals that all rows share: see `level_diagonals`."""
@@ -100,6 +101,8 @@ def layer_order(gram: Gram) -> IntArray:
 def vblast(inverse: FloatArray) -> IntArray:
     """(n,) the order of `decision_order`, from H^-1, where no input is outside its range."""
     n = len(inverse)
+    if n > LONG:
+        return long_vblast(inverse)
     zeros, one = np.zeros(n, np.int64), np.ones(1, np.int64)
     return decision_order(inverse, np.zeros(n), np.zeros((1, 1)), one, zeros, np.ones(n))
 

@@ -130,17 +130,18 @@ def one_pass(
 
     Parameters
     ----------
-    p : (n, n) (H - D)^-1, overwritten.
+    p : (n, n) (H - D)^-1, overwritten. Of what is symmetric only the part up to the diagonal is kept up to date,
+        group of blocks by group of blocks.
     parts : the blocks of D, changed.
     step : the new block number j, from the least upper bound that the others leave it.
     """
     per = max(1, TOGETHER // (slices[0].stop - slices[0].start))
-    for first in range(0, len(slices), per):
-        some = range(first, min(first + per, len(slices)))
-        whole = slice(slices[some[0]].start, slices[some[-1]].stop)
-        local, steps = p[whole, whole].copy(), np.zeros((whole.stop - whole.start,) * 2)
-        for j in some:
-            b = slice(slices[j].start - whole.start, slices[j].stop - whole.start)
+    groups = [range(first, min(first + per, len(slices))) for first in range(0, len(slices), per)]
+    spans = [slice(slices[group[0]].start, slices[group[-1]].stop) for group in groups]
+    for k, (group, span) in enumerate(zip(groups, spans, strict=True)):
+        local, steps = p[span, span].copy(), np.zeros((span.stop - span.start,) * 2)
+        for j in group:
+            b = slice(slices[j].start - span.start, slices[j].stop - span.start)
             new = step(j, parts[j] + symmetric(np.linalg.inv(local[b, b])))
             if new is None:
                 return False
@@ -148,10 +149,12 @@ def one_pass(
             parts[j], steps[b, b] = new, change
             gain = np.linalg.solve(np.eye(len(change)) - change @ local[b, b], change)
             local += local[:, b] @ gain @ local[b, :]
-        rest = slice(whole.stop, len(p))
-        if rest.start < rest.stop:
-            gain = np.linalg.solve(np.eye(len(steps)) - steps @ p[whole, whole], steps)
-            p[rest, rest] += p[rest, whole] @ (gain @ p[whole, rest])
+        if k + 1 < len(spans):
+            gain = np.linalg.solve(np.eye(len(steps)) - steps @ p[span, span], steps)
+            moved = p[span.stop :, span] @ gain
+            for later in spans[k + 1 :]:
+                done = slice(span.stop, later.stop)
+                p[later, done] += moved[later.start - span.stop : later.stop - span.stop] @ p[done, span].T
     return True
 
 

