@@ -74,6 +74,8 @@ def raise_lower(
         rows = [i for i in rows if i not in had]
         _raise_together(side, engine, options, pieces_of(side, rows, size), enough, jobs)
         return
+    kind = type(engine).__name__
+    rows = [i for i in rows if (kind, i) not in side.bounded_alone]
     begin, closed = time.perf_counter(), 0.0
 
     def one(i: int) -> Result:
@@ -95,6 +97,8 @@ def raise_lower(
         for i, result in zip(chunk, _map(one, chunk, jobs), strict=True):
             lower, width = side.lower[i], side.upper[i] - side.lower[i]
             side.add(i, result, options.gap)
+            if result.reason is Reason.FINISHED and "unproven" not in result.info:
+                side.bounded_alone.add((kind, i))
             closed = max(closed, (side.lower[i] - lower) / width if width > 0 else 0.0)
         done = first + len(chunk)
         seconds = (time.perf_counter() - begin) / done

@@ -9,6 +9,7 @@ from typing import Any
 from .column import Column, column_of
 from .layer import Terms
 from .network import Known, Member, OnFailed, OnPair, compare_all
+from .remembered import Remembered
 from .verdict import OPEN
 
 FIRST = 0.25
@@ -45,7 +46,7 @@ def compare_within(
     """
     latest = {name: dict(pairs) for name, pairs in known.items()}
     failed: set[str] = set()
-    what = replace(what, until=until)
+    what = replace(what, until=until, remembered=Remembered())
 
     def keep(member: Member, pair: dict[str, Any]) -> None:
         latest.setdefault(member.name, {})[column_of(pair)] = pair

@@ -28,6 +28,7 @@ from .bounds import Spent, lower_upper, prepare_side, raise_lower
 from .column import Column, combined
 from .outlook import POLISHED_DB, why_hopeless
 from .pair_document import Told, document_of, merged_sides, verdict_of, with_others
+from .remembered import Remembered
 from .sampled import SampledSide, likely_better
 from .side import Side
 from .verdict import OPEN, SKIPPED, margin_db, verdict
@@ -87,6 +88,8 @@ class Terms:
     options: Options = field(default_factory=Options)
     found: Callable[[Layer, int, Side], object] | None = None
     """Called with the layer, the bits and each side of a finished pair whose weights are the best known."""
+    remembered: Remembered | None = None
+    """Where rows are kept between passes over the same layers."""
     running: dict[str, Callable[[], dict[str, Any]]] = field(default_factory=dict)
     """By layer, what is known of the pair at hand: for who has to leave the comparison where it is."""
 
@@ -187,6 +190,10 @@ class Sides:
 
     def leave(self, later: Iterable[Pair]) -> None:
         """Only what later pairs have: a side holds as many numbers as the layer."""
+        if self.what.remembered is not None:
+            for side in self._kept.values():
+                if not isinstance(side, SampledSide):
+                    self.what.remembered.keep(self.layer, side)
         wanted = {setting for pair in later for setting in (pair.quant, pair.prune)}
         self._kept = {setting: side for setting, side in self._kept.items() if setting in wanted}
 
@@ -195,7 +202,10 @@ class Sides:
         levels = what.levels if setting.quantizes else None
         stated = state_problem(layer.weight, layer.grams, setting, levels=levels, checked=self._grams)
         if what.sample_rows is None or what.sample_rows >= layer.out:
-            return Side(stated)
+            side = Side(stated)
+            if what.remembered is not None:
+                what.remembered.tell(layer, side)
+            return side
         return SampledSide(
             stated, draw(range(layer.out), what.sample_rows, what.options.seed, layer.sha256), what.options
         )

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pvq.bounds.gram import FloatArray
+from pvq.bounds.gram import BoolArray, FloatArray
 from pvq.bounds.layer_problem import LayerProblem
 from pvq.bounds.outward import closed, sum_down, sum_up
 from pvq.bounds.sqnr import sqnr_db
@@ -17,6 +18,25 @@ from .verdict import Interval
 
 if TYPE_CHECKING:
     from pvq.bounds.volume import Model
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """What is known of a side row by row, without its problem: see `Side`."""
+
+    x: FloatArray
+    upper: FloatArray
+    lower: FloatArray
+    kind: tuple[BoundKind, ...]
+    closed: BoolArray
+    shared_lower: float
+    failed: tuple[int, ...]
+    empirical: Mapping[str, float]
+    scored: frozenset[str]
+    bounded: frozenset[int]
+    bounded_roughly: frozenset[int]
+    bounded_alone: frozenset[tuple[str, int]]
+    model: Model | None
 
 
 class Side:
@@ -46,8 +66,27 @@ class Side:
         """Rows that have been bounded together: doing it again finds nothing more."""
         self.bounded_roughly: set[int] = set()
         """Those, and the ones whose weights were not improved at it."""
+        self.bounded_alone: set[tuple[str, int]] = set()
+        """Kinds of solvers, and rows that they have bounded one by one, to their end."""
         self.model: Model | None = None
         """What the volume model says beside it: no verdict rests on it."""
+
+    def rows(self) -> Rows:
+        """What is known by now, for a side of the same problem."""
+        return Rows(
+            self.x.copy(), self.upper.copy(), self.lower.copy(), tuple(self.kind), self.closed.copy(),
+            self.shared_lower, tuple(self.failed), dict(self.empirical), frozenset(self.scored),
+            frozenset(self.bounded), frozenset(self.bounded_roughly),
+            frozenset(self.bounded_alone), self.model,
+        )  # fmt: skip
+
+    def take_up(self, rows: Rows) -> None:
+        """Go on from what another side of the same problem knew; this one knows nothing yet."""
+        self.x, self.upper, self.lower = rows.x.copy(), rows.upper.copy(), rows.lower.copy()
+        self.kind, self.closed, self.shared_lower = list(rows.kind), rows.closed.copy(), rows.shared_lower
+        self.failed, self.empirical, self.model = list(rows.failed), dict(rows.empirical), rows.model
+        self.scored, self.bounded = set(rows.scored), set(rows.bounded)
+        self.bounded_roughly, self.bounded_alone = set(rows.bounded_roughly), set(rows.bounded_alone)
 
     @property
     def words(self) -> str:

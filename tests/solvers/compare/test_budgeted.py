@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from pathlib import Path
 
 import pytest
+from pvq.bounds.gram import Gram
+from pvq.bounds.layer_problem import Setting, state_problem
+from pvq.solvers.bound.layer_wide import LayerWide
 from pvq.solvers.compare import budgeted
 from pvq.solvers.compare.column import Column
 from pvq.solvers.compare.network import Member
+from pvq.solvers.compare.remembered import Remembered
+from pvq.solvers.compare.side import Side
 from pvq.solvers.compare.verdict import OPEN, QUANT
 
-from compare_cases import comparison
+from compare_cases import comparison, random_layer
 
 
 def pair(bits, verdict, margin, limit):
@@ -83,3 +89,54 @@ def test_a_budget_that_is_over_starts_nothing(monkeypatch):
     passes = Passes({})
     assert run(passes, monkeypatch, -1.0) == []
     assert passes.seen == []
+
+
+def test_passes_leave_their_rows_to_each_other(monkeypatch):
+    """A row that was bounded with its whole layer is not asked for again, and no pass knows less than another."""
+    asked, rows = [], LayerWide.solve_rows
+
+    def counted(self, problems, options, starts):
+        if problems[0].n == 50:  # others compile
+            asked.extend((self.points, problem.method, problem.weight.tobytes()) for problem in problems)
+        return rows(self, problems, options, starts)
+
+    monkeypatch.setattr(LayerWide, "solve_rows", counted)
+    monkeypatch.setattr(budgeted, "WORTH", 0.0)
+    monkeypatch.setattr(budgeted, "PASSES", 3)
+    layer = random_layer("regular", 1, rows=20, n=50)
+    member = Member(Path("a"), "a", layer.sha256, 20, 50, 1, layer=layer)
+    found = []
+    what = comparison(range(3, 4), full=True, engines=[LayerWide(), LayerWide()])
+    budgeted.compare_within(
+        [member], what, 1, {}, lambda member, pair: found.append(pair), lambda member, why: None,
+        time.perf_counter() + 60,
+    )  # fmt: skip
+    assert len(found) == 3
+    assert len(asked) == len(set(asked)) >= 40
+    for one, other in itertools.pairwise(found):
+        for side in ("quant", "prune"):
+            assert one[side]["lower"] <= other[side]["lower"] <= other[side]["upper"] <= one[side]["upper"]
+            assert other[side]["rows_bounded"] == 20
+
+
+def test_sides_that_are_forgotten_are_begun_again():
+    layer = random_layer("regular", 2, rows=4, n=10)
+    sides = [
+        Side(state_problem(layer.weight, layer.grams, Setting("quant", bits), checked=(Gram(layer.grams[0]),)))
+        for bits in (2, 3)
+    ]
+    kept = Remembered(most=4 * 10 * 8)
+    for number, side in enumerate(sides):
+        side.offer_row(1, side.problem.row_grid(1).nearest(layer.weight[1]))
+        side.lower[1], side.bounded = 1e-3 * (1 + number), {1}
+        kept.keep(layer, side)
+    for number, side in enumerate(sides):
+        again = Side(side.problem)
+        kept.tell(layer, again)
+        assert again.lower[1] == (0.0 if number == 0 else 2e-3)
+        assert again.bounded == (set() if number == 0 else {1})
+        assert (again.upper[1] == side.upper[1]) == (number == 1)
+    other = random_layer("regular", 3, rows=4, n=10)
+    again = Side(sides[1].problem)
+    kept.tell(other, again)
+    assert not again.lower.any()
