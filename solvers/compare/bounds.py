@@ -97,7 +97,7 @@ def raise_lower(
         for i, result in zip(chunk, _map(one, chunk, jobs), strict=True):
             lower, width = side.lower[i], side.upper[i] - side.lower[i]
             side.add(i, result, options.gap)
-            if result.reason is Reason.FINISHED and "unproven" not in result.info:
+            if result.reason is Reason.FINISHED and result.lower > 0 and "unproven" not in result.info:
                 side.bounded_alone.add((kind, i))
             closed = max(closed, (side.lower[i] - lower) / width if width > 0 else 0.0)
         done = first + len(chunk)
