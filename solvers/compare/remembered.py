@@ -11,8 +11,8 @@ from pvq.layers.format import Layer
 
 from .side import Rows, Side
 
-PART, WITHOUT = 0.25, 2e9
-"""Part of the machine's memory for them, and bytes where that is not known."""
+PART, UNKNOWN = 0.25, 8e9
+"""Part of the machine's memory for them, and its bytes where nobody says."""
 
 
 class Remembered:
@@ -52,4 +52,4 @@ def _memory() -> float:
     try:
         return float(os.sysconf("SC_PAGE_SIZE")) * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, OSError, ValueError):  # Windows has no sysconf
-        return WITHOUT / PART
+        return UNKNOWN

@@ -30,6 +30,18 @@ def grid(rng, n):
     return Grid(levels, rng.integers(0, groups, n))
 
 
+def grid_row(seed, factor=1.0):
+    """Seven inputs; every third row has a singular, every third an ill-conditioned Gram matrix."""
+    rng = np.random.default_rng(seed)
+    n = 7
+    a = rng.standard_normal((n - 2 if seed % 3 == 1 else 3 * n, n))
+    if seed % 3 == 2:
+        a *= 10.0 ** rng.uniform(-4, 0, n)
+    levels = np.array([[-1.0, 0.0, 1.0]]) if seed % 2 else np.array([[-2.0, -0.7, 0.1, 1.4]])
+    weight = rng.standard_normal(n) * (3.0 if seed % 4 == 3 else 1.0)
+    return Problem(factor * weight, Gram.from_array(a.T @ a), Grid(factor * levels, [0] * n))
+
+
 def problems(rng, n, kind):
     """One problem of every method and pattern, without dead inputs."""
     h = gram(rng, n, kind)

@@ -24,14 +24,15 @@ def box_minimum(m: int, matrix: FloatArray, t: FloatArray, grid: FloatArray, out
     grid : (SIZE, L) levels, ascending.
     out : (SIZE,) written: by how many mean steps each input would leave its box, were it free alone.
     """
-    last = grid.shape[1] - 1
-    x, gradient, inside = np.empty(m), np.zeros(m), True
+    last, inside = grid.shape[1] - 1, True
     for j in range(m):
         out[j] = 0.0
-        x[j] = min(max(t[j], grid[j, 0]), grid[j, last])
-        inside = inside and x[j] == t[j]
+        inside = inside and grid[j, 0] <= t[j] <= grid[j, last]
     if inside:
         return 0.0
+    x, gradient = np.empty(m), np.zeros(m)
+    for j in range(m):
+        x[j] = min(max(t[j], grid[j, 0]), grid[j, last])
     for i in range(m):
         for j in range(m):
             gradient[i] += matrix[i, j] * (x[j] - t[j])

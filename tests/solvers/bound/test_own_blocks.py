@@ -6,10 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from pvq.bounds.gram import Gram
-from pvq.bounds.grid import Grid
 from pvq.bounds.layer_problem import Setting, state_problem
 from pvq.bounds.presolve import presolve
-from pvq.bounds.problem import Problem
 from pvq.bounds.verify.reference import reference_bound
 from pvq.bounds.verify.row import NotProven, lower_bound
 from pvq.layers.format import load_layer
@@ -21,20 +19,10 @@ from pvq.solvers.brute import Brute
 from pvq.solvers.empirical.local_search import polish_grid
 from pvq.solvers.result import BoundKind, Status
 
+from row_cases import grid_row
+
 UNLIMITED = Options(time_limit=None)
 HIGH = Options(time_limit=None, effort="high")
-
-
-def row(seed, factor=1.0):
-    """Seven inputs; every third row has a singular, every third an ill-conditioned Gram matrix."""
-    rng = np.random.default_rng(seed)
-    n = 7
-    a = rng.standard_normal((n - 2 if seed % 3 == 1 else 3 * n, n))
-    if seed % 3 == 2:
-        a *= 10.0 ** rng.uniform(-4, 0, n)
-    levels = np.array([[-1.0, 0.0, 1.0]]) if seed % 2 else np.array([[-2.0, -0.7, 0.1, 1.4]])
-    weight = rng.standard_normal(n) * (3.0 if seed % 4 == 3 else 1.0)
-    return Problem(factor * weight, Gram.from_array(a.T @ a), Grid(factor * levels, [0] * n))
 
 
 def bound(problem, relaxation=own_blocks, options=UNLIMITED):
@@ -52,7 +40,7 @@ def short_blocks(monkeypatch):
 def test_the_bound_is_below_every_grid_point_and_proven(short_blocks):
     better = proven = 0
     for seed in range(24):
-        problem = presolve(row(seed)).problem
+        problem = presolve(grid_row(seed)).problem
         optimum, found = Brute().solve(problem).upper, bound(problem)
         assert found.lower <= optimum * (1 + 1e-9) + 1e-12 * problem.reference
         if found.proof is not None and found.lower > 1e-6 * problem.reference:
@@ -68,7 +56,7 @@ def test_the_bound_is_below_every_grid_point_and_proven(short_blocks):
 
 def test_scaling_a_row_and_its_grid_scales_its_bound(short_blocks):
     for seed in (0, 2, 3, 6):
-        one, other = bound(row(seed)), bound(row(seed, 4.0))
+        one, other = bound(grid_row(seed)), bound(grid_row(seed, 4.0))
         assert other.lower == pytest.approx(16 * one.lower, rel=1e-6)
 
 

@@ -2,11 +2,8 @@
 
 import numpy as np
 import pytest
-from pvq.bounds.gram import Gram
-from pvq.bounds.grid import Grid
 from pvq.bounds.layer_problem import Setting, state_problem
 from pvq.bounds.presolve import presolve
-from pvq.bounds.problem import Problem
 from pvq.bounds.verify.row import lower_bound
 from pvq.layers.format import load_layer
 from pvq.solvers.base import Clock, Options
@@ -15,20 +12,9 @@ from pvq.solvers.brute import Brute
 from pvq.solvers.empirical.local_search import polish_grid
 from pvq.solvers.result import BoundKind
 
+from row_cases import grid_row
+
 UNLIMITED = Options(time_limit=None)
-
-
-def row(seed):
-    """Seven inputs; every third row has a singular, every third an ill-conditioned Gram matrix."""
-    rng = np.random.default_rng(seed)
-    n = 7
-    a = rng.standard_normal((n - 2 if seed % 3 == 1 else 3 * n, n))
-    if seed % 3 == 2:
-        a *= 10.0 ** rng.uniform(-4, 0, n)
-    levels = np.array([[-1.0, 0.0, 1.0]]) if seed % 2 else np.array([[-2.0, -0.7, 0.1, 1.4]])
-    return Problem(
-        rng.standard_normal(n) * (3.0 if seed % 4 == 3 else 1.0), Gram.from_array(a.T @ a), Grid(levels, [0] * n)
-    )
 
 
 def bound(problem):
@@ -41,7 +27,7 @@ def test_the_bound_is_below_every_grid_point_and_proven(monkeypatch):
     monkeypatch.setattr(part_searched, "SIZES", (3, 5))
     ratios = []
     for seed in range(120):
-        problem = presolve(row(seed)).problem
+        problem = presolve(grid_row(seed)).problem
         found = bound(problem)
         lower, proof = found.lower, found.proof
         optimum = Brute().solve(problem).upper
@@ -59,7 +45,7 @@ def test_the_bound_is_below_every_grid_point_and_proven(monkeypatch):
 
 def test_more_searched_inputs_bound_better(monkeypatch):
     for seed in (0, 2, 3, 6, 8, 9):
-        problem, bounds = row(seed), []
+        problem, bounds = grid_row(seed), []
         for size in (2, 4, 6):
             monkeypatch.setattr(part_searched, "SIZES", (size,))
             bounds.append(bound(problem).lower)
