@@ -170,6 +170,7 @@ class Ledger:
         send: bool = False,
         seed: int = 0,
         device: str = "cpu",
+        effort: str = "normal",
         weights: bool = False,
         certificates: bool = False,
         progress: Callable[[int], object] | None = None,
@@ -197,8 +198,8 @@ class Ledger:
             Send layer files to the workers of a cluster, which otherwise read them from where they are here.
         seed : int
             As in `bound`.
-        device : str
-            As in `bound`.
+        device, effort : str
+            As in `bound`; open rows that had no effort are taken up again with it.
         weights : bool
             Keep the best weights, in files beside the database.
         certificates : bool
@@ -230,12 +231,14 @@ class Ledger:
         from pvq.solvers.document import packages
         from pvq.solvers.ledger.go import Threads, go_on
         from pvq.solvers.ledger.work import RowSearch
+        from pvq.solvers.options import check_effort
         from pvq.solvers.watch import watched
 
         from .running import check_limits, quiet_machine
 
         check_limits(time_limit, 0.0, jobs)
         check_device(device)
+        check_effort(effort)
         if cluster is None and send:
             raise ProblemError("`send` is for a `cluster`")
         if cluster is not None and jobs != 1:
@@ -252,6 +255,7 @@ class Ledger:
             time_limit=time_limit or None,
             seed=seed,
             device=device,
+            high=effort == "high",
             weights=weights,
             certificates=certificates,
         )

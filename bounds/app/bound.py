@@ -182,11 +182,17 @@ def bound(
         refuse({"--sample-rows": sample_rows, "--ridge": ridge, "--scales": scales, "--budget": budget})
         refuse({"--odds": odds, "--explain": explain, "--limits": limits, "--score": score})
         refuse({"--solution": solution, "--certificate": certificate})
-        refuse({"--effort": effort if effort != "normal" else None})
         made: dict[str, Any] = {"method": method, "bits": None if bits is None else [bits], "grid": grid, "nm": nm}
         made |= {"granularity": granularity, "range": range_, "block": block, "update": update, "gap": gap}
         search: dict[str, Any] = {"solver": solver, "methods": names_of(compare), "time_limit": time_limit}
-        search |= {"jobs": jobs, "cluster": cluster, "send": send, "seed": seed, "device": device}
+        search |= {
+            "jobs": jobs,
+            "cluster": cluster,
+            "send": send,
+            "seed": seed,
+            "device": device,
+            "effort": effort,
+        }
         raise typer.Exit(bound_in_run(ledger, layers, {**made, "sparsity": sparsities}, search, json_, quiet))
     layer = files[0]
     with stages(f"reading {layer}", quiet):

@@ -94,7 +94,7 @@ class Agenda:
         return [self._chunk(task, chunk, rows, quick) for chunk, rows in found]
 
     def _chunks(self, task: LayerTask, search: RowSearch) -> list[Chunk]:
-        asked = (search.effort, search.solver)
+        asked = (search.effort, search.asked)
         size = rows_at_a_time(self._layers[task.layer].inputs, search.effort)
         return [
             self._chunk(task, (number, start, min(start + size, stop)), rows, search)

@@ -206,7 +206,7 @@ class Ledger:
     def due(self, task: int, effort: float = -1.0, asked: str | None = None) -> list[tuple[int, int, int]]:
         """Chunks (id, first, stop) with rows that are open and that no run has given as much to.
 
-        asked : the solver; None for rows that have no result at all.
+        asked : the solver, as `RowSearch.asked`; None for rows that have no result at all.
         """
         new = "known < stop - first"
         worth = new if asked is None else f"solved < stop - first AND ({new} OR effort < ? OR asked <> ?)"

@@ -31,7 +31,7 @@ class Record:
     reason: str
     solver: str
     asked: str
-    """The solver that was asked for, which may have asked others."""
+    """The solver that was asked for, which may have asked others, with ", effort high" where that was."""
     nodes: int
     seconds: float
     verify_seconds: float

@@ -46,6 +46,8 @@ class RowSearch:
     gap: float = 1e-6
     seed: int = 0
     device: str = "cpu"
+    high: bool = False
+    """Whether rows that no search ends get blocks of their own, as with `effort` high of `Options`."""
     weights: bool = False
     """Hand over files of the best weights."""
     certificates: bool = False
@@ -55,6 +57,11 @@ class RowSearch:
     def effort(self) -> float:
         """Seconds a row."""
         return effort_of(self.time_limit)
+
+    @property
+    def asked(self) -> str:
+        """The solver, and whether it was to make an effort: rows are due again where another one is asked for."""
+        return f"{self.solver}, effort high" if self.high and self.solver else self.solver
 
     @property
     def scores_only(self) -> bool:
@@ -160,6 +167,7 @@ def work_on(chunk: Chunk, shelf: Shelf, stop: threading.Event, tell: Callable[[P
         gap=search.gap,
         seed=search.seed,
         device=search.device,
+        effort="high" if search.high else "normal",
         prove=search.certificates,
         stop=stop,
     )
@@ -212,7 +220,7 @@ def _piece(
     search, files = chunk.search, dict[str, bytes]()
     effort = -1.0 if search.scores_only else search.effort
     records: list[Record] = []
-    word = "all" if math.isinf(search.effort) else f"{search.effort:g}s"
+    word = ("all" if math.isinf(search.effort) else f"{search.effort:g}s") + "-high" * search.high
     for some in _runs(found):
         part = rows_of(problem, some[0].row, some[-1].row + 1)
         name = f"{chunk.task}/{some[0].row}-{some[-1].row}-{search.solver or 'scores'}-{word}.npz"
@@ -226,7 +234,7 @@ def _piece(
             save_certificate(buffer, build_certificate(layer, part, summarise(some, options)))
             files[certificate] = buffer.getvalue()
         for row in some:
-            record = _record(chunk.id, problem, row, search.solver, effort)
+            record = _record(chunk.id, problem, row, search.asked, effort)
             proof = None if row.result.proof is None else certificate
             records.append(replace(record, weights=weights, certificate=proof))
     return Piece(chunk.id, tuple(records), packages(), facts, files)

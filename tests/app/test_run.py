@@ -86,6 +86,28 @@ def test_a_stronger_run_improves_what_is_open_and_keeps_what_is_proven(cli, tmp_
             assert (row["scale"], row["zero"]) == (exact["scale"], exact["zero"])
 
 
+def test_an_effort_takes_up_what_is_open_and_is_kept_apart(cli, tmp_path) -> None:
+    (tmp_path / "layers").mkdir()
+    save_layer(tmp_path / "layers" / "a.npz", random_layer("regular", 2, rows=2, n=80))
+    run = tmp_path / "run"
+    assert cli("run", "init", run, "--layers", tmp_path / "layers", "--method", "quant", "--bits", "2").code == 0
+    ends = []
+    for words in ((), ("--effort", "high"), ("--effort", "high")):
+        ended = cli("run", "go", run, "--solver", "bound", "--time-limit", "0", "--certificates", *words)
+        assert ended.code == 0, ended.err
+        with sqlite3.connect(run / "ledger.sqlite") as db:
+            ends.append(db.execute("SELECT lower, asked, seconds FROM rows ORDER BY row").fetchall())
+        db.close()
+    assert [asked for _, asked, _ in ends[0]] == ["bound"] * 2
+    assert [asked for _, asked, _ in ends[1]] == ["bound, effort high"] * 2
+    assert all(after >= before for (before, *_), (after, *_) in zip(ends[0], ends[1], strict=True))
+    assert ends[2] == ends[1]  # nothing was due
+    proofs = sorted(path.name for path in (run / "certificates").rglob("*.npz"))
+    words = ("0-0-bound-all-high", "0-0-bound-all", "1-1-bound-all-high", "1-1-bound-all")
+    assert proofs == [f"{word}.npz" for word in words]  # none takes the place of another
+    assert cli("run", "go", run, "--effort", "higher").code == 2
+
+
 def test_jobs_change_nothing(tmp_path, layers) -> None:
     found = []
     for jobs in (1, 3):

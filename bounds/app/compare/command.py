@@ -154,7 +154,8 @@ def compare(
         "gap": gap,
     }
     search = {"solver": solver, "methods": names_of(methods), "jobs": jobs, "seed": seed, "device": device}
-    alone = {"sample_rows": sample_rows, "budget": budget, "odds": odds, "effort": effort}
+    search["effort"] = effort
+    alone = {"sample_rows": sample_rows, "budget": budget, "odds": odds}
     if ledger is None and cluster is None and not send:
         limit = {"time_limit": 60.0 if time_limit is None else time_limit, "full": both_ends}
         where = {"scope": scope, "against": one_or_more(against), "solutions": save_solutions}
@@ -164,8 +165,7 @@ def compare(
     if "," in granularity:
         raise typer.BadParameter("--ledger and --cluster compare one --granularity; make a run of each")
     refuse({"--scope": scope if scope != "row" else None, "--sample-rows": sample_rows, "--budget": budget})
-    refuse({"--effort": effort if effort != "normal" else None, "--odds": odds})
-    refuse({"--resume": resume, "--save-solutions": save_solutions, "--against": against})
+    refuse({"--odds": odds, "--resume": resume, "--save-solutions": save_solutions, "--against": against})
     more = {
         "time_limit": 10.0 if time_limit is None else time_limit,
         "full": both_ends if isinstance(both_ends, bool) else len(files) <= both_ends,

@@ -104,6 +104,7 @@ def go(
     send: options.Send = False,
     seed: options.Seed = 0,
     device: options.Device = "cpu",
+    effort: options.Effort = "normal",
     weights: Annotated[
         bool,
         Option("--weights", help="Keep the best weights of rows, in RUN/weights.", rich_help_panel=OUTPUT),
@@ -120,7 +121,8 @@ def go(
 ) -> None:
     """Bound what is due, and go on where an earlier `pvq run go` ended, however it ended.
 
-    Rows that are solved stay; open ones are taken up again where --time-limit is longer, or --solver another one.
+    Rows that are solved stay; open ones are taken up again where --time-limit is longer, or --solver or
+    --effort another one.
 
     Example: pvq run go night --jobs 2 --time-limit 60
 
@@ -149,6 +151,7 @@ def go(
             send=send,
             seed=seed,
             device=device,
+            effort=effort,
             weights=weights,
             certificates=certificates,
             progress=shown,
