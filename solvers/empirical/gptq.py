@@ -5,15 +5,13 @@ from __future__ import annotations
 from typing import ClassVar
 
 import numpy as np
-from pvq.bounds.gram import FloatArray
-from pvq.bounds.problem import Problem
+from pvq.bounds.gram import FloatArray, Gram, IntArray
 
-from ..base import Options
 from .factors import inverse_factor
-from .heuristic import Heuristic
+from .swept import Swept
 
 
-class Gptq(Heuristic):
+class Gptq(Swept):
     """Frantar et al., "GPTQ: Accurate Post-Training Quantization for Generative Pre-trained Transformers",
     ICLR 2023, algorithm 1, on H + 0.01 mean(diag H) I.
 
@@ -26,10 +24,8 @@ class Gptq(Heuristic):
     summary = "GPTQ, inputs in natural order"
     methods: ClassVar[frozenset[str]] = frozenset({"quant"})
 
-    def _point(self, problem: Problem, options: Options) -> FloatArray:
-        from .sweep import compensated_sweep
-
-        return compensated_sweep(problem.weight, inverse_factor(problem.gram), problem.grid)
+    def _factor(self, gram: Gram, order: IntArray | None) -> FloatArray:
+        return inverse_factor(gram, order=order)
 
 
 class GptqActivationOrder(Gptq):
@@ -38,11 +34,5 @@ class GptqActivationOrder(Gptq):
     name = "gptq-order"
     summary = "GPTQ, inputs in descending order of diag(H)"
 
-    def _point(self, problem: Problem, options: Options) -> FloatArray:
-        from .sweep import compensated_sweep
-
-        order = np.argsort(-np.diag(problem.hessian), kind="stable")
-        x = np.empty(problem.n)
-        factor = inverse_factor(problem.gram, order=order)
-        x[order] = compensated_sweep(problem.weight[order], factor, problem.levels.take(order))
-        return x
+    def _order(self, gram: Gram) -> IntArray:
+        return np.argsort(-np.diag(gram.matrix), kind="stable")

@@ -28,8 +28,19 @@ class Heuristic(Solver):
     def _point(self, problem: Problem, options: Options) -> FloatArray:
         """(n,) the method's answer, a feasible point."""
 
+    def _points(self, problems: Sequence[Problem], options: Options) -> list[FloatArray]:
+        """The same of rows of one Gram matrix, which methods that take them together write anew."""
+        return [self._point(problem, options) for problem in problems]
+
     def _solve(self, problem: Problem, options: Options, start: FloatArray | None) -> Outcome:
         return Outcome(self._point(problem, options), 0.0)
+
+    def _solve_rows(
+        self, problems: Sequence[Problem], options: Options, starts: Sequence[FloatArray | None]
+    ) -> list[Outcome]:
+        limit = None if options.time_limit is None else options.time_limit / len(problems)
+        points = self._points(problems, replace(options, time_limit=limit))
+        return [Outcome(point, 0.0) for point in points]
 
     def _prepare(self, problems: Sequence[Problem]) -> None:
         self._point(problems[0], Options())  # compiles the kernels and factors H
@@ -41,15 +52,19 @@ class Heuristic(Solver):
         gets its even part of it. Methods that were published with a mask across the rows say so themselves.
         """
         points = np.zeros(layer.weight.shape)
-        for i in range(len(layer)):
-            presolved = presolve(row_problem(layer, i))
-            if presolved.problem is None:
-                points[i] = presolved.lift(np.zeros(0))
-                continue
-            answer = trivial(presolved.problem)
-            x = self._point(presolved.problem, options) if answer is None else answer.x
-            assert x is not None
-            points[i] = presolved.lift(x)
+        for group in range(len(layer.grams)):
+            asked = {}
+            for i in np.flatnonzero(layer.gram_of_row == group).tolist():
+                row = presolve(row_problem(layer, i))
+                answer = None if row.problem is None else trivial(row.problem)
+                if row.problem is not None and answer is None:
+                    asked[i] = row
+                else:
+                    points[i] = row.lift(np.zeros(0) if answer is None or answer.x is None else answer.x)
+            reduced = [row.problem for row in asked.values() if row.problem is not None]
+            if reduced:
+                for (i, row), x in zip(asked.items(), self._points(reduced, options), strict=True):
+                    points[i] = row.lift(x)
         return points
 
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import ClassVar
 
 import numpy as np
-from pvq.bounds.gram import FloatArray
+from pvq.bounds.gram import FloatArray, Gram, IntArray
 from pvq.bounds.problem import Problem
 
 from ..base import Options
 from .factors import inverse_factor, undamped_inverse_factor
 from .heuristic import Heuristic
+from .swept import Swept
 
 
-class Babai(Heuristic):
+class Babai(Swept):
     """Babai, "On Lovász' lattice reduction and the nearest lattice point problem", Combinatorica 1986, rounding
     clipped to the grid: GPTQ without damping, inputs in natural order.
 
@@ -24,10 +25,8 @@ class Babai(Heuristic):
     summary = "Babai's nearest plane on the undamped H (GPTQ without damping)"
     methods: ClassVar[frozenset[str]] = frozenset({"quant"})
 
-    def _point(self, problem: Problem, options: Options) -> FloatArray:
-        from .sweep import compensated_sweep
-
-        return compensated_sweep(problem.weight, undamped_inverse_factor(problem.gram), problem.grid)
+    def _factor(self, gram: Gram, order: IntArray | None) -> FloatArray:
+        return undamped_inverse_factor(gram)
 
 
 class Klein(Heuristic):

@@ -7,17 +7,16 @@ from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
-from pvq.bounds.gram import FloatArray
+from pvq.bounds.gram import FloatArray, Gram, IntArray
 from pvq.bounds.grid import Grid, nearest_index
 from pvq.bounds.layer_problem import LayerProblem
-from pvq.bounds.problem import Problem
 
 from ..base import Options
 from .factors import inverse_factor
-from .heuristic import Heuristic
+from .swept import Swept
 
 
-class SparseGpt(Heuristic):
+class SparseGpt(Swept):
     """Frantar & Alistarh, "SparseGPT: Massive Language Models Can Be Accurately Pruned in One-Shot", ICML 2023,
     algorithm 1: mask blocks of 128 inputs, score w_j^2 / U_jj^2, on H + 0.01 mean(diag H) I with U'U its inverse.
 
@@ -34,10 +33,8 @@ class SparseGpt(Heuristic):
     methods: ClassVar[frozenset[str]] = frozenset({"prune", "joint"})
     no_update = False
 
-    def _point(self, problem: Problem, options: Options) -> FloatArray:
-        from .sweep import compensated_sweep
-
-        return compensated_sweep(problem.weight, inverse_factor(problem.gram), problem.grid, problem.sparsity)
+    def _factor(self, gram: Gram, order: IntArray | None) -> FloatArray:
+        return inverse_factor(gram)
 
     def layer_points(self, layer: LayerProblem, options: Options) -> FloatArray:
         if layer.budget is None:

@@ -69,12 +69,16 @@ class LongLayer:
         return decision_slopes(self.hessian)
 
     @cached_property
-    def direction(self) -> FloatArray:
-        """(n, n) D H^-1: (u* - v) times it is Newton's step for v, rows side by side."""
-        out = np.empty_like(self.inverse)
-        for at, part in zip(self.slices, self.parts, strict=True):
-            out[at] = part @ self.inverse[at]
-        return out
+    def direction(self) -> np.ndarray:
+        """(n, n) D H^-1: (u* - v) times it is Newton's step for v, of which a part is taken, so in 32 bits."""
+        out = np.empty(self.inverse.shape, np.float32)
+        with np.errstate(over="ignore"):
+            for at, part in zip(self.slices, self.parts, strict=True):
+                out[at] = part @ self.inverse[at]
+        if np.isfinite(out).all():
+            return out
+        of_each = zip(self.slices, self.parts, strict=True)  # inputs of very different sizes
+        return np.concatenate([part @ self.inverse[at] for at, part in of_each])
 
     @cached_property
     def below(self) -> Below:

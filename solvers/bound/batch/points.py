@@ -68,10 +68,16 @@ def values_at(index: np.ndarray, levels: Levels) -> FloatArray:
     return np.asarray(levels.values[rows, levels.group[None, :], index])
 
 
-def descend(h: FloatArray, w: FloatArray, index: np.ndarray, levels: Levels) -> None:
-    """Improve points in place until no single move and no move of two that was tried lowers the error."""
+def descend(h: FloatArray, w: FloatArray, index: np.ndarray, levels: Levels) -> FloatArray:
+    """Improve points in place until no single move and no move of two that was tried lowers the error.
+
+    Returns
+    -------
+    (rows,) errors, to compare points by.
+    """
     gradient = (values_at(index, levels) - w) @ h
     _descend(h, w, index, gradient, levels)
+    return np.asarray(np.einsum("ij,ij->i", gradient, values_at(index, levels) - w))
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -79,6 +85,30 @@ def _step(row: FloatArray, k: int, g: float) -> int:
     """The neighbouring level in the direction that lowers the error, k itself at the end of the range."""
     j = k - 1 if g > 0.0 else k + 1
     return j if 0 <= j < len(row) else k
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _single(
+    h: FloatArray, values: FloatArray, group: np.ndarray, x: np.ndarray, g: FloatArray, least: float
+) -> int:
+    """Single moves as they come, until none gains more; how many there were.
+
+    The best of all each time ends no lower: who looks for it reads all inputs once a move.
+    """
+    n, moves, since, i = len(x), 0, 0, 0
+    while since < n and moves < MOVES:
+        row = values[group[i]]
+        to = _step(row, x[i], g[i])
+        t = row[to] - row[x[i]]
+        if to != x[i] and t * (t * h[i, i] + 2.0 * g[i]) < least:
+            x[i] = to
+            for j in range(n):
+                g[j] += t * h[i, j]
+            moves, since = moves + 1, 0
+        else:
+            since += 1
+        i = i + 1 if i + 1 < n else 0
+    return moves
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -92,8 +122,10 @@ def _descend(h: FloatArray, w: FloatArray, index: np.ndarray, gradient: FloatArr
         for i in range(n):
             error += g[i] * (levels.values[of, levels.group[i], x[i]] - w[r, i])
         least = -LEAST * abs(error)
-        for _ in range(MOVES):
-            best, gain, found, worst = -1, least, 0, 0
+        moves = 0
+        while moves < MOVES:
+            moves += _single(h, levels.values[of], levels.group, x, g, least)
+            found, worst = 0, 0
             for i in range(n):
                 row = levels.values[of, levels.group[i]]
                 to = _step(row, x[i], g[i])
@@ -101,39 +133,37 @@ def _descend(h: FloatArray, w: FloatArray, index: np.ndarray, gradient: FloatArr
                     continue
                 t = row[to] - row[x[i]]
                 change = t * (t * h[i, i] + 2.0 * g[i])
-                if change < gain:
-                    best, gain = i, change
                 if found < PARTNERS:
                     cheap[found], cost[found] = i, change
                     found += 1
                 elif change < cost[worst]:
                     cheap[worst], cost[worst] = i, change
+                else:
+                    continue
                 if found == PARTNERS:
                     worst = 0
                     for q in range(1, PARTNERS):
                         if cost[q] > cost[worst]:
                             worst = q
-            other = -1
-            if best < 0:
-                for q in range(found):
-                    i = cheap[q]
-                    row = levels.values[of, levels.group[i]]
-                    t = row[_step(row, x[i], g[i])] - row[x[i]]
-                    for j in range(n):
-                        y = g[j] + t * h[i, j]
-                        theirs = levels.values[of, levels.group[j]]
-                        to = _step(theirs, x[j], y)
-                        if j == i or to == x[j]:
-                            continue
-                        s = theirs[to] - theirs[x[j]]
-                        change = cost[q] + s * (s * h[j, j] + 2.0 * y)
-                        if change < gain:
-                            best, other, gain = i, j, change
+            best, other, gain = -1, -1, least
+            for q in range(found):
+                i = cheap[q]
+                row = levels.values[of, levels.group[i]]
+                t = row[_step(row, x[i], g[i])] - row[x[i]]
+                for j in range(n):
+                    y = g[j] + t * h[i, j]
+                    theirs = levels.values[of, levels.group[j]]
+                    to = _step(theirs, x[j], y)
+                    if j == i or to == x[j]:
+                        continue
+                    s = theirs[to] - theirs[x[j]]
+                    change = cost[q] + s * (s * h[j, j] + 2.0 * y)
+                    if change < gain:
+                        best, other, gain = i, j, change
             if best < 0:
                 break
+            moves += 2
             for moved in (best, other):  # the second one goes by the gradient that the first one has left
-                if moved < 0:
-                    continue
                 row = levels.values[of, levels.group[moved]]
                 to = _step(row, x[moved], g[moved])
                 t = row[to] - row[x[moved]]

@@ -73,6 +73,21 @@ class Values:
 
 
 @dataclass(frozen=True, eq=False)
+class Points:
+    """A feasible point of every row."""
+
+    index: np.ndarray
+    """(rows, n) int16 levels."""
+    errors: FloatArray
+    """(rows,) to compare points by."""
+
+    def where(self, other: Points) -> Points:
+        """These, and the other's rows where they are better."""
+        gains = other.errors < self.errors
+        return Points(np.where(gains[:, None], other.index, self.index), np.minimum(other.errors, self.errors))
+
+
+@dataclass(frozen=True, eq=False)
 class Ascent:
     """How far every row has come."""
 
@@ -101,37 +116,27 @@ class Chunk:
         self.reach = np.maximum(self.high_end - self.w, self.w - self.low_end)
         self._inverses = [np.linalg.inv(part) for part in layer.parts]
 
-    def points(self, starts: Sequence[FloatArray | None], v: FloatArray) -> np.ndarray:
-        """(rows, n) int16 levels: GPTQ and descent from w, from w + v, or a row's start where it is better."""
-        index = self.better(self.rounded(np.zeros_like(v)), v)
+    def points(self, starts: Sequence[FloatArray | None], v: FloatArray) -> Points:
+        """GPTQ and descent from w, from w + v, or a row's start where it is better."""
+        points = self.better(self.rounded(np.zeros_like(v)), v)
+        index = points.index.copy()
         for r, start in enumerate(starts):
-            if start is None or not self.problems[r].is_feasible(start):
-                continue
-            if self.problems[r].error(start) < self.problems[r].error(self.x_of(r, index[r])):
+            if start is not None and self.problems[r].is_feasible(start):
                 index[r] = self._index_of(r, start)
-        return index
+        u = values_at(index, self.levels) - self.w
+        return points.where(Points(index, np.einsum("ij,ij->i", u @ self.layer.hessian, u)))
 
-    def rounded(self, v: FloatArray) -> np.ndarray:
-        """(rows, n) levels: GPTQ of w + v, then descent in the error of w.
+    def rounded(self, v: FloatArray) -> Points:
+        """GPTQ of w + v, then descent in the error of w.
 
         With the v of clamped inputs the others make up for what the range takes off them before any is decided.
         """
         index = rounded_in_order(self.w + v, self.layer.slopes, self.levels)
-        descend(self.layer.hessian, self.w, index, self.levels)
-        return index
+        return Points(index, descend(self.layer.hessian, self.w, index, self.levels))
 
-    def better(self, index: np.ndarray, v: FloatArray) -> np.ndarray:
-        """Levels, with those of w + v in rows where they are better."""
-        if not v.any():
-            return index
-        other = self.rounded(v)
-        gains = self.errors(other) < self.errors(index)
-        return np.where(gains[:, None], other, index)
-
-    def errors(self, index: np.ndarray) -> FloatArray:
-        """(rows,) of points."""
-        u = values_at(index, self.levels) - self.w
-        return np.asarray(np.einsum("ij,ij->i", u @ self.layer.hessian, u))
+    def better(self, points: Points, v: FloatArray) -> Points:
+        """The points, with those of w + v in rows where they are better."""
+        return points.where(self.rounded(v)) if v.any() else points
 
     def x_of(self, r: int, index: np.ndarray) -> FloatArray:
         """(n,) a point of row r, in the order of its inputs."""
@@ -185,7 +190,7 @@ class Chunk:
         for _ in range(steps):
             if enough(best.bound):
                 break
-            trial = best.v + step[:, None] * ((mean - best.v) @ self.layer.direction)
+            trial = best.v + step[:, None] * self.newton(mean - best.v)
             found = self.evaluate(trial, best.index, ROUGH, NODES)
             better = found.bound > best.bound
             best = best.where(better, found)
@@ -193,6 +198,15 @@ class Chunk:
             memory = np.where(better, MEMORY, (1 + MEMORY) / 2)[:, None]
             mean = memory * mean + (1 - memory) * (values_at(found.index, self.levels) - self.w)
         return Ascent(best, mean, step)
+
+    def newton(self, difference: FloatArray) -> FloatArray:
+        """(rows, n) Newton's step in v where the blocks' best u are by so much apart from v."""
+        size = np.abs(difference).max(axis=1, keepdims=True)  # weights of 1e-160 have no place in 32 bits
+        size[size == 0] = 1.0
+        return (
+            np.asarray((difference / size).astype(self.layer.direction.dtype) @ self.layer.direction, np.float64)
+            * size
+        )
 
     def searches(self, r: int, target: FloatArray, low: FloatArray) -> tuple[Enumeration, ...]:
         """What the searches of a row's blocks have proven, a little less so that a repetition ends as they did.
@@ -252,8 +266,8 @@ def bound_rows(
         return None
     chunk = Chunk(problems, layer)
     v = chunk.clamped()
-    index = chunk.points(starts, v)
-    upper = chunk.errors(index)
+    points = chunk.points(starts, v)
+    index, upper = points.index, points.errors
 
     def enough(bound: FloatArray) -> bool:
         return clock.ended() is not None or bool((bound >= upper * (1 - options.gap)).all())
@@ -267,7 +281,7 @@ def bound_rows(
     if clock.ended() is None:
         fine = chunk.evaluate(shortened(best.v), index, FINE, FINE_NODES)
         best = best.where(fine.bound > best.bound, fine)
-        index = chunk.better(index, best.v)
+        index = chunk.better(points, best.v).index
     x = [chunk.x_of(r, index[r]) for r in range(len(problems))]
     nothing, target = Below(np.zeros(len(layer.order))), chunk.w - chunk.moved(best.v)[1]
     outcomes = []

@@ -13,6 +13,7 @@ from pvq.solvers.bound.batch import layer as layer_module
 from pvq.solvers.bound.batch import quantized, search
 from pvq.solvers.bound.batch.box import box_minimum
 from pvq.solvers.bound.batch.clamped import clamped
+from pvq.solvers.bound.batch.points import descend
 from pvq.solvers.bound.batch.search import lowered
 from pvq.solvers.brute import Brute
 from scipy.optimize import lsq_linear
@@ -119,11 +120,47 @@ def test_points_that_make_up_for_what_is_clipped_are_never_worse_and_often_bette
         v = rows.clamped()
         assert v.any()
         plain, found = rows.rounded(np.zeros_like(v)), rows.points([None] * len(problems), v)
-        exact = [problem.error(rows.x_of(r, found[r])) for r, problem in enumerate(problems)]
-        np.testing.assert_allclose(rows.errors(found), exact, rtol=1e-9)
-        assert (rows.errors(found) <= rows.errors(plain)).all()
-        fewer += int((rows.errors(found) < 0.99 * rows.errors(plain)).sum())
+        exact = [problem.error(rows.x_of(r, found.index[r])) for r, problem in enumerate(problems)]
+        np.testing.assert_allclose(found.errors, exact, rtol=1e-9)
+        assert (found.errors <= plain.errors).all()
+        fewer += int((found.errors < 0.99 * plain.errors).sum())
     assert fewer >= 10
+
+
+@pytest.mark.parametrize("kind", ["even", "uneven", "even own"])
+def test_no_single_move_betters_a_point_that_was_descended_from(kind):
+    rng, moved = np.random.default_rng(11), 0
+    for _ in range(10):
+        problems = chunk(rng, kind, n=12, rows=4, spread=2.0)
+        layer = layer_module.long_layer(problems[0].gram)
+        rows = quantized.Chunk(problems, layer)
+        levels = problems[0].grid.count
+        index = rng.integers(0, levels, rows.w.shape).astype(np.int16)
+        before = [problem.error(rows.x_of(r, index[r])) for r, problem in enumerate(problems)]
+        after = descend(layer.hessian, rows.w, index, rows.levels)
+        for r, problem in enumerate(problems):
+            error = problem.error(rows.x_of(r, index[r]))
+            assert after[r] == pytest.approx(error, rel=1e-9)
+            moved += error < before[r]
+            for i, step in itertools.product(range(12), (-1, 1)):
+                other = index[r].copy()
+                other[i] = np.clip(other[i] + step, 0, levels - 1)
+                assert problem.error(rows.x_of(r, other)) >= error * (1 - 1e-9)
+    assert moved >= 39
+
+
+def test_inputs_of_sizes_that_32_bits_do_not_hold():
+    """D H^-1 has entries of 1e40 where inputs differ as much: it stays in 64 bits."""
+    rng = np.random.default_rng(12)
+    problems = chunk(rng, "even", n=8, rows=3)
+    size = np.ldexp(1.0, np.array([0, 140, 0, 140, 0, 0, 0, 0]))
+    scaled = Gram(
+        problems[0].hessian * size[:, None] * size, 0.0, 8
+    )  # `from_array` takes small inputs for rounding
+    direction = layer_module.long_layer(scaled).direction
+    assert direction.dtype == np.float64
+    assert np.isfinite(direction).all()
+    assert layer_module.long_layer(problems[0].gram).direction.dtype == np.float32
 
 
 def test_a_stopped_clock_still_gives_an_interval():
@@ -208,10 +245,10 @@ def test_blocks_at_the_clamped_start_prove_no_less_than_it_does():
         rows = quantized.Chunk(problems, layer)
         v = rows.clamped()
         plain = np.einsum("ij,ij->i", v @ layer.hessian, v)
-        index = rows.points([None] * len(problems), v)
-        found = rows.evaluate(v, index, 0.999, 100_000)
+        points = rows.points([None] * len(problems), v)
+        found = rows.evaluate(v, points.index, 0.999, 100_000)
         assert (found.bound >= plain * (1 - 1e-3)).all()
-        clipped += int((plain > 0.1 * rows.errors(index)).sum())
+        clipped += int((plain > 0.1 * points.errors).sum())
     assert clipped > 20
 
 

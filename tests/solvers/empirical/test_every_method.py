@@ -19,6 +19,9 @@ from .conftest import CONSTRAINTS, GRAMS, Make
 
 METHODS = [name for name in solver_names() if solver_class(name).proves == "nothing"]
 
+QUICK = ("rtn", "gptq", "gptq-order", "babai", "magnitude", "wanda", "sparsegpt")
+"""Methods of one sweep, which take rows together or in turn."""
+
 
 def taking(problem: Problem) -> list[Solver]:
     """The empirical methods that take a problem."""
@@ -48,6 +51,27 @@ def test_same_answer_twice(make: Make, constraint: str) -> None:
     for solver in taking(problem):
         first, second = solver.solve(problem), solver.solve(problem)
         assert np.array_equal(first.x, second.x), solver.name
+
+
+@pytest.mark.parametrize(("gram_kind", "constraint"), list(itertools.product(("regular", "dead"), CONSTRAINTS)))
+def test_rows_together_are_the_rows_alone(make: Make, gram_kind: str, constraint: str) -> None:
+    """To the last bit: 200 inputs are several blocks of a sweep and windows of a mask, and rows differ in levels."""
+    whole, rng = make(gram_kind, constraint, n=200, seed=8), np.random.default_rng(8)
+    rows = []
+    for i in range(5):
+        grid = whole.grid and Grid(whole.grid.levels * rng.uniform(0.5, 1.0), whole.grid.group)
+        if i == 3 and grid is not None:  # with levels of another number it is a sweep of its own
+            grid = Grid(np.concatenate([grid.levels, grid.levels[:, -1:] * 2 + 1], axis=1), grid.group)
+        rows.append(Problem(rng.normal(size=200), whole.gram, grid, whole.sparsity))
+    solvers = [solver for solver in taking(whole) if solver.name in QUICK]
+    assert solvers
+    for solver in solvers:
+        alone = [solver.solve(row) for row in rows]
+        together = solver.solve_rows(rows, Options(), [None] * len(rows))
+        for one, other in zip(alone, together, strict=True):
+            assert np.array_equal(one.x, other.x), solver.name
+            assert other.upper == pytest.approx(one.upper, rel=1e-12)  # sums of products in another order
+            assert other.fault is None, solver.name
 
 
 @pytest.mark.parametrize("size", [1, 2, 3])
