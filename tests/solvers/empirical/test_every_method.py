@@ -55,7 +55,7 @@ def test_same_answer_twice(make: Make, constraint: str) -> None:
 
 @pytest.mark.parametrize(("gram_kind", "constraint"), list(itertools.product(("regular", "dead"), CONSTRAINTS)))
 def test_rows_together_are_the_rows_alone(make: Make, gram_kind: str, constraint: str) -> None:
-    """To the last bit: 200 inputs are several blocks of a sweep and windows of a mask, and rows differ in levels."""
+    """To the last bit: 200 inputs are several blocks of a sweep and windows of a mask, each row has its levels."""
     whole, rng = make(gram_kind, constraint, n=200, seed=8), np.random.default_rng(8)
     rows = []
     for i in range(5):
