@@ -49,14 +49,14 @@ def build_certificate(layer: Layer, problem: LayerProblem, result: LayerResult) 
         curves = [{claim.keep: claim.lower for claim in row.lower if claim.keep is not None} for row in rows]
         lower = shared_lower(curves, problem.budget)
     else:
-        lower = down(*(row.lower[0].lower for row in rows))
+        lower = max(down(*(row.lower[0].lower for row in rows)), result.proven)
     return certify(layer.name, layer.sha256, problem, rows, lower, upper)
 
 
 def least_of_all(problem: Problem) -> float:
     """0, or a little less where H is so small that its rounding leaves it indefinite (2^-950 and below)."""
     try:
-        return min(0.0, SAFETY * row_lower(problem, Claim(0.0, None))[0])
+        return min(0.0, SAFETY * row_lower(problem, Claim(0.0, None)).lower)
     except NotProven:
         return 0.0
 

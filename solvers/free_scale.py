@@ -28,9 +28,8 @@ from pvq.bounds.gram import FloatArray, Gram
 from pvq.bounds.grid import Grid
 from pvq.bounds.presolve import presolve
 from pvq.bounds.problem import Problem
-from pvq.bounds.proof import Enumeration, Reduced, Scales
+from pvq.bounds.proof import Enumeration, Reduced
 from pvq.bounds.sparsity import Sparsity
-from pvq.bounds.verify.row import SAFETY
 from pvq.bounds.verify.scales import Pulled, anchored
 
 from .base import Clock, Options, fallback_point
@@ -44,9 +43,12 @@ TINY = 5
 
 EPS = float(np.finfo(np.float64).eps)
 
+LITTLE = 1e-300
+"""A threshold, which is above 0, where nothing is known."""
 
-SPARE = 1e-7
-"""What a search of a proof goes above what its interval needs, relatively: for rounding."""
+
+KEPT = 2**18
+"""Entries of the matrices G of a row that are kept."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +71,27 @@ class Found:
     x: FloatArray
     """(n,) c of the best point of the relaxed problem."""
     nodes: int
-    piece: Piece | None
+    piece: Piece | str
+    """The search that proves it; or why none does."""
+
+
+@dataclass(frozen=True, eq=False)
+class Interval:
+    """An interval of u = 1 / scale, and what is known of the sum of the rows' errors at its scales."""
+
+    bound: float
+    a: float
+    b: float
+    pieces: tuple[Piece | str, ...]
+    """One for each row, see `Found`."""
+    seconds: float
+    """What their searches took, next to what a verifier will take."""
+
+    def better(self, other: Interval) -> Interval:
+        """This interval with what is known of one around it, if that is more."""
+        if self.bound >= other.bound:
+            return self
+        return dataclasses.replace(self, bound=other.bound, pieces=other.pieces, seconds=other.seconds)
 
 
 class FreeRow:
@@ -96,6 +118,8 @@ class FreeRow:
         """Its error at the best scale known."""
         self.k = 0.0
         """Of the last relaxation."""
+        self.grams: dict[float, Gram] = {}
+        """The last few G, by their stiffness."""
         self.pull = reduced.hessian @ reduced.weight
         self.reference = float(reduced.weight @ self.pull)
 
@@ -122,13 +146,17 @@ class FreeRow:
         return self.unit.gram.error(self.unit.weight - scale * c)
 
     def stiffen(self, k: float) -> None:
-        """Make G for another k; it is kept for the intervals that share it."""
+        """Make G for another k; a few are kept for the intervals that share them."""
         if k == self.k:
             return
         self.k = k
         # above the sum, as a proof needs, also where k is next to nothing
         self.stiffness = math.nextafter(float(self.pulled.reference + Fraction(k)), math.inf)
-        self.gram = self.pulled.gram(self.stiffness)
+        if self.stiffness not in self.grams:
+            if len(self.grams) >= max(1, KEPT // self.scaled.n**2):
+                del self.grams[next(iter(self.grams))]
+            self.grams[self.stiffness] = self.pulled.gram(self.stiffness)
+        self.gram = self.grams[self.stiffness]
 
     def slope(self, centre: float, c: FloatArray) -> float:
         """Derivative of (u w - c)' H (u w - c) at u = centre."""
@@ -149,28 +177,12 @@ class FreeRow:
         assert outcome.x is not None
         constant = slope * slope / (4 * self.k)
         least = outcome.lower - there.doubt - constant - 4 * EPS * (constant + outcome.lower)
-        piece = None
+        piece: Piece | str = str(outcome.info.get("unproven", "a search of an interval has no proof"))
         if isinstance(outcome.proof, Enumeration | Reduced):
             piece = Piece(anchor, self.stiffness, outcome.proof, there.doubt)
+        elif outcome.lower == 0.0:  # what is searched for next to nothing proves next to nothing, and at once
+            piece = Piece(anchor, self.stiffness, Enumeration(layer_plan(problem).for_proofs, LITTLE), there.doubt)
         return Found(least, outcome.x, outcome.nodes, piece)
-
-    def proof(self, lower: float, pieces: list[tuple[float, float, Piece | None]]) -> Scales | None:
-        """That every scale of some intervals of u, in order, has an error of at least `lower`, or next to it."""
-        edges, known, searches = [pieces[0][0]], [], []
-        for a, b, piece in pieces:
-            if piece is None:
-                return None
-            slack = piece.stiffness - float(self.pulled.reference)
-            needed = max(lower * u * u + slack * (u - piece.anchor) ** 2 for u in (a, b))
-            # what is searched beyond would be thrown away
-            enough = needed * (1 + SPARE) + 2 * SAFETY * piece.doubt
-            searches.append(dataclasses.replace(piece.search, threshold=min(piece.search.threshold, enough)))
-            edges.append(b)
-            known.append(piece)
-        # 1 / scale is rounded
-        edges[0], edges[-1] = math.nextafter(edges[0], 0.0), math.nextafter(edges[-1], math.inf)
-        anchors, stiffness = [piece.anchor for piece in known], [piece.stiffness for piece in known]
-        return Scales(np.array(edges), np.array(anchors), np.array(stiffness), tuple(searches))
 
 
 @cache

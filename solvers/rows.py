@@ -61,6 +61,8 @@ class LayerResult:
     empirical: Mapping[str, float]
     solved: bool
     """Whether the interval is closed to the gap that was asked for."""
+    proven: float = 0.0
+    """Lower bound that the proofs of the rows prove together, where they share a scale."""
 
     @property
     def status(self) -> Status:

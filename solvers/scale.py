@@ -7,8 +7,9 @@ import heapq
 import itertools
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 from pvq.bounds.certified import FLOOR
@@ -21,11 +22,12 @@ from pvq.bounds.proof import Scales
 from pvq.bounds.stages import part
 
 from .base import Clock, Options, Solver, fallback_point
-from .checked import checked
-from .free_scale import Found, FreeRow, Piece, best_scale, compile_search, interval_bound
-from .limits import LAST, Pace, in_time, latest
+from .checked import WORTH, checked
+from .free_scale import Found, FreeRow, Interval, best_scale, compile_search, interval_bound
+from .limits import GRACE, LAST, OVERSHOOT, SHARE, Pace, in_time, latest
 from .result import BoundKind, Outcome, Reason
-from .rows import LayerResult, OnRow, RowResult, row_words, score, summarise, total_empirical
+from .rows import LayerResult, OnRow, RowResult, row_words, score, summarise
+from .scale_proof import Together, prove_together, scale_proofs
 
 SCAN = 41
 """Scales at which a heuristic point is made before the search."""
@@ -35,6 +37,7 @@ SHARED = 2.0
 """k / U times the relative half-width, for rows that share a scale."""
 FIRST = 8
 """Intervals at the start."""
+NO_TIME = "the time ended before every scale was searched"
 
 
 def solve_scales(
@@ -47,7 +50,8 @@ def solve_scales(
     """Bound every row over all grid points and all scales: one scale a row, or one for all rows.
 
     Returns the problem with the best scales found, and the result. With one scale for all rows only the sum of the
-    rows is bounded. The time limit of a row holds for each row, or for all of them together times their number.
+    rows is bounded: a row by itself may be as good as at a scale of its own. The time limit holds for each row,
+    or times their number for all of them together.
 
     Raises
     ------
@@ -72,21 +76,7 @@ def solve_scales(
                 on_row(row)
     scored = [_with_scores(best, i, row, compare, options) for i, row in enumerate(results)]
     total = summarise(scored, options)
-    if together:
-        kind = BoundKind.NUMERICAL if search.lower > 0 else BoundKind.NONE
-        lower = min(search.lower, total.upper)
-        solved = closed(lower, total.upper, sum_up(row.result.rounding for row in scored), options.gap)
-        total = LayerResult(
-            tuple(scored),
-            lower,
-            total.upper,
-            total.reference,
-            Reason.FINISHED if solved else search.reason,
-            kind,
-            total_empirical(scored),
-            solved,
-        )
-    return best, total
+    return best, search.total(total) if together else total
 
 
 def with_scale(problem: LayerProblem, row: int, scale: float) -> LayerProblem:
@@ -123,20 +113,23 @@ class ScaleSearch:
         assert grid.free is not None
         assert grid.scale is not None
         self.low, self.high, scale = grid.free.low, grid.free.high, float(grid.scale[0])
-        limit = None if options.time_limit is None else options.time_limit * len(rows)
+        self.limit = None if options.time_limit is None else options.time_limit * len(rows)
         self.clock, self.end = (
-            Clock(dataclasses.replace(options, time_limit=limit)),
+            Clock(dataclasses.replace(options, time_limit=self.limit)),
             latest(options, rows=len(rows)),
         )
-        self.proof_by = latest(options, LAST)
+        self.proof_by = latest(options, LAST, len(rows))
         stated = [FreeRow(problem.row(i)) for i in rows]
         self.all_rows = stated
         self.rows = [row for row in stated if row.searched]
-        self.nodes, self.searches = 0, 0
+        self.nodes, self.searches, self.tickets = 0, 0, itertools.count()
         self.lower, self.upper, self.scale = 0.0, 0.0, scale
         self.reason = Reason.FINISHED
-        self.heap: list[tuple[float, int, float, float, Piece | None]] = []
-        """Bound, ticket and ends of each interval; all of them together are all scales."""
+        self.heap: list[tuple[float, int, Interval]] = []
+        """Bound, ticket and interval; all of them together are all scales."""
+        self.to_prove = 0.0
+        """Seconds that the searches of these intervals took."""
+        self.proven = Together()
         self.points: list[FloatArray] = []
         """c of each live row at the best scale."""
 
@@ -155,29 +148,39 @@ class ScaleSearch:
             return
         self._start()
         self.unit = [max(row.share, 1e-9 * self.upper, 1e-14 * row.reference) for row in self.rows]
-        ticket = itertools.count()
         edges = np.geomspace(1 / self.high, 1 / self.low, FIRST + 1)
-        heap = self.heap
         for a, b in itertools.pairwise(edges.tolist()):
-            bound, piece = self._bound(a, b)
-            heapq.heappush(heap, (bound, next(ticket), a, b, piece))
+            self._push(self._bound(a, b))
         while True:
-            self.lower = min(heap[0][0], self.upper)
+            self.lower = min(self.heap[0][0], self.upper)
             self.clock.tell(self.lower, self.upper)
             if self.upper - self.lower <= self.tolerance:
                 return
-            ended = self.clock.ended()
+            ended = self.clock.ended() or self._proof_is_due()
             if ended is not None:
                 self.reason = ended
                 return
-            bound, _, a, b, piece = heap[0]
-            middle = math.sqrt(a * b)
-            if not a < middle < b:
+            widest = self.heap[0][2]
+            middle = math.sqrt(widest.a * widest.b)
+            if not widest.a < middle < widest.b:
                 return  # no number lies between
-            heapq.heappop(heap)
-            for ends in ((a, middle), (middle, b)):
-                best = max((bound, piece), self._bound(*ends), key=lambda pair: pair[0])
-                heapq.heappush(heap, (best[0], next(ticket), *ends, best[1]))
+            heapq.heappop(self.heap)
+            self.to_prove -= widest.seconds
+            for ends in ((widest.a, middle), (middle, widest.b)):
+                self._push(self._bound(*ends).better(widest))
+
+    def _push(self, interval: Interval) -> None:
+        heapq.heappush(self.heap, (interval.bound, next(self.tickets), interval))
+        self.to_prove += interval.seconds
+
+    def _proof_is_due(self) -> Reason | None:
+        """TIME where the proof takes what is left: rows that share a scale have nothing that is proven without."""
+        limit = self.limit
+        if limit is None or len(self.numbers) == 1:
+            return None
+        beyond = (limit * OVERSHOOT + GRACE) / 2
+        kept = min(SHARE * limit, self.to_prove / self.jobs - beyond)
+        return Reason.TIME if self.clock.left < kept else None
 
     def _start(self) -> None:
         """Heuristic points at many scales, each then at the scale that is best for them."""
@@ -203,24 +206,22 @@ class ScaleSearch:
             for row, c in zip(self.rows, cs, strict=True):
                 row.share = row.error(scale, c)
 
-    def _bound(self, a: float, b: float) -> tuple[float, Piece | None]:
-        """Lower bound of the total error for u = 1 / scale in [a, b]; 0 where the time ends before it is there.
-
-        With the search that is a part of a proof, of a single row.
-        """
+    def _bound(self, a: float, b: float) -> Interval:
+        """Lower bound of the total error for u = 1 / scale in [a, b]; 0 where the time ends before it is there."""
         centre, half = (a + b) / 2, (b - a) / 2 * (1 + 1e-12)
         limit = self.clock.limit(1e-3)
         left = None if limit is None else limit / len(self.rows)
         inner = dataclasses.replace(self.options, time_limit=left, gap=self.options.gap / 4, report=None)
         single = len(self.rows) == 1
         # Rows that share a scale would each slide to their own best one: that must cost more the narrower the
-        # interval. A single row slides only to worse errors, if its slope is that of the best one known.
-        stiffness = STIFFNESS if single else max(STIFFNESS, SHARED * centre / half)
+        # interval. A single row slides only to worse errors, if its slope is that of the best one known. A whole
+        # number, so that intervals of the same width have the same matrix.
+        stiffness = STIFFNESS if single else max(STIFFNESS, round(SHARED * centre / half))
 
-        def one(i: int) -> tuple[float, Found] | None:
+        def one(i: int) -> tuple[float, Found, float] | None:
             if self.clock.ended() is not None:
                 return None
-            row, start = self.rows[i], self.points[i]
+            row, start, begin = self.rows[i], self.points[i], time.perf_counter()
             if single:
                 slope = 2 * row.share * centre
             else:
@@ -229,37 +230,34 @@ class ScaleSearch:
             least = in_time(
                 lambda: row.least(centre, slope, stiffness * self.unit[i], inner, start), self.end, len(start)
             )
-            return None if least is None else (slope, least)
+            return None if least is None else (slope, least, time.perf_counter() - begin)
 
         if self.jobs == 1 or single:
             found_of = [one(i) for i in range(len(self.rows))]
         else:
             with ThreadPoolExecutor(self.jobs) as pool:
                 found_of = list(pool.map(one, range(len(self.rows))))
-        pairs = [pair for pair in found_of if pair is not None]
-        if len(pairs) < len(found_of):
-            return 0.0, None
-        slopes, found = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+        known = [each for each in found_of if each is not None]
+        if len(known) < len(found_of):
+            return Interval(0.0, a, b, (NO_TIME,) * len(found_of), 0.0)
+        slopes, found, seconds = zip(*known, strict=True)
         self.nodes += sum(each.nodes for each in found)
         self.searches += len(found)
         self._offer([each.x for each in found])
         least = math.fsum(each.least for each in found)
         bound = interval_bound(least, math.fsum(slopes), math.fsum(row.k for row in self.rows), centre, half)
-        return bound, found[0].piece if single else None
+        return Interval(bound, a, b, tuple(each.piece for each in found), math.fsum(seconds))
 
-    def _proof(self) -> Scales | None:
-        """Of the lower end of a single row; None where an interval has none."""
-        if len(self.numbers) > 1 or not self.lower > 0:
-            return None
-        pieces = sorted((a, b, ticket, piece) for _, ticket, a, b, piece in self.heap)
-        return self.rows[0].proof(self.lower, [(a, b, piece) for a, b, _, piece in pieces])
+    def _intervals(self) -> list[Interval]:
+        return sorted((interval for _, _, interval in self.heap), key=lambda interval: interval.a)
 
     def results(self) -> list[RowResult]:
         """Each row at the best scale; a lower bound for it only if it has the scale for itself."""
         points, alone = iter(self.points), len(self.numbers) == 1
         best = with_scale(self.problem, self.numbers[0], self.scale)
         seconds = (time.perf_counter() - self.begin) / len(self.numbers)
-        info = {"scale_low": self.low, "scale_high": self.high, "searches": self.searches}
+        info: dict[str, Any] = {"scale_low": self.low, "scale_high": self.high, "searches": self.searches}
+        proofs = self._proofs(info)
         out = []
         for i, row in zip(self.numbers, self.all_rows, strict=True):
             whole = best.row(i)
@@ -267,8 +265,46 @@ class ScaleSearch:
             x = np.zeros(0) if stated.problem is None else fallback_point(stated.problem)
             if row.searched and self.points:
                 x = self.scale * next(points)
-            outcome = Outcome(x, self.lower if alone else 0.0, self.reason, self.nodes, info, self._proof())
+            proof = next(proofs, None) if row.searched else None
+            outcome = Outcome(
+                x, self.lower if alone else 0.0, self.reason, self.nodes, info, proof if alone else None
+            )
             result = checked("bnb", stated, self.options, outcome, seconds, self.proof_by)
+            if not alone:  # what it proves of the row alone is that it is not below 0
+                each = self.proven.seconds / len(self.numbers)
+                result = dataclasses.replace(result, proof=proof, verify_seconds=each)
             own = result.lower if alone else None
             out.append(RowResult(self.problem.rows[i], whole.reference, result, {}, own))
         return out
+
+    def _proofs(self, info: dict[str, Any]) -> Iterator[Scales]:
+        """Of the rows that were searched; the reason goes to `info` where there are none."""
+        if not self.lower > 0 or self.options.stop.is_set():
+            return iter(())
+        if len(self.numbers) == 1:
+            proofs = scale_proofs(self.rows, self.lower, self._intervals())
+            if isinstance(proofs, str):
+                info["unproven"] = proofs
+                return iter(())
+            return iter(proofs)
+        part("proof of rows that share a scale")
+        given = self.rows, self.lower, self._intervals(), self.proof_by, self.nodes, self.jobs
+        self.proven = prove_together(*given)
+        if self.proven.why is not None:
+            info["unproven"] = self.proven.why
+        return iter(self.proven.proofs)
+
+    def total(self, rows: LayerResult) -> LayerResult:
+        """Of rows that share a scale: what holds of their sum."""
+        rounding, gap = sum_up(row.result.rounding for row in rows.rows), self.options.gap
+        lower, proven = min(self.lower, rows.upper), min(self.proven.lower, rows.upper)
+        kind = BoundKind.NUMERICAL if lower > 0 else BoundKind.NONE
+        solved = closed(lower, rows.upper, rounding, gap)
+        # what is proven counts if it says the same, as with a row
+        same = closed(proven, rows.upper, rounding, gap) if solved else proven >= lower * WORTH
+        if proven > 0 and same:
+            lower, kind = proven, BoundKind.RIGOROUS
+        reason = Reason.FINISHED if solved else self.reason
+        return dataclasses.replace(
+            rows, lower=lower, reason=reason, bound_kind=kind, solved=solved, proven=self.proven.lower
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Iterator
@@ -21,10 +22,11 @@ PATTERN = 8
 
 
 class _Budget:
-    def __init__(self, seconds: float | None, nodes: int) -> None:
+    def __init__(self, seconds: float | None, nodes: int, over: BoolArray | None) -> None:
         self.seconds, self.nodes = seconds, nodes
-        self.end = None if seconds is None else time.monotonic() + seconds
-        self.over = np.array([seconds is not None and seconds <= 0])
+        self.end = math.inf if seconds is None else time.monotonic() + seconds
+        self.over = np.zeros(1, dtype=bool) if over is None else over
+        self.over[0] |= seconds is not None and seconds <= 0
         """(1,) what compiled searches look at: they take minutes in long rows, and see no clock."""
 
     def ring(self) -> None:
@@ -35,12 +37,14 @@ _current: ContextVar[_Budget] = ContextVar("budget")
 
 
 @contextmanager
-def limited(seconds: float | None, nodes: int = NODES) -> Iterator[None]:
+def limited(seconds: float | None, nodes: int = NODES, over: BoolArray | None = None) -> Iterator[None]:
     """Whatever is verified inside takes no more than so many seconds, and so many nodes of each search.
 
     Searches with a pattern take an eighth, as their nodes cost more.
+
+    over : (1,) the caller makes it true to end it at once.
     """
-    budget = _Budget(seconds, nodes)
+    budget = _Budget(seconds, nodes, over)
     bell = None if seconds is None else threading.Timer(min(seconds, threading.TIMEOUT_MAX), budget.ring)
     if bell is not None:
         bell.daemon = True
@@ -57,10 +61,11 @@ def limited(seconds: float | None, nodes: int = NODES) -> Iterator[None]:
 def check_time() -> None:
     """Raise `NotProven` where the time is over; the parts between two calls take a second or two at most."""
     budget = _current.get(None)
-    if budget is None or budget.end is None:
+    if budget is None:
         return
     if budget.over[0] or time.monotonic() > budget.end:  # a search that `over` has ended must never pass
-        raise NotProven(f"not established within {budget.seconds:g} s")
+        within = "before it was ended" if budget.seconds is None else f"within {budget.seconds:g} s"
+        raise NotProven(f"not established {within}")
 
 
 def time_over() -> BoolArray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,10 +15,11 @@ from ..grid import Grid
 from ..layer_problem import LayerProblem, state_problem
 from ..presolve import presolve
 from ..problem import Problem
-from ..proof import Below, Proof, Split
+from ..proof import Below, Proof, Scales, Split
 from .budget import check_time
 from .exact import EXACT, exact_lower_bound, exact_upper_bound, is_exact
-from .row import NotProven, lower_bound
+from .row import NotProven, at_every_scale, lower_bound
+from .scales import AtScales, least_alone, least_together
 from .scope import shared_lower
 from .split import down, fsum_above, upper_bound
 from .together import multiply
@@ -71,21 +73,34 @@ def verify_certificate(certificate: Certificate, weight: FloatArray, grams: Floa
         raise NotProven("the certificate's rows are not those of its setting")
     if problem.budget is not None:
         return _shared(problem, certificate)
-    rows, unproven, rational = [], 0, 0
+    rows, unproven, rational, lowers = [], 0, 0, []
     for i, claim in enumerate(certificate.rows):
         check_time()
         if i % TOGETHER == 0:
             _multiply(problem, certificate.rows, range(i, min(i + TOGETHER, len(certificate.rows))))
         try:
-            lower, upper, exact = _row(problem.row(i), claim)
-            rows.append((lower, upper))
+            found, upper = _row(problem.row(i), claim)
         except (NotProven, ProblemError) as error:
             raise NotProven(f"row {claim.row}: {error}") from None
+        rows.append((found.lower, upper))
+        lowers.append(found)
         unproven += claim.lower[0].proof is None
-        rational += exact
-    lower, upper = down(*(row[0] for row in rows)), fsum_above([row[1] for row in rows])
+        rational += found.rational
+    lower, upper = _sum(problem, lowers), fsum_above([row[1] for row in rows])
     _compare("the layer: ", certificate.lower, lower, certificate.upper, upper)
     return Verified(problem, certificate.levels, lower, upper, tuple(rows), unproven, rational)
+
+
+def _sum(problem: LayerProblem, rows: list[RowLower]) -> float:
+    """Of the rows' lower ends; where they share a scale, of what holds at each, if that is more."""
+    lower, at_scales = down(*(row.lower for row in rows)), [row.at_scales for row in rows if row.at_scales]
+    assert problem.grid is not None or not at_scales
+    if not at_scales or problem.grid is None or len(problem.grid.scale) > 1:
+        return lower
+    together = least_together(at_scales)
+    if together is None:
+        return lower
+    return max(lower, down(together, *(row.lower for row in rows if row.at_scales is None)))
 
 
 def _multiply(problem: LayerProblem, claims: Sequence[RowClaim], some: range) -> None:
@@ -116,8 +131,9 @@ def _shared(problem: LayerProblem, certificate: Certificate) -> Verified:
                 if at.keep is None or at.keep > problem.sparsity.units:
                     raise NotProven("its lower bounds need budgets of its own")
                 pattern = replace(problem.sparsity, keep=np.array([at.keep]))
-                curve[at.keep], rationally = row_lower(replace(row, sparsity=pattern), at, "layer")
-                exact &= rationally
+                found = row_lower(replace(row, sparsity=pattern), at, "layer")
+                curve[at.keep] = found.lower
+                exact &= found.rational
                 _compare("", at.lower, curve[at.keep], claim.upper, upper)
         except (NotProven, ProblemError) as error:
             raise NotProven(f"row {claim.row}: {error}") from None
@@ -139,28 +155,41 @@ def _upper(problem: Problem, claim: RowClaim) -> float:
     return exact_upper_bound(problem, claim.x) if problem.n <= EXACT else upper_bound(problem, claim.x, 1.0)
 
 
-def _row(problem: Problem, claim: RowClaim) -> tuple[float, float, bool]:
-    """Both ends of a row, proven, and whether the lower one is in rational arithmetic."""
+def _row(problem: Problem, claim: RowClaim) -> tuple[RowLower, float]:
+    """Both ends of a row, proven."""
     upper = _upper(problem, claim)
     if len(claim.lower) != 1 or claim.lower[0].keep is not None:
         raise NotProven("it needs one lower bound, for the budget of the setting")
-    lower, exact = row_lower(problem, claim.lower[0])
-    _compare("", claim.lower[0].lower, lower, claim.upper, upper)
-    return lower, upper, exact
+    found = row_lower(problem, claim.lower[0])
+    _compare("", claim.lower[0].lower, found.lower, claim.upper, upper)
+    return found, upper
 
 
-def row_lower(problem: Problem, claim: Claim, scope: str = "row") -> tuple[float, bool]:
-    """What a claim's proof proves, and whether rational arithmetic says so."""
+class RowLower(NamedTuple):
+    """What a proof proves of a row."""
+
+    lower: float
+    rational: bool
+    """Whether rational arithmetic says so."""
+    at_scales: AtScales | None = None
+    """What it says at every scale, where that is searched."""
+
+
+def row_lower(problem: Problem, claim: Claim, scope: str = "row") -> RowLower:
+    """What a claim's proof proves."""
     reduced = presolve(problem).problem
     if reduced is None:
-        return 0.0, True  # nothing reaches the row
+        return RowLower(0.0, True)  # nothing reaches the row
     proof = claim.proof
+    if isinstance(proof, Scales):
+        at_scales = at_every_scale(reduced, proof, 1.0)
+        return RowLower(least_alone(at_scales), False, at_scales)
     if proof is None:  # 0, which needs H positive semidefinite
         n, reduced = reduced.n, at_any_scale(reduced)
         proof = reduced.gram.memo(row_lower, lambda: Split(Below(np.zeros(n)), np.zeros(n)))
     if is_exact(reduced, proof):
-        return exact_lower_bound(reduced, proof, scope), True
-    return lower_bound(reduced, proof, 1.0, scope=scope), False
+        return RowLower(exact_lower_bound(reduced, proof, scope), True)
+    return RowLower(lower_bound(reduced, proof, 1.0, scope=scope), False)
 
 
 def at_any_scale(problem: Problem) -> Problem:

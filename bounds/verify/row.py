@@ -25,7 +25,7 @@ from .enumeration import least_on_grid
 from .psd import TINY, U, defect, is_psd
 from .reduced import least_in_basis
 from .refusal import NotProven as NotProven  # raised here, caught by name from here
-from .scales import least_at_scales
+from .scales import AtScales, Search, at_scales, least_alone
 from .split import Tilt, down, keeps_weights, least, pruned_inputs, terms
 from .table import why_refused
 from .tree import leaves_of
@@ -79,13 +79,34 @@ def lower_bound(
         if isinstance(proof, Reduced):
             return least_in_basis(problem, proof, margin)
         if isinstance(proof, Scales):
-            return least_at_scales(problem, proof, margin, lower_bound)
+            return least_alone(at_every_scale(problem, proof, margin))
         if isinstance(proof, Tree):
             return _tree_bound(problem, proof, margin, bounds or split_bounds)
         if isinstance(proof, Cover):
             return _cover_bound(problem, proof, margin)
         units = 0 if problem.sparsity is None else problem.sparsity.units
         return (bounds or split_bounds)(problem, proof, np.full((1, units), FREE, np.int8), margin)[0]
+
+
+def at_every_scale(
+    problem: Problem, proof: Scales, margin: float = SAFETY, search: Search = lower_bound
+) -> AtScales:
+    """What a proof says of a row at every scale, for rows that share it: see `scales.least_together`.
+
+    Parameters
+    ----------
+    search : what asks `lower_bound` about each search of the proof.
+
+    Raises
+    ------
+    NotProven
+        As `lower_bound`.
+    """
+    refused = why_refused(problem, proof)
+    if refused is not None:
+        raise NotProven(refused)
+    with np.errstate(all="ignore"):
+        return at_scales(problem, proof, margin, search)
 
 
 def split_bounds(problem: Problem, split: Split, states: np.ndarray, margin: float) -> list[float]:

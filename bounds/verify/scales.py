@@ -1,12 +1,13 @@
-"""A lower bound for every scale of a range, from searches at some of them, with its rounding accounted for."""
+"""A lower bound for every scale of a range, of a row or of rows that share it, from searches at some scales."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from ..proof import Enumeration, Reduced, Scales
 from .budget import check_time
 from .psd import TINY, U, gamma
 from .refusal import NotProven
+from .split import fsum_above
 from .whole import integers, times
 
 Search = Callable[[Problem, Enumeration | Reduced, float], float]
@@ -92,8 +94,33 @@ def free_scale(problem: Problem) -> FreeScale:
     return problem.grid.free
 
 
-def least_at_scales(problem: Problem, proof: Scales, margin: float, search: Search) -> float:
-    """Lower bound of min e(x) over x = scale * codes, rounded, and every scale of the range.
+class Part(NamedTuple):
+    """What holds of a row in an interval: u^2 e(c / u) >= m - slack (u - anchor)^2 for every u, exactly."""
+
+    m: Fraction
+    slack: Fraction
+    """R - r."""
+    anchor: Fraction
+
+    def at(self, u: Fraction) -> Fraction:
+        """What it says of e(c / u)."""
+        return (self.m - self.slack * (u - self.anchor) ** 2) / u**2
+
+
+@dataclass(frozen=True, eq=False)
+class AtScales:
+    """What a proof says of the errors of a row at every scale of the range."""
+
+    edges: tuple[float, ...]
+    """Of intervals of u = 1 / scale, which cover the range."""
+    parts: tuple[Part, ...]
+    """One for each interval."""
+    moved: float
+    """What sqrt(e) is moved by at most where levels are rounded."""
+
+
+def at_scales(problem: Problem, proof: Scales, margin: float, search: Search) -> AtScales:
+    """What a proof says of a row, interval by interval.
 
     Raises
     ------
@@ -112,36 +139,58 @@ def least_at_scales(problem: Problem, proof: Scales, margin: float, search: Sear
         raise NotProven("the intervals do not cover the range of scales")
     pulled = Pulled(problem)
     grams: dict[float, Gram] = {}
-    least: list[Fraction] = []
-    for ends, anchor, r, part in zip(pairwise(edges.tolist()), anchors, stiffness, proof.searches, strict=True):
+    parts = []
+    for anchor, r, part in zip(anchors.tolist(), stiffness.tolist(), proof.searches, strict=True):
         check_time()
-        slack = Fraction(float(r)) - pulled.reference
+        slack = Fraction(r) - pulled.reference
         if slack < 0 or r <= 0:
             raise NotProven("an interval of scales has a stiffness below w'Hw")
         if r not in grams:
-            grams[r] = pulled.gram(float(r))
-        there = anchored(problem, grams[r], float(anchor))
+            grams[r] = pulled.gram(r)
+        there = anchored(problem, grams[r], anchor)
         found = search(there.problem, part, margin) - margin * there.doubt * (1 + 4 * U)
         if not math.isfinite(found):
             raise NotProven("the bound is minus infinity: numbers beyond the range of float64")
-        least.append(at_ends(ends, found, slack, float(anchor)))
-    return rounded_levels(problem, min(least), margin)
+        parts.append(Part(Fraction(math.nextafter(found, -math.inf)), slack, Fraction(anchor)))
+    return AtScales(tuple(edges.tolist()), tuple(parts), rounding_of_levels(problem, margin))
 
 
-def at_ends(ends: tuple[float, float], found: float, slack: Fraction, anchor: float) -> Fraction:
-    """(m - (R - r)(u - u_1)^2) / u^2 at the worse end of an interval, exactly, or 0 if that is negative."""
-    m, u_1 = Fraction(math.nextafter(found, -math.inf)), Fraction(anchor)
-    return max(Fraction(0), min((m - slack * (u - u_1) ** 2) / u**2 for u in map(Fraction, ends)))
+def least_alone(row: AtScales) -> float:
+    """Lower bound of the row's error at any scale of the range."""
+    return least_of([row])
 
 
-def rounded_levels(problem: Problem, bound: Fraction, margin: float) -> float:
-    """The bound for levels as float64 has them, from that of scale * code.
+def least_together(rows: Sequence[AtScales]) -> float | None:
+    """Lower bound of the sum of the rows' errors, all at one scale; None where their intervals differ."""
+    return least_of(rows) if all(row.edges == rows[0].edges for row in rows) else None
+
+
+def least_of(rows: Sequence[AtScales]) -> float:
+    """The same of rows whose intervals are the same.
+
+    The sum of the rows' parts times u^2 is concave less T u^2, as each of them is: what holds at both ends of an
+    interval holds in between. Levels that are rounded move the root of the sum of all errors by at most the sum of
+    what they move the roots of the rows' errors by.
+    """
+    least: list[Fraction] = []
+    for i, ends in enumerate(pairwise(map(Fraction, rows[0].edges))):
+        check_time()
+        least += (sum((row.parts[i].at(u) for row in rows), Fraction(0)) for u in ends)
+    return rounded_levels(max(Fraction(0), min(least)), fsum_above([row.moved for row in rows]))
+
+
+def rounding_of_levels(problem: Problem, margin: float) -> float:
+    """How far sqrt(e) of levels as float64 has them is from that of scale * code.
 
     They are off by at most d = high max |c| U + 2^-1075, which moves sqrt(e) by at most d sum_i sqrt(h_ii).
     """
     free = free_scale(problem)
     off = free.high * float(np.abs(free.codes).max()) * U * (1 + 4 * U) + TINY
-    moved = margin * off * float(np.sqrt(problem.hessian.diagonal()).sum()) * (1 + gamma(problem.n + 8)) + TINY
+    return margin * off * float(np.sqrt(problem.hessian.diagonal()).sum()) * (1 + gamma(problem.n + 8)) + TINY
+
+
+def rounded_levels(bound: Fraction, moved: float) -> float:
+    """The bound for levels as float64 has them, from that of scale * code."""
     try:
         least = math.nextafter(float(bound), -math.inf)
     except OverflowError:

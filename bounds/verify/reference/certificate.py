@@ -14,12 +14,12 @@ from ...gram import FloatArray
 from ...layer_problem import state_problem
 from ...presolve import presolve
 from ...problem import Problem
-from ...proof import Below, Split
+from ...proof import Below, Scales, Split
 from .leaf import Shared
 from .limits import Limits, need
 from .rational import dot, vector
-from .row import reference_bound
-from .scales import widest
+from .row import at_scales, reference_bound
+from .scales import AtScales, least_of, widest
 
 
 def check_certificate(
@@ -45,6 +45,7 @@ def check_certificate(
     need([claim.row for claim in certificate.rows] == list(problem.rows), "its rows are not those of its setting")
     shared = Shared(limits or Limits())
     upper, lower, used, curves = Fraction(0), Fraction(0), 0, []
+    at_one_scale, others = list[AtScales](), Fraction(0)
     for i, claim in enumerate(certificate.rows):
         row = problem.row(i)
         size, units = _error(row, claim.x, shared)
@@ -58,14 +59,20 @@ def check_certificate(
                 assert row.sparsity is not None
                 need(keep is not None and keep <= row.sparsity.units and keep not in curve, "a budget of its own")
                 one = replace(row, sparsity=replace(row.sparsity, keep=np.array([keep])))
-            bound = _lower(one, at, "row" if problem.budget is None else "layer", shared)
+            bound, at_each = _lower(one, at, "row" if problem.budget is None else "layer", shared)
             need(at.lower <= bound, f"row {claim.row}: proven {_decimal(bound)}, claimed {at.lower!r}")
             curve[keep or 0] = max(bound, Fraction(0))
             lower += bound if problem.budget is None else 0
+            if at_each is None:
+                others += bound
+            else:
+                at_one_scale.append(at_each)
         curves.append(curve)
     if problem.budget is not None:
         need(used <= problem.budget, "its weights keep more units than the setting has")
         lower = _shared(curves, problem.budget, shared.limits)
+    if at_one_scale and problem.setting.granularity == "tensor" and len({at.edges for at in at_one_scale}) == 1:
+        lower = max(lower, least_of(at_one_scale) + others)
     need(certificate.lower <= lower, "the layer's lower end is above what the rows prove")
     need(certificate.upper >= upper, "the layer's upper end is below the error of its weights")
 
@@ -76,15 +83,18 @@ def _decimal(value: Fraction) -> str:
     return f"{float(max(-most, min(most, value)))!r}"
 
 
-def _lower(row: Problem, claim: Claim, scope: str, shared: Shared) -> Fraction:
-    """What a claim's proof proves; without one it is a split with D = 0 and v = 0."""
+def _lower(row: Problem, claim: Claim, scope: str, shared: Shared) -> tuple[Fraction, AtScales | None]:
+    """What a claim's proof proves, of every scale too; without one it is a split with D = 0 and v = 0."""
     reduced = presolve(row).problem
     if reduced is None:
-        return Fraction(0)
+        return Fraction(0), None
+    if isinstance(claim.proof, Scales) and scope == "row":
+        found = at_scales(reduced, claim.proof, shared)
+        return least_of([found]), found
     nothing = np.zeros(reduced.n)
     if claim.proof is None:
-        return reference_bound(widest(reduced), Split(Below(nothing), nothing), scope, shared)
-    return reference_bound(reduced, claim.proof, scope, shared)
+        return reference_bound(widest(reduced), Split(Below(nothing), nothing), scope, shared), None
+    return reference_bound(reduced, claim.proof, scope, shared), None
 
 
 def _error(row: Problem, x: FloatArray, shared: Shared) -> tuple[Fraction, int]:

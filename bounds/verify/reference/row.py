@@ -12,7 +12,7 @@ from ...proof import Basis, Cover, Enumeration, Order, Proof, Reduced, Scales, S
 from .leaf import KEPT, PRUNED, Shared, Tilt, check_search, leaf_bound, values
 from .limits import INPUTS, LEAVES, Limits, need
 from .rational import Matrix, Vector, eliminated, matrix, over_one_denominator, vector
-from .scales import Scaled
+from .scales import AtScales, Scaled, least_of
 from .search import least_form
 
 
@@ -25,14 +25,12 @@ def reference_bound(problem: Problem, proof: Proof, scope: str = "row", shared: 
         The proof proves nothing about this kind of problem, is not one, or takes more than the limits allow.
     """
     shared = shared or Shared(Limits())
-    pattern = problem.sparsity
-    need(problem.n <= INPUTS, f"not established: rows of more than {INPUTS} inputs are too long for this checker")
-    need(scope == "row" or (scope == "layer" and pattern and pattern.kind != "nm"), "no such scope")
-    free = problem.grid is not None and problem.grid.free is not None
-    need(isinstance(proof, Scales) == free, "a proof by scales is of rows whose scale is free, and no other is")
     if isinstance(proof, Scales):
         need(scope == "row", "no such scope")
-        return _scales(problem, proof, shared)
+        return least_of([at_scales(problem, proof, shared)])
+    _check_kind(problem, False)
+    pattern = problem.sparsity
+    need(scope == "row" or (scope == "layer" and pattern and pattern.kind != "nm"), "no such scope")
     if isinstance(proof, Enumeration):
         need(not problem.free_weights, "re-optimised weights cannot be enumerated")
         return _enumerated(problem, proof, shared.limits)
@@ -51,15 +49,23 @@ def reference_bound(problem: Problem, proof: Proof, scope: str = "row", shared: 
     return _cover(problem, proof, shared)
 
 
-def _scales(problem: Problem, proof: Scales, shared: Shared) -> Fraction:
+def _check_kind(problem: Problem, scales: bool) -> None:
+    need(problem.n <= INPUTS, f"not established: rows of more than {INPUTS} inputs are too long for this checker")
+    free = problem.grid is not None and problem.grid.free is not None
+    need(scales == free, "a proof by scales is of rows whose scale is free, and no other is")
+
+
+def at_scales(problem: Problem, proof: Scales, shared: Shared) -> AtScales:
+    """What a proof proves of a row whose scale is free, interval by interval."""
+    _check_kind(problem, True)
     scaled = Scaled(problem, proof, shared)
-    at_codes, bounds = scaled.at_codes(), []
+    at_codes, found = scaled.at_codes(), list[Fraction]()
     for k, (interval, search) in enumerate(zip(scaled.intervals, scaled.searches, strict=True)):
         shared.limits.check()
         plain = _any_order(at_codes, search) if isinstance(search, Reduced) else search
         m = _enumerated(at_codes, plain, shared.limits, scaled.matrix(k), scaled.weights(k))
-        bounds.append(interval.bound(m))
-    return scaled.with_rounded_levels(min(bounds))
+        found += interval.at_ends(m)
+    return AtScales(tuple(proof.edges.tolist()), found, scaled.moved())
 
 
 def _any_order(problem: Problem, proof: Reduced) -> Enumeration:

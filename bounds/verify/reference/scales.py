@@ -22,14 +22,29 @@ DIGITS = 400
 
 
 class Interval:
-    """m is asked for, least of (u_1 w - c)'G(u_1 w - c); `bound` is what follows from it."""
+    """m is asked for, least of (u_1 w - c)'G(u_1 w - c)."""
 
     def __init__(self, a: Fraction, b: Fraction, anchor: Fraction, slack: Fraction) -> None:
         self.ends, self.anchor, self.slack = (a, b), anchor, slack
 
-    def bound(self, m: Fraction) -> Fraction:
-        """The least of (m - (R - r)(u - u_1)^2) / u^2 at both ends, or 0."""
-        return max(Fraction(0), min((m - self.slack * (u - self.anchor) ** 2) / u**2 for u in self.ends))
+    def at_ends(self, m: Fraction) -> list[Fraction]:
+        """(m - (R - r)(u - u_1)^2) / u^2 at both ends."""
+        return [(m - self.slack * (u - self.anchor) ** 2) / u**2 for u in self.ends]
+
+
+class AtScales:
+    """What is proven of a row at every scale: the bound at both ends of each interval in turn."""
+
+    def __init__(self, edges: tuple[float, ...], at_ends: list[Fraction], moved: Fraction) -> None:
+        self.edges, self.at_ends, self.moved = edges, at_ends, moved
+
+
+def least_of(rows: list[AtScales]) -> Fraction:
+    """The least sum of the rows' errors at one scale, for rows whose edges are the same."""
+    sums = [sum(at_end, Fraction(0)) for at_end in zip(*(row.at_ends for row in rows), strict=True)]
+    bound = max(Fraction(0), min(sums))
+    moved = sum((row.moved for row in rows), Fraction(0))
+    return max(Fraction(0), bound - 2 * moved * root_above(bound))
 
 
 class Scaled:
@@ -75,13 +90,12 @@ class Scaled:
         grid = Grid(self.free.codes[None, :], np.zeros(self.problem.n, np.int64))
         return Problem(self.problem.weight, self.problem.gram, grid, self.problem.sparsity)
 
-    def with_rounded_levels(self, bound: Fraction) -> Fraction:
-        """The bound for levels as float64 has them: sqrt(e) moves by at most d sum sqrt(h_ii)."""
+    def moved(self) -> Fraction:
+        """How far levels as float64 has them move sqrt(e): by at most d sum sqrt(h_ii)."""
         largest = max(abs(value) for value in vector(self.free.codes))
         d = HALF_DIGIT * Fraction(self.free.high) * largest + LEAST
         diagonal = [Fraction(row[i], self.h.below) for i, row in enumerate(self.h.rows)]
-        moved = d * sum((root_above(value) for value in diagonal), Fraction(0))
-        return max(Fraction(0), bound - 2 * moved * root_above(bound))
+        return d * sum((root_above(value) for value in diagonal), Fraction(0))
 
 
 def free_scale(problem: Problem) -> FreeScale:
