@@ -28,7 +28,7 @@ from pvq.bounds.gram import FloatArray, Gram
 from pvq.bounds.grid import Grid
 from pvq.bounds.presolve import presolve
 from pvq.bounds.problem import Problem
-from pvq.bounds.proof import Enumeration, Reduced
+from pvq.bounds.proof import Enumeration, Reduced, Split
 from pvq.bounds.sparsity import Sparsity
 from pvq.bounds.verify.scales import Pulled, anchored
 
@@ -37,6 +37,7 @@ from .bnb.enumeration import prepare_grid, solve_grid
 from .bnb.plan import layer_plan
 from .empirical.local_search import polish_grid
 from .limits import heard
+from .result import Reason
 
 TINY = 5
 """Inputs of the row that compiles."""
@@ -180,8 +181,10 @@ class FreeRow:
         piece: Piece | str = str(outcome.info.get("unproven", "a search of an interval has no proof"))
         if isinstance(outcome.proof, Enumeration | Reduced):
             piece = Piece(anchor, self.stiffness, outcome.proof, there.doubt)
-        elif outcome.lower == 0.0:  # what is searched for next to nothing proves next to nothing, and at once
-            piece = Piece(anchor, self.stiffness, Enumeration(layer_plan(problem).for_proofs, LITTLE), there.doubt)
+        elif outcome.lower == 0.0 or (isinstance(outcome.proof, Split) and outcome.reason is Reason.FINISHED):
+            # what needed no search is found by one at once; with a threshold next to nothing that is always so
+            search = Enumeration(layer_plan(problem).for_proofs, max(outcome.lower, LITTLE))
+            piece = Piece(anchor, self.stiffness, search, there.doubt)
         return Found(least, outcome.x, outcome.nodes, piece)
 
 

@@ -35,6 +35,8 @@ STIFFNESS = 2.0
 """k / U of a single row. Small values lose little to the width of an interval but weaken G along w."""
 SHARED = 2.0
 """k / U times the relative half-width, for rows that share a scale."""
+LEAST = 0.1
+"""Part of a row's fair share of the error that counts as its own at least, where rows share a scale."""
 FIRST = 8
 """Intervals at the start."""
 NO_TIME = "the time ended before every scale was searched"
@@ -147,7 +149,6 @@ class ScaleSearch:
             self.reason = Reason.INTERRUPT
             return
         self._start()
-        self.unit = [max(row.share, 1e-9 * self.upper, 1e-14 * row.reference) for row in self.rows]
         edges = np.geomspace(1 / self.high, 1 / self.low, FIRST + 1)
         for a, b in itertools.pairwise(edges.tolist()):
             self._push(self._bound(a, b))
@@ -213,23 +214,15 @@ class ScaleSearch:
         left = None if limit is None else limit / len(self.rows)
         inner = dataclasses.replace(self.options, time_limit=left, gap=self.options.gap / 4, report=None)
         single = len(self.rows) == 1
-        # Rows that share a scale would each slide to their own best one: that must cost more the narrower the
-        # interval. A single row slides only to worse errors, if its slope is that of the best one known. A whole
-        # number, so that intervals of the same width have the same matrix.
-        stiffness = STIFFNESS if single else max(STIFFNESS, round(SHARED * centre / half))
+        starts = self.points if single else [row.heuristic(1 / centre) for row in self.rows]
+        stiffness = self._stiffness(centre, half, starts)
 
         def one(i: int) -> tuple[float, Found, float] | None:
             if self.clock.ended() is not None:
                 return None
-            row, start, begin = self.rows[i], self.points[i], time.perf_counter()
-            if single:
-                slope = 2 * row.share * centre
-            else:
-                start = row.heuristic(1 / centre)
-                slope = row.slope(centre, start)
-            least = in_time(
-                lambda: row.least(centre, slope, stiffness * self.unit[i], inner, start), self.end, len(start)
-            )
+            row, start, begin = self.rows[i], starts[i], time.perf_counter()
+            slope = 2 * row.share * centre if single else row.slope(centre, start)
+            least = in_time(lambda: row.least(centre, slope, stiffness[i], inner, start), self.end, len(start))
             return None if least is None else (slope, least, time.perf_counter() - begin)
 
         if self.jobs == 1 or single:
@@ -247,6 +240,21 @@ class ScaleSearch:
         least = math.fsum(each.least for each in found)
         bound = interval_bound(least, math.fsum(slopes), math.fsum(row.k for row in self.rows), centre, half)
         return Interval(bound, a, b, tuple(each.piece for each in found), math.fsum(seconds))
+
+    def _stiffness(self, centre: float, half: float, starts: Sequence[FloatArray]) -> list[float]:
+        """k of each row.
+
+        A single row slides only to worse errors, if its slope is that of the best one known. Rows that share a
+        scale would each slide to their own best one: that must cost more the narrower the interval, and more where
+        there is more to be had. Powers of two, so that intervals have the same matrix.
+        """
+        if len(self.rows) == 1:
+            return [STIFFNESS * max(row.share, 1e-9 * self.upper, 1e-14 * row.reference) for row in self.rows]
+        here = [row.error(1 / centre, start) for row, start in zip(self.rows, starts, strict=True)]
+        least = LEAST * max(math.fsum(here), self.upper) / len(here)
+        units = [max(row.share, e, least, 1e-14 * row.reference) for row, e in zip(self.rows, here, strict=True)]
+        times = max(STIFFNESS, SHARED * centre / half)
+        return [2.0 ** round(math.log2(times * unit)) for unit in units]
 
     def _intervals(self) -> list[Interval]:
         return sorted((interval for _, _, interval in self.heap), key=lambda interval: interval.a)

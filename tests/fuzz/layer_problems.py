@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import problems
 import pvq
+from one_scale import codes_of, optimum_at_one_scale
 from pvq.bounds.errors import ProblemError
 from pvq.bounds.layer_problem import LayerProblem
 from pvq.bounds.problem import Problem
@@ -102,17 +103,6 @@ def with_budget(problem: Problem, k: int) -> Problem:
     return dataclasses.replace(problem, sparsity=dataclasses.replace(problem.sparsity, keep=np.array([k])))
 
 
-def codes_of(stated: LayerProblem, i: int) -> np.ndarray:
-    """(points, n) what a row's weights may be at scale 1."""
-    row, layer_grid = stated.row(i), stated.grid
-    assert layer_grid is not None
-    zero = layer_grid.zero[stated.rows[i] if len(layer_grid.zero) > 1 else 0, 0]
-    book = layer_grid.codebook.levels - zero
-    values = sorted({*book.tolist(), *([] if row.sparsity is None else [0.0])})
-    points = np.array(list(itertools.product(values, repeat=row.n)))
-    return points if row.sparsity is None else points[[row.sparsity.allows(c != 0) for c in points]]
-
-
 def reached(stated: LayerProblem, rows: list[int], low: float, high: float) -> Fraction:
     """The error of a good point of rows that share a scale in [low, high], exactly."""
     found = None
@@ -184,23 +174,40 @@ def rounding(result: pvq.Result) -> Fraction:
     return sum((Fraction(row.result.rounding) for row in result.solved.rows), Fraction(0))
 
 
+def sharing(stated: LayerProblem) -> list[list[int]]:
+    """The rows that share a scale which is searched."""
+    together = stated.grid is not None and len(stated.grid.scale) == 1
+    return [list(range(len(stated)))] if together else [[i] for i in range(len(stated))]
+
+
+def least_at_one_scale(stated: LayerProblem, rows: list[int]) -> Fraction:
+    """The least error of such rows, or of the best that is found where they have too many points."""
+    assert stated.grid is not None
+    assert stated.grid.span is not None
+    at = stated.rows[rows[0]] if len(stated.grid.scale) > 1 else 0
+    low, high = (float(ends[at, 0]) for ends in stated.grid.span)
+    found, least = reached(stated, rows, low, high), optimum_at_one_scale(stated, rows)
+    return found if least is None else min(found, least)
+
+
 def free_scale_complaints(result: pvq.Result) -> list[str]:
     """A lower end above the error of a point, scales being searched: without rounding where it is rigorous."""
     stated, bad = result.problem, []
-    together = stated.grid is not None and len(stated.grid.scale) == 1
-    groups = [list(range(len(stated)))] if together else [[i] for i in range(len(stated))]
+    groups = sharing(stated)
     for rows in groups:
+        together = len(rows) == len(stated)
         ends = [result.solved.rows[i].result for i in rows]
         info = ends[0].info
         if "scale_low" not in info:
             continue
         lower = Fraction(result.lower) if together else Fraction(ends[0].lower)
         reference = sum(stated.row(i).reference for i in rows)
-        least = reached(stated, rows, float(info["scale_low"]), float(info["scale_high"]))
-        rigorous = all(end.bound_kind is BoundKind.RIGOROUS for end in ends)
+        least = least_at_one_scale(stated, rows)
+        kind = result.solved.bound_kind if together else ends[0].bound_kind
+        rigorous = kind is BoundKind.RIGOROUS
         rounding = 0 if rigorous else Fraction(1e-9) * least + Fraction(1e-12 * reference)
         if lower > least + rounding:
-            bad.append(f"rows {rows}: lower {float(lower)!r} above the error {float(least)!r} of a point")
+            bad.append(f"rows {rows}: {kind} lower {float(lower)!r} above the error {float(least)!r} of a point")
     for i, row in enumerate(result.solved.rows):
         problem = stated.row(i)
         if not problem.is_feasible(row.result.x):
@@ -224,10 +231,12 @@ def certificate_complaints(result: pvq.Result) -> list[str]:
     if result.problem.budget is None:
         rigorous = [row.result for row in result.solved.rows if row.result.bound_kind is BoundKind.RIGOROUS]
         claims = sum(Fraction(row.lower) for row in rigorous)
+        if result.solved.bound_kind is BoundKind.RIGOROUS:  # also of rows that share a scale
+            claims = max(claims, Fraction(result.lower))
         if Fraction(proven.lower) < claims * Fraction(1 - 1e-9):
             bad.append(f"verified {proven.lower!r}, rigorous rows said {float(claims)!r}")
         if result.problem.setting.range == "optimal":
-            optima = [problems.exact(result.problem.row(i), x) for i, x in enumerate(result.weights)]
+            optima = [least_at_one_scale(result.problem, rows) for rows in sharing(result.problem)]
         else:
             optima = [problems.optimum(result.problem.row(i)) for i in range(len(result.problem))]
         least = sum(optima, Fraction(0))

@@ -1,10 +1,14 @@
 """Small rows whose scale is free, their optimum over every scale, and their certificates."""
 
 import itertools
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
+import pytest
 from pvq.bounds.layer_problem import Setting, state_problem
+from pvq.bounds.verify import NotProven, verify_certificate
+from pvq.bounds.verify.reference import NotEstablished, check_certificate
 from pvq.layers.format import Layer
 from pvq.solvers.base import Options
 from pvq.solvers.certify import build_certificate
@@ -28,7 +32,8 @@ def made(rng, kind, n=3, rows=2, **words):
     if kind == "on the grid":
         weight = np.round(weight)
     layer = Layer("made", weight, a.T @ a / len(a))
-    setting = Setting(words.pop("method", "quant"), granularity="channel", range="optimal", **words)
+    words = {"granularity": "channel", "range": "optimal", **words}
+    setting = Setting(words.pop("method", "quant"), **words)
     return layer, state_problem(layer.weight, layer.grams, setting, free_scale=True)
 
 
@@ -59,3 +64,33 @@ def optimum(row):
 def solved(layer, problem, gap=1e-6):
     best, result = solve_scales(problem, Options(time_limit=5, gap=gap))
     return best, result, build_certificate(layer, best, result)
+
+
+def accepted(certificate, layer):
+    """By both."""
+    what = certificate, layer.weight, layer.grams, layer.sha256
+    verified = verify_certificate(*what)
+    check_certificate(*what)
+    return verified
+
+
+def refused(certificate, layer, first=None, second=None):
+    """By both."""
+    what = certificate, layer.weight, layer.grams, layer.sha256
+    with pytest.raises(NotProven, match=first):
+        verify_certificate(*what)
+    with pytest.raises(NotEstablished, match=second):
+        check_certificate(*what)
+
+
+def changed(proof, **arrays):
+    """The proof with other numbers."""
+    return replace(proof, **{name: np.array(value) for name, value in arrays.items()})
+
+
+def without(proof, i):
+    """The proof without an interval."""
+    keep = [j for j in range(len(proof.searches)) if j != i]
+    searches = tuple(proof.searches[j] for j in keep)
+    arrays = {"anchors": proof.anchors[keep], "stiffness": proof.stiffness[keep]}
+    return replace(changed(proof, edges=np.delete(proof.edges, i), **arrays), searches=searches)

@@ -15,7 +15,7 @@ from pvq.bounds.verify.reference import NotEstablished, check_certificate, refer
 from pvq.bounds.verify.row import lower_bound
 from pvq.layers.format import Layer
 from pvq.solvers.result import BoundKind, Status
-from scale_cases import exactly, made, optimum, solved
+from scale_cases import accepted, changed, exactly, made, optimum, refused, solved, without
 
 GRIDS = [
     {"bits": 1},
@@ -27,23 +27,6 @@ GRIDS = [
     {"grid": "nf4"},
 ]
 KINDS = ["regular", "dead", "duplicate", "nearly singular", "large", "tied", "on the grid"]
-
-
-def accepted(certificate, layer):
-    """By both."""
-    what = certificate, layer.weight, layer.grams, layer.sha256
-    verified = verify_certificate(*what)
-    check_certificate(*what)
-    return verified
-
-
-def refused(certificate, layer, first=None, second=None):
-    """By both."""
-    what = certificate, layer.weight, layer.grams, layer.sha256
-    with pytest.raises(NotProven, match=first):
-        verify_certificate(*what)
-    with pytest.raises(NotEstablished, match=second):
-        check_certificate(*what)
 
 
 def with_lower(certificate, i, lower=None, proof=None):
@@ -103,18 +86,6 @@ def case():
     layer, problem = made(np.random.default_rng(2), "regular", bits=2)
     best, _, certificate = solved(layer, problem)
     return layer, best, certificate, certificate.rows[0].lower[0].proof
-
-
-def changed(proof, **arrays):
-    return replace(proof, **{name: np.array(value) for name, value in arrays.items()})
-
-
-def without(proof, i):
-    """The proof without an interval."""
-    keep = [j for j in range(len(proof.searches)) if j != i]
-    searches = tuple(proof.searches[j] for j in keep)
-    arrays = {"anchors": proof.anchors[keep], "stiffness": proof.stiffness[keep]}
-    return replace(changed(proof, edges=np.delete(proof.edges, i), **arrays), searches=searches)
 
 
 def at_least(proof):
