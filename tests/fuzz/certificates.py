@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import problems
 from mutations import mutated
+from one_scale import optimum_at_one_scale
 from pvq.bounds.certificate import Certificate, CertificateError, load_certificate, save_certificate
 from pvq.bounds.errors import ProblemError
 from pvq.bounds.layer_problem import LayerProblem, Setting, state_problem
@@ -112,7 +113,8 @@ def outcome(layer: Layer, certificate: Certificate, changed: bool = True) -> str
         return "refused by both" if changed else f"wrong: refused: {why}"
     if not second:
         return f"wrong: accepted by the first only: {reason}"
-    problem = state_problem(layer.weight, layer.grams, certificate.setting, certificate.shifts, certificate.levels)
+    shifts, levels, scales = certificate.shifts, certificate.levels, certificate.scales
+    problem = state_problem(layer.weight, layer.grams, certificate.setting, shifts, levels, scales=scales)
     false = complaint(problem, certificate)
     if false is not None:
         return f"wrong: {false}"
@@ -127,9 +129,9 @@ def complaint(problem: LayerProblem, certificate: Certificate) -> str | None:
     """What is not true of the claims, by trying everything; None if all are."""
     if problem.grid is not None and (problem.grid.codebook.levels.size + 1.0) ** len(problem.inputs) > POINTS:
         return None
-    upper, used = Fraction(0), 0
+    upper, used, free = Fraction(0), 0, problem.grid is not None and problem.grid.span is not None
     rows = [problem.row(i) for i in range(len(problem))]
-    for row, claim in zip(rows, certificate.rows, strict=True):
+    for i, (row, claim) in enumerate(zip(rows, certificate.rows, strict=True)):
         error = problems.exact(row, claim.x)
         upper += error
         if not row.is_feasible(claim.x):
@@ -137,11 +139,15 @@ def complaint(problem: LayerProblem, certificate: Certificate) -> str | None:
         if claim.upper < error:
             return "an upper end below e(x)"
         for at in claim.lower:
-            if at.lower > optimum(row if at.keep is None else keeping(row, at.keep)):
+            own = row if at.keep is None else keeping(row, at.keep)
+            if at.lower > (optimum_at_one_scale(problem, [i]) if free else optimum(own)):
                 return f"a lower end {at.lower!r} above the optimum"
         if row.sparsity is not None:
             used += len({*row.sparsity.unit[claim.x != 0].tolist()})
-    if problem.budget is None:
+    if free:
+        groups = [[*range(len(rows))]] if len(problem.grid.scale) == 1 else [[i] for i in range(len(rows))]
+        least = sum((optimum_at_one_scale(problem, group) for group in groups), Fraction(0))
+    elif problem.budget is None:
         least = sum((optimum(row) for row in rows), Fraction(0))
     else:
         least = shared_optimum(rows, problem.budget)

@@ -48,8 +48,13 @@ def test_a_lower_end_above_a_point_of_another_scale_is_seen():
     layer = pvq.Layer.from_activations(rng.standard_normal((2, 3)), rng.standard_normal((20, 3)))
     result = pvq.bound(layer, pvq.Quant(bits=2, range="optimal"), gap=1e-3)
     assert layer_problems.complaints(result, 1e-6) == []
-    above = dataclasses.replace(result.solved, lower=result.upper * 1.01)
-    assert layer_problems.complaints(dataclasses.replace(result, solved=above), 1e-6)
+    assert result.bound_kind == "rigorous"
+    assert layer_problems.certificate_complaints(result) == []
+    for lower in (result.upper * 1.01, result.upper * (1 + 1e-10)):  # no rounding to hide in
+        above = dataclasses.replace(result.solved, lower=lower)
+        assert layer_problems.complaints(dataclasses.replace(result, solved=above), 1e-6)
+    above = dataclasses.replace(result.solved, lower=result.upper, proven=result.upper)
+    assert layer_problems.certificate_complaints(dataclasses.replace(result, solved=above))
 
 
 def test_a_rigorous_row_with_a_scale_of_its_own_has_no_rounding_to_hide_in():

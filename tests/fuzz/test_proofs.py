@@ -47,6 +47,34 @@ def test_changed_proofs_of_all_scales(kind, grid):
     assert min(who["accepted by both"], who["refused by both"]) > 20
 
 
+@pytest.mark.parametrize("kind", ["regular", "nearly singular", "dead"])
+@pytest.mark.parametrize("grid", [{"bits": 2}, {"bits": 1, "grid": "int-asym"}, {"grid": "ternary"}], ids=str)
+def test_changed_certificates_of_rows_that_share_a_scale(kind, grid):
+    """The same of what rows prove together: whatever is accepted is true of all codes at all scales."""
+    rng = np.random.default_rng(6)
+    layer, problem = made(rng, kind, rows=2, granularity="tensor", **grid)
+    _, result, certificate = solved(layer, problem, 5e-2)
+    assert result.bound_kind == "rigorous"
+    assert certificates.outcome(layer, certificate, changed=False) == "accepted by both"
+    who = Counter()
+    for _ in range(40):
+        try:
+            other = mutated(rng, certificate)
+        except certificates.ProblemError:
+            continue
+        proofs = [row.lower[0].proof for row in other.rows if row.lower]
+        if rng.random() < 0.3 and len(proofs) == 2:  # the same intervals in both rows, others than they were
+            edges = mutated(rng, proofs[0].edges)
+            rows = [
+                replace(row, lower=(replace(row.lower[0], proof=replace(proof, edges=edges)),))
+                for row, proof in zip(other.rows, proofs, strict=True)
+            ]
+            other = replace(other, rows=tuple(rows))
+        who[certificates.outcome(layer, other)] += 1
+    assert set(who) <= {"accepted by both", "refused by both", "accepted by the reference only"}
+    assert min(who["accepted by both"], who["refused by both"]) > 3
+
+
 @pytest.mark.parametrize("seed", [9580, 14880])
 def test_cases_that_failed_once(seed):
     """A pair N:M of one number; a bound of a row that float64 cannot hold, in the message that refuses it."""
