@@ -87,14 +87,19 @@ def compare(seed: int) -> tuple[str, str]:
     try:
         if changed:
             certificate = mutated(rng, certificate)
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / "c.npz"
-            with file.open("wb") as stream:
-                save_certificate(stream, certificate)
-            certificate = load_certificate(file)
+        certificate = read_back(certificate)
     except (CertificateError, ProblemError):
         return name, "unreadable" if changed else "wrong: unreadable"
     return name, outcome(layer, certificate, changed)
+
+
+def read_back(certificate: Certificate) -> Certificate:
+    """As a file says it; raises CertificateError or ProblemError."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "c.npz"
+        with file.open("wb") as stream:
+            save_certificate(stream, certificate)
+        return load_certificate(file)
 
 
 def outcome(layer: Layer, certificate: Certificate, changed: bool = True) -> str:
