@@ -59,7 +59,7 @@ def test_against_every_point(grid, kind):
     layer, problem, least = together(np.random.default_rng(0), kind, n=2, rows=rows, **grid)
     best, result, certificate = solved(layer, problem, 0.2 if fine else 2e-2)
     verified = accepted(certificate, layer)
-    # levels of x are rounded, so that its error may be below that of every real scale: by 5e-11 of an error of 1e-11
+    # levels of x are rounded: its error may be below that of every real scale, by 5e-11 of an error of 1e-11
     assert verified.lower <= least <= Fraction(verified.upper) * (1 + Fraction(1e-9)) + Fraction(1e-25)
     assert best.grid.scale.shape == (1, 1)
     assert all(row.lower is None for row in result.rows)
