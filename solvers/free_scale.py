@@ -45,8 +45,9 @@ TINY = 5
 EPS = float(np.finfo(np.float64).eps)
 
 LITTLE = 1e-300
-"""A threshold, which is above 0, where nothing is known."""
-
+"""Above 0, where something has to be and nothing is known."""
+MUCH = 1e307
+"""Next to the largest number."""
 
 KEPT = 2**18
 """Entries of the matrices G of a row that are kept."""
@@ -202,7 +203,8 @@ def interval_bound(least: float, slope: float, k: float, centre: float, half: fl
     for delta in (-half, half):
         value = least + slope * delta - k * delta * delta
         value -= 8 * EPS * (abs(least) + abs(slope * delta) + k * delta * delta)
-        ends.append(value / (centre + delta) ** 2 * (1 - 8 * EPS))
+        # a square of 1 / scale may be beyond float64, its root is not
+        ends.append(value / (centre + delta) / (centre + delta) * (1 - 8 * EPS))
     return max(0.0, min(ends))
 
 

@@ -23,7 +23,7 @@ from pvq.bounds.stages import part
 
 from .base import Clock, Options, Solver, fallback_point
 from .checked import WORTH, checked
-from .free_scale import Found, FreeRow, Interval, best_scale, compile_search, interval_bound
+from .free_scale import LITTLE, MUCH, Found, FreeRow, Interval, best_scale, compile_search, interval_bound
 from .limits import GRACE, LAST, OVERSHOOT, SHARE, Pace, in_time, latest
 from .result import BoundKind, Outcome, Reason
 from .rows import LayerResult, OnRow, RowResult, row_words, score, summarise
@@ -249,12 +249,13 @@ class ScaleSearch:
         there is more to be had. Powers of two, so that intervals have the same matrix.
         """
         if len(self.rows) == 1:
-            return [STIFFNESS * max(row.share, 1e-9 * self.upper, 1e-14 * row.reference) for row in self.rows]
+            row = self.rows[0]
+            return [STIFFNESS * max(row.share, 1e-9 * self.upper, 1e-14 * row.reference, LITTLE)]
         here = [row.error(1 / centre, start) for row, start in zip(self.rows, starts, strict=True)]
         least = LEAST * max(math.fsum(here), self.upper) / len(here)
         units = [max(row.share, e, least, 1e-14 * row.reference) for row, e in zip(self.rows, here, strict=True)]
         times = max(STIFFNESS, SHARED * centre / half)
-        return [2.0 ** round(math.log2(times * unit)) for unit in units]
+        return [2.0 ** round(math.log2(min(max(times * unit, LITTLE), MUCH))) for unit in units]
 
     def _intervals(self) -> list[Interval]:
         return sorted((interval for _, _, interval in self.heap), key=lambda interval: interval.a)

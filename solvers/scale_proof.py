@@ -63,7 +63,8 @@ def _enough(rows: Sequence[FreeRow], lower: float, at: Interval, pieces: Sequenc
     """What the search of each row has to show in an interval: what it shows beyond would be thrown away."""
     slack = [piece.stiffness - float(row.pulled.reference) for row, piece in zip(rows, pieces, strict=True)]
     needed = max(
-        lower * u * u + sum(k * (u - piece.anchor) ** 2 for k, piece in zip(slack, pieces, strict=True))
+        lower * u * u
+        + sum(k * (u - piece.anchor) * (u - piece.anchor) for k, piece in zip(slack, pieces, strict=True))
         for u in (at.a, at.b)
     )
     shown = math.fsum(piece.search.threshold for piece in pieces)

@@ -182,7 +182,7 @@ def row_lower(problem: Problem, claim: Claim, scope: str = "row") -> RowLower:
         return RowLower(0.0, True)  # nothing reaches the row
     proof = claim.proof
     if isinstance(proof, Scales):
-        at_scales = at_every_scale(reduced, proof, 1.0)
+        at_scales = at_every_scale(reduced, proof, 1.0, scope)
         return RowLower(least_alone(at_scales), False, at_scales)
     if proof is None:  # 0, which needs H positive semidefinite
         n, reduced = reduced.n, at_any_scale(reduced)

@@ -25,7 +25,7 @@ from .enumeration import least_on_grid
 from .psd import TINY, U, defect, is_psd
 from .reduced import least_in_basis
 from .refusal import NotProven as NotProven  # raised here, caught by name from here
-from .scales import AtScales, Search, at_scales, least_alone
+from .scales import AtScales, at_scales, least_alone
 from .split import Tilt, down, keeps_weights, least, pruned_inputs, terms
 from .table import why_refused
 from .tree import leaves_of
@@ -79,7 +79,7 @@ def lower_bound(
         if isinstance(proof, Reduced):
             return least_in_basis(problem, proof, margin)
         if isinstance(proof, Scales):
-            return least_alone(at_every_scale(problem, proof, margin))
+            return least_alone(at_every_scale(problem, proof, margin, scope))
         if isinstance(proof, Tree):
             return _tree_bound(problem, proof, margin, bounds or split_bounds)
         if isinstance(proof, Cover):
@@ -88,25 +88,19 @@ def lower_bound(
         return (bounds or split_bounds)(problem, proof, np.full((1, units), FREE, np.int8), margin)[0]
 
 
-def at_every_scale(
-    problem: Problem, proof: Scales, margin: float = SAFETY, search: Search = lower_bound
-) -> AtScales:
+def at_every_scale(problem: Problem, proof: Scales, margin: float = SAFETY, scope: str = "row") -> AtScales:
     """What a proof says of a row at every scale, for rows that share it: see `scales.least_together`.
-
-    Parameters
-    ----------
-    search : what asks `lower_bound` about each search of the proof.
 
     Raises
     ------
     NotProven
         As `lower_bound`.
     """
-    refused = why_refused(problem, proof)
+    refused = why_refused(problem, proof, scope)
     if refused is not None:
         raise NotProven(refused)
     with np.errstate(all="ignore"):
-        return at_scales(problem, proof, margin, search)
+        return at_scales(problem, proof, margin, lower_bound)
 
 
 def split_bounds(problem: Problem, split: Split, states: np.ndarray, margin: float) -> list[float]:

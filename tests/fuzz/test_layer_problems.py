@@ -8,6 +8,7 @@ import numpy as np
 import problems
 import pvq
 import pytest
+from second_opinion import Disagreement
 
 
 @pytest.mark.parametrize("part", range(2))
@@ -53,8 +54,17 @@ def test_a_lower_end_above_a_point_of_another_scale_is_seen():
     for lower in (result.upper * 1.01, result.upper * (1 + 1e-10)):  # no rounding to hide in
         above = dataclasses.replace(result.solved, lower=lower)
         assert layer_problems.complaints(dataclasses.replace(result, solved=above), 1e-6)
-    above = dataclasses.replace(result.solved, lower=result.upper, proven=result.upper)
-    assert layer_problems.certificate_complaints(dataclasses.replace(result, solved=above))
+    above = dataclasses.replace(
+        result.solved, lower=result.lower * 1.01
+    )  # its certificate still says what is proven
+    assert (
+        "rigorous rows said" in layer_problems.certificate_complaints(dataclasses.replace(result, solved=above))[0]
+    )
+    above = dataclasses.replace(
+        above, proven=above.lower
+    )  # the certificate lies as well: every one made here is checked
+    with pytest.raises(Disagreement, match="above what the rows prove"):
+        layer_problems.certificate_complaints(dataclasses.replace(result, solved=above))
 
 
 def test_a_rigorous_row_with_a_scale_of_its_own_has_no_rounding_to_hide_in():

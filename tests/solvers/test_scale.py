@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 from pvq.bounds.errors import ProblemError
 from pvq.bounds.layer_problem import Setting, state_problem
+from pvq.bounds.verify import verify_certificate
+from pvq.layers.format import Layer
 from pvq.solvers.base import Options
+from pvq.solvers.certify import build_certificate
 from pvq.solvers.free_scale import FreeRow, interval_bound
 from pvq.solvers.result import Reason, Status
 from pvq.solvers.scale import ScaleSearch, solve_scales
@@ -169,4 +172,25 @@ def test_a_row_of_zeros_has_no_scale_to_fit(granularity):
     assert result.rows[1].result.upper == 0.0
     assert not result.rows[1].result.x.any()
     if granularity == "channel":
+        assert result.status is Status.OPTIMAL
+
+
+@pytest.mark.parametrize("granularity", ["channel", "tensor"])
+@pytest.mark.parametrize("size", [1e150, 1e-155, 1e-158])
+def test_a_row_next_to_the_ends_of_float64(granularity, size):
+    """1 / scale or its square, or an error times what holds rows back, is none that float64 has."""
+    rng = np.random.default_rng(0)
+    a, w = rng.standard_normal((20, 3)), rng.standard_normal((3, 3))
+    gram = a.T @ a / 20
+    w[1:] = np.round(w[1:])
+    w[0] *= size
+    layer = Layer("made", w, gram)
+    setting = Setting("quant", 2, granularity=granularity, range="optimal")
+    problem = state_problem(w, layer.grams, setting, free_scale=True)
+    best, result = solve_scales(problem, Options(time_limit=None, gap=1e-2))
+    assert 0 < result.lower <= result.upper < np.inf
+    proven = verify_certificate(build_certificate(layer, best, result), w, layer.grams, layer.sha256)
+    assert proven.lower <= result.upper
+    if granularity == "tensor":
+        assert 0 < result.lower <= proven.lower
         assert result.status is Status.OPTIMAL

@@ -72,7 +72,7 @@ def check_certificate(
         need(used <= problem.budget, "its weights keep more units than the setting has")
         lower = _shared(curves, problem.budget, shared.limits)
     if at_one_scale and problem.setting.granularity == "tensor" and len({at.edges for at in at_one_scale}) == 1:
-        lower = max(lower, least_of(at_one_scale) + others)
+        lower = max(lower, least_of(at_one_scale, shared.limits) + others)
     need(certificate.lower <= lower, "the layer's lower end is above what the rows prove")
     need(certificate.upper >= upper, "the layer's upper end is below the error of its weights")
 
@@ -90,7 +90,7 @@ def _lower(row: Problem, claim: Claim, scope: str, shared: Shared) -> tuple[Frac
         return Fraction(0), None
     if isinstance(claim.proof, Scales) and scope == "row":
         found = at_scales(reduced, claim.proof, shared)
-        return least_of([found]), found
+        return least_of([found], shared.limits), found
     nothing = np.zeros(reduced.n)
     if claim.proof is None:
         return reference_bound(widest(reduced), Split(Below(nothing), nothing), scope, shared), None

@@ -27,7 +27,7 @@ def reference_bound(problem: Problem, proof: Proof, scope: str = "row", shared: 
     shared = shared or Shared(Limits())
     if isinstance(proof, Scales):
         need(scope == "row", "no such scope")
-        return least_of([at_scales(problem, proof, shared)])
+        return least_of([at_scales(problem, proof, shared)], shared.limits)
     _check_kind(problem, False)
     pattern = problem.sparsity
     need(scope == "row" or (scope == "layer" and pattern and pattern.kind != "nm"), "no such scope")

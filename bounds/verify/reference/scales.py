@@ -12,7 +12,7 @@ from ...grid import FreeScale, Grid
 from ...problem import Problem
 from ...proof import Enumeration, Reduced, Scales
 from .leaf import Shared
-from .limits import need
+from .limits import Limits, need
 from .rational import Matrix, Vector, dot, vector
 
 HALF_DIGIT, LEAST = Fraction(1, 2**53), Fraction(1, 2**1075)
@@ -39,9 +39,12 @@ class AtScales:
         self.edges, self.at_ends, self.moved = edges, at_ends, moved
 
 
-def least_of(rows: list[AtScales]) -> Fraction:
+def least_of(rows: list[AtScales], limits: Limits) -> Fraction:
     """The least sum of the rows' errors at one scale, for rows whose edges are the same."""
-    sums = [sum(at_end, Fraction(0)) for at_end in zip(*(row.at_ends for row in rows), strict=True)]
+    sums = [Fraction(0)] * len(rows[0].at_ends)
+    for row in rows:
+        limits.check()  # sums of many rows have many digits
+        sums = [total + value for total, value in zip(sums, row.at_ends, strict=True)]
     bound = max(Fraction(0), min(sums))
     moved = sum((row.moved for row in rows), Fraction(0))
     return max(Fraction(0), bound - 2 * moved * root_above(bound))

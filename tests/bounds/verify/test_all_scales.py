@@ -275,6 +275,26 @@ def test_groups_and_layers_have_no_such_problem():
             state_problem(layer.weight, layer.grams, setting, free_scale=True)
 
 
+@pytest.mark.parametrize("granularity", ["channel", "tensor"])
+def test_a_mask_that_rows_share_has_no_proof_by_scales(granularity):
+    """The table has no such line, and both say so, of proofs that rows with budgets of their own have."""
+    rng = np.random.default_rng(1)
+    words = {"method": "joint", "bits": 2, "sparsity": 0.5, "granularity": granularity}
+    layer, problem = made(rng, "regular", n=4, **words)
+    _, result, certificate = solved(layer, problem, 1e-2)
+    assert result.bound_kind is BoundKind.RIGOROUS
+    accepted(certificate, layer)
+    rows = [
+        RowClaim(row.row, row.x, row.upper, (replace(row.lower[0], lower=0.0, keep=2),))
+        for row in certificate.rows
+    ]
+    setting = replace(certificate.setting, scope="layer")
+    twin = replace(certificate, setting=setting, rows=tuple(rows), lower=0.0)
+    refused(twin, layer, "scope layer", "no such scope")
+    without = [replace(row, lower=()) for row in rows]
+    accepted(replace(twin, rows=tuple(without)), layer)
+
+
 def test_a_scale_of_wrong_type_is_no_scales(case):
     _, best, _, proof = case
     row = presolve(best.row(0)).problem
