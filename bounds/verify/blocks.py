@@ -12,13 +12,15 @@ from ..proof import Split
 from .alike import alike, times
 from .enumeration import least_on_grids
 from .psd import TINY, U, gamma
-from .split import down, values_of
+from .split import values_of
 
 
-def block_bounds(
+def block_parts(
     problem: Problem, split: Split, slope: FloatArray, radius: FloatArray, margin: float
 ) -> list[float]:
-    """Lower bounds of min u'Au + 2 g'u over the values of each block: (u - t)'A(u - t) - t'At + 2 (g + At)'u.
+    """Numbers whose sum is below that of min u'Au + 2 g'u over the values of each block.
+
+    It is (u - t)'A(u - t) - t'At + 2 (g + At)'u, of which the first is searched.
 
     slope, radius : (n,) g and how far it may be from the exact one. Where the search ends at its threshold, the
         bound moves with t although nothing else does: a solver's margin covers the verifier's other g, and so
@@ -26,7 +28,7 @@ def block_bounds(
     """
     w, values = problem.weight, values_of(problem)
     reach = np.abs(values - w[:, None]).max(axis=1) * (1 + U)
-    bounds: list[float] = []
+    parts: list[float] = []
     for group in alike(split.below):
         i, a = group.inputs, group.matrices
         g, off, u, m = slope[i], radius[i], reach[i], i.shape[1]
@@ -41,6 +43,5 @@ def block_bounds(
         apart = (left * u).sum(axis=1) + (1 - 1 / margin) * (off * np.abs(t)).sum(axis=1)
         slack = 2 * apart * (1 + gamma(m + 8))
         least = least_on_grids(problem, i, a, centres, [split.blocks[b] for b in group.number], margin)
-        for value, constant, away in zip(least, constants.tolist(), slack.tolist(), strict=True):
-            bounds.append(down(value, -constant, -away, -TINY))
-    return bounds
+        parts += [*least, *(-constants).tolist(), *(-slack).tolist(), -TINY * len(least)]
+    return parts

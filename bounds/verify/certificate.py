@@ -21,7 +21,7 @@ from .exact import EXACT, exact_lower_bound, exact_upper_bound, is_exact
 from .row import NotProven, at_every_scale, lower_bound
 from .scales import AtScales, least_alone, least_together
 from .scope import shared_lower
-from .split import down, fsum_above, upper_bound
+from .split import down, fsum_above, upper_bound, upper_bounds
 from .together import multiply
 
 TOGETHER = 64
@@ -74,12 +74,15 @@ def verify_certificate(certificate: Certificate, weight: FloatArray, grams: Floa
     if problem.budget is not None:
         return _shared(problem, certificate)
     rows, unproven, rational, lowers = [], 0, 0, []
+    uppers: dict[int, float] = {}
     for i, claim in enumerate(certificate.rows):
         check_time()
         if i % TOGETHER == 0:
-            _multiply(problem, certificate.rows, range(i, min(i + TOGETHER, len(certificate.rows))))
+            some = range(i, min(i + TOGETHER, len(certificate.rows)))
+            _multiply(problem, certificate.rows, some)
+            uppers = _uppers(problem, certificate.rows, some)
         try:
-            found, upper = _row(problem.row(i), claim)
+            found, upper = _row(problem.row(i), claim, uppers.get(i))
         except (NotProven, ProblemError) as error:
             raise NotProven(f"row {claim.row}: {error}") from None
         rows.append((found.lower, upper))
@@ -112,6 +115,20 @@ def _multiply(problem: LayerProblem, claims: Sequence[RowClaim], some: range) ->
             of_gram.setdefault(row.gram, []).extend(claim.proof for claim in claims[i].lower)
     for gram, proofs in of_gram.items():
         multiply(gram, proofs)
+
+
+def _uppers(problem: LayerProblem, claims: Sequence[RowClaim], some: range) -> dict[int, float]:
+    """e(x) of long rows, rounded up, by products of those of one Gram matrix; without x that are not feasible."""
+    of_gram: dict[Gram, list[int]] = {}
+    for i in some:
+        row = problem.row(i)
+        if row.n > EXACT and row.is_feasible(claims[i].x):
+            of_gram.setdefault(row.gram, []).append(i)
+    uppers: dict[int, float] = {}
+    for numbers in of_gram.values():
+        found = upper_bounds([problem.row(i) for i in numbers], [claims[i].x for i in numbers], 1.0)
+        uppers.update(zip(numbers, found, strict=True))
+    return uppers
 
 
 def _shared(problem: LayerProblem, certificate: Certificate) -> Verified:
@@ -155,9 +172,12 @@ def _upper(problem: Problem, claim: RowClaim) -> float:
     return exact_upper_bound(problem, claim.x) if problem.n <= EXACT else upper_bound(problem, claim.x, 1.0)
 
 
-def _row(problem: Problem, claim: RowClaim) -> tuple[RowLower, float]:
-    """Both ends of a row, proven."""
-    upper = _upper(problem, claim)
+def _row(problem: Problem, claim: RowClaim, known: float | None) -> tuple[RowLower, float]:
+    """Both ends of a row, proven.
+
+    known : the upper one, where it has been proven with those of other rows.
+    """
+    upper = _upper(problem, claim) if known is None else known
     if len(claim.lower) != 1 or claim.lower[0].keep is not None:
         raise NotProven("it needs one lower bound, for the budget of the setting")
     found = row_lower(problem, claim.lower[0])

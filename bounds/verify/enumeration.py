@@ -6,12 +6,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
+from weakref import ref as weakref
 
 import numpy as np
 
 from ..gram import BoolArray, FloatArray, IntArray
 from ..problem import Problem
 from ..proof import Enumeration, Order
+from .alike import times
 from .budget import check_time, node_limit, time_over
 from .psd import TINY, U, defect, gamma, leading_psd
 from .refusal import NotProven
@@ -52,47 +54,45 @@ def least_on_grids(
     proofs : one for each search.
     """
     check_time()
-    bounds, m = [-math.inf] * len(proofs), inputs.shape[1]
-    found = _plans_of([proof.order for proof in proofs], matrices)
-    good = [
-        b
-        for b, (plan, proof) in enumerate(zip(found, proofs, strict=True))
-        if plan is not None
-        and margin * plan.kappa < 0.1
-        and proof.threshold > 0
-        and math.isfinite(proof.threshold)
-    ]
-    plans = [plan for b in good if (plan := found[b]) is not None]
-    if not plans:
-        return bounds
-    order, at = np.array([proofs[b].order.order for b in good]), np.array(good)[:, None]
-    chosen, c = inputs[at, order], centres[at, order]
-    threshold = np.array([proofs[b].threshold for b in good])
+    bounds, m = np.full(len(proofs), -math.inf), inputs.shape[1]
+    found = _side_by_side([proof.order for proof in proofs], matrices)
+    threshold = np.array([proof.threshold for proof in proofs])
+    good = np.flatnonzero(found.made & (margin * found.kappa < 0.1) & (threshold > 0) & np.isfinite(threshold))
+    if not len(good):
+        return bounds.tolist()
+    at, order = good[:, None], found.order[good]
+    chosen, c, threshold, kappa = (
+        inputs[at, order],
+        centres[at, order],
+        threshold[good],
+        margin * found.kappa[good],
+    )
     with np.errstate(all="ignore"):
-        delta = np.sqrt(threshold[:, None] / np.array([plan.factors.pivot for plan in plans])) * (1 + 1e-12)
-        reach = np.abs(c) + np.matmul(np.array([plan.moves for plan in plans]), delta[..., None])[..., 0]
+        delta = np.sqrt(threshold[:, None] / found.pivot[good]) * (1 + 1e-12)
+        reach = np.abs(c) + times(found.moves[good], delta)
         points, even, by_value = values_in_order(values_of(problem)[chosen], reach)
         omega = margin * gamma(m + 4) * (reach + delta)
-        rho = (np.array([plan.root for plan in plans]) * omega).sum(axis=1) * (1 + 1e-12) + TINY
-    limit = node_limit(budget)
-    for k, (b, plan) in enumerate(zip(good, plans, strict=True)):
+        rho = (found.root[good] * omega).sum(axis=1) * (1 + 1e-12) + TINY
+    limit, over, results = node_limit(budget), time_over(), np.empty(len(good))
+    for k, b in enumerate(good.tolist()):
         budgets = _budgets(problem if budget else None, chosen[k])
         own = points[k], None if even is None else even[k], None if by_value is None else by_value[k]
-        result, nodes = visit(c[k], plan.factors, *own, budgets, proofs[b].threshold, limit, time_over())
+        results[k], nodes = visit(c[k], found.factors[b], *own, budgets, float(threshold[k]), limit, over)
         check_time()  # a search that was stopped has shown nothing
         if nodes >= limit:
             raise NotProven(f"a search cannot be repeated within {limit:,} nodes")
-        bounds[b] = _rounded(result, float(rho[k]), margin * plan.kappa, margin, m)
-    return bounds
+    bounds[good] = _rounded(results, rho, kappa, margin, m)
+    return bounds.tolist()
 
 
-def _rounded(result: float, rho: float, kappa: float, margin: float, m: int) -> float:
-    """What the threshold that a search has ended with proves."""
-    total = result * (1 - margin * 16 * gamma(m + 8)) - TINY  # sums of 2 m non-negative terms
-    reached = min(total, (total - 2 * rho * math.sqrt(max(total, 0.0))) / (1 + kappa))
-    root = math.sqrt(max(0.0, (1 - kappa) * reached)) * (1 - 4 * U) - rho * (1 + 4 * U)
+def _rounded(results: FloatArray, rho: FloatArray, kappa: FloatArray, margin: float, m: int) -> FloatArray:
+    """What the thresholds that searches have ended with prove."""
+    total = results * (1 - margin * 16 * gamma(m + 8)) - TINY  # sums of 2 m non-negative terms
+    reached = np.minimum(total, (total - 2 * rho * np.sqrt(np.maximum(total, 0.0))) / (1 + kappa))
+    root = np.sqrt(np.maximum(0.0, (1 - kappa) * reached)) * (1 - 4 * U) - rho * (1 + 4 * U)
     # what is rounded may be a denormal number
-    return max(0.0, math.nextafter(max(0.0, root) ** 2 * (1 - 4 * U), -1.0)) if math.isfinite(root) else -math.inf
+    proven = np.maximum(0.0, np.nextafter(np.maximum(0.0, root) ** 2 * (1 - 4 * U), -1.0))
+    return np.where(np.isfinite(root), proven, -math.inf)
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,25 +107,69 @@ class _Plan:
     """(m,) sqrt(a_ii)."""
 
 
-_plans: WeakKeyDictionary[Order, tuple[FloatArray, _Plan | None]] = WeakKeyDictionary()
+@dataclass(frozen=True, eq=False)
+class _Plans:
+    """The same of several searches side by side; what has no plan has numbers that are of no use."""
+
+    made: BoolArray
+    """(searches,)"""
+    order: IntArray
+    """(searches, m)"""
+    pivot: FloatArray
+    """(searches, m)"""
+    moves: FloatArray
+    """(searches, m, m)"""
+    kappa: FloatArray
+    """(searches,)"""
+    root: FloatArray
+    """(searches, m)"""
+    factors: tuple[Factors, ...]
+
+
+_stacks: WeakKeyDictionary[Order, tuple[list[weakref[Order]], FloatArray, _Plans]] = WeakKeyDictionary()
+
+
+def _side_by_side(orders: Sequence[Order], matrices: FloatArray) -> _Plans:
+    """The plans of the blocks of a row, made once for rows that share all of them."""
+    known = _stacks.get(orders[0])
+    if known is not None and known[1] is matrices and [other() for other in known[0]] == list(orders):
+        return known[2]
+    plans, m = _plans_of(orders, matrices), matrices.shape[1]
+    none = _Plan(Factors(np.ones(m), np.zeros((0, 0)), np.zeros((0, 0))), np.zeros((m, m)), math.inf, np.zeros(m))
+    each = [plan or none for plan in plans]
+    found = _Plans(
+        np.array([plan is not None for plan in plans]),
+        np.array([np.arange(m) if plan is None else one.order for plan, one in zip(plans, orders, strict=True)]),
+        np.array([plan.factors.pivot for plan in each]),
+        np.array([plan.moves for plan in each]),
+        np.array([plan.kappa for plan in each]),
+        np.array([plan.root for plan in each]),
+        tuple(plan.factors for plan in each),
+    )
+    _stacks[orders[0]] = [weakref(order) for order in orders], matrices, found
+    return found
+
+
+_plans: WeakKeyDictionary[Order, tuple[FloatArray, int, _Plan | None]] = WeakKeyDictionary()
 
 
 def _plans_of(orders: Sequence[Order], matrices: FloatArray) -> list[_Plan | None]:
     """The plan of each order and its matrix, (orders, m, m), None if there is none; once for rows that share both.
 
-    A matrix is compared entry by entry: it is small, or one of a kind.
+    A matrix of other ones side by side is compared entry by entry: it is small, or one of a kind.
     """
     plans: list[_Plan | None] = [None] * len(orders)
     missing = []
     for b, order in enumerate(orders):
         known = _plans.get(order)
-        if known is not None and np.array_equal(known[0], matrices[b]):
-            plans[b] = known[1]
+        same = known is not None and known[0] is matrices and known[1] == b
+        if known is not None and (same or np.array_equal(known[0][known[1]], matrices[b])):
+            plans[b] = known[2]
         else:
             missing.append(b)
     if missing:
         for b, plan in zip(missing, _made([orders[b] for b in missing], matrices[missing]), strict=True):
-            plans[b], _plans[orders[b]] = plan, (matrices[b], plan)
+            plans[b], _plans[orders[b]] = plan, (matrices, b, plan)
     return plans
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from ..gram import FloatArray, Gram
 from ..problem import Problem
 from ..proof import FREE, KEPT, Below, Cover, Enumeration, Proof, Reduced, Scales, Split, Tree
-from .blocks import block_bounds
+from .blocks import block_parts
 from .budget import check_time
 from .pairs import exact_pair
 from .psd import TINY, U
@@ -132,7 +132,7 @@ def _leaf(problem: Problem, split: Split, state: np.ndarray, fixed: np.ndarray, 
             if eps[i]:
                 charge += eps[i] * max(abs(Fraction(x) - w[i] - v[i]) for x in levels) ** 2
         slope[inputs] = [float(g[i]) for i in inputs]
-    blocks = block_bounds(problem, split, slope, 2 * U * np.abs(slope) + TINY, 1.0) if split.blocks else []
+    blocks = block_parts(problem, split, slope, 2 * U * np.abs(slope) + TINY, 1.0) if split.blocks else []
     constant = sum((z[i] * hz[i] if fixed[i] else -v[i] * g[i] for i in range(n)), Fraction(0)) - charge
     paired = set(split.below.pairs.ravel().tolist())
     alone = [i for i in range(n) if not fixed[i] and not in_block[i] and i not in paired]

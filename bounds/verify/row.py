@@ -19,7 +19,7 @@ import numpy as np
 from ..gram import FloatArray, Gram
 from ..problem import Problem
 from ..proof import FREE, Below, Cover, Enumeration, Proof, Reduced, Scales, Split, Tree
-from .blocks import block_bounds
+from .blocks import block_parts
 from .budget import check_time
 from .enumeration import least_on_grid
 from .psd import TINY, U, defect, is_psd
@@ -117,7 +117,7 @@ def split_bounds(problem: Problem, split: Split, states: np.ndarray, margin: flo
         found = terms(problem, split, pruned, eps, margin)
         parts = [least(problem, found, state, margin)]
         if split.blocks:
-            parts += block_bounds(problem, split, found.slope, found.radius, margin)
+            parts += block_parts(problem, split, found.slope, found.radius, margin)
         bounds.append(down(*parts) if len(parts) > 1 else parts[0])
     if not np.isfinite(bounds).all():
         raise NotProven("the bound is minus infinity: a re-optimised input needs d > 0, a block a full search")

@@ -220,6 +220,6 @@ def upper_bounds(problems: Sequence[Problem], x: Sequence[FloatArray], margin: f
     radius = margin * gamma(n + 8) * np.abs(u) * (np.abs(u) @ size_of(gram)) + TINY
     terms += radius * (1 + gamma(2 * n))
     return [
-        max(0.0, fsum_above(own.tolist())) if moved else 0.0
-        for own, moved in zip(terms, np.asarray(u.any(axis=1)), strict=True)
+        max(0.0, 0.0 - down(*own)) if moved else 0.0
+        for own, moved in zip((-terms).tolist(), np.asarray(u.any(axis=1)), strict=True)
     ]

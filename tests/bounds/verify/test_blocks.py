@@ -1,15 +1,17 @@
 """Blocks of a D that are searched side by side: each as if it were alone, and one false part spoils no other."""
 
 import itertools
+import math
 
 import numpy as np
 import pytest
 from pvq.bounds.problem import Problem
 from pvq.bounds.proof import Below, Block, Enumeration, Order, Split
-from pvq.bounds.verify.blocks import block_bounds
+from pvq.bounds.verify.blocks import block_parts
 from pvq.bounds.verify.enumeration import proven_diagonals
 from pvq.bounds.verify.psd import leading_psd
 from pvq.bounds.verify.row import NotProven, lower_bound
+from pvq.bounds.verify.split import down
 from pvq.solvers.brute import Brute
 
 from row_cases import gram, grid, order_of
@@ -40,14 +42,16 @@ def test_every_block_is_bounded_by_its_own_minimum(seed):
     rng = np.random.default_rng(seed)
     problem = Problem(rng.standard_normal(8), gram(rng, 8, "regular"), grid(rng, 8))
     proof, g = split(problem, rng), rng.standard_normal(8)
-    found = block_bounds(problem, proof, g, np.zeros(8), 1.0)
-    # those of two inputs come first, each in the order of D
-    assert found == pytest.approx(list(minima(problem, proof, g)), rel=1e-9)
-    assert (np.array(found) <= list(minima(problem, proof, g))).all()
-    assert (np.array(block_bounds(problem, proof, g, np.zeros(8), 4.0)) <= found).all()
+    least = list(minima(problem, proof, g))
     for b, block in enumerate(proof.below.blocks):
         alone = Split(Below(np.zeros(8), (block,)), proof.v, (proof.blocks[b],))
-        assert block_bounds(problem, alone, g, np.zeros(8), 1.0) == pytest.approx([found[b]], rel=1e-12)
+        found = down(*block_parts(problem, alone, g, np.zeros(8), 1.0))
+        assert found == pytest.approx(least[b], rel=1e-9)
+        assert found <= least[b]
+        assert down(*block_parts(problem, alone, g, np.zeros(8), 4.0)) <= found
+    whole = down(*block_parts(problem, proof, g, np.zeros(8), 1.0))
+    assert whole == pytest.approx(sum(least), rel=1e-9, abs=1e-9)
+    assert whole <= math.fsum(least)
 
 
 @pytest.mark.parametrize("seed", range(10))
