@@ -15,11 +15,14 @@ from ...bnb.plan import plan_in_order, vblast
 from ...kernels.blas import inverse_if_positive
 from ...limits import as_time_allows
 from ...options import Clock
-from ..passes import frozen, largest_blocks, symmetric
+from ..passes import FEW, FEWER, frozen, largest_blocks, symmetric
 from .points import decision_slopes
 
 SIZE = 16
 """Inputs of a block. Blocks of 24 take twice the time for .01 of the upper end more at 2048 inputs and 4 bits."""
+
+VERY_LONG = 3000
+"""Inputs beyond which D gets fewer passes: one takes 2.2 s at 4096 inputs."""
 
 
 class Parts(NamedTuple):
@@ -108,7 +111,7 @@ def _prepare(h: FloatArray, clock: Clock) -> LongLayer | None:
     h, p = np.ascontiguousarray(h[np.ix_(order, order)]), np.ascontiguousarray(p[np.ix_(order, order)])
     ends = np.array_split(np.arange(len(h)), -(-len(h) // SIZE))
     slices = [slice(int(b[0]), int(b[-1]) + 1) for b in ends]
-    parts = largest_blocks(h, p, slices, clock)
+    parts = largest_blocks(h, p, slices, clock, FEWER if len(h) > VERY_LONG else FEW)
     if parts is None:
         return None
     stage("plans of the blocks")
