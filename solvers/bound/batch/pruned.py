@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from pvq.bounds.certified import certified_uppers
 from pvq.bounds.gram import FloatArray, Gram
 from pvq.bounds.problem import Problem, optimal_on_support
 from pvq.bounds.proof import Below, Proof, Split
@@ -149,7 +150,7 @@ def bound_rows(
         splits = [Split(layer.below, v) for v in shortened(found.x - w)]
         proofs = list(zip(found.bound.tolist(), splits, strict=True))
     else:
-        upper = np.array([problem.certified(x).upper for problem, x in zip(problems, chosen, strict=True)])
+        upper = certified_uppers(problems[0].gram, w, np.array(chosen))
         proofs = _by_intervals(layer, layer.intervals, w, upper, clock)
     reason = clock.ended() or Reason.FINISHED
     return [
@@ -190,10 +191,19 @@ def _chosen(
         problem = problems[some[k]]
         found[k] = swapped(problem, layer, problem.hessian @ problem.weight, score[some[k]], clock)
     chosen = [np.zeros(0) if x is None else x for x in starts]
-    for i, x in zip(some, found, strict=True):
-        if not (known[i] and problems[i].error(chosen[i]) < problems[i].error(x)):
-            chosen[i] = x
+    twice = [k for k, i in enumerate(some) if known[i]]
+    w = np.reshape([problems[some[k]].weight for k in twice], (-1, problems[0].n))
+    given = np.reshape([chosen[some[k]] for k in twice], w.shape)
+    stays = dict(zip(twice, _errors(problems[0], w - given) < _errors(problems[0], w - found[twice]), strict=True))
+    for k, i in enumerate(some):
+        if not stays.get(k, False):
+            chosen[i] = found[k]
     return chosen
+
+
+def _errors(problem: Problem, u: FloatArray) -> FloatArray:
+    """(rows,) u'Hu of rows of the problem's Gram matrix, to compare points by."""
+    return np.asarray(np.einsum("ij,ij->i", u @ problem.hessian, u))
 
 
 def swapped(problem: Problem, layer: PrunedLayer, b: FloatArray, score: FloatArray, clock: Clock) -> FloatArray:
