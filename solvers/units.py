@@ -25,7 +25,7 @@ ORDINARY = 32
 
 Report = Callable[[float, float], None]
 
-OF_ERROR = ("eta", "relaxation")
+OF_ERROR = ("eta", "relaxation", "ceiling")
 """What an outcome's `info` may have in units of the error."""
 
 

@@ -35,6 +35,9 @@ def print_result(result: Result, own: Score | None = None, explain: bool = False
     console.table(_layer_table(solved))
     console.say(_effort(solved))
     console.say(sentence(problem, result.document["problem"]["gap"], solved))
+    ceiling = _ceiling(solved)
+    if ceiling is not None:
+        console.say(ceiling)
     sampled = sample_sentence(result)
     if sampled is not None:
         console.say(sampled)
@@ -232,6 +235,20 @@ def _effort(result: LayerResult) -> str:
     return (
         f"{len(result.rows)} rows: {said}; median {statistics.median(seconds):.3g} s, "
         f"longest {max(seconds):.3g} s a row; {nodes:,} nodes"
+    )
+
+
+def _ceiling(result: LayerResult) -> str | None:
+    """What more of the same bounds cannot get above, where the effort that was made says it."""
+    rows = [row.result for row in result.rows if "ceiling" in row.result.info]
+    upper = sum(row.upper for row in rows)
+    if not upper > 0:
+        return None
+    most = sum(min(max(row.lower, row.info["ceiling"]), row.upper) for row in rows)
+    which = "the lower end" if len(rows) == len(result.rows) else f"the lower end of {len(rows)} rows"
+    return (
+        f"More search with the blocks that these rows ended with cannot raise {which} above {most / upper:.3f} "
+        f"of the upper end; it is at {sum(row.lower for row in rows) / upper:.3f}. That is numerical, not a bound."
     )
 
 

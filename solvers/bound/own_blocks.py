@@ -1,8 +1,8 @@
-"""A block-diagonal D of the row's own, where effort is asked for: f is raised in v and in D by turns.
+"""A block-diagonal D of the row's own, where effort is asked for: raised in D, and in v as hulls of points say.
 
 f(D, v), the bound of `quantization`, is jointly concave in D and (H - D) v. Its gradient in D_b is the covariance
-of the minimisers of block b, with the shares that the program over their hulls gives them (`hulls`): D moves part
-of the way to the maximiser of
+of the minimisers of block b, with the shares that the program over their hulls gives them (`hulls`), which needs
+no search: blocks are searched for the first D and for the last. D moves part of the way to the maximiser of
 
     sum_b <D_b, (1 - OWN) s_b C_b^-1 + OWN Cov_b>  +  mu log det(H - D),    s_b = <D_b, Cov_b> / m,
 
@@ -24,21 +24,18 @@ from ..relax.bounded import Bounded
 from .block_diagonal import Blocks, block_diagonal
 from .hulls import Hulls
 from .passes import BLOCKS_SAFE, LEFT, is_regular, one_pass, symmetric, without
-from .quantization import SIZES, BlockValue, ascend, evaluate, layer_blocks
+from .quantization import SIZES, BlockValue, evaluate, layer_blocks
 
-ROUNDS, INNER, FIRST = 10, 4, 6
-"""Steps of D, evaluations for each D, and more of them before the first."""
+ROUNDS, LAST = 9, 3
+"""Steps of D, and exact evaluations for the last D."""
 
-WORK = 200_000_000
-"""Nodes after which no other round begins: six seconds."""
+SHORT = 256
+"""Inputs up to which there are twice as many: a step takes a tenth of what it does at 576."""
 
 HEAVY = 5_000_000
 """Nodes of an evaluation, a quarter of a second, beyond which blocks get smaller: they get harder by and by."""
 
-DAMPED = 0.4
-"""Part of the way to the centre of the hulls that v moves: these know some of the minimisers only."""
-
-OWN, TOWARDS = 0.5, 0.2
+OWN, TOWARDS = 0.35, 0.2
 """Weight of the covariances, and part of the way that D moves."""
 
 BARRIERS = np.geomspace(0.3, 0.005, 5)
@@ -47,57 +44,70 @@ BARRIERS = np.geomspace(0.3, 0.005, 5)
 LEAST = 0.05
 """s_b as a part of the mean of all, at least: a block whose minimiser is always the same has no covariance."""
 
-ROUGH, FINE = 0.02, 0.002
+SWEEPS, AGAIN, PAIRS = 160, 40, 5
+"""Over the hulls of the first D, of every other, and with moves of pairs, before each of the last evaluations."""
+
+CLOSE = 2e-4
+"""Part of the upper end that hulls may still lose: their sweeps end."""
+
+ROUGH, FINE = 0.02, 0.004
 """Relative gaps of the blocks, on the way and for the last value."""
+
+MORE = 8_000_000
+"""Nodes per block for the last value."""
 
 
 def bound_row(problem: Problem, x: FloatArray, upper: float, options: Options, clock: Clock) -> Bounded:
     """The best value of f found; see `Bounded`."""
-    start = layer_blocks(problem)
-    value, met = ascend(problem, start, upper, options, clock, ROUGH)
+    first: Blocks = layer_blocks(problem)
+    hulls, value, spent = _settled(problem, first, x, upper, options, clock)
     for size in SIZES:
-        if value.nodes > HEAVY and size < max(map(len, start.inputs)) and clock.ended() is None:
+        if spent > HEAVY and size < max(map(len, first.inputs)) and clock.ended() is None:
             with heard(clock):
-                start = block_diagonal(problem.gram, size)
-            value, met = ascend(problem, start, upper, options, clock, ROUGH)
-    blocks: Blocks = start
-    best_blocks: Blocks = start
-    best, spent = value, 0
-    hulls = Hulls(problem.hessian, start, len(met) + FIRST + ROUNDS * INNER)
-    for u in met:
-        hulls.add(u)
-
-    def at(v: FloatArray, gap: float = ROUGH) -> BlockValue:
-        nonlocal spent, best, best_blocks
-        found = evaluate(problem, blocks, v, value.minimiser, gap, options, clock)
-        hulls.add(found.minimiser)
-        spent += found.nodes
-        if found.bound > best.bound:
-            best, best_blocks = found, blocks
-        return found
-
-    def ended() -> bool:
-        return pace.ended() or spent >= WORK or best.bound >= upper * (1 - options.gap)
-
-    pace = Pace(clock)
-    for turn in range(ROUNDS + 1 if len(start.inputs) > 1 else 0):
-        if turn > 0:
-            if ended():
-                break
-            moved = stepped(problem.hessian, blocks, hulls.covariances(hulls.settle(blocks, upper)), clock)
-            if moved is None:
-                break
-            blocks = moved
-            value = at(value.v)
-        for _ in range(INNER - 1 if turn > 0 else FIRST):
-            if ended():
-                break
-            found = at(value.v + DAMPED * (hulls.settle(blocks, upper) - value.v))
-            value = max(value, found, key=_bound)
+                first = block_diagonal(problem.gram, size)
+            hulls, value, spent = _settled(problem, first, x, upper, options, clock)
+    blocks = best_blocks = first
+    ceiling = hulls.ceiling
+    best, close, pace = value, CLOSE * upper, Pace(clock)
+    twice = 2 if problem.n <= SHORT else 1
+    for _ in range(twice * ROUNDS if len(first.inputs) > 1 else 0):
+        moved = None if pace.ended() else stepped(problem.hessian, blocks, hulls.covariances(), clock)
+        if moved is None:
+            break
+        blocks = moved
+        hulls.move(blocks)
+        hulls.settle(close, AGAIN, clock)
+    for _ in range(twice * LAST):
+        if pace.ended() or best.bound >= upper * (1 - options.gap):
+            break
+        hulls.settle(close, PAIRS, clock, pairs=True)
+        hulls.settle(close, AGAIN, clock)
+        value = evaluate(problem, blocks, hulls.centre.copy(), value.minimiser, ROUGH, options, clock)
+        hulls.add(value.minimiser, blocks)
+        spent += value.nodes
+        if value.bound > best.bound:
+            best, best_blocks = value, blocks
+        if best_blocks is blocks:
+            ceiling = hulls.ceiling
     if clock.ended() is None:
-        blocks, value = best_blocks, best
-        at(best.v, max(FINE, options.gap))
-    return Bounded(best.bound, best.split(best_blocks), spent)
+        gap = max(FINE, options.gap)
+        fine = evaluate(problem, best_blocks, best.v, best.minimiser, gap, options, clock, MORE)
+        spent += fine.nodes
+        best = best.joined(fine)
+    return Bounded(best.bound, best.split(best_blocks), spent, ceiling)
+
+
+def _settled(
+    problem: Problem, blocks: Blocks, x: FloatArray, upper: float, options: Options, clock: Clock
+) -> tuple[Hulls, BlockValue, int]:
+    """Hulls of a D from a point of the grid, the better of f at 0 and at their v, and the nodes of the latter."""
+    hulls = Hulls(problem, blocks, x - problem.weight)
+    first = evaluate(problem, blocks, np.zeros(problem.n), x - problem.weight, ROUGH, options, clock)
+    hulls.add(first.minimiser, blocks)
+    hulls.settle(CLOSE * upper, SWEEPS, clock.within(clock.left / 2))
+    value = evaluate(problem, blocks, hulls.centre.copy(), first.minimiser, ROUGH, options, clock)
+    hulls.add(value.minimiser, blocks)
+    return hulls, max(first, value, key=_bound), value.nodes
 
 
 def _bound(value: BlockValue) -> float:

@@ -63,7 +63,20 @@ class BlockValue:
     minimiser: FloatArray
     """(n,) u*."""
     proofs: tuple[Proof | None, ...]
+    lowers: tuple[float, ...]
+    """Of the blocks."""
     nodes: int
+
+    def joined(self, other: BlockValue) -> BlockValue:
+        """The better of both for each block; `other` is another search at the same D and v."""
+        pairs = zip(self.lowers, other.lowers, strict=True)
+        first = [
+            a > b or not isinstance(proof, Enumeration) for (a, b), proof in zip(pairs, other.proofs, strict=True)
+        ]
+        proofs = tuple(a if one else b for one, a, b in zip(first, self.proofs, other.proofs, strict=True))
+        lowers = tuple(a if one else b for one, a, b in zip(first, self.lowers, other.lowers, strict=True))
+        bound = self.bound + sum(b - a for a, b in zip(self.lowers, lowers, strict=True))
+        return BlockValue(self.v, bound, other.minimiser, proofs, lowers, other.nodes)
 
     def split(self, blocks: Blocks) -> Split | None:
         """The proof, None where a block's search did not end."""
@@ -157,22 +170,28 @@ def evaluate(
     gap: float,
     options: Options,
     clock: Clock,
+    most: int = NODES,
 ) -> BlockValue:
-    """f(v), each block searched to a relative gap; `start` is a u whose points the searches begin with."""
+    """f(v), each block searched to a relative gap, for so many nodes at most.
+
+    start : (n,) a u whose points the searches begin with.
+    """
     w = problem.weight
     g = problem.hessian @ v
     for b, gram in zip(blocks.inputs, blocks.grams, strict=True):
         g[b] -= gram.matrix @ v[b]
     total, u, visited = -float(v @ g), np.empty(problem.n), 0
     proofs: list[Proof | None] = []
-    limits = replace(options, gap=gap, node_limit=NODES, time_limit=clock.limit(0.05), report=None)
+    lowers: list[float] = []
+    limits = replace(options, gap=gap, node_limit=most, time_limit=clock.limit(0.05), report=None)
     for b, gram in zip(blocks.inputs, blocks.grams, strict=True):
         shift = np.linalg.solve(gram.matrix, g[b])
         sub = on_block(problem, b, gram, shift)
         found = solve_grid(sub, limits, None if start is None else w[b] + start[b])
         assert found.x is not None
+        lowers.append(found.lower)
         total += found.lower - float(g[b] @ shift)
         u[b] = found.x - w[b]
         proofs.append(found.proof)
         visited += found.nodes
-    return BlockValue(v, total, u, tuple(proofs), visited)
+    return BlockValue(v, total, u, tuple(proofs), tuple(lowers), visited)

@@ -86,7 +86,8 @@ def _quantized(problem: Problem, options: Options, clock: Clock, start: FloatArr
     blocks = own_blocks if options.effort == "high" else quantization
     bounds = [relaxation.bound_row(problem, x, upper, options, clock) for relaxation in (blocks, part_searched)]
     best, nodes = max(bounds, key=_lower), sum(bounded.nodes for bounded in bounds)
-    return Outcome(x, max(0.0, best.lower), _reason(clock), nodes, proof=best.proof)
+    info = {} if best.ceiling is None else {"ceiling": best.ceiling}
+    return Outcome(x, max(0.0, best.lower), _reason(clock), nodes, info, best.proof)
 
 
 def _patterned(problem: Problem, options: Options, clock: Clock, start: FloatArray | None) -> Outcome:

@@ -20,3 +20,5 @@ class Bounded:
     """Of `lower`, None where there is none."""
     nodes: int = 0
     """Visited by searches inside."""
+    ceiling: float | None = None
+    """What no bound of this kind with the same matrix below H exceeds, up to rounding; None where nobody knows."""

@@ -8,6 +8,9 @@ import sys
 
 import numpy as np
 import pytest
+from pvq.layers.format import save_layer
+
+from compare_cases import random_layer
 
 ENTRY = [sys.executable, "-c", "from pvq.bounds.app.main import pvq_bound; pvq_bound()"]
 EMPIRICAL_ABOVE_LOWER = 1 - 1e-9  # rounding of the two evaluations
@@ -105,6 +108,20 @@ def test_table_ends_in_a_sentence_that_says_what_is_proven(cli, expand40):
     assert "magnitude" in text
     assert re.search(r"Proven \(float64 arithmetic\): no choice of weights .* exceeds [\d.]+ dB on rows 0:3", text)
     assert "the optimum" in text
+
+
+def test_an_effort_says_what_more_of_it_cannot_get_above(cli, tmp_path):
+    path = save_layer(tmp_path / "a.npz", random_layer("regular", 3, rows=2, n=80))
+    words = ("bound", path, "--method", "quant", "--bits", "2", "--solver", "bound", "--json", tmp_path / "a.json")
+    assert "That is numerical" not in cli(*words).out
+    text = " ".join(cli(*words, "--effort", "high").out.split())
+    said = re.search(r"cannot raise the lower end above ([\d.]+) of the upper end; it is at ([\d.]+)\.", text)
+    assert "That is numerical, not a bound." in text
+    rows = json.loads((tmp_path / "a.json").read_text())["rows"]
+    for row in rows:
+        assert row["lower"] <= row["info"]["ceiling"]
+    assert float(said[2]) <= float(said[1]) <= 1
+    assert float(said[2]) == pytest.approx(sum(r["lower"] for r in rows) / sum(r["upper"] for r in rows), abs=6e-4)
 
 
 @pytest.mark.parametrize("suffix", ["npz", "safetensors"])

@@ -6,13 +6,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from pvq.bounds.gram import Gram
+from pvq.bounds.grid import Grid
 from pvq.bounds.layer_problem import Setting, state_problem
 from pvq.bounds.presolve import presolve
+from pvq.bounds.problem import Problem
 from pvq.bounds.verify.reference import reference_bound
 from pvq.bounds.verify.row import NotProven, lower_bound
 from pvq.layers.format import load_layer
 from pvq.solvers.base import Clock, Options
 from pvq.solvers.bound import Bound, own_blocks, quantization
+from pvq.solvers.bound import hulls as hulls_of
 from pvq.solvers.bound.block_diagonal import block_diagonal
 from pvq.solvers.bound.hulls import Hulls
 from pvq.solvers.brute import Brute
@@ -58,6 +61,7 @@ def test_scaling_a_row_and_its_grid_scales_its_bound(short_blocks):
     for seed in (0, 2, 3, 6):
         one, other = bound(grid_row(seed)), bound(grid_row(seed, 4.0))
         assert other.lower == pytest.approx(16 * one.lower, rel=1e-6)
+        assert other.ceiling == pytest.approx(16 * one.ceiling, rel=1e-6)
 
 
 def test_a_step_stays_below_the_gram_matrix():
@@ -83,31 +87,75 @@ def test_a_step_stays_below_the_gram_matrix():
     assert own_blocks.stepped(h.matrix, blocks, [0 * c for c in covariances], Clock(UNLIMITED)) is None
 
 
-def test_the_centre_of_the_hulls_is_the_best_v_for_their_points():
-    rng = np.random.default_rng(1)
+def small(seed):
+    """A row of 6 inputs, blocks of 3 below its H, and f by trying all points of each block."""
+    rng = np.random.default_rng(seed)
     x = rng.normal(size=(40, 6))
-    h = Gram.from_array(x.T @ x / 40)
-    blocks = block_diagonal(h, 3)
-    m = h.matrix.copy()
+    grid = Grid(np.array([[-1.0, 0.0, 1.0]]), np.zeros(6, np.int64))
+    problem = Problem(rng.normal(size=6), Gram.from_array(x.T @ x / 40), grid)
+    blocks = block_diagonal(problem.gram, 3)
+    m = problem.hessian.copy()
     for b, part in zip(blocks.inputs, blocks.grams, strict=True):
         m[np.ix_(b, b)] -= part.matrix
-    points = rng.normal(size=(5, 6))
-    hulls = Hulls(h.matrix, blocks, 4)
-    for u in points:  # the last finds no room
-        hulls.add(u)
+    points = np.array(list(itertools.product((-1.0, 0.0, 1.0), repeat=3)))
 
-    def model(v):
+    def f(v):
         total = -v @ m @ v
         for b, part in zip(blocks.inputs, blocks.grams, strict=True):
-            total += min(u[b] @ part.matrix @ u[b] + 2 * (m @ v)[b] @ u[b] for u in points[:4])
+            u = points - problem.weight[b]
+            total += (np.einsum("ki,ki->k", u @ part.matrix, u) + 2 * u @ (m @ v)[b]).min()
         return total
 
-    centre = hulls.settle(blocks, 1e-6)
-    best = model(centre)
-    for step, towards in itertools.product((1e-2, 1e-1, 1.0), rng.normal(size=(50, 6))):
-        assert model(centre + step * towards) <= best + 1e-8
-    shares = sum(np.trace(c @ g.matrix) for c, g in zip(hulls.covariances(centre), blocks.grams, strict=True))
-    assert centre @ h.matrix @ centre + shares == pytest.approx(best, abs=1e-7)  # no gap
+    return problem, blocks, f
+
+
+@pytest.mark.parametrize("pairs", [False, True])
+def test_the_ceiling_is_above_f_everywhere_and_reached_at_the_centre(pairs):
+    reached = 0
+    for seed in range(12):
+        problem, blocks, f = small(seed)
+        rng, clock = np.random.default_rng(seed), Clock(UNLIMITED)
+        hulls = Hulls(problem, blocks, np.sign(problem.weight) - problem.weight)
+        first = hulls.ceiling
+        hulls.settle(1e-9, 500, clock, pairs)
+        assert hulls.ceiling <= first
+        for step, towards in itertools.product((1e-2, 1e-1, 1.0), rng.normal(size=(20, 6))):
+            assert f(hulls.centre + step * towards) <= hulls.ceiling + 1e-9
+        # what local search has not found an exact one adds, and then nothing is left
+        for _ in range(10):
+            value = quantization.evaluate(problem, blocks, hulls.centre.copy(), None, 1e-9, UNLIMITED, clock)
+            assert value.bound == pytest.approx(f(value.v), abs=1e-6)
+            hulls.add(value.minimiser, blocks)
+            hulls.settle(1e-9, 500, clock, pairs)
+        reached += f(hulls.centre) > hulls.ceiling - 1e-4
+        # c'Hc and the covariances say the same
+        shares = [np.sum(c * g.matrix) for c, g in zip(hulls.covariances(), blocks.grams, strict=True)]
+        assert hulls.centre @ problem.hessian @ hulls.centre + sum(shares) == pytest.approx(hulls.ceiling)
+    assert reached >= 11
+
+
+def test_more_points_than_there_is_room_for(monkeypatch):
+    problem, blocks, f = small(3)
+    rng, clock = np.random.default_rng(3), Clock(UNLIMITED)
+    monkeypatch.setattr(hulls_of, "MOST", 5)
+    hulls = Hulls(problem, blocks, np.sign(problem.weight) - problem.weight)
+    for _ in range(30):
+        hulls.add(rng.integers(-1, 2, 6) - problem.weight, blocks)
+        before = hulls.ceiling
+        hulls.settle(1e-9, 5, clock)
+        assert f(hulls.centre) <= hulls.ceiling + 1e-9
+        assert hulls.ceiling <= before + 1e-9
+
+
+def test_two_searches_of_the_same_v_are_as_good_as_the_better_one_of_each_block():
+    problem, blocks, f = small(5)
+    v, clock = np.full(6, 0.1), Clock(UNLIMITED)
+    rough, fine = (quantization.evaluate(problem, blocks, v, None, g, UNLIMITED, clock) for g in (0.5, 1e-6))
+    both = rough.joined(replace(fine, lowers=(fine.lowers[0], 0.0), bound=-1.0))
+    assert rough.bound < both.bound <= f(v) + 1e-9
+    assert both.proofs == (fine.proofs[0], rough.proofs[1])
+    assert rough.joined(fine).bound == pytest.approx(fine.bound)
+    assert lower_bound(problem, both.split(blocks)) == pytest.approx(both.bound, rel=1e-6)
 
 
 def test_real_rows_gain(monkeypatch):
@@ -118,6 +166,8 @@ def test_real_rows_gain(monkeypatch):
     assert other.bound_kind is BoundKind.RIGOROUS
     assert other.lower > one.lower + 0.02 * one.upper
     assert other.lower <= one.upper
+    assert other.lower <= other.info["ceiling"] <= 1.1 * one.upper
+    assert "ceiling" not in one.info
     # the same with a block that is a little too large for H is refused
     below, block = other.proof.below, other.proof.below.blocks[0]
     false = replace(below, blocks=(replace(block, matrix=block.matrix * 1.2), *below.blocks[1:]))
