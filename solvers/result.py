@@ -149,8 +149,8 @@ class Result:
         if self.reason is Reason.FAILURE or not solved:
             kind = kind if self.lower > 0 else BoundKind.NONE
             return replace(self, solved=False, bound_kind=kind)
-        # every part of e is a sum of squares, so that an upper end of 0 proves itself
-        kind = BoundKind.NUMERICAL if kind is BoundKind.NONE else kind
+        if self.lower <= 0.0:  # no error is below 0: nothing is left to prove
+            kind = BoundKind.RIGOROUS
         return replace(self, solved=True, reason=Reason.FINISHED, bound_kind=kind)
 
 

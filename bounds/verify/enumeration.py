@@ -17,8 +17,13 @@ from .alike import times
 from .budget import check_time, node_limit, time_over
 from .psd import TINY, U, defect, gamma, leading_psd
 from .refusal import NotProven
+from .sharp import sharp_factors
 from .split import values_of
 from .visit import Budgets, Factors, filled, values_in_order, visit
+
+ROUGH = 2e-8
+"""kappa above which the factors are made anew, in longer numbers: a bound loses kappa of itself, a solver's four
+times as much, where a gap of 1e-6 is usual."""
 
 
 def least_on_grid(problem: Problem, proof: Enumeration, margin: float) -> float:
@@ -69,8 +74,11 @@ def least_on_grids(
     )
     with np.errstate(all="ignore"):
         delta = np.sqrt(threshold[:, None] / found.pivot[good]) * (1 + 1e-12)
-        reach = np.abs(c) + times(found.moves[good], delta)
-        points, even, by_value = values_in_order(values_of(problem)[chosen], reach)
+        moves, values = found.moves[good], values_of(problem)[chosen]
+        if found.is_sharp[good].any():
+            delta = _within(np.abs(c), np.abs(values).max(axis=2), moves, delta)
+        reach = np.abs(c) + times(moves, delta)
+        points, even, by_value = values_in_order(values, reach)
         omega = margin * gamma(m + 4) * (reach + delta)
         rho = (found.root[good] * omega).sum(axis=1) * (1 + 1e-12) + TINY
     limit, over, results = node_limit(budget), time_over(), np.empty(len(good))
@@ -83,6 +91,23 @@ def least_on_grids(
             raise NotProven(f"a search cannot be repeated within {limit:,} nodes")
     bounds[good] = _rounded(results, rho, kappa, margin, m)
     return bounds.tolist()
+
+
+def _within(centres: FloatArray, largest: FloatArray, moves: FloatArray, delta: FloatArray) -> FloatArray:
+    """(searches, m) delta, no distance longer than from a centre as far off as it may be to a value there.
+
+    Without a pivot next to 0 the threshold says more; with one it says nothing.
+
+    Parameters
+    ----------
+    centres, largest : (searches, m) |c|, and the largest |value| of each input.
+    """
+    delta = delta.copy()
+    for i in range(delta.shape[1] - 1, -1, -1):  # later inputs, which are decided before, have theirs
+        off = (moves[:, i, i + 1 :] * delta[:, i + 1 :]).sum(axis=1)
+        # centres as they are rounded are within 1e-12 of themselves
+        delta[:, i] = np.minimum(delta[:, i], (centres[:, i] + off + largest[:, i]) * (1 + 1e-12))
+    return delta
 
 
 def _rounded(results: FloatArray, rho: FloatArray, kappa: FloatArray, margin: float, m: int) -> FloatArray:
@@ -105,6 +130,8 @@ class _Plan:
     kappa: float
     root: FloatArray
     """(m,) sqrt(a_ii)."""
+    is_sharp: bool
+    """Whether the factors are those of `sharp_factors`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,6 +150,8 @@ class _Plans:
     """(searches,)"""
     root: FloatArray
     """(searches, m)"""
+    is_sharp: BoolArray
+    """(searches,)"""
     factors: tuple[Factors, ...]
 
 
@@ -135,7 +164,8 @@ def _side_by_side(orders: Sequence[Order], matrices: FloatArray) -> _Plans:
     if known is not None and known[1] is matrices and [other() for other in known[0]] == list(orders):
         return known[2]
     plans, m = _plans_of(orders, matrices), matrices.shape[1]
-    none = _Plan(Factors(np.ones(m), np.zeros((0, 0)), np.zeros((0, 0))), np.zeros((m, m)), math.inf, np.zeros(m))
+    factors = Factors(np.ones(m), np.zeros((0, 0)), np.zeros((0, 0)))
+    none = _Plan(factors, np.zeros((m, m)), math.inf, np.zeros(m), False)
     each = [plan or none for plan in plans]
     found = _Plans(
         np.array([plan is not None for plan in plans]),
@@ -144,6 +174,7 @@ def _side_by_side(orders: Sequence[Order], matrices: FloatArray) -> _Plans:
         np.array([plan.moves for plan in each]),
         np.array([plan.kappa for plan in each]),
         np.array([plan.root for plan in each]),
+        np.array([plan.is_sharp for plan in each]),
         tuple(plan.factors for plan in each),
     )
     _stacks[orders[0]] = [weakref(order) for order in orders], matrices, found
@@ -186,13 +217,19 @@ def _made(orders: Sequence[Order], matrices: FloatArray) -> list[_Plan | None]:
     of, order = np.array(some)[:, None, None], np.array([orders[b].order for b in some])
     permuted = np.ascontiguousarray(matrices[of, order[:, :, None], order[:, None, :]])
     found, slopes, pivots, kappas = factors_of(permuted)
+    is_sharp = np.zeros(len(some), dtype=bool)
+    for k in np.flatnonzero(~(found & (kappas <= ROUGH))).tolist():
+        sharp = sharp_factors(permuted[k])
+        if sharp is not None and not (found[k] and kappas[k] <= sharp[2]):
+            found[k] = is_sharp[k] = True
+            slopes[k], pivots[k], kappas[k] = sharp
     proven = proven_diagonals(permuted, np.array([orders[b].diagonal for b in some]))
     diagonal, slope = filled(proven), filled(slopes)
     moves = np.ascontiguousarray(np.swapaxes(np.abs(slopes), 1, 2))
     root = np.sqrt(np.diagonal(permuted, axis1=1, axis2=2))
     for k in np.flatnonzero(found).tolist():
         factors = Factors(pivots[k], slope[k], diagonal[k])
-        plans[some[k]] = _Plan(factors, moves[k], float(kappas[k]), root[k])
+        plans[some[k]] = _Plan(factors, moves[k], float(kappas[k]), root[k], bool(is_sharp[k]))
     return plans
 
 

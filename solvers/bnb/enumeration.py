@@ -12,6 +12,7 @@ from pvq.bounds.gram import FloatArray, IntArray
 from pvq.bounds.problem import Problem
 from pvq.bounds.proof import Below, Enumeration, Proof, Reduced, Split
 from pvq.bounds.verify.budget import PATTERN
+from pvq.bounds.verify.sharp import LONGEST
 
 from ..base import Clock, Options, fallback_point
 from ..compile_time import working_seconds
@@ -126,7 +127,10 @@ def solve_grid(problem: Problem, options: Options, start: FloatArray | None) -> 
         diagonal[search.row.plan.order] = search.row.plan.diagonal[-1]
         ahead = _ahead(problem, diagonal)
         if lower < ahead:
-            lower, proof = ahead, Split(Below(diagonal), np.zeros(problem.n))
+            lower = ahead
+            # a verifier repeats the search of a short row, however singular, in a better arithmetic than this one
+            if not isinstance(proof, Enumeration) or problem.n > LONGEST:
+                proof = Split(Below(diagonal), np.zeros(problem.n))
     return Outcome(search.x, max(0.0, lower), reason, search.nodes, info, proof)
 
 
