@@ -44,6 +44,8 @@ TINY = 5
 
 EPS = float(np.finfo(np.float64).eps)
 
+TRUSTED = 0.99
+"""Part of its threshold from which on a search is taken at its word: rounding takes far less of a regular one."""
 LITTLE = 1e-300
 """Above 0, where something has to be and nothing is known."""
 MUCH = 1e307
@@ -181,7 +183,10 @@ class FreeRow:
         least = outcome.lower - there.doubt - constant - 4 * EPS * (constant + outcome.lower)
         piece: Piece | str = str(outcome.info.get("unproven", "a search of an interval has no proof"))
         if isinstance(outcome.proof, Enumeration | Reduced):
-            piece = Piece(anchor, self.stiffness, outcome.proof, there.doubt)
+            search: Enumeration | Reduced = outcome.proof
+            if outcome.lower < TRUSTED * search.threshold:  # a verifier may find more, but nobody counts on that
+                search = dataclasses.replace(search, threshold=max(outcome.lower, LITTLE))
+            piece = Piece(anchor, self.stiffness, search, there.doubt)
         elif outcome.lower == 0.0 or (isinstance(outcome.proof, Split) and outcome.reason is Reason.FINISHED):
             # what needed no search is found by one at once; with a threshold next to nothing that is always so
             search = Enumeration(layer_plan(problem).for_proofs, max(outcome.lower, LITTLE))

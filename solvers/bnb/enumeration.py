@@ -129,7 +129,7 @@ def solve_grid(problem: Problem, options: Options, start: FloatArray | None) -> 
         if lower < ahead:
             lower = ahead
             # a verifier repeats the search of a short row, however singular, in a better arithmetic than this one
-            if not isinstance(proof, Enumeration) or problem.n > LONGEST:
+            if not isinstance(proof, Enumeration) or problem.n > LONGEST or proof.threshold <= ahead:
                 proof = Split(Below(diagonal), np.zeros(problem.n))
     return Outcome(search.x, max(0.0, lower), reason, search.nodes, info, proof)
 
