@@ -206,8 +206,7 @@ def save_certificate(file: BinaryIO, certificate: Certificate) -> None:
     arrays: dict[str, Any] = {
         kind: np.concatenate([np.zeros(0, TYPES[kind]), *parts]) for kind, parts in writer.parts.items()
     }
-    text = json.dumps(header, allow_nan=False)
-    arrays["header"] = np.frombuffer(text.encode(), dtype=np.uint8)
+    arrays["header"] = np.frombuffer(json.dumps(header, allow_nan=False).encode(), dtype=np.uint8)
     write_arrays(file, arrays)
 
 
