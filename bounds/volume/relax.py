@@ -6,8 +6,7 @@ import numpy as np
 import scipy.linalg
 
 from ..gram import FloatArray, IntArray
-
-BLOCK = 64
+from ..order import vblast_order
 
 
 def decision_order(matrix: FloatArray) -> IntArray:
@@ -16,27 +15,8 @@ def decision_order(matrix: FloatArray) -> IntArray:
     The pivot of input i among a set that is not yet decided is 1 / ((H_set)^-1)_ii. H enters with a part in 1e10
     of its diagonal added, for the order alone: any order is valid where one is used.
     """
-    n = len(matrix)
-    shifted = matrix + 1e-10 * max(matrix.diagonal().mean(), 1e-300) * np.eye(n)
-    inverse = np.linalg.inv(shifted)
-    # Cholesky of the inverse with the least diagonal as the next pivot: columns are brought up to date when they
-    # are needed, the rest once in a block
-    order = np.arange(n)
-    diagonal = inverse.diagonal().copy()
-    done = np.zeros(n, dtype=bool)
-    columns = np.empty((n, BLOCK))
-    for start in range(0, n, BLOCK):
-        stop = min(n, start + BLOCK)
-        for k in range(stop - start):
-            i = int(np.argmin(np.where(done, np.inf, diagonal)))
-            column = inverse[:, i] - columns[:, :k] @ columns[i, :k]
-            columns[:, k] = column / np.sqrt(max(column[i], 1e-300))
-            diagonal -= columns[:, k] ** 2
-            done[i], order[start + k] = True, i
-        used = columns[:, : stop - start]
-        inverse -= used @ used.T
-        diagonal = inverse.diagonal().copy()
-    return order.astype(np.int64)
+    shifted = matrix + 1e-10 * max(matrix.diagonal().mean(), 1e-300) * np.eye(len(matrix))
+    return vblast_order(np.linalg.inv(shifted))[::-1]
 
 
 def factor(matrix: FloatArray, order: IntArray) -> FloatArray:

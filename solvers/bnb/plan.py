@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pvq.bounds.gram import FloatArray, Gram, IntArray
+from pvq.bounds.order import vblast_order
 from pvq.bounds.problem import Problem
 from pvq.bounds.proof import Order
 from pvq.bounds.stages import stage
@@ -21,7 +22,6 @@ from ..kernels.diagonal import proves_below
 from ..limits import as_time_allows
 from ..relax.ascent import starting_diagonal
 from .factors import cholesky, conditional_factors, decision_order, inverse, level_diagonals
-from .long_order import LONG, long_vblast
 
 LAYER_SWEEPS = 12
 """Sweeps for diagonals that all rows share: see `level_diagonals`."""
@@ -29,6 +29,8 @@ ROW_SWEEPS, ROW_STRIDE = 1, 2
 """The same for one row, and levels that share a diagonal: 1.1 instead of 4 ms at 64 inputs, 10% more nodes."""
 LAYER_SECONDS = 60.0
 """Limit of the diagonals that all rows share: 1 s at 480 inputs, a minute at 1300; levels beyond it share one."""
+LONG = 512
+"""Inputs from which an order by products takes less time than one compiled loop: at 4096 a third."""
 QUICK = 200
 """Inputs up to which a plan takes a few milliseconds, so that nobody looks at a clock."""
 
@@ -102,7 +104,7 @@ def vblast(inverse: FloatArray) -> IntArray:
     """(n,) the order of `decision_order`, from H^-1, where no input is outside its range."""
     n = len(inverse)
     if n > LONG:
-        return long_vblast(inverse)
+        return vblast_order(inverse)
     zeros, one = np.zeros(n, np.int64), np.ones(1, np.int64)
     return decision_order(inverse, np.zeros(n), np.zeros((1, 1)), one, zeros, np.ones(n))
 

@@ -1,18 +1,16 @@
-"""The order in which the inputs of long rows are decided: that of `factors.decision_order`, by products."""
+"""The order in which inputs are decided, by products of matrices: for long rows, and for the volume model."""
 
 from __future__ import annotations
 
 import numpy as np
-from pvq.bounds.gram import FloatArray, IntArray
 
-LONG = 512
-"""Inputs from which products take less time than one compiled loop: at 4096 a third."""
+from .gram import FloatArray, IntArray
 
 TOGETHER = 256
 """Inputs that are decided before the inverse of the others is brought up to date, and those decided leave it."""
 
 
-def long_vblast(inverse: FloatArray) -> IntArray:
+def vblast_order(inverse: FloatArray) -> IntArray:
     """(n,) inputs by position, the last decided first: always the one of least variance given those undecided.
 
     Wolniansky et al., "V-BLAST", 1998.
