@@ -198,7 +198,9 @@ class Ledger:
             Send layer files to the workers of a cluster, which otherwise read them from where they are here.
         seed : int
             As in `bound`.
-        device, effort : str
+        device : str
+            As in `bound`.
+        effort : str
             As in `bound`; open rows that had no effort are taken up again with it.
         weights : bool
             Keep the best weights, in files beside the database.

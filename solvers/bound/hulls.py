@@ -213,7 +213,9 @@ def _visit(d, h, points, shares, own, inner, known, image, allowed, least, turn,
             continue
         for i in range(m):
             u[i] = points[start, i]
-        gradient[:] = d @ u + image
+        moved = d @ u
+        for i in range(m):
+            gradient[i] = moved[i] + image[i]
         _descend(d, gradient, u, allowed, pairs)
         q = 0.0
         for i in range(m):

@@ -228,16 +228,21 @@ def _piece(
         if search.weights:
             weights = f"weights/{name}"
             files[weights] = _weights(layer, part, some, chunk.setting)
-        if search.certificates and any(row.result.proof is not None for row in some):
+        if search.certificates and any(map(_is_proven, some)):
             certificate = f"certificates/{name}"
             buffer = io.BytesIO()
             save_certificate(buffer, build_certificate(layer, part, summarise(some, options)))
             files[certificate] = buffer.getvalue()
         for row in some:
             record = _record(chunk.id, problem, row, search.asked, effort)
-            proof = None if row.result.proof is None else certificate
+            proof = certificate if _is_proven(row) else None
             records.append(replace(record, weights=weights, certificate=proof))
     return Piece(chunk.id, tuple(records), packages(), facts, files)
+
+
+def _is_proven(row: RowResult) -> bool:
+    """Whether a certificate says something of it: an error next to 0 needs no proof that it is not below."""
+    return row.result.proof is not None or row.result.bound_kind is BoundKind.RIGOROUS
 
 
 def _record(chunk: int, problem: LayerProblem, found: RowResult, asked: str, effort: float) -> Record:
