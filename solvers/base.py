@@ -313,10 +313,14 @@ def _prepared(gram: Gram) -> set[object]:
 
 
 def _kind(solver: Solver, problem: Problem) -> object:
-    """What rows have in common that are prepared together: solver, grid and pattern, whatever the budget."""
+    """What rows have in common that are prepared together."""
+    return type(solver), kind_of(problem)
+
+
+def kind_of(problem: Problem) -> tuple[object, object]:
+    """What rows have in common that are worked on together: grid and pattern, whatever levels and budgets are."""
     grid, sparsity = problem.grid, problem.sparsity
     return (
-        type(solver),
         None if grid is None else (grid.levels.shape, grid.group.tobytes()),
         None if sparsity is None else (sparsity.update, sparsity.unit.tobytes(), sparsity.group.tobytes()),
     )

@@ -153,10 +153,16 @@ def _checked(
 
 
 def _verified(problem: Problem, outcome: Outcome, by: Clock) -> float:
-    from pvq.bounds.verify.budget import PATTERN, limited
+    from pvq.bounds.verify.budget import limited
     from pvq.bounds.verify.row import lower_bound
 
     assert outcome.proof is not None
-    nodes = max(AT_ONCE, LONGER * outcome.nodes * (1 if problem.sparsity is None else PATTERN))
-    with limited(by.limit(0.0), nodes):
+    with limited(by.limit(0.0), nodes_of_proof(outcome.nodes, problem)):
         return lower_bound(problem, outcome.proof)
+
+
+def nodes_of_proof(searched: int, problem: Problem) -> int:
+    """Nodes that the verifier may take for a row like this, or rows, whose search took so many."""
+    from pvq.bounds.verify.budget import PATTERN
+
+    return max(AT_ONCE, LONGER * searched * (1 if problem.sparsity is None else PATTERN))

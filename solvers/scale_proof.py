@@ -12,12 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 from pvq.bounds.gram import FloatArray
 from pvq.bounds.proof import Basis, Enumeration, Order, Reduced, Scales
-from pvq.bounds.verify.budget import PATTERN, limited
+from pvq.bounds.verify.budget import limited
 from pvq.bounds.verify.row import SAFETY, NotProven, at_every_scale
 from pvq.bounds.verify.scales import AtScales, least_together
 
 from .base import Clock
-from .checked import AT_ONCE, LONGER
+from .checked import nodes_of_proof
 from .compile_time import working_seconds
 from .free_scale import FreeRow, Interval, Piece
 
@@ -117,8 +117,7 @@ def prove_together(
         return Together(why=proofs)
     begin = working_seconds()
     pairs = list(zip([row.scaled for row in rows], proofs, strict=True))
-    pattern = pairs[0][0].sparsity is not None
-    most = max(AT_ONCE, LONGER * nodes * (PATTERN if pattern else 1))
+    most = nodes_of_proof(nodes, pairs[0][0])
     try:
         with by.bell() as over, limited(by.limit(0.0), most, over):
             if jobs == 1:

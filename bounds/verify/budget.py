@@ -26,8 +26,8 @@ class _Budget:
         self.seconds, self.nodes = seconds, nodes
         self.end = math.inf if seconds is None else time.monotonic() + seconds
         self.over = np.zeros(1, dtype=bool) if over is None else over
-        self.over[0] |= seconds is not None and seconds <= 0
         """(1,) what compiled searches look at: they take minutes in long rows, and see no clock."""
+        self.over[0] |= seconds is not None and seconds <= 0
 
     def ring(self) -> None:
         self.over[0] = True

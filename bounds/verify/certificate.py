@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -74,15 +74,16 @@ def verify_certificate(certificate: Certificate, weight: FloatArray, grams: Floa
     if problem.budget is not None:
         return _shared(problem, certificate)
     rows, unproven, rational, lowers = [], 0, 0, []
+    row_of: dict[int, Problem] = {}
     uppers: dict[int, float] = {}
     for i, claim in enumerate(certificate.rows):
         check_time()
         if i % TOGETHER == 0:
-            some = range(i, min(i + TOGETHER, len(certificate.rows)))
-            _multiply(problem, certificate.rows, some)
-            uppers = _uppers(problem, certificate.rows, some)
+            row_of = {k: problem.row(k) for k in range(i, min(i + TOGETHER, len(certificate.rows)))}
+            _multiply(row_of, certificate.rows)
+            uppers = _uppers(row_of, certificate.rows)
         try:
-            found, upper = _row(problem.row(i), claim, uppers.get(i))
+            found, upper = _row(row_of[i], claim, uppers.get(i))
         except (NotProven, ProblemError) as error:
             raise NotProven(f"row {claim.row}: {error}") from None
         rows.append((found.lower, upper))
@@ -106,27 +107,26 @@ def _sum(problem: LayerProblem, rows: list[RowLower]) -> float:
     return max(lower, down(together, *(row.lower for row in rows if row.at_scales is None)))
 
 
-def _multiply(problem: LayerProblem, claims: Sequence[RowClaim], some: range) -> None:
+def _multiply(row_of: Mapping[int, Problem], claims: Sequence[RowClaim]) -> None:
     """Products that the proofs of some rows need, those of one Gram matrix at once."""
-    reduced = {i: presolve(problem.row(i)).problem for i in some}
     of_gram: dict[Gram, list[Proof | None]] = {}
-    for i, row in reduced.items():
-        if row is not None and row.n > EXACT:
-            of_gram.setdefault(row.gram, []).extend(claim.proof for claim in claims[i].lower)
+    for i, row in row_of.items():
+        reduced = presolve(row).problem
+        if reduced is not None and reduced.n > EXACT:
+            of_gram.setdefault(reduced.gram, []).extend(claim.proof for claim in claims[i].lower)
     for gram, proofs in of_gram.items():
         multiply(gram, proofs)
 
 
-def _uppers(problem: LayerProblem, claims: Sequence[RowClaim], some: range) -> dict[int, float]:
+def _uppers(row_of: Mapping[int, Problem], claims: Sequence[RowClaim]) -> dict[int, float]:
     """e(x) of long rows, rounded up, by products of those of one Gram matrix; without x that are not feasible."""
     of_gram: dict[Gram, list[int]] = {}
-    for i in some:
-        row = problem.row(i)
+    for i, row in row_of.items():
         if row.n > EXACT and row.is_feasible(claims[i].x):
             of_gram.setdefault(row.gram, []).append(i)
     uppers: dict[int, float] = {}
     for numbers in of_gram.values():
-        found = upper_bounds([problem.row(i) for i in numbers], [claims[i].x for i in numbers], 1.0)
+        found = upper_bounds([row_of[i] for i in numbers], [claims[i].x for i in numbers], 1.0)
         uppers.update(zip(numbers, found, strict=True))
     return uppers
 

@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
-from weakref import ref as weakref
 
 import numpy as np
 
@@ -155,19 +154,13 @@ class _Plans:
     factors: tuple[Factors, ...]
 
 
-_stacks: WeakKeyDictionary[Order, tuple[list[weakref[Order]], FloatArray, _Plans]] = WeakKeyDictionary()
-
-
 def _side_by_side(orders: Sequence[Order], matrices: FloatArray) -> _Plans:
-    """The plans of the blocks of a row, made once for rows that share all of them."""
-    known = _stacks.get(orders[0])
-    if known is not None and known[1] is matrices and [other() for other in known[0]] == list(orders):
-        return known[2]
+    """The plans of the blocks of a row."""
     plans, m = _plans_of(orders, matrices), matrices.shape[1]
     factors = Factors(np.ones(m), np.zeros((0, 0)), np.zeros((0, 0)))
     none = _Plan(factors, np.zeros((m, m)), math.inf, np.zeros(m), False)
     each = [plan or none for plan in plans]
-    found = _Plans(
+    return _Plans(
         np.array([plan is not None for plan in plans]),
         np.array([np.arange(m) if plan is None else one.order for plan, one in zip(plans, orders, strict=True)]),
         np.array([plan.factors.pivot for plan in each]),
@@ -177,8 +170,6 @@ def _side_by_side(orders: Sequence[Order], matrices: FloatArray) -> _Plans:
         np.array([plan.is_sharp for plan in each]),
         tuple(plan.factors for plan in each),
     )
-    _stacks[orders[0]] = [weakref(order) for order in orders], matrices, found
-    return found
 
 
 _plans: WeakKeyDictionary[Order, tuple[FloatArray, int, _Plan | None]] = WeakKeyDictionary()

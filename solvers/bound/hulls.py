@@ -152,9 +152,9 @@ def _descend(d, gradient, u, allowed, pairs):  # type: ignore[no-untyped-def]
                     gradient[j] += step * d[i, j]
                 u[i] = new
                 moved = True
-        if moved or not pairs:
-            if moved:
-                continue
+        if moved:
+            continue
+        if not pairs:
             return
         for i in range(n):
             here = 0

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 from pvq.bounds.gram import BoolArray, FloatArray
 from pvq.bounds.layer_problem import LayerProblem
-from pvq.bounds.presolve import presolve
+from pvq.bounds.presolve import Presolved, presolve
 from pvq.bounds.problem import Problem
 
 from ..base import Options, Solver, trivial
@@ -53,18 +53,20 @@ class Heuristic(Solver):
         """
         points = np.zeros(layer.weight.shape)
         for group in range(len(layer.grams)):
-            asked = {}
+            asked: dict[int, tuple[Presolved, Problem]] = {}
             for i in np.flatnonzero(layer.gram_of_row == group).tolist():
                 row = presolve(row_problem(layer, i))
                 answer = None if row.problem is None else trivial(row.problem)
-                if row.problem is not None and answer is None:
-                    asked[i] = row
+                if row.problem is None:
+                    points[i] = row.lift(np.zeros(0))
+                elif answer is None:
+                    asked[i] = row, row.problem
                 else:
-                    points[i] = row.lift(np.zeros(0) if answer is None or answer.x is None else answer.x)
-            reduced = [row.problem for row in asked.values() if row.problem is not None]
-            if reduced:
-                for (i, row), x in zip(asked.items(), self._points(reduced, options), strict=True):
-                    points[i] = row.lift(x)
+                    assert answer.x is not None
+                    points[i] = row.lift(answer.x)
+            found = self._points([reduced for _, reduced in asked.values()], options) if asked else []
+            for (i, (row, _)), x in zip(asked.items(), found, strict=True):
+                points[i] = row.lift(x)
         return points
 
 

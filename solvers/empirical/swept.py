@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from itertools import groupby
 
 import numpy as np
 from pvq.bounds.gram import FloatArray, Gram, IntArray
 from pvq.bounds.problem import Problem
 
-from ..base import Options
+from ..base import Options, kind_of
 from .heuristic import Heuristic
 
 TOGETHER = 64
@@ -31,43 +32,28 @@ class Swept(Heuristic):
         return self._points([problem], options)[0]
 
     def _points(self, problems: Sequence[Problem], options: Options) -> list[FloatArray]:
-        from .sweep import swept_rows
-
         gram = problems[0].gram
         order = self._order(gram)
         factor = self._factor(gram, order)
         points: list[FloatArray] = []
-        while len(points) < len(problems):
-            rows = _alike(problems[len(points) : len(points) + TOGETHER])
-            w, grids = np.array([row.weight for row in rows]), [row.grid for row in rows]
-            if order is None:
-                points += list(swept_rows(w, factor, grids, rows[0].sparsity))
-                continue
-            x = np.empty_like(w)
-            grids = [None if grid is None else grid.take(order) for grid in grids]
-            x[:, order] = swept_rows(w[:, order], factor, grids)
-            points += list(x)
+        for _, alike in groupby(problems, key=_kind):
+            rows = list(alike)
+            for first in range(0, len(rows), TOGETHER):
+                points += _swept(rows[first : first + TOGETHER], factor, order)
         return points
 
 
-def _alike(problems: Sequence[Problem]) -> Sequence[Problem]:
-    """The first of the problems, up to one with other groups of inputs, levels or kept units."""
-    for i, problem in enumerate(problems):
-        if not (_same_groups(problem, problems[0]) and _same_pattern(problem, problems[0])):
-            return problems[:i]
-    return problems
+def _kind(problem: Problem) -> object:
+    """What rows have in common that are swept together."""
+    return kind_of(problem), None if problem.sparsity is None else problem.sparsity.keep.tobytes()
 
 
-def _same_groups(one: Problem, other: Problem) -> bool:
-    a, b = one.grid, other.grid
-    if a is b or a is None or b is None:
-        return a is b
-    return a.levels.shape == b.levels.shape and np.array_equal(a.group, b.group)
+def _swept(rows: Sequence[Problem], factor: FloatArray, order: IntArray | None) -> list[FloatArray]:
+    from .sweep import swept_rows
 
-
-def _same_pattern(one: Problem, other: Problem) -> bool:
-    a, b = one.sparsity, other.sparsity
-    if a is b or a is None or b is None:
-        return a is b
-    parts = zip((a.unit, a.group, a.keep), (b.unit, b.group, b.keep), strict=True)
-    return all(np.array_equal(mine, yours) for mine, yours in parts)
+    w, grids = np.array([row.weight for row in rows]), [row.grid for row in rows]
+    if order is None:
+        return list(swept_rows(w, factor, grids, rows[0].sparsity))
+    x = np.empty_like(w)
+    x[:, order] = swept_rows(w[:, order], factor, [None if grid is None else grid.take(order) for grid in grids])
+    return list(x)

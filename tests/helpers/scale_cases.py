@@ -14,6 +14,17 @@ from pvq.solvers.base import Options
 from pvq.solvers.certify import build_certificate
 from pvq.solvers.scale import solve_scales
 
+GRIDS = [
+    {"bits": 1},
+    {"bits": 2},
+    {"bits": 2, "grid": "int-asym"},
+    {"bits": 2, "grid": "int-sym"},
+    {"grid": "ternary"},
+    {"grid": "fp4-e2m1"},
+    {"grid": "nf4"},
+]
+KINDS = ["regular", "dead", "duplicate", "nearly singular", "large", "tied", "on the grid"]
+
 
 def made(rng, kind, n=3, rows=2, **words):
     """A layer and its problem with a free scale."""

@@ -15,18 +15,7 @@ from pvq.bounds.verify.reference import NotEstablished, check_certificate, refer
 from pvq.bounds.verify.row import lower_bound
 from pvq.layers.format import Layer
 from pvq.solvers.result import BoundKind, Status
-from scale_cases import accepted, changed, exactly, made, optimum, refused, solved, without
-
-GRIDS = [
-    {"bits": 1},
-    {"bits": 2},
-    {"bits": 2, "grid": "int-asym"},
-    {"bits": 2, "grid": "int-sym"},
-    {"grid": "ternary"},
-    {"grid": "fp4-e2m1"},
-    {"grid": "nf4"},
-]
-KINDS = ["regular", "dead", "duplicate", "nearly singular", "large", "tied", "on the grid"]
+from scale_cases import GRIDS, KINDS, accepted, changed, exactly, made, optimum, refused, solved, without
 
 
 def with_lower(certificate, i, lower=None, proof=None):

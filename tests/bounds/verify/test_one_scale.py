@@ -21,18 +21,8 @@ from pvq.solvers.certify import build_certificate
 from pvq.solvers.result import BoundKind, Status
 from pvq.solvers.scale import ScaleSearch, solve_scales
 from pvq.solvers.scale_proof import prove_together
-from scale_cases import accepted, changed, made, refused, solved, without
+from scale_cases import GRIDS, KINDS, accepted, changed, made, refused, solved, without
 
-GRIDS = [
-    {"bits": 1},
-    {"bits": 2},
-    {"bits": 2, "grid": "int-asym"},
-    {"bits": 2, "grid": "int-sym"},
-    {"grid": "ternary"},
-    {"grid": "fp4-e2m1"},
-    {"grid": "nf4"},
-]
-KINDS = ["regular", "dead", "duplicate", "nearly singular", "large", "tied", "on the grid"]
 TOTAL = "the layer: the proof gives", "the layer's lower end"
 
 
