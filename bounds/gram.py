@@ -23,6 +23,12 @@ T = TypeVar("T")
 NOT_PSD = 1e-6
 # Inputs up to which eigenvalues take no time worth a word.
 SHORT = 256
+# A Cholesky factor of H - CLEAR n eps |H| I shows that H needs no shift: |H|, the Frobenius norm, is no less than the
+# largest eigenvalue, and factorising rounds by less than the rest. At 4096 inputs: 1 s, where eigenvalues take 5.
+CLEAR = 4.0
+# A factor of H - CLEAR * n eps |H| I shows that H needs no shift: |H| is no less than the largest eigenvalue, and
+# what a factorisation rounds is less than the rest. At 4096 inputs it takes 1 s, where eigenvalues take 5.
+CLEAR = 4.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,9 +83,11 @@ class Gram:
         n = len(matrix)
         live = np.asarray(matrix.any(axis=1))
         own, rank, rounding = 0.0, 0, 0.0
-        if live.any():
-            if n > SHORT:
-                stage("eigenvalues of the Gram matrix")
+        if n > SHORT:
+            stage("eigenvalues of the Gram matrix")
+        if n > SHORT and not shift and _clearly_positive(matrix, live):
+            rank = int(live.sum())
+        elif live.any():
             eigenvalues = np.linalg.eigvalsh(matrix[np.ix_(live, live)])
             smallest, largest = float(eigenvalues[0]), float(eigenvalues[-1])
             if largest <= 0 or smallest < -NOT_PSD * largest:
@@ -135,3 +143,14 @@ class Gram:
                     self._memo[key] = compute()
         value: T = self._memo[key]
         return value
+
+
+def _clearly_positive(matrix: FloatArray, live: BoolArray) -> bool:
+    """Whether the smallest eigenvalue of the live block exceeds n eps lambda_max by far; a zero matrix has none."""
+    h = matrix[np.ix_(live, live)]
+    h[np.diag_indices(len(h))] -= CLEAR * len(matrix) * np.finfo(np.float64).eps * np.linalg.norm(h)
+    try:
+        np.linalg.cholesky(h)
+    except np.linalg.LinAlgError:
+        return False
+    return len(h) > 0

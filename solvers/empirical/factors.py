@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from pvq.bounds.gram import FloatArray, Gram, IntArray
-from scipy.linalg import cholesky, solve_triangular
+from scipy.linalg import cholesky, lapack
 
 DAMPING = 0.01
 """lambda / mean(diag H) of GPTQ (Frantar et al. 2022, Cholesky reformulation) and SparseGPT (`percdamp`)."""
@@ -61,5 +61,5 @@ def _ordered(matrix: FloatArray, order: IntArray | None) -> FloatArray:
 
 def _inverse_factor(matrix: FloatArray) -> FloatArray:
     lower = cholesky(matrix[::-1, ::-1], lower=True)
-    upper = np.ascontiguousarray(lower[::-1, ::-1])
-    return np.ascontiguousarray(solve_triangular(upper, np.eye(len(upper))))
+    inverse, _ = lapack.dtrtri(np.ascontiguousarray(lower[::-1, ::-1]).T, lower=1)  # (R')^-1 = U', by columns
+    return np.asarray(inverse.T)

@@ -90,3 +90,20 @@ def test_a_pickled_matrix_is_the_same_and_forgets_its_memo():
     assert (copy.shift, copy.rank) == (gram.shift, gram.rank)
     assert not copy.matrix.flags.writeable
     assert copy.memo(len, lambda: 1) == 1
+
+
+@pytest.mark.parametrize("times", [-1e4, -1.0, 0.0, 0.5, 2.0, 30.0, 1e3, 1e6])
+def test_long_matrices_are_shifted_by_the_rule_of_short_ones(times):
+    """Most long matrices are clearly positive, and their eigenvalues are not asked for."""
+    n = 300
+    q, _ = np.linalg.qr(np.random.default_rng(3).standard_normal((n, n)))
+    values = np.linspace(0.5, 1.0, n)
+    values[0] = times * n * np.finfo(np.float64).eps
+    matrix = q * values @ q.T
+    matrix = (matrix + matrix.T) / 2
+    smallest, largest = np.linalg.eigvalsh(matrix)[[0, -1]]
+    rounding = n * np.finfo(np.float64).eps * largest
+    gram = Gram.from_array(matrix)
+    assert gram.shift == (rounding - smallest if smallest < rounding else 0.0)
+    assert gram.rank == n - (smallest <= rounding)
+    assert Gram.from_array(matrix, gram.shift).shift == gram.shift
