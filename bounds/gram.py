@@ -23,8 +23,8 @@ T = TypeVar("T")
 NOT_PSD = 1e-6
 # Inputs up to which eigenvalues take no time worth a word.
 SHORT = 256
-# A Cholesky factor of H - CLEAR n eps |H| I shows that H needs no shift: |H|, the Frobenius norm, is no less than the
-# largest eigenvalue, and factorising rounds by less than the rest. At 4096 inputs: 1 s, where eigenvalues take 5.
+# A Cholesky factor of H - CLEAR n eps |H| I shows that H needs no shift: |H|, the Frobenius norm, is no less than
+# the largest eigenvalue, and factorising rounds by less than the rest. At 4096 inputs: 1 s, eigenvalues take 5.
 CLEAR = 4.0
 # A factor of H - CLEAR * n eps |H| I shows that H needs no shift: |H| is no less than the largest eigenvalue, and
 # what a factorisation rounds is less than the rest. At 4096 inputs it takes 1 s, where eigenvalues take 5.
@@ -146,7 +146,7 @@ class Gram:
 
 
 def _clearly_positive(matrix: FloatArray, live: BoolArray) -> bool:
-    """Whether the smallest eigenvalue of the live block exceeds n eps lambda_max by far; a zero matrix has none."""
+    """Whether the smallest eigenvalue of the live block is far above n eps lambda_max; a zero matrix has none."""
     h = matrix[np.ix_(live, live)]
     h[np.diag_indices(len(h))] -= CLEAR * len(matrix) * np.finfo(np.float64).eps * np.linalg.norm(h)
     try:

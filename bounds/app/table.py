@@ -7,6 +7,7 @@ import statistics
 from collections import Counter
 from collections.abc import Sequence
 
+from pvq.bounds.durations import words_of
 from pvq.bounds.layer_problem import LayerProblem, Setting
 from pvq.bounds.ranges import GIVEN
 from pvq.bounds.sqnr import format_db
@@ -38,6 +39,9 @@ def print_result(result: Result, own: Score | None = None, explain: bool = False
     ceiling = _ceiling(solved)
     if ceiling is not None:
         console.say(ceiling)
+    ahead = _ahead(solved)
+    if ahead is not None:
+        console.say(ahead)
     sampled = sample_sentence(result)
     if sampled is not None:
         console.say(sampled)
@@ -250,6 +254,19 @@ def _ceiling(result: LayerResult) -> str | None:
         f"More search with the blocks that these rows ended with cannot raise {which} above {most / upper:.3f} "
         f"of the upper end; it is at {sum(row.lower for row in rows) / upper:.3f}. That is numerical, not a bound."
     )
+
+
+def _ahead(result: LayerResult) -> str | None:
+    """What the searches of open rows would take to end, where they went far enough to tell."""
+    rows = [row.result for row in result.rows if "nodes_ahead" in row.result.info and not row.result.solved]
+    if not rows:
+        return None
+    nodes = sorted(row.info["nodes_ahead"] for row in rows)
+    seconds = sorted(row.info["nodes_ahead"] * row.seconds / row.nodes for row in rows)
+    least, most = (f"{nodes[k]:.1g} nodes ({words_of(seconds[k])})" for k in (0, -1))
+    span = least if least == most else f"{least} to {most}"
+    which = "The open row needs" if len(rows) == 1 else f"{len(rows)} open rows need"
+    return f"{which} about {span} more to end, if searches grow as they have: modelled, not a bound."
 
 
 def sentence(problem: LayerProblem, gap: float, result: LayerResult) -> str:

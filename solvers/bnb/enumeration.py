@@ -22,7 +22,7 @@ from ..result import Outcome, Reason
 from .beam import WIDE, WIDTH, upper_point
 from .factors import EPS
 from .frontier import Frontier, grow
-from .growth import GROWTH, growth_after
+from .growth import GROWTH, growth_after, nodes_to_the_end
 from .lattice import UNEVEN, Lattice, LatticeWalk, row_lattice
 from .plan import Plan, layer_plan, row_plan
 from .restated import Restated, restate
@@ -112,6 +112,9 @@ def solve_grid(problem: Problem, options: Options, start: FloatArray | None) -> 
     info: dict[str, Any] = {"eta": eta}
     if options.device != "cpu":
         info["device"] = search.place
+    ahead = None if reason is Reason.FINISHED else nodes_to_the_end(search.ended, search.threshold)
+    if ahead is not None:
+        info["nodes_ahead"] = ahead
     if search.lower > 0:
         seconds = search.nodes * (1 if problem.sparsity is None else PATTERN) / REPEATED
         wanted = options.prove or search.is_on_cpu
@@ -125,11 +128,11 @@ def solve_grid(problem: Problem, options: Options, start: FloatArray | None) -> 
     if lower < search.root:  # of long rows rounding leaves nothing: what is proven ahead needs no centres
         diagonal = np.empty(problem.n)
         diagonal[search.row.plan.order] = search.row.plan.diagonal[-1]
-        ahead = _ahead(problem, diagonal)
-        if lower < ahead:
-            lower = ahead
+        apart = _ahead(problem, diagonal)
+        if lower < apart:
+            lower = apart
             # a verifier repeats the search of a short row, however singular, in a better arithmetic than this one
-            if not isinstance(proof, Enumeration) or problem.n > LONGEST or proof.threshold <= ahead:
+            if not isinstance(proof, Enumeration) or problem.n > LONGEST or proof.threshold <= apart:
                 proof = Split(Below(diagonal), np.zeros(problem.n))
     return Outcome(search.x, max(0.0, lower), reason, search.nodes, info, proof)
 
@@ -194,6 +197,7 @@ class GridSearch:
         self.nodes = nodes
         self.eta = 0.0
         """Rounding slack of a search in a reduced basis."""
+        self.ended: list[tuple[float, float]] = []  # threshold and nodes of every pass that has
         self._whole: Walk | None = None
         self._lock = threading.Lock()
         self.place = "cpu"
@@ -309,6 +313,7 @@ class GridSearch:
                 return Reason.FINISHED
             self.lower = max(self.lower, threshold)
             spent_nodes = max(self.nodes - before, 1)
+            self.ended.append((self.lower, spent_nodes))
             growth, cost = growth_after(cost, spent_nodes, done, self.lower), spent_nodes
 
     def _split(self, limit: float) -> Frontier:
