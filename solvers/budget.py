@@ -1,8 +1,9 @@
 """A layer within a budget of time: the cheapest useful bound of every row, then better ones where they count most.
 
 First all rows go through the batch of their layer, where there is one, or through the solver with a share of half
-of the time. What is left goes to the rows with the widest intervals, round by round with longer limits, since each
-part of an interval that closes narrows the total by as much.
+of the time. Of pruned rows a batch finds lower ends first, and then better weights, which take four times as long.
+What is left goes to the rows with the widest intervals, round by round with longer limits, since each part of an
+interval that closes narrows the total by as much.
 """
 
 from __future__ import annotations
@@ -21,8 +22,19 @@ from pvq.bounds.stages import part
 from .base import Clock, Options, Solver
 from .bound.layer_wide import LayerWide
 from .layer import solve_layer
-from .result import Reason, joined
-from .rows import LayerResult, OnRow, RowResult, chunks, not_solved, run_rows, solve_row, solve_rows, summarise
+from .result import BoundKind, Reason, Result, joined
+from .rows import (
+    LayerResult,
+    OnRow,
+    RowResult,
+    chunks,
+    not_solved,
+    run_rows,
+    solve_row,
+    solve_rows,
+    summarise,
+    with_point,
+)
 
 EXACT = 72
 """Inputs up to which rows go to the solver at once: it ends within milliseconds for most of them."""
@@ -56,6 +68,8 @@ def solve_within(
         limit = max(clock.left, 0.0) * jobs / len(problem)
         return solve_layer(problem, solver, replace(options, time_limit=limit), compare, jobs, on_row)
     known = _first(problem, solver, options, clock, compare, jobs, on_row)
+    if _lower_ends_first(first_solver(problem, solver)):
+        _better_weights(problem, options, clock, known, jobs, on_better)
     _improve(problem, solver, options, clock, known, jobs, on_better)
     return summarise(known, options)
 
@@ -97,9 +111,52 @@ def _first(
 
 def first_solver(problem: LayerProblem, solver: Solver) -> Solver:
     """Where first bounds come from, and what is to be prepared: `solver`, or the batch of the layer before it."""
-    row, quick = problem.row(0), LayerWide()
+    row = problem.row(0)
+    quick = LayerWide(points=row.sparsity is None)
     relaxes = solver.name in ("auto", "bound") and problem.budget is None
     return quick if relaxes and row.n > EXACT and quick.why_unsupported(row) is None else solver
+
+
+def _lower_ends_first(engine: Solver) -> bool:
+    return isinstance(engine, LayerWide) and not engine.points
+
+
+def _better_weights(
+    problem: LayerProblem,
+    options: Options,
+    clock: Clock,
+    known: list[RowResult],
+    jobs: int,
+    on_better: OnRow | None,
+) -> None:
+    """Swaps for all rows in the chunks of their layer, as long as there is time."""
+    engine = LayerWide()
+    pieces = chunks(problem, engine.together(problem.row(0)))
+
+    def some(k: int) -> list[tuple[int, Result]]:
+        part(f"better weights, row {pieces[k].start + 1} of {len(problem)}; {_so_far(known, clock)}")
+        if clock.ended() is not None:
+            return []
+        limit = clock.left * jobs / (len(problem) - pieces[k].start)
+        rows, starts = [problem.row(i) for i in pieces[k]], [known[i].result.x for i in pieces[k]]
+        return list(
+            zip(pieces[k], engine.solve_rows(rows, replace(options, time_limit=limit), starts), strict=True)
+        )
+
+    def tell(found: list[tuple[int, Result]]) -> None:
+        for i, result in found:
+            if result.bound_kind is BoundKind.RIGOROUS:
+                _take(known, i, joined(known[i].result, result, options.gap), on_better)
+            elif result.upper < known[i].result.upper:  # its proof had no time, that of the first bound had
+                _take(known, i, with_point(known[i].result, result, options), on_better)
+
+    run_rows(some, len(pieces), jobs, tell)
+
+
+def _take(known: list[RowResult], i: int, better: Result, on_better: OnRow | None) -> None:
+    known[i] = replace(known[i], result=better, lower=better.lower)
+    if on_better is not None:
+        on_better(known[i])
 
 
 def _left_out(number: int, row: Problem, solver: Solver, clock: Clock) -> RowResult:
@@ -137,11 +194,8 @@ def _improve(
                 ended[i] = found.result.solved or found.result.reason in (Reason.FINISHED, Reason.FAILURE)
                 if found.result.reason is Reason.FAILURE:
                     continue
-                better = joined(known[i].result, found.result, options.gap)
-                known[i] = replace(known[i], result=better, lower=better.lower)
-                ended[i] = ended[i] or better.solved
-                if on_better is not None:
-                    on_better(known[i])
+                _take(known, i, joined(known[i].result, found.result, options.gap), on_better)
+                ended[i] = ended[i] or known[i].result.solved
         limit *= LONGER
 
 

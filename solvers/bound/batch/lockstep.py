@@ -73,6 +73,7 @@ def swapped_rows(
     score: FloatArray,
     x: FloatArray,
     clock: Clock,
+    swaps: bool = True,
 ) -> tuple[FloatArray, BoolArray]:
     """(rows, n) feasible points: the inputs of largest score in every group, then swaps of many at a time.
 
@@ -82,6 +83,7 @@ def swapped_rows(
     ----------
     problems : rows of one Gram matrix and pattern, whose units are single inputs with free weights.
     score, x : (rows, n) what inputs are worth, and weights to start from.
+    swaps : without, weights are re-optimised on the inputs of largest score.
     """
     h, at = problems[0].hessian, scaled(problems[0].gram, curvature)
     w = np.array([problem.weight for problem in problems])
@@ -91,7 +93,7 @@ def swapped_rows(
     _keep_best(score, groups, kept)
     with np.errstate(all="ignore"):  # float32 may not carry a row: it stays where it is
         narrow = (x * to).astype(np.float32)
-        _rounds(at.narrow, (w * to).astype(np.float32), narrow, kept, groups, clock)
+        _rounds(at.narrow, (w * to).astype(np.float32), narrow, kept, groups, clock, ROUNDS if swaps else 0)
         x = np.where(kept, narrow / to, 0.0)
         enough = _refined(h, at, w, x, kept, ZERO * unit[:, 0] ** 2, clock)
     return np.where(enough[:, None], x, 0.0), enough
@@ -104,12 +106,13 @@ def _rounds(
     kept: BoolArray,
     groups: Groups,
     clock: Clock,
+    rounds: int,
 ) -> None:
     """Better points x, (rows, n), and masks, both written."""
     x[~kept] = 0
     e, r = _descended(h, w, x, kept, STEPS)
     size = np.maximum(1, kept.sum(axis=1) // SHARE)
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         rows = np.flatnonzero(size > 0)
         if not len(rows) or clock.ended() is not None:
             break

@@ -138,7 +138,7 @@ def bound_rows(
     ----------
     problems : rows without dead inputs; units are single inputs, kept weights free.
     starts : a feasible point of each row, or None.
-    points : look for better ones; those that have none get one at any rate.
+    points : look for better ones; else rows without one get that of the relaxation's inputs.
     """
     clock = Clock(options)
     w = np.array([problem.weight for problem in problems])
@@ -186,10 +186,11 @@ def _chosen(
     enough = np.zeros(len(some), dtype=bool)
     if len(some) >= FEW and problems[0].n >= LONG:
         rows = [problems[i] for i in some]
-        found, enough = swapped_rows(rows, layer.curvature, layer.groups, score[some], relaxed[some], clock)
+        what = layer.curvature, layer.groups, score[some], relaxed[some]
+        found, enough = swapped_rows(rows, *what, clock, swaps=points)
     for k in np.flatnonzero(~enough).tolist():
         problem = problems[some[k]]
-        found[k] = swapped(problem, layer, problem.hessian @ problem.weight, score[some[k]], clock)
+        found[k] = swapped(problem, layer, problem.hessian @ problem.weight, score[some[k]], clock, swaps=points)
     chosen = [np.zeros(0) if x is None else x for x in starts]
     twice = [k for k, i in enumerate(some) if known[i]]
     w = np.reshape([problems[some[k]].weight for k in twice], (-1, problems[0].n))
@@ -206,7 +207,9 @@ def _errors(problem: Problem, u: FloatArray) -> FloatArray:
     return np.asarray(np.einsum("ij,ij->i", u @ problem.hessian, u))
 
 
-def swapped(problem: Problem, layer: PrunedLayer, b: FloatArray, score: FloatArray, clock: Clock) -> FloatArray:
+def swapped(
+    problem: Problem, layer: PrunedLayer, b: FloatArray, score: FloatArray, clock: Clock, swaps: bool = True
+) -> FloatArray:
     """(n,) the inputs of largest score in every group, re-optimised, then many swaps at a time.
 
     Kept inputs cost about x_i^2 times their conditional curvature if pruned, pruned ones gain about r_i^2 over it.
@@ -216,7 +219,7 @@ def swapped(problem: Problem, layer: PrunedLayer, b: FloatArray, score: FloatArr
     x = _solved(h, b, mask)
     value = b @ x
     q = max(1, int(mask.sum()) // SHARE)
-    for _ in range(ROUNDS):
+    for _ in range(ROUNDS if swaps else 0):
         if clock.ended() is not None or q == 0:
             break
         gain = np.where(mask, -np.inf, (b - h @ x) ** 2 / curvature)
