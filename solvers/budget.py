@@ -15,7 +15,6 @@ from dataclasses import replace
 from pvq.bounds.durations import words_of
 from pvq.bounds.layer_problem import LayerProblem
 from pvq.bounds.outward import sum_down, sum_up
-from pvq.bounds.problem import Problem
 from pvq.bounds.sqnr import format_db
 from pvq.bounds.stages import part
 
@@ -28,7 +27,7 @@ from .rows import (
     OnRow,
     RowResult,
     chunks,
-    not_solved,
+    left_out,
     run_rows,
     solve_row,
     solve_rows,
@@ -90,13 +89,12 @@ def _first(
     known: dict[int, RowResult] = {}
 
     def some(k: int) -> list[RowResult]:
-        rows = [problem.row(i) for i in pieces[k]]
-        numbers = [problem.rows[i] for i in pieces[k]]
         part(f"first bounds, row {pieces[k].start + 1} of {len(problem)}; {_so_far(known.values(), clock)}")
         if clock.ended() is not None:
-            return [_left_out(number, row, engine, clock) for number, row in zip(numbers, rows, strict=True)]
+            return left_out(problem, pieces[k], engine, clock.ended() or Reason.TIME)
         left = clock.left if wide else FIRST * clock.left
         limit = left * jobs / (len(problem) - pieces[k].start)
+        rows, numbers = [problem.row(i) for i in pieces[k]], [problem.rows[i] for i in pieces[k]]
         return solve_rows(numbers, rows, engine, replace(options, time_limit=limit), compare)
 
     def tell(rows: list[RowResult]) -> None:
@@ -157,12 +155,6 @@ def _take(known: list[RowResult], i: int, better: Result, on_better: OnRow | Non
     known[i] = replace(known[i], result=better, lower=better.lower)
     if on_better is not None:
         on_better(known[i])
-
-
-def _left_out(number: int, row: Problem, solver: Solver, clock: Clock) -> RowResult:
-    """A row that the budget has not reached."""
-    result = not_solved(row, solver)
-    return RowResult(number, row.reference, replace(result, reason=clock.ended() or Reason.TIME), lower=0.0)
 
 
 def _improve(

@@ -242,24 +242,33 @@ def quick_point(problem: Problem) -> FloatArray:
 
 
 def unfinished(problem: LayerProblem, solver: Solver, options: Options, known: Sequence[RowResult]) -> LayerResult:
-    """What is known of rows whose work was left behind: the finished ones, a feasible point of the others.
-
-    Their errors are found for all rows at once, and rounded up by more than usual where float64 is wide: somebody
-    waits for an answer.
-    """
+    """What is known of rows whose work was left behind: the finished ones, a feasible point of the others."""
     rows = {row.row: row for row in known}
     for group in np.unique(problem.gram_of_row):
         open_ = [i for i in np.flatnonzero(problem.gram_of_row == group).tolist() if problem.rows[i] not in rows]
-        if not open_:
-            continue
-        gram, w = problem.grams[group], problem.weight[open_]
-        x = np.array([quick_point(problem.row(i)) for i in open_])
-        references = np.maximum(float_errors(gram.matrix, w, np.zeros_like(w))[0], 0.0)
-        ends = zip(open_, x, quick_uppers(gram, w, x).tolist(), references.tolist(), strict=True)
-        for i, point, upper, reference in ends:
-            found = Result(point, 0.0, upper, Reason.INTERRUPT, BoundKind.NONE, solver.name)
-            rows[problem.rows[i]] = RowResult(problem.rows[i], reference, found, lower=0.0)
+        rows |= {row.row: row for row in left_out(problem, open_, solver, Reason.INTERRUPT)}
     return summarise([rows[number] for number in problem.rows], options)
+
+
+def left_out(problem: LayerProblem, index: Sequence[int], solver: Solver, reason: Reason) -> list[RowResult]:
+    """A feasible point of rows that nobody worked on, at once: somebody waits for an answer, or time is over.
+
+    Errors are found for all rows together, and rounded up by more than usual where float64 is wide.
+
+    Parameters
+    ----------
+    index : places of rows of one Gram matrix.
+    """
+    if not index:
+        return []
+    gram, w = problem.grams[problem.gram_of_row[index[0]]], problem.weight[index]
+    x = np.array([quick_point(problem.row(i)) for i in index])
+    references = np.maximum(float_errors(gram.matrix, w, np.zeros_like(w))[0], 0.0)
+    rows = []
+    for i, point, upper, reference in zip(index, x, quick_uppers(gram, w, x).tolist(), references, strict=True):
+        found = Result(point, 0.0, upper, reason, BoundKind.NONE, solver.name)
+        rows.append(RowResult(problem.rows[i], float(reference), found, lower=0.0))
+    return rows
 
 
 def summarise(rows: Sequence[RowResult], options: Options) -> LayerResult:
