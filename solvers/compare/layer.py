@@ -14,6 +14,7 @@ from pvq.bounds.durations import words_of
 from pvq.bounds.errors import ProblemError
 from pvq.bounds.gram import FloatArray, Gram
 from pvq.bounds.layer_problem import Setting, state_problem
+from pvq.bounds.outliers import outliers_db
 from pvq.bounds.sampling import draw
 from pvq.bounds.stages import part
 from pvq.bounds.storage import CostModel, Pair, equal_cost_pair, pair_against
@@ -205,10 +206,11 @@ class Sides:
             side = Side(stated)
             if what.remembered is not None:
                 what.remembered.tell(layer, side)
-            return side
-        return SampledSide(
-            stated, draw(range(layer.out), what.sample_rows, what.options.seed, layer.sha256), what.options
-        )
+        else:
+            rows = draw(range(layer.out), what.sample_rows, what.options.seed, layer.sha256)
+            side = SampledSide(stated, rows, what.options)
+        side.outliers_db = outliers_db(stated, layer.weight)
+        return side
 
 
 def _compare_pair(

@@ -215,6 +215,8 @@ def _pair(pair: Mapping[str, Any], where: str) -> None:
         _entries(side, SIDE, f"{name} at {where}")
         if "model" in side:
             _entries(side["model"], MODEL, f"'model' of {name} at {where}")
+        if not _above(side.get("outliers_db", 0)):
+            raise Unfit(f"'outliers_db' of {name} at {where} is {json.dumps(side['outliers_db'])[:40]}")
         if side["lower"] > side["upper"]:
             raise Unfit(f"{name} at {where} has lower {side['lower']:g} above upper {side['upper']:g}")
         if side["lower"] > 0 and side["bound_kind"] == BoundKind.NONE:

@@ -70,6 +70,8 @@ class Side:
         """Kinds of solvers, and rows that they have bounded one by one, to their end."""
         self.model: Model | None = None
         """What the volume model says beside it: no verdict rests on it."""
+        self.outliers_db: float | None = None
+        """What one scale for all costs, where it is worth a line: see `pvq.bounds.outliers`."""
 
     def rows(self) -> Rows:
         """What is known by now, for a side of the same problem."""
@@ -179,6 +181,7 @@ class Side:
             "empirical": dict(self.empirical),
             "failed_rows": list(self.failed),
             **({} if self.model is None else {"model": self.model.as_json()}),
+            **({} if self.outliers_db is None else {"outliers_db": self.outliers_db}),
         }
 
 

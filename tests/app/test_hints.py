@@ -63,6 +63,28 @@ def test_one_weight_that_sets_the_scale_of_all_is_said_with_what_to_type(cli, tm
     assert ("Try --granularity channel." in ended.out) == said
 
 
+def test_a_comparison_says_it_once_a_layer(cli, tmp_path):
+    file = layer_file(tmp_path, 30.0)
+    words = (file, "--bits", "3:5", "--quiet", "--time-limit", "1")
+    ended = cli("compare", *words, "--granularity", "tensor,channel", "--json", tmp_path / "c.json")
+    assert ended.code == 0, ended.err
+    assert ended.out.count("Try --granularity channel.") == 1
+    for pair in json.loads((tmp_path / "c.json").read_text())["layers"][0]["pairs"]:
+        assert ("outliers_db" in pair["quant"]) == (pair["granularity"] == "tensor")
+    assert "Try" not in cli("compare", *words, "--granularity", "channel").out
+    again = cli("compare", *words, "--granularity", "tensor,channel", "--json", tmp_path / "c.json", "--resume")
+    assert again.out.count("Try --granularity channel.") == 1
+
+
+def test_a_comparison_of_many_layers_says_it_once(cli, tmp_path):
+    for name, outlier in (("a", 30.0), ("b", 1.0), ("c", 30.0), ("d", 1.0)):
+        (tmp_path / name).mkdir()
+        layer = pvq.load_layer(layer_file(tmp_path / name, outlier))
+        pvq.save_layer(tmp_path / f"{name}.npz", pvq.Layer.from_gram(layer.weight, layer.grams[0], name))
+    out = cli("compare", *(tmp_path / f"{name}.npz" for name in "abcd"), "--bits", "4:4", "--quiet").out
+    assert "in 2 of 4 layers" in " ".join(out.split())
+
+
 def test_full_memory_is_said_beside_what_is_known():
     assert ended(Status.BOUND_ONLY, Reason.MEMORY) == "bound_only (memory)"
     assert ended(Status.OPTIMAL, Reason.FINISHED) == "optimal"

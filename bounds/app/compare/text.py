@@ -11,6 +11,7 @@ from rich import box
 from rich.table import Table
 
 from ..console import Printer, printable
+from ..hints import outlier_hint
 from ..volume import model_words
 
 FEW = 3
@@ -38,6 +39,10 @@ def print_comparison(document: Mapping[str, Any]) -> None:
             console.say(LEGEND_SAMPLED, style="dim")
         console.table(_summary(document))
         _say_models(console, layers)
+        costs = [max(found.values()) for found in map(_outliers, layers) if found]
+        if costs:
+            words = f"up to {max(costs):.1f} dB larger in {len(costs)} of {len(layers)} layers"
+            console.say(outlier_hint(words))
     for layer in document["layers"]:
         if layer["skipped"] is not None:
             console.say(f"{printable(layer['name'])}: skipped, {printable(layer['skipped'])}")
@@ -120,6 +125,16 @@ def _print_layer(console: Printer, layer: Mapping[str, Any], chosen: Mapping[str
             if "model" in quant:
                 said += f" {column_of(pair).words}, {model_words(quant['model'], quant['reference'])}."
             console.say(said)
+    costs = _outliers(layer)
+    if costs:
+        worse = [f"{cost:.1f} dB larger at {bits} bits" for bits, cost in sorted(costs.items())]
+        console.say(outlier_hint(" and ".join(dict.fromkeys([worse[0], worse[-1]]))))
+
+
+def _outliers(layer: Mapping[str, Any]) -> dict[int, float]:
+    """By bits, dB that one scale for all costs where it is worth a line."""
+    quant = [(pair["bits"], pair["quant"]) for pair in layer["pairs"] if pair["verdict"] != SKIPPED]
+    return {bits: side["outliers_db"] for bits, side in quant if "outliers_db" in side}
 
 
 def _each(given: Any) -> str:
