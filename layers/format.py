@@ -29,7 +29,7 @@ from .checks import (
 from .checks import LayerError as LayerError
 from .checks import array_sha256 as array_sha256
 from .files import write_atomically
-from .gram_file import load_gram
+from .gram_file import load_gram, one_array
 from .outputs import OutputError
 
 SCHEMA = "pvq.layer/1"
@@ -352,9 +352,11 @@ def _layer(arrays: dict[str, npt.NDArray[Any]], path: Path) -> Layer:
     else:
         raise LayerError(f"has neither gram nor activations; {SHAPES}")
     name = meta.get("name")
-    return Layer(
-        name if isinstance(name, str) and name else path.stem, arrays["weight"], grams, samples, meta, activations
-    )
+    name = name if isinstance(name, str) and name else path.stem
+    layer = Layer(name, arrays["weight"], grams, samples, meta, activations)
+    if "gram" not in arrays and "gram" in meta:
+        object.__setattr__(layer, "grams", one_array(meta["gram"], layer.grams))
+    return layer
 
 
 def _samples(array: npt.NDArray[Any] | None) -> int | None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import re
 import stat
+import threading
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -20,6 +22,9 @@ SCHEMA = "pvq.gram/1"
 NAME = re.compile(r"[\w][\w.\-]*\.gram", re.ASCII)
 """Of a file in the folder of the layer file, and of no other."""
 HASH = re.compile(r"[0-9a-f]{64}")
+
+_in_memory: WeakValueDictionary[str, FloatArray] = WeakValueDictionary()
+_lock = threading.Lock()
 
 
 def save_gram(folder: Path, model: str, grams: FloatArray) -> dict[str, str]:
@@ -76,4 +81,20 @@ def load_gram(folder: Path, pointer: Any, inputs: int) -> FloatArray:
     grams = real_array(arrays["gram"], f"{of}: gram")
     if array_sha256(grams) != digest:
         raise LayerError(f"{of} has another matrix than when the layer was written; extract the layer again")
+    return grams
+
+
+def one_array(pointer: dict[str, str], grams: FloatArray) -> FloatArray:
+    """The array that layers in memory share, where one of them points to the same file; else this one.
+
+    Parameters
+    ----------
+    pointer : from which `load_gram` has read the matrices.
+    grams : those matrices as a layer has them; whoever has written to a shared array keeps it alone.
+    """
+    with _lock:
+        known = _in_memory.get(pointer["sha256"])
+        if known is not None and np.array_equal(known, grams):
+            return known
+        _in_memory[pointer["sha256"]] = grams
     return grams

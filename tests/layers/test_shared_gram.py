@@ -1,7 +1,10 @@
 """Layers with the same inputs share one Gram matrix, in memory and on disk; what its file says is checked."""
 
+import gc
 import json
 import os
+import weakref
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -160,6 +163,22 @@ def test_with_activations_it_is_inside(tmp_path):
     extract(Model("test:m", "m", Branches()), "*", tmp_path / "x.npy", tmp_path / "o", keep_activations=3)
     assert not list((tmp_path / "o").glob("*.gram"))
     assert load_layer(tmp_path / "o" / "m.q.npz").activations.shape == (3, 5)
+
+
+def test_layers_that_are_read_share_an_array_as_long_as_one_of_them_lives(folder):
+    paths = [folder / f"m_1.{name}.npz" for name in "qkv"]
+    with ThreadPoolExecutor(3) as pool:
+        q, k, v = pool.map(load_layer, paths)
+    assert q.grams is k.grams is v.grams
+    assert not q.grams.flags.writeable
+    before = q.grams[0, 0, 0]
+    q.grams.setflags(write=True)
+    q.grams[0, 0, 0] += 1  # who writes all the same does not change what is read later
+    assert load_layer(paths[0]).grams[0, 0, 0] == before
+    gone = weakref.ref(q.grams)
+    del q, k, v
+    gc.collect()
+    assert gone() is None
 
 
 def rewrite(path, pointer):
