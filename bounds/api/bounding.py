@@ -80,8 +80,8 @@ def bound(
         "high": seconds more for each row of 73 to 1200 inputs on a grid, for a higher lower end where no search
         ends; "normal" otherwise.
     budget : float or str, optional
-        Seconds for the whole run, or a duration as "30m" or "2h", instead of `time_limit`: first a bound of every
-        row, then better ones where they narrow the total most.
+        Seconds for the whole run without compiling, or a duration as "30m" or "2h", instead of `time_limit`: first
+        a bound of every row, then better ones where they narrow the total most.
     odds : float, optional
         Odds of the volume model's level, between 0 and 1; 0.001 where None, and above 2048 inputs or 32
         Gram matrices no model then.

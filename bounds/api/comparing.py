@@ -33,6 +33,7 @@ from pvq.solvers.compare.document import (
 from pvq.solvers.compare.engines import engines_by_name, methods_by_name
 from pvq.solvers.compare.network import Member, compare_all, distinct, found_in, member_of
 from pvq.solvers.compare.solutions import FOLDER, SolutionFolder
+from pvq.solvers.compile_time import working_seconds
 from pvq.solvers.device import check_device
 from pvq.solvers.document import environment, packages
 from pvq.solvers.modelled import check_odds
@@ -123,8 +124,8 @@ def compare(
     time_limit : float, optional
         Seconds for the bounds of one pair, 0 or None for no limit.
     budget : float or str, optional
-        Seconds for the whole run, or a duration as "30m" or "2h", instead of `time_limit`: first every pair for a
-        moment, then the open ones.
+        Seconds for the whole run without compiling, or a duration as "30m" or "2h", instead of `time_limit`: first
+        every pair for a moment, then the open ones.
     full : bool or int
         Bound both sides on all rows, also where a verdict needs less; a number: if no more layers are compared.
     gap : float
@@ -172,7 +173,7 @@ def compare(
     check_device(device)
     check_effort(effort)
     check_odds(odds)
-    until = None if budget is None else begin + seconds_of("`budget`", budget)
+    until = None if budget is None else working_seconds() + seconds_of("`budget`", budget)
     if nm is not None and (nm < 2 or scope == "layer" or block is not None):
         raise ProblemError("`nm` M must be at least 2, and goes neither with `block` nor with `scope` layer")
     if sample_rows is not None and (sample_rows < 1 or scope == "layer"):

@@ -22,6 +22,7 @@ from pvq.layers.format import Layer
 from pvq.solvers.base import Options
 from pvq.solvers.budget import first_solver, solve_within
 from pvq.solvers.certify import UNCHECKED
+from pvq.solvers.compile_time import working_seconds
 from pvq.solvers.curve import solve_curve
 from pvq.solvers.device import check_device, device_note
 from pvq.solvers.document import environment, packages, result_document
@@ -145,7 +146,7 @@ class Run:
 
     def __init__(self, layer: Layer, problem: Problem, part: Part, search: Search, stop: threading.Event) -> None:
         """Check everything and state the problem; raises as `bound` does."""
-        self.begin = time.perf_counter()
+        self.begin, self.began = time.perf_counter(), working_seconds()
         if not isinstance(layer, Layer):
             kind = type(layer).__name__
             raise ProblemError(f"`layer` must be a pvq.Layer, not {kind}; pvq.load_layer reads a file")
@@ -200,9 +201,12 @@ class Run:
                 return solve_scales(self.problem, self.options, self.methods, self.search.jobs, self.tell)
             jobs, curves = self.search.jobs, self.curves
             if self.search.budget is not None:
-                left = seconds_of("`budget`", self.search.budget) - (time.perf_counter() - self.begin)
+                left = seconds_of("`budget`", self.search.budget) - (working_seconds() - self.began)
                 within = replace(self.options, time_limit=max(left, 0.0))
                 found = solve_within(self.problem, self.engine, within, self.methods, jobs, keep, known.append)
+                late = [method.name for method in self.methods if method.name not in found.empirical]
+                if late and not self.options.stop.is_set():
+                    self.notes = (*self.notes, f"not scored: no time left for {', '.join(late)} on every row")
                 return self.problem, found
             found = solve_layer(self.problem, self.engine, self.options, self.methods, jobs, keep, curves)
             return self.problem, found

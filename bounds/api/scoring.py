@@ -27,6 +27,7 @@ from pvq.layers.format import Layer, load_layer
 from pvq.layers.packed import Packed
 from pvq.solvers.base import UnsupportedProblem
 from pvq.solvers.compare.network import Member
+from pvq.solvers.compile_time import working_seconds
 from pvq.solvers.document import environment
 
 from .bounding import bound
@@ -173,7 +174,7 @@ def score_model(
     check_limits(time_limit, gap, jobs)
     if not time_limit > 0:
         raise ProblemError(f"`time_limit` must be above 0 and is {time_limit}")
-    until = None if budget is None else begin + seconds_of("`budget`", budget)
+    until = None if budget is None else working_seconds() + seconds_of("`budget`", budget)
     found = ModelScore({"schema": SCHEMA, "other": _name(other), "layers": []})
     search = {"solver": solver, "gap": gap, "jobs": jobs, "seed": seed, "odds": odds}
     with quiet_machine(stop) as event, _opened(other) as checkpoint:
@@ -187,7 +188,7 @@ def score_model(
                 break
             seconds = time_limit
             if until is not None:
-                seconds = max(0.0, until - time.perf_counter()) / (len(members) - place)
+                seconds = max(0.0, until - working_seconds()) / (len(members) - place)
             part(f"{member.name}, layer {place + 1} of {len(members)}")
             how = {**search, "budget": max(seconds, 0.01), "stop": event}
             document = _document(member, checkpoint, found, how)

@@ -101,8 +101,8 @@ Budget = Annotated[
     str | None,
     Option(
         metavar="TIME",
-        help="Time of the whole run, as 90s, 30m or 2h: first a bound of everything, then better ones where they "
-        "count most.",
+        help="Time of the whole run, as 90s, 30m or 2h, without compiling (once for this machine): first a bound "
+        "of everything, then better ones where they count most.",
         rich_help_panel=SEARCH,
     ),
 ]

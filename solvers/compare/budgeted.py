@@ -38,7 +38,7 @@ def compare_within(
     on_failed: OnFailed,
     until: float,
 ) -> None:
-    """As `compare_all`, until `time.perf_counter()` is `until`; open pairs are taken up and handed over again.
+    """As `compare_all`, until `working_seconds()` is `until`; open pairs are taken up and handed over again.
 
     Parameters
     ----------

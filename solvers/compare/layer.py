@@ -22,6 +22,7 @@ from pvq.layers.format import Layer
 
 from ..base import Options, Solver
 from ..bound.layer_wide import LayerWide
+from ..compile_time import working_seconds
 from ..empirical.layerwise import layer_point
 from ..modelled import modelled
 from ..rows import applicable
@@ -81,7 +82,7 @@ class Terms:
     time_limit: float | None = 60.0
     """Seconds for the bounds of one pair."""
     until: float | None = None
-    """`time.perf_counter()` at which the run's budget ends."""
+    """`working_seconds()` at which the run's budget ends: compiling does not count."""
     full: bool = False
     """Bound every row of both sides, also where the verdict is proven without."""
     sample_rows: int | None = None
@@ -116,7 +117,7 @@ class Terms:
     @property
     def left(self) -> float:
         """Seconds left of the run's budget, infinity without one."""
-        return math.inf if self.until is None else self.until - time.perf_counter()
+        return math.inf if self.until is None else self.until - working_seconds()
 
 
 def compare_layer(

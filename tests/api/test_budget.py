@@ -1,9 +1,11 @@
 """A budget for a whole run, through `import pvq` and the command line."""
 
 import json
+import time
 
 import pvq
 import pytest
+from pvq.solvers.compile_time import ended, started
 
 from compare_cases import random_layer
 
@@ -31,6 +33,27 @@ def test_a_comparison_within_a_budget_says_what_it_did_not_reach():
     assert none.verdicts == {"regular1": {}}
 
 
+def test_compiling_takes_nothing_of_a_budget():
+    """The first run of a machine compiles for longer than a short budget."""
+
+    def compiling(stage):
+        started()
+        time.sleep(1.2)
+        ended()
+
+    layer = random_layer("regular", 1, rows=2)
+    found = pvq.bound(layer, pvq.Quant(2), budget=1.0, stage=compiling)
+    assert found.status == "optimal"
+
+
+def test_a_method_that_a_budget_did_not_reach_is_named():
+    layer = random_layer("regular", 1, rows=2)
+    found = pvq.bound(layer, pvq.Quant(2), methods=["rtn", "gptq"], budget=1e-6)
+    assert found.methods == {}
+    assert found.notes == ("not scored: no time left for rtn, gptq on every row",)
+    assert pvq.bound(layer, pvq.Quant(2), methods=["rtn"], budget=60).notes == ()
+
+
 @pytest.mark.parametrize("budget", ["soon", 0, "-1m"])
 def test_no_budget_is_said(budget):
     layer = random_layer("regular", 1, rows=2)
@@ -50,12 +73,12 @@ def test_what_has_no_budget_says_so():
 def test_the_commands_take_it(cli, tmp_path):
     path = tmp_path / "layer.npz"
     pvq.save_layer(path, random_layer("regular", 1, rows=2))
-    ended = cli("compare", path, "--bits", "2:3", "--budget", "5m", "--json", "-", "--quiet")
-    assert ended.code == 0, ended.err
-    assert json.loads(ended.out)["environment"]["not_reached"] == 0
-    ended = cli("bound", path, "--method", "quant", "--bits", "2", "--budget", "5m", "--json", "-", "--quiet")
-    assert ended.code == 0, ended.err
-    assert json.loads(ended.out)["total"]["status"] == "optimal"
-    ended = cli("compare", path, "--budget", "soon")
-    assert ended.code == 2
-    assert "must be a duration as 90, 90s, 30m or 2h, not 'soon'" in ended.err
+    done = cli("compare", path, "--bits", "2:3", "--budget", "5m", "--json", "-", "--quiet")
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["environment"]["not_reached"] == 0
+    done = cli("bound", path, "--method", "quant", "--bits", "2", "--budget", "5m", "--json", "-", "--quiet")
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["total"]["status"] == "optimal"
+    done = cli("compare", path, "--budget", "soon")
+    assert done.code == 2
+    assert "must be a duration as 90, 90s, 30m or 2h, not 'soon'" in done.err
