@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from pvq.bounds.errors import ProblemError
 from pvq.bounds.gram import FloatArray
@@ -41,3 +42,15 @@ def modelled(
     from pvq.bounds.volume import volume_model  # statistics take half a second to load
 
     return volume_model(problem, odds or ODDS, whole, lower, upper)
+
+
+def within(model: Mapping[str, Any], lower: float, upper: float) -> dict[str, Any]:
+    """A statement, as JSON has it, beside ends that may have been proven since: held within, or contradicted."""
+    if model["refused"] is not None:
+        return dict(model)
+    from pvq.bounds.volume import CONTRADICTED, ROUNDING, held
+
+    if model["lower"] > upper * (1 + ROUNDING):
+        return {**model, "lower": None, "optimum": None, "limited_by": None, "refused": CONTRADICTED}
+    optimum, by = held(model["optimum"], lower, upper)
+    return {**model, "optimum": optimum, "limited_by": by or model.get("limited_by")}

@@ -50,7 +50,7 @@ def print_result(result: Result, own: Score | None = None, explain: bool = False
         console.say(own_sentence(solved, own))
     if result.model is not None:
         say = result.model.as_json()
-        console.say(model_sentence(say, solved.reference, solved.empirical))
+        console.say(model_sentence(say, solved.reference, solved.empirical, _some_rows(problem)))
         if explain:
             console.say(explanation(say, solved.reference))
     if "any_code" in result.document["total"]:
@@ -148,6 +148,13 @@ def row_count(problem: LayerProblem) -> str:
     """How many rows, and of how many they are a sample."""
     of = "" if problem.drawn_from is None else f" of {len(problem.drawn_from)}"
     return f"{len(problem)}{of} rows"
+
+
+def _some_rows(problem: LayerProblem) -> str | None:
+    """Which rows, where they are not all."""
+    if problem.drawn_from is not None:
+        return row_count(problem)
+    return None if problem.setting.rows is None else f"rows {problem.span.start}:{problem.span.stop} alone"
 
 
 def setting_words(setting: Setting) -> str:

@@ -8,35 +8,55 @@ from typing import Any
 
 from pvq.bounds.sqnr import format_db
 
+LIMITED = {
+    "lower": " (the proven bound: the model alone predicts less error)",
+    "upper": " (the best weights found: the model alone predicts more error)",
+}
 
-def model_sentence(model: Mapping[str, Any], reference: float, empirical: Mapping[str, float]) -> str:
+
+def model_sentence(
+    model: Mapping[str, Any], reference: float, empirical: Mapping[str, float], rows: str | None = None
+) -> str:
     """The model, as JSON has it, in one sentence.
 
     Parameters
     ----------
     reference : w'Hw of the layer.
     empirical : errors of methods; of GPTQ it is said how far from the prediction it is.
+    rows : which ones, where they are not all.
     """
     if model["refused"] is not None:
         return f"Model estimate (not a bound): none; {model['refused']}."
-    text = (
-        "Model estimate, not a bound for these weights: under the model of random weights (checks did not refuse) "
-        f"{_level(model, reference)}; "
-        f"the optimum is about {format_db(reference, model['optimum'])} dB"
+    on = "" if rows is None else f" on {rows}"
+    return (
+        f"Model estimate, not a bound for these weights{on}: under the model of random weights (checks did not "
+        f"refuse) {_level(model, reference)}; the optimum is {_optimum(model, reference, empirical)}."
     )
-    if "gptq" in empirical and model["optimum"] > 0 and empirical["gptq"] > 0:
-        text += f"; gptq is about {10 * math.log10(empirical['gptq'] / model['optimum']):z.2f} dB from it"
-    return text + "."
 
 
-def model_words(model: Mapping[str, Any], reference: float) -> str:
-    """The model in a few words, beside others."""
+def model_words(model: Mapping[str, Any], reference: float, empirical: Mapping[str, float]) -> str:
+    """The model in a few words, beside others; of drawn rows what was said of them, and by their own reference."""
     if model["refused"] is not None:
         return f"model estimate (not a bound): none; {model['refused']}"
-    text = f"model estimate (not a bound): optimum about {format_db(reference, model['optimum'])} dB"
+    drawn = model.get("drawn")
+    on = ""
+    if drawn is not None:
+        on = f" on the drawn {drawn['rows']} of {drawn['of']} rows"
+        reference, empirical = drawn["reference"], drawn["empirical"]
+    text = (
+        f"model estimate{on} (not a bound), for random weights (checks did not refuse): optimum "
+        f"{_optimum(model, reference, empirical)}"
+    )
     if model["lower"] <= 0:
-        return f"{text}, no level at odds of {model['odds']:g}"
-    return f"{text}, above {format_db(reference, model['lower'])} dB in {_odds(model)}"
+        return f"{text}; no level at odds of {model['odds']:g}"
+    return f"{text}; above {format_db(reference, model['lower'])} dB in {_odds(model)}"
+
+
+def _optimum(model: Mapping[str, Any], reference: float, empirical: Mapping[str, float]) -> str:
+    text = f"about {format_db(reference, model['optimum'])} dB{LIMITED.get(model.get('limited_by') or '', '')}"
+    if empirical.get("gptq", 0) > 0 and model["optimum"] > 0:
+        text += f", gptq about {10 * math.log10(empirical['gptq'] / model['optimum']):z.2f} dB from it"
+    return text
 
 
 def explanation(model: Mapping[str, Any], reference: float) -> str:
@@ -52,10 +72,19 @@ def explanation(model: Mapping[str, Any], reference: float) -> str:
         f"{model['lower']:.6g} ({format_db(reference, model['lower'])} dB) would occur in {_odds(model)}. The "
         "densities are fitted to the same weights; that error is not included. Checks not refused: z "
         f"{checks['z']:.2f}, harmonic {checks['harmonic']:.2f}, KS p {checks['ks']:.2g}, {checks['zeros']:.2%} of "
-        f"the weights on levels, mesh {checks['mesh']:.2g} (of 1): absence of evidence, no more.{rest} The "
-        f"predicted optimum {model['optimum']:.6g} is 1.15 times a median level, a factor that was found on other "
-        "layers and is no theorem."
+        f"the weights on levels, mesh {checks['mesh']:.2g} (of 1): absence of evidence, no more.{rest} "
+        f"{_predicted(model)}"
     )
+
+
+def _predicted(model: Mapping[str, Any]) -> str:
+    optimum, by = f"{model['optimum']:.6g}", model.get("limited_by")
+    factor = "1.15 times a median level, a factor that was found on other layers and grids and is no theorem"
+    if by is None:
+        return f"The predicted optimum {optimum} is {factor}."
+    end = "the proven lower end" if by == "lower" else "the best error found"
+    other = "less" if by == "lower" else "more"
+    return f"The predicted optimum {optimum} is {end}: the model's prediction was {other} than that ({factor})."
 
 
 def _level(model: Mapping[str, Any], reference: float) -> str:

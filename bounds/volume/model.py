@@ -12,6 +12,7 @@ from scipy.special import gammaln
 
 from ..gram import BoolArray, FloatArray, IntArray
 from ..layer_problem import LayerProblem
+from ..outward import sum_down, sum_up
 from .babai import BabaiTest, Sums, babai_test, sums, wave
 from .chain import median_level
 from .coverage import Covered, Uncovered, cover, mesh_of
@@ -27,6 +28,8 @@ MOST_WAVE = 0.1  # weights whose density is not flat over a step tell the test n
 TEST_SHARE = 0.6  # of the min-max scale, where the scale is the row's own
 MOST_ON_LEVELS = 0.01
 MEDIAN_RATIO = 1.15  # optimum over the median level: empirical, see `docs/volume.md`
+CONTRADICTED = "weights were found with an error below its level, so it does not hold here"
+ROUNDING = 1e-9  # of an error found, by which a level may exceed it without a contradiction
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,9 @@ class Model:
     odds: float
     lower: float | None = None
     optimum: float | None = None
+    """Predicted, within what is proven."""
+    limited_by: str | None = None
+    """The proven end that the prediction was moved to: "lower", "upper" or None."""
     rows_covered: int = 0
     rows_left_to_rigorous: int = 0
     checks: Checks = field(default_factory=Checks)
@@ -86,12 +92,22 @@ class Model:
             "lower": self.lower,
             "odds": self.odds,
             "optimum": self.optimum,
+            "limited_by": self.limited_by,
             "rows_covered": self.rows_covered,
             "rows_left_to_rigorous": self.rows_left_to_rigorous,
             "checks": {name: float(value) for name, value in vars(self.checks).items()},
             "refused": self.refused,
             **({"rows": [row.as_json() for row in self.rows]} if rows else {}),
         }
+
+
+def held(optimum: float, lower: float, upper: float) -> tuple[float, str | None]:
+    """A prediction within proven ends, and the end it was moved to: `Model.limited_by`."""
+    if optimum > upper:
+        return upper, "upper"
+    if optimum < lower:
+        return min(lower, upper), "lower"  # a float64 bound may be above by its rounding
+    return optimum, None
 
 
 def volume_model(
@@ -108,8 +124,8 @@ def volume_model(
     problem : a quantized layer.
     odds : delta, in (0, 1): a total below the level occurs in at most this share of draws.
     whole : (out, in) all weights of the layer, where the problem has a part of them: those that set the scale.
-    lower, upper : (rows,) rigorous ends, for the rows that the theorem does not cover, and to contradict the
-    model.
+    lower, upper : (rows,) proven ends, for the rows that the theorem does not cover, to contradict the model, and
+    to hold its predictions within.
 
     Returns
     -------
@@ -179,25 +195,27 @@ def _state(
     if mesh > 1:
         return replace(model, refused="the weights are stored on a mesh that is coarse against the grid")
     t1, lam = np.concatenate([of.t1 for of in levels]), np.concatenate([of.lam for of in levels])
-    rest = 0.0 if lower is None else float(np.nansum(lower[~alive]))
+    least = np.zeros(len(rms)) if lower is None else np.nan_to_num(lower)
+    most = np.full(len(rms), np.inf) if upper is None else upper
+    rest = float(least[~alive].sum())
     level = max(0.0, layer_level(t1, lam, log_odds)) + rest
     if not math.isfinite(level):
         raise Uncovered("no level was found in floating point; use the proven bounds")
     each = [MEDIAN_RATIO * _median(covered, *pair) for pair in zip(parts, levels, strict=True)]
     expected = sum(float(of.sum()) for of in each) + (rest if upper is None else float(upper[~alive].sum()))
-    if upper is not None and level > float(upper.sum()) * (1 + 1e-9):
-        return replace(model, refused="weights were found with an error below its level, so it does not hold here")
-    if upper is not None:
-        expected = min(expected, float(upper.sum()))
+    total = sum_down(least), sum_up(most)
+    if level > total[1] * (1 + ROUNDING):
+        return replace(model, refused=CONTRADICTED)
     rows = []
     for part, of, medians, cost in zip(parts, levels, each, paid, strict=True):
         alone = of.t1 + (math.log(odds) - log_left_out[part.rows] - cost) / of.lam
         for k, r in enumerate(part.rows.tolist()):
-            least = max(0.0, float(alone[k]))
-            median = min(float(medians[k]), math.inf if upper is None else float(upper[r]))
+            start = max(0.0, float(alone[k]))
+            optimum, _ = held(max(start, float(medians[k])), float(least[r]), float(most[r]))
             tail = float(of.plain[k]), float(of.lam[k])
-            rows.append(RowModel(problem.rows[r], least, max(least, median), *tail))
-    return replace(model, lower=level, optimum=max(expected, level), rows=tuple(rows))
+            rows.append(RowModel(problem.rows[r], start, optimum, *tail))
+    optimum, by = held(max(expected, level), *total)
+    return replace(model, lower=level, optimum=optimum, limited_by=by, rows=tuple(rows))
 
 
 def _parts(problem: LayerProblem, covered: Covered, alive: BoolArray) -> list[_Part]:

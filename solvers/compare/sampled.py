@@ -39,8 +39,12 @@ class SampledSide(Side):
 
     def as_json(self, bits: float, macs: float) -> dict[str, Any]:
         proven, reference = self.proven, sum_up(self.beside.references)
+        side = super().as_json(bits, macs)
+        if "model" in side:  # of the drawn rows, unlike the ends
+            drawn = {"rows": len(self.problem), "of": len(self.problem.span), "reference": side["reference"]}
+            side["model"]["drawn"] = {**drawn, "empirical": side["empirical"]}
         return {
-            **super().as_json(bits, macs),
+            **side,
             "lower": proven.lower,
             "upper": proven.upper,
             "reference": reference,

@@ -157,6 +157,7 @@ MODEL = {
     "checks": _numbers,
     "refused": _maybe(_text),
 }
+MODEL_DRAWN = {"rows": _whole, "of": _whole, "reference": _above, "empirical": _errors}
 NUMBER = {name: _maybe(_number) for name in ("estimate", "standard_error", "low", "high")}
 DRAWN = {
     "rows": _whole,
@@ -214,7 +215,7 @@ def _pair(pair: Mapping[str, Any], where: str) -> None:
         side = pair[name]
         _entries(side, SIDE, f"{name} at {where}")
         if "model" in side:
-            _entries(side["model"], MODEL, f"'model' of {name} at {where}")
+            _model(side["model"], f"'model' of {name} at {where}")
         if not _above(side.get("outliers_db", 0)):
             raise Unfit(f"'outliers_db' of {name} at {where} is {json.dumps(side['outliers_db'])[:40]}")
         if side["lower"] > side["upper"]:
@@ -229,6 +230,14 @@ def _pair(pair: Mapping[str, Any], where: str) -> None:
     # an interrupt leaves a pair open whatever its intervals are by now; a verdict without its proof is never taken
     if pair["verdict"] not in allowed:
         raise Unfit(f"{where} says '{pair['verdict']}', but its intervals say '{found}'")
+
+
+def _model(values: Any, where: str) -> None:
+    _entries(values, MODEL, where)
+    if values["refused"] is None and None in (values["lower"], values["optimum"]):
+        raise Unfit(f"{where} has neither a level nor a reason")
+    if "drawn" in values:
+        _entries(values["drawn"], MODEL_DRAWN, f"'drawn' of {where}")
 
 
 def _sampled(values: Any, where: str) -> str | None:

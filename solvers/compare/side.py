@@ -13,6 +13,7 @@ from pvq.bounds.outward import closed, sum_down, sum_up
 from pvq.bounds.sqnr import sqnr_db
 
 from ..empirical.layerwise import LayerPoint, row_errors, used_units
+from ..modelled import within
 from ..result import ROUNDING, BoundKind, Reason, Result
 from .verdict import Interval
 
@@ -180,7 +181,11 @@ class Side:
             "macs": macs,
             "empirical": dict(self.empirical),
             "failed_rows": list(self.failed),
-            **({} if self.model is None else {"model": self.model.as_json()}),
+            **(
+                {}
+                if self.model is None
+                else {"model": within(self.model.as_json(), interval.lower, interval.upper)}
+            ),
             **({} if self.outliers_db is None else {"outliers_db": self.outliers_db}),
         }
 
@@ -197,4 +202,6 @@ def merge(old: Mapping[str, Any], new: dict[str, Any]) -> dict[str, Any]:
     merged["empirical"] = {**old["empirical"], **new["empirical"]}
     if "model" in old:
         merged.setdefault("model", old["model"])
+    if "model" in merged and "drawn" not in merged["model"]:  # of drawn rows, whose ends are not these
+        merged["model"] = within(merged["model"], merged["lower"], merged["upper"])
     return merged

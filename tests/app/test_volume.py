@@ -1,9 +1,10 @@
 """The volume model on the command line: beside the result, never in it."""
 
 import json
+import re
 
 import numpy as np
-from pvq.bounds.app.volume import model_sentence, model_words
+from pvq.bounds.app.volume import explanation, model_sentence, model_words
 
 
 def run(cli, tmp_path, *options):
@@ -91,9 +92,70 @@ def test_limits_are_for_quantization(cli, tmp_path):
 
 def test_a_level_of_0_is_said_to_exclude_nothing():
     model = {"refused": None, "lower": 0.0, "optimum": 0.5, "odds": 0.001}
-    said = (model_sentence(model, 2.0, {}), model_words(model, 2.0))
+    said = (model_sentence(model, 2.0, {}), model_words(model, 2.0, {}))
     assert "no total is ruled out at odds of 0.001; the optimum is about 6.02 dB" in said[0]
-    assert said[1].endswith("optimum about 6.02 dB, no level at odds of 0.001")
+    assert said[1].endswith("optimum about 6.02 dB; no level at odds of 0.001")
     model["lower"] = 0.2
     assert "a total above 10.00 dB would occur in at most 0.001 of draws" in model_sentence(model, 2.0, {})
-    assert model_words(model, 2.0).endswith("above 10.00 dB in at most 0.001 of draws")
+    assert model_words(model, 2.0, {}).endswith("above 10.00 dB in at most 0.001 of draws")
+
+
+CHECKS = {"z": 0.1, "harmonic": 1.0, "ks": 0.5, "zeros": 0.0, "mesh": 0.0}
+STATED = {
+    "refused": None,
+    "lower": 0.2,
+    "optimum": 0.5,
+    "odds": 0.001,
+    "limited_by": None,
+    "rows_left_to_rigorous": 0,
+    "checks": CHECKS,
+}
+
+
+def test_a_prediction_that_was_moved_into_what_is_proven_is_not_said_to_be_the_models():
+    for end, words in (("lower", "the proven lower end"), ("upper", "the best error found")):
+        model = {**STATED, "limited_by": end}
+        assert f"The predicted optimum 0.5 is {words}" in explanation(model, 2.0)
+    assert "The predicted optimum 0.5 is 1.15 times a median level" in explanation(STATED, 2.0)
+    assert "(the proven bound: the model alone predicts less" in model_words(
+        {**STATED, "limited_by": "lower"}, 2, {}
+    )
+    assert "(the best weights found" in model_sentence({**STATED, "limited_by": "upper"}, 2.0, {})
+
+
+def test_it_is_said_which_rows_a_total_is_of(cli, tmp_path):
+    how = ("--method", "quant", "--bits", "3", "--compare", "gptq")
+    for option, words in ((("--sample-rows", "12"), "12 of 20 rows"), (("--rows", "2:9"), "rows 2:9 alone")):
+        ended, _ = run(cli, tmp_path, *how, *option)
+        assert f"not a bound for these weights on {words}:" in " ".join(ended.out.split())
+
+
+def test_of_drawn_rows_a_comparison_says_what_it_would_say_of_all_but_for_chance(cli, tmp_path):
+    run(cli, tmp_path, "--method", "quant", "--bits", "3")
+    said = []
+    for option in ((), ("--sample-rows", "5")):
+        file = tmp_path / "c.json"
+        ended = cli(
+            "compare",
+            tmp_path / "layer.npz",
+            "--bits",
+            "3",
+            "--compare",
+            "gptq",
+            *option,
+            "--quiet",
+            "--json",
+            file,
+        )
+        assert ended.code == 0, ended.err
+        words = " ".join(ended.out.split())
+        assert "for random weights (checks did not refuse)" in words
+        said.append([float(re.search(f"{what} about ([0-9.]+) dB", words)[1]) for what in ("optimum", "gptq")])
+    assert abs(said[0][0] - said[1][0]) < 1  # 10 log10(20 / 5) = 6 dB lie between the totals
+    drawn = json.loads(file.read_text())["layers"][0]["pairs"][0]["quant"]["model"]["drawn"]
+    assert (drawn["rows"], drawn["of"]) == (5, 20)
+    assert "on the drawn 5 of 20 rows" in words
+    again = cli(
+        "compare", tmp_path / "layer.npz", "--bits", "3", "--compare", "gptq", *option, "--resume", "--json", file
+    )
+    assert again.code == 0, again.err

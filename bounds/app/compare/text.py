@@ -123,7 +123,7 @@ def _print_layer(console: Printer, layer: Mapping[str, Any], chosen: Mapping[str
             said = printable(pair["words"])
             quant = pair["quant"]
             if "model" in quant:
-                said += f" {column_of(pair).words}, {model_words(quant['model'], quant['reference'])}."
+                said += f" {column_of(pair).words}, {_model(quant)}."
             console.say(said)
     costs = _outliers(layer)
     if costs:
@@ -135,6 +135,10 @@ def _outliers(layer: Mapping[str, Any]) -> dict[int, float]:
     """By bits, dB that one scale for all costs where it is worth a line."""
     quant = [(pair["bits"], pair["quant"]) for pair in layer["pairs"] if pair["verdict"] != SKIPPED]
     return {bits: side["outliers_db"] for bits, side in quant if "outliers_db" in side}
+
+
+def _model(side: Mapping[str, Any]) -> str:
+    return model_words(side["model"], side["reference"], side["empirical"])
 
 
 def _each(given: Any) -> str:

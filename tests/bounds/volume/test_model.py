@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from pvq.bounds.layer_problem import Setting, state_problem
 from pvq.bounds.volume import volume_model
+from pvq.solvers.modelled import within
 
 
 def gram(rng, n):
@@ -129,6 +130,40 @@ def test_an_error_below_the_level_contradicts_the_model():
     problem = stated(w, h, bits=4)
     found = np.full(len(w), volume_model(problem).lower / len(w) * 0.9)
     assert "below its level" in volume_model(problem, upper=found).refused
+
+
+def test_a_prediction_stays_within_what_is_proven():
+    _, w, h = random_layer()
+    problem = stated(w, h, bits=4)
+    alone = volume_model(problem)
+    each = np.array([row.optimum for row in alone.rows])
+    assert alone.limited_by is None
+    # bounds of some rows are above their predictions, in the second case of the total as well
+    for part, end in ((slice(30), None), (slice(None), "lower")):
+        lower = np.zeros(len(w))
+        lower[part] = 1.2 * each[part]
+        model = volume_model(problem, lower=lower, upper=1.5 * each)
+        assert model.limited_by == end
+        assert sum(lower) <= model.optimum <= sum(1.5 * each)
+        assert all(row.optimum >= least for row, least in zip(model.rows, lower, strict=True))
+    tight = volume_model(problem, upper=0.95 * each)
+    assert tight.limited_by == "upper"
+    assert tight.optimum == pytest.approx(0.95 * sum(each))
+    assert all(row.optimum <= most for row, most in zip(tight.rows, 0.95 * each, strict=True))
+
+
+def test_a_statement_is_held_to_what_is_proven_later():
+    _, w, h = random_layer()
+    model = volume_model(stated(w, h, bits=4)).as_json()
+    level, predicted = model["lower"], model["optimum"]
+    assert within(model, 0.0, 2 * predicted) == model
+    lifted = within(model, 1.1 * predicted, 2 * predicted)
+    assert (lifted["optimum"], lifted["limited_by"]) == (1.1 * predicted, "lower")
+    assert within(lifted, 0.0, 2 * predicted) == lifted  # a bound holds, though others forget it
+    assert within(lifted, 0.0, predicted)["limited_by"] == "upper"
+    assert "below its level" in within(model, 0.0, 0.9 * level)["refused"]
+    refused = within(model, 0.0, 0.9 * level)
+    assert within(refused, 0.0, predicted) == refused
 
 
 def test_rows_small_against_the_grid_are_left_to_the_proven_bounds():
