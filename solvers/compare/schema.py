@@ -157,6 +157,7 @@ MODEL = {
     "checks": _numbers,
     "refused": _maybe(_text),
 }
+MODEL_MAY = {"limited_by": _maybe(_one_of("lower", "upper")), "drawn": _dict}
 MODEL_DRAWN = {"rows": _whole, "of": _whole, "reference": _above, "empirical": _errors}
 NUMBER = {name: _maybe(_number) for name in ("estimate", "standard_error", "low", "high")}
 DRAWN = {
@@ -236,6 +237,7 @@ def _model(values: Any, where: str) -> None:
     _entries(values, MODEL, where)
     if values["refused"] is None and None in (values["lower"], values["optimum"]):
         raise Unfit(f"{where} has neither a level nor a reason")
+    _entries(values, {name: check for name, check in MODEL_MAY.items() if name in values}, where)
     if "drawn" in values:
         _entries(values["drawn"], MODEL_DRAWN, f"'drawn' of {where}")
 

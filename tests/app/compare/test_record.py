@@ -58,6 +58,9 @@ def places(value, path=()):
         yield from places(inner, (*path, key))
 
 
+NOT_NEEDED = ("pattern", "model", "limited_by", "outliers_db")
+
+
 def at(document, path):
     for key in path[:-1]:
         document = document[key]
@@ -70,8 +73,7 @@ def test_a_record_without_any_of_its_entries_is_refused_or_does_not_need_it(reco
     for path in list(places(record)):
         broken = json.loads(json.dumps(record))
         parent, key = at(broken, path)
-        optional = key in ("pattern", "model", "outliers_db")
-        if isinstance(parent, list) or any(part in free for part in path[:-1]) or optional:
+        if isinstance(parent, list) or any(part in free for part in path[:-1]) or key in NOT_NEEDED:
             continue
         del parent[key]
         with pytest.raises(ProblemError, match=str(key)):
@@ -110,7 +112,8 @@ def is_harmless(path, other):
         or (other is None and key in may_be_none)
         or (key == "skipped" and other == "x")
         or (key in ("empirical", "checks") and other == {})
-        or (path[-2] == "model" and key in ("lower", "optimum", "refused") and other in (None, "x"))
+        or (path[-2] == "model" and key == "refused" and other in (None, "x"))
+        or (key == "limited_by" and other is None)
         or (path[-2] == "checks" and other == -1)
         or (key in ("pairs", "failed_rows") and other == [])
         or (number and key not in ("bits", "out", "in", "rows_bounded", "rows_optimal"))
