@@ -34,6 +34,9 @@ class Course(NamedTuple):
 FROM_AFAR = Course((1.5, 0.05), sweeps=7, first=15, steps=5)
 """From `starting_diagonal`, for rows whose gains even out."""
 
+SOONER = FROM_AFAR._replace(sweeps=5)
+"""For very long rows: at 4096 inputs 22 s instead of 31, for bounds that are .9 % lower."""
+
 NEW = 0.3
 """Part of the newest relaxation in the gains that a sweep goes by; the others fade. An input that is kept
 whole or not at all gains nothing, loses D until it is kept in part, and gains much: by the newest gains alone
@@ -42,7 +45,7 @@ such inputs go up and down for ever."""
 EVEN = 0.1
 """Every input counts as much as this part of the barrier at least, so that no D_i is left behind."""
 
-TOGETHER = 64
+TOGETHER = 128
 """Inputs after whose steps the rest of the inverse is brought up to date."""
 
 LEAST, MOST = 0.3, 3.0

@@ -20,8 +20,9 @@ from ...kernels.digits import shortened
 from ...limits import as_time_allows
 from ...relax.near_null import near_null
 from ...result import Outcome, Reason
-from .diagonal import FITTED, fitted_diagonal, starting_diagonal
+from .diagonal import FITTED, FROM_AFAR, SOONER, fitted_diagonal, starting_diagonal
 from .intervals import Intervals
+from .layer import VERY_LONG
 from .lockstep import swapped_rows
 from .patterns import Groups, groups_of
 from .relaxation import AtDiagonal, relax
@@ -117,7 +118,8 @@ def _fit(gram: Gram, sparsity: Sparsity, problems: Sequence[Problem], clock: Clo
             return None
     w = np.array([problem.weight for problem in _spread(problems)])
     groups = groups_of(sparsity)
-    d = fitted_diagonal(h, starting_diagonal(inverse), w, groups, lambda: clock.ended() is not None)
+    course = SOONER if len(gram) > VERY_LONG else FROM_AFAR
+    d = fitted_diagonal(h, starting_diagonal(inverse), w, groups, lambda: clock.ended() is not None, course)
     at = None if d is None else AtDiagonal.of(h, d)
     if at is None:
         return None
