@@ -84,7 +84,7 @@ def _first(
 ) -> list[RowResult]:
     """Every row once."""
     engine = first_solver(problem, solver)
-    wide = engine is not solver
+    wide, lower_ends = engine is not solver, _lower_ends_first(engine)
     pieces = chunks(problem, engine.together(problem.row(0)))
     known: dict[int, RowResult] = {}
 
@@ -93,7 +93,9 @@ def _first(
         if clock.ended() is not None:
             return left_out(problem, pieces[k], engine, clock.ended() or Reason.TIME)
         left = clock.left if wide else FIRST * clock.left
-        limit = left * jobs / (len(problem) - pieces[k].start)
+        # lower ends take what they take, with their proofs: a share that is a little short would leave nothing
+        rows_left = len(pieces[k]) if lower_ends else (len(problem) - pieces[k].start) / jobs
+        limit = left / rows_left
         rows, numbers = [problem.row(i) for i in pieces[k]], [problem.rows[i] for i in pieces[k]]
         return solve_rows(numbers, rows, engine, replace(options, time_limit=limit), compare)
 
