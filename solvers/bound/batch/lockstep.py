@@ -101,7 +101,7 @@ def swapped_rows(
         else:
             _descended(at.narrow, small, narrow, kept, ROUGH)
         x = np.where(kept, narrow / to, 0.0)
-        enough = np.isfinite(x).all(axis=1)
+        enough = np.asarray(np.isfinite(x).all(axis=1))
         if swaps:
             enough = _refined(h, at, w, x, kept, ZERO * unit[:, 0] ** 2, clock)
     return np.where(enough[:, None], x, 0.0), enough
