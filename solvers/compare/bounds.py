@@ -90,7 +90,7 @@ def raise_lower(
             return replace(not_solved(problem, engine), reason=Reason.FAILURE)
 
     for first in range(0, len(rows), jobs):
-        part(f"{side.words}, {engine.name}: row {first + 1} of {len(rows)} that are open")
+        part(side.line(f"{engine.name}, row {first + 1} of {len(rows)} that are open"))
         if clock.ended() or enough():
             return
         chunk = rows[first : first + jobs]
@@ -168,7 +168,7 @@ def _raise_together(
             return
         some = range(first, min(first + jobs, len(pieces)))
         count = sum(len(pieces[k]) for k in some)
-        part(f"{side.words}: rows {done + 1} to {done + count} of {total} together")
+        part(side.line(f"rows {done + 1} to {done + count} of {total} together"))
         for k, found in zip(some, _map(together, some, jobs), strict=True):
             for i, result in zip(pieces[k], found, strict=True):
                 side.add(i, result, options.gap)

@@ -10,7 +10,7 @@ from .column import Column, column_of
 from .layer import Terms
 from .network import Known, Member, OnFailed, OnPair, compare_all
 from .remembered import Remembered
-from .verdict import OPEN
+from .verdict import OPEN, SKIPPED
 
 FIRST = 0.25
 """Part of the budget that pairs share in the first pass; what they leave is the later passes'."""
@@ -46,7 +46,15 @@ def compare_within(
     """
     latest = {name: dict(pairs) for name, pairs in known.items()}
     failed: set[str] = set()
-    what = replace(what, until=until, remembered=Remembered())
+    names, columns = [member.name for member in members if member.skipped is None], what.columns
+
+    def counted() -> str:
+        pairs = [latest.get(name, {}).get(column) for name in names for column in columns]
+        verdicts = [pair["verdict"] for pair in pairs if pair is not None]
+        open_, skipped = verdicts.count(OPEN), verdicts.count(SKIPPED)
+        return f"{len(verdicts) - open_ - skipped} of {len(pairs) - skipped} pairs decided, {open_} open, "
+
+    what = replace(what, until=until, counted=counted, remembered=Remembered())
 
     def keep(member: Member, pair: dict[str, Any]) -> None:
         latest.setdefault(member.name, {})[column_of(pair)] = pair

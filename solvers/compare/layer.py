@@ -90,6 +90,8 @@ class Terms:
     options: Options = field(default_factory=Options)
     found: Callable[[Layer, int, Side], object] | None = None
     """Called with the layer, the bits and each side of a finished pair whose weights are the best known."""
+    counted: Callable[[], str] = str
+    """What is known of all pairs, for lines of progress."""
     remembered: Remembered | None = None
     """Where rows are kept between passes over the same layers."""
     running: dict[str, Callable[[], dict[str, Any]]] = field(default_factory=dict)
@@ -118,6 +120,10 @@ class Terms:
     def left(self) -> float:
         """Seconds left of the run's budget, infinity without one."""
         return math.inf if self.until is None else self.until - working_seconds()
+
+    def tail(self) -> str:
+        """What a line of progress ends with where there is a budget."""
+        return "" if self.until is None else f"; {self.counted()}{words_of(max(self.left, 0.0))} left"
 
 
 def compare_layer(
@@ -204,12 +210,12 @@ class Sides:
         levels = what.levels if setting.quantizes else None
         stated = state_problem(layer.weight, layer.grams, setting, levels=levels, checked=self._grams)
         if what.sample_rows is None or what.sample_rows >= layer.out:
-            side = Side(stated)
+            side = Side(stated, layer.name, what.tail)
             if what.remembered is not None:
                 what.remembered.tell(layer, side)
         else:
             rows = draw(range(layer.out), what.sample_rows, what.options.seed, layer.sha256)
-            side = SampledSide(stated, rows, what.options)
+            side = SampledSide(stated, rows, what.options, layer.name, what.tail)
         side.outliers_db = outliers_db(stated, layer.weight)
         return side
 
@@ -225,8 +231,7 @@ def _compare_pair(
     """A pair, and its pruned weights (rows, n): the next pair, with more bits, may keep as many and more."""
     begin = time.perf_counter()
     layer, what = sides.layer, sides.what
-    left = "" if what.until is None else f"; {words_of(what.left)} left"
-    part(f"{layer.name}, {column.words}: feasible weights{left}")
+    part(f"{layer.name}, {column.words}: feasible weights{what.tail()}")
     quant, prune = sides.of(pair.quant), sides.of(pair.prune)
     for side in (quant, prune):
         _score(side, [*what.quick, *what.methods], what)
@@ -252,7 +257,7 @@ def _compare_pair(
         for side in (prune, quant):
             _complete(side, what, jobs)
     if not what.options.stop.is_set():
-        part(f"{layer.name}, {column.words}: volume model")
+        part(f"{layer.name}, {column.words}: volume model{what.tail()}")
         quant.model = quant.model or modelled(quant.problem, what.odds, layer.weight, quant.lower, quant.upper)
     for name, side in (("quant", quant), ("prune", prune)):
         if what.found is not None and (old is None or side.interval.upper <= old[name]["upper"]):

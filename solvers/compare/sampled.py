@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,8 +21,15 @@ from .verdict import NAMES, Interval
 class SampledSide(Side):
     """One technique on drawn rows. The other rows have the quick method's weights, and no bound."""
 
-    def __init__(self, whole: LayerProblem, rows: Sequence[int], options: Options) -> None:
-        super().__init__(drawn(whole, rows))
+    def __init__(
+        self,
+        whole: LayerProblem,
+        rows: Sequence[int],
+        options: Options,
+        name: str = "",
+        tail: Callable[[], str] = str,
+    ) -> None:
+        super().__init__(drawn(whole, rows), name, tail)
         self._index = np.asarray(self.problem.rows) - whole.span.start
         self.beside = Beside.of(whole, options)
         self.scores: dict[str, FloatArray] = {}

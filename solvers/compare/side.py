@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,7 @@ import numpy as np
 from pvq.bounds.gram import BoolArray, FloatArray
 from pvq.bounds.layer_problem import LayerProblem
 from pvq.bounds.outward import closed, sum_down, sum_up
-from pvq.bounds.sqnr import sqnr_db
+from pvq.bounds.sqnr import format_db, sqnr_db
 
 from ..empirical.layerwise import LayerPoint, row_errors, used_units
 from ..modelled import within
@@ -46,8 +46,9 @@ class Side:
     Rows without a bound count 0, so the sum of the lower bounds holds at any time.
     """
 
-    def __init__(self, problem: LayerProblem) -> None:
-        self.problem = problem
+    def __init__(self, problem: LayerProblem, name: str = "", tail: Callable[[], str] = str) -> None:
+        """Nothing is known yet; `name` of the layer and `tail` are for lines of progress."""
+        self.problem, self._name, self._tail = problem, name, tail
         rows = len(problem)
         self.references = row_errors(problem, np.zeros(problem.weight.shape))
         self.x = np.zeros(problem.weight.shape)
@@ -96,6 +97,15 @@ class Side:
         """What it is, for progress: 4 bits, or sparsity 0.75."""
         setting = self.problem.setting
         return f"{setting.bits} bits" if setting.quantizes else f"sparsity {setting.sparsity or setting.nm}"
+
+    def line(self, doing: str) -> str:
+        """A line of progress: what is being done, and the interval so far."""
+        interval, reference = self.interval, self.reference
+        known = ""
+        if interval.lower > 0:
+            least, most = format_db(reference, interval.upper), format_db(reference, interval.lower)
+            known = f"; {least} to {most} dB so far"
+        return f"{self._name}, {self.words}: {doing}{known}{self._tail()}"
 
     @property
     def reference(self) -> float:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import re
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from pvq.bounds.gram import Gram
 from pvq.bounds.layer_problem import Setting, state_problem
+from pvq.bounds.stages import watched_stages
 from pvq.solvers.bound.layer_wide import LayerWide
 from pvq.solvers.compare import budgeted
 from pvq.solvers.compare.column import Column
@@ -110,7 +113,7 @@ def test_passes_leave_their_rows_to_each_other(monkeypatch):
     what = comparison(range(3, 4), full=True, engines=[LayerWide(), LayerWide()])
     budgeted.compare_within(
         [member], what, 1, {}, lambda member, pair: found.append(pair), lambda member, why: None,
-        time.perf_counter() + 60,
+        working_seconds() + 60,
     )  # fmt: skip
     assert len(found) == 3
     assert len(asked) == len(set(asked)) >= 40
@@ -118,6 +121,26 @@ def test_passes_leave_their_rows_to_each_other(monkeypatch):
         for side in ("quant", "prune"):
             assert one[side]["lower"] <= other[side]["lower"] <= other[side]["upper"] <= one[side]["upper"]
             assert other[side]["rows_bounded"] == 20
+
+
+def test_lines_of_progress_have_counts_and_the_interval_so_far():
+    lines = []
+    layer = random_layer("regular", 1, rows=9, n=50)
+    named = [replace(layer, name=name) for name in "ab"]
+    members = [Member(Path(one.name), one.name, one.sha256, 9, 50, 1, layer=one) for one in named]
+    with watched_stages(lines.append):
+        budgeted.compare_within(
+            members, comparison([3], full=True), 1, {}, lambda member, pair: None, lambda member, why: None,
+            working_seconds() + 60,
+        )  # fmt: skip
+    assert lines[0].startswith("a, 3 bits")
+    assert "feasible weights; 0 of 2 pairs decided, 0 open, " in lines[0]
+    later = [line for line in lines if line.startswith("b, ")]
+    assert any(re.search(r" of 2 pairs decided, \d open, \d+ s left", line) for line in later)
+    known = [re.search(r"; (\S+) to (\S+) dB so far; ", line) for line in lines]
+    ends = [(float(found[1]), float(found[2])) for found in known if found is not None]
+    assert ends
+    assert all(least <= most for least, most in ends)
 
 
 def test_sides_that_are_forgotten_are_begun_again():
