@@ -28,19 +28,22 @@ def check_odds(odds: float | None) -> None:
 def modelled(
     problem: LayerProblem, odds: float | None, whole: FloatArray, lower: FloatArray, upper: FloatArray
 ) -> Model | None:
-    """What the model says of a quantized layer; None of others, and where it takes long and nobody asked for odds.
+    """What the model says of a quantized layer, refused where that takes long and nobody asked for odds.
+
+    None of layers that are pruned alone.
 
     Parameters
     ----------
     whole : (out, in) all weights of the layer.
     lower, upper : (rows,) rigorous ends, for rows that the model leaves out.
     """
-    if problem.setting.method != "quant":
+    if not problem.setting.quantizes:
         return None
-    if odds is None and (len(problem.inputs) > MODELLED or len(problem.grams) > GRAMS):
-        return None
-    from pvq.bounds.volume import volume_model  # statistics take half a second to load
+    from pvq.bounds.volume import Model, volume_model  # statistics take half a second to load
 
+    if odds is None and (len(problem.inputs) > MODELLED or len(problem.grams) > GRAMS):
+        many = f"{MODELLED} inputs" if len(problem.inputs) > MODELLED else f"{GRAMS} Gram matrices"
+        return Model(ODDS, refused=f"not computed above {many}, where it takes long; --odds 0.001 asks for it")
     return volume_model(problem, odds or ODDS, whole, lower, upper)
 
 

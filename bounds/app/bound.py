@@ -147,8 +147,9 @@ def bound(
 
     sparsities = [] if sparsity is None else sparsities_of(sparsity)
     several = len(sparsities) > 1
-    if limits and method != "quant":
-        raise typer.BadParameter("--limits is for --method quant")
+    for option, wanted in (("--limits", limits), ("--explain", explain), ("--odds", odds is not None)):
+        if wanted and method != "quant":
+            raise typer.BadParameter(f"{option} is for --method quant")
     if several and (solution or certificate or score):
         raise typer.BadParameter("--solution, --certificate and --score are for one sparsity, not for a range")
     if sample_rows is not None and certificate is not None:

@@ -43,7 +43,10 @@ def chain(pivots: FloatArray, kappa: float, end: float, points: int = POINTS) ->
 
 
 def median_level(pivots: FloatArray, kappa: float = 1.0) -> float:
-    """Largest level of the mesh with F <= 1/2: at most the median of the optimum, for spacing 1."""
+    """Largest level of the mesh with F <= 1/2: at most the median of the optimum, for spacing 1.
+
+    That holds for kappa >= A(0) of every input, and only then; a smaller one gives a level that is no bound.
+    """
     end = 3 * sphere_level(pivots)
     t, f = chain(pivots, kappa, end)
     below = np.flatnonzero(f <= 0.5)

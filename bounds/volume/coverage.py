@@ -75,7 +75,7 @@ def cover(problem: LayerProblem, whole: FloatArray | None) -> Covered:
     """
     setting, grid = problem.setting, problem.grid
     if setting.method != "quant" or grid is None:
-        raise Uncovered("it is for quantization without a sparsity pattern")
+        raise Uncovered("it is for quantization without a sparsity pattern; the same grid alone is covered")
     if setting.range == "optimal":
         raise Uncovered("a searched scale depends on every weight; range minmax, mse or gram is covered")
     if setting.range == GIVEN:
@@ -210,3 +210,14 @@ def mesh_of(values: FloatArray, random: BoolArray) -> float:
         apart = block[block > 0]
         eta = max(eta, float(apart.min()) if len(apart) else 0.0)
     return eta
+
+
+def shared_mesh(values: FloatArray) -> float:
+    """Median spacing of all weights of a layer where they have few values, as after rounding with one scale; or 0.
+
+    A short row has too few weights to show it. The median, since the largest values are far apart, and since
+    16-bit numbers, which have few values too, are no mesh where they are small.
+    """
+    distinct = np.unique(values)
+    few = 1 < len(distinct) < values.size / 2
+    return float(np.median(np.diff(distinct))) if few else 0.0

@@ -15,20 +15,24 @@ from ..layer_problem import LayerProblem
 from ..outward import sum_down, sum_up
 from .babai import BabaiTest, Sums, babai_test, sums, wave
 from .chain import median_level
-from .coverage import Covered, Uncovered, cover, mesh_of
+from .coverage import Covered, Uncovered, cover, mesh_of, shared_mesh
 from .layer import layer_level
 from .relax import decision_order, factor, relaxed
 from .rows import RowLevels, row_levels
 
 ODDS = 1e-3
 TESTED = 2**22  # weights that the test reads at most, in rows evenly spaced
+SHARED = 2**20  # weights in which a mesh of the whole layer is looked for
 LEAST_RMS = 0.4  # in units of the spacing: below, a row's or a column's rounding says nothing
 DEAD = 1e-4  # rows with a root mean square below this part of the median row's
 MOST_WAVE = 0.1  # weights whose density is not flat over a step tell the test nothing
 TEST_SHARE = 0.6  # of the min-max scale, where the scale is the row's own
 MOST_ON_LEVELS = 0.01
 MEDIAN_RATIO = 1.15  # optimum over the median level: empirical, see `docs/volume.md`
-CONTRADICTED = "weights were found with an error below its level, so it does not hold here"
+CONTRADICTED = "weights were found with an error below its level, so it does not hold here; use the proven bounds"
+ON_LEVELS = "they are not random; weights before they were pruned or rounded are covered"
+REPEATED = "rows are repeated, so they are not independent; the layer without the repeats is covered"
+MESH = "the weights are stored on a mesh that is coarse against the grid; weights not rounded before are covered"
 ROUNDING = 1e-9  # of an error found, by which a level may exceed it without a contradiction
 
 
@@ -176,9 +180,9 @@ def _state(
     checks = Checks(test.z, test.harmonic, test.ks, zeros)
     model = replace(model, checks=checks)
     if zeros > MOST_ON_LEVELS:
-        return replace(model, refused=f"{zeros:.1%} of the weights are 0 or on a level, so they are not random")
+        return replace(model, refused=f"{zeros:.1%} of the weights are 0 or on a level: {ON_LEVELS}")
     if _repeated(problem.weight[alive]):
-        return replace(model, refused="rows are repeated, so they are not independent")
+        return replace(model, refused=REPEATED)
     if test.refuses:
         return replace(model, refused=_contradiction(test))
     # rows that are small against the grid were left out for what they are: their odds are paid
@@ -193,7 +197,7 @@ def _state(
     mesh = max(float(_mesh(problem.weight, covered, part, of)) for part, of in zip(parts, levels, strict=True))
     model = replace(model, checks=replace(checks, mesh=mesh))
     if mesh > 1:
-        return replace(model, refused="the weights are stored on a mesh that is coarse against the grid")
+        return replace(model, refused=MESH)
     t1, lam = np.concatenate([of.t1 for of in levels]), np.concatenate([of.lam for of in levels])
     least = np.zeros(len(rms)) if lower is None else np.nan_to_num(lower)
     most = np.full(len(rms), np.inf) if upper is None else upper
@@ -288,13 +292,15 @@ def _repeated(weight: FloatArray) -> bool:
 def _contradiction(test: BabaiTest) -> str:
     return (
         f"the test of random weights speaks against it (z {test.z:.1f}, harmonic {test.harmonic:.1f}, "
-        f"KS p {test.ks:.1g})"
+        f"KS p {test.ks:.1g}); weights that were not rounded before are covered"
     )
 
 
 def _mesh(weight: FloatArray, covered: Covered, part: _Part, of: RowLevels) -> float:
     at = part.keep
     meshes = [mesh_of(weight[r, at], ~covered.known[r, at]) / covered.unit[r] for r in part.rows]
+    some = part.rows[:: max(1, -(-len(part.rows) * len(at) // SHARED))]
+    meshes.append(shared_mesh(weight[np.ix_(some, at)]) / float(np.median(covered.unit[part.rows])))
     pivot = float((of.largest_lam * part.matrix.diagonal() + of.c).max())
     return max(meshes) ** 2 * pivot
 
@@ -302,5 +308,6 @@ def _mesh(weight: FloatArray, covered: Covered, part: _Part, of: RowLevels) -> f
 def _median(covered: Covered, part: _Part, of: RowLevels) -> FloatArray:
     """(rows,) each row's median level, the larger of chain and row theorem."""
     pivots = factor(part.matrix, part.order).diagonal() ** 2
+    # kappa is 1 here, A(0) of a row up to 1.06: the 1.15 was found with this level, and it is empirical anyway
     chain = median_level(pivots[pivots > 1e-9 * pivots.max()]) * covered.unit[part.rows] ** 2
     return np.asarray(np.maximum(chain, of.plain + math.log(0.5) / of.lam))

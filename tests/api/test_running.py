@@ -95,8 +95,10 @@ def test_many_gram_matrices_are_modelled_where_odds_are_asked_for(monkeypatch):
     layer = pvq.Layer("grouped", rng.standard_normal((6, 4)), np.array(grams))
     for most, expected in ((3, True), (2, False)):
         monkeypatch.setattr("pvq.solvers.modelled.GRAMS", most)
-        assert (pvq.bound(layer, pvq.Quant(3), solver="rtn").model is not None) == expected
-    assert pvq.bound(layer, pvq.Quant(3), solver="rtn", odds=0.001).model is not None
+        refused = pvq.bound(layer, pvq.Quant(3), solver="rtn").model.refused or ""
+        assert ("above 2 Gram matrices" not in refused) == expected
+    refused = pvq.bound(layer, pvq.Quant(3), solver="rtn", odds=0.001).model.refused or ""
+    assert "Gram matrices" not in refused
 
 
 def test_the_model_is_of_the_odds_that_are_asked_for(layer, quantized):

@@ -4,7 +4,10 @@ import json
 import re
 
 import numpy as np
+import pytest
 from pvq.bounds.app.volume import explanation, model_sentence, model_words
+from pvq.bounds.layer_problem import Setting, state_problem
+from pvq.solvers import modelled
 
 
 def run(cli, tmp_path, *options):
@@ -85,9 +88,31 @@ def test_a_comparison_has_it_beside_the_quantized_side_alone(cli, tmp_path):
     assert "model estimate (not a bound)" in " ".join(ended.out.split())
 
 
-def test_limits_are_for_quantization(cli, tmp_path):
-    ended, _ = run(cli, tmp_path, "--method", "prune", "--sparsity", "0.5", "--limits")
+@pytest.mark.parametrize("option", [("--limits",), ("--explain",), ("--odds", "0.01")])
+def test_what_is_about_grids_is_for_quantization(cli, tmp_path, option):
+    ended, _ = run(cli, tmp_path, "--method", "prune", "--sparsity", "0.5", *option)
     assert ended.code == 2
+    assert f"{option[0]} is for --method quant" in ended.err
+
+
+def test_a_joint_problem_says_that_it_is_not_covered(cli, tmp_path):
+    ended, file = run(cli, tmp_path, "--method", "joint", "--bits", "3", "--sparsity", "0.5")
+    assert ended.code == 0, ended.err
+    assert "the same grid alone is covered" in json.loads(file.read_text())["total"]["model"]["refused"]
+    assert "the same grid alone is covered" in " ".join(ended.out.split())
+
+
+def test_where_it_takes_long_it_says_what_asks_for_it(monkeypatch):
+    rng = np.random.default_rng(0)
+    problem = state_problem(rng.normal(0, 1, (20, 8)), np.eye(8), Setting("quant", bits=3))
+    found = [rng.random(20), np.full(20, 9.0)]
+    for name, words in (("MODELLED", "above 4 inputs"), ("GRAMS", "above 0 Gram matrices")):
+        with monkeypatch.context() as patch:
+            patch.setattr(modelled, name, 4 if name == "MODELLED" else 0)
+            model = modelled.modelled(problem, None, problem.weight, *found)
+            assert words in model.refused
+            assert "--odds 0.001 asks for it" in model.refused
+            assert modelled.modelled(problem, 0.001, problem.weight, *found).refused is None
 
 
 def test_a_level_of_0_is_said_to_exclude_nothing():

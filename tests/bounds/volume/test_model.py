@@ -73,13 +73,15 @@ def random_layer():
 def test_zeros_are_refused():
     rng, w, h = random_layer()
     w[rng.random(w.shape) < 0.3] = 0
-    assert "are 0 or on a level" in volume_model(stated(w, h, bits=4)).refused
+    refused = volume_model(stated(w, h, bits=4)).refused
+    assert "are 0 or on a level" in refused
+    assert refused.endswith("weights before they were pruned or rounded are covered")
 
 
 def test_repeated_rows_are_refused():
     _, w, h = random_layer()
     w[7] = w[3]
-    assert "repeated" in volume_model(stated(w, h, bits=4)).refused
+    assert volume_model(stated(w, h, bits=4)).refused.endswith("the layer without the repeats is covered")
 
 
 def test_a_mesh_near_the_spacing_is_refused():
@@ -87,6 +89,28 @@ def test_a_mesh_near_the_spacing_is_refused():
     problem = stated(w, h, bits=4)
     mesh = 0.93 * problem.grid.scale[0, 0]
     assert volume_model(stated(mesh * np.round(w / mesh), h, bits=4)).refused is not None
+
+
+@pytest.mark.parametrize("mesh", [0.02, 0.37])
+def test_a_mesh_that_short_rows_do_not_show_is_seen_in_the_layer(mesh):
+    rng = np.random.default_rng(3)
+    w, h = rng.normal(0, 1, (60, 15)), gram(rng, 15)
+    step = mesh * stated(w, h, bits=4).grid.scale[0, 0]
+    model = volume_model(stated(step * np.round(w / step) + 0.001, h, bits=4))
+    assert model.checks.mesh > 0
+    if mesh > 0.1:
+        assert model.refused.endswith("weights not rounded before are covered")
+    else:
+        assert model.refused is None  # fine against the grid
+
+
+def test_weights_of_16_bits_are_no_mesh_of_the_layer():
+    rng = np.random.default_rng(4)
+    w = rng.normal(0, 1, (3000, 16)).astype(np.float16).astype(float)
+    w[0] *= 0.01  # a row with a scale that is fine against the others
+    model = volume_model(stated(w, gram(rng, 16), bits=4, granularity="channel"))
+    assert model.refused is None
+    assert model.checks.mesh < 1
 
 
 def test_optima_that_were_planted_are_refused():

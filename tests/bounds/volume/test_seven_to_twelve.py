@@ -1,4 +1,4 @@
-"""The same counting at 7 to 12 inputs, where up to a million points of each row are enumerated."""
+"""The same counting at 7 to 12 inputs, or fewer on grids of more levels: up to a million points of each row."""
 
 import numpy as np
 import pytest
@@ -18,11 +18,29 @@ CASES = [
     (10, {"grid": "int", "bits": 2, **AS_THEY_ARE}, "normal"),
     (11, {"grid": "ternary", **AS_THEY_ARE}, "normal"),
     (12, {"grid": "ternary", **MINMAX}, "normal"),
+    (2, {"grid": "fp8-e4m3", **MINMAX}, "normal"),
+    (4, {"grid": "nf4", **MINMAX}, "student 3"),
+    (4, {"grid": "fp4-e2m1", "granularity": "tensor", "range": "minmax"}, "normal"),
+    (4, {"grid": "int", "bits": 4, "granularity": "tensor", "range": "minmax"}, "normal"),
+    (4, {"grid": "nf4", "granularity": "group:2", "range": "minmax"}, "normal"),
+    (8, {"grid": "ternary", "granularity": "group:4", "range": "minmax"}, "normal"),
+    (6, {"grid": "file", **MINMAX}, "normal"),
+    (6, {"grid": "file", **AS_THEY_ARE}, "normal"),
+]
+SEARCHED = [
+    (8, {"grid": "int", "bits": 2}),
+    (6, {"grid": "int-asym", "bits": 2}),
+    (4, {"grid": "nf4"}),
+    (4, {"grid": "fp4-e2m1"}),
 ]
 
 
 @pytest.mark.parametrize(("n", "setting", "law"), CASES, ids=lambda case: case if isinstance(case, int) else None)
-def test_no_row_undercuts_its_tail_more_often_than_it_says(n, setting, law):
+def test_no_row_undercuts_its_tail_more_often_than_it_says(n, setting, law, tmp_path):
+    if setting["grid"] == "file":  # of levels that are not even
+        file = tmp_path / "levels.txt"
+        file.write_text("-2.5 -1 -0.25 0.5 1.75 4")
+        setting = {**setting, "grid": str(file)}
     rng = np.random.default_rng(n)
     h = hessian(rng, n)
     w = draw(rng, law, (ROWS, n))
@@ -52,11 +70,12 @@ def test_what_is_not_refused_though_it_is_no_independent_draw_keeps_the_tails(la
 
 @pytest.mark.parametrize("method", ["mse", "gram"])
 @pytest.mark.parametrize("granularity", ["channel", "tensor"])
-def test_searched_scales_at_eight_inputs(method, granularity):
+@pytest.mark.parametrize(("n", "grid"), SEARCHED, ids=[grid["grid"] for _, grid in SEARCHED])
+def test_searched_scales_pay_for_their_candidates(method, granularity, n, grid):
     rng = np.random.default_rng(9)
-    h = hessian(rng, 8)
-    w = rng.standard_normal((ROWS, 8))
-    setting = Setting("quant", grid="int", bits=2, granularity=granularity, range=method)
+    h = hessian(rng, n)
+    w = rng.standard_normal((ROWS if n == 8 else ROWS // 2, n))
+    setting = Setting("quant", **grid, granularity=granularity, range=method)
     covered = cover(state_problem(w, h, setting), w)
     p = tails(h, covered, "normal", (30.0, 2000.0))
     candidates = np.exp(covered.log_candidates)
