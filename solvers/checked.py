@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -12,8 +12,10 @@ from pvq.bounds.gram import FloatArray
 from pvq.bounds.outward import tolerance
 from pvq.bounds.presolve import Presolved
 from pvq.bounds.problem import Problem, certified_rows
+from pvq.bounds.proof import Proof
 
 from .compile_time import working_seconds
+from .flat import flat_proof
 from .limits import LONG, in_time, proof_cost
 from .options import Clock, Options
 from .points import fallback_point
@@ -117,19 +119,27 @@ def _checked(
         from pvq.bounds.verify.row import NotProven  # compiled kernels: not for `pvq solvers`
 
         begin = working_seconds()
-        try:
-            verified = in_time(partial(_verified, reduced, outcome, proof_by), proof_by, reduced.n)
-            if verified is None:  # one of its own steps takes longer
-                raise NotProven("a step of the proof takes longer than the row may")
-            if verified > 0:
-                proof, proven_lower = outcome.proof, min(verified, error.lower)
+        for number, make in enumerate((lambda: outcome.proof, lambda: flat_proof(reduced))):
+            if kind is BoundKind.RIGOROUS and upper - lower <= width:
+                break
+            try:
+                verified = in_time(partial(_verified, reduced, make, outcome.nodes, proof_by), proof_by, reduced.n)
+                if verified is None:  # one of its own steps takes longer
+                    raise NotProven("a step of the proof takes longer than the row may")
+            except NotProven as why:
+                if number == 0:
+                    info["unproven"] = str(why)
+                continue
+            bound, which = verified
+            if bound > proven_lower:
+                proof, proven_lower = which, min(bound, error.lower)
             # what is proven counts if it says the same: the same status, nearly the same bound
-            if upper - verified <= (width if upper - lower <= width else upper - lower * WORTH):
-                lower, kind = min(max(verified, 0.0), error.lower), BoundKind.RIGOROUS
-            elif lower > 0:
-                info["unproven"] = f"the proof gives {max(verified, 0.0):.9g} only"
-        except NotProven as why:
-            info["unproven"] = str(why)
+            same = upper - bound <= (width if upper - lower <= width else upper - lower * WORTH)
+            if bound > lower or (kind is BoundKind.NUMERICAL and same):
+                lower, kind = min(max(bound, 0.0), error.lower), BoundKind.RIGOROUS
+                info.pop("unproven", None)
+            elif lower > 0 and number == 0:
+                info["unproven"] = f"the proof gives {max(bound, 0.0):.9g} only"
         verify_seconds = max(0.0, working_seconds() - begin)
         if reduced.n >= LONG:  # a long proof of a short row repeats a search, which has the limit to itself
             proof_cost(reduced.gram, solver).seconds = verify_seconds
@@ -152,13 +162,16 @@ def _checked(
     return result.settled(options.gap)
 
 
-def _verified(problem: Problem, outcome: Outcome, by: Clock) -> float:
+def _verified(
+    problem: Problem, make: Callable[[], Proof | None], nodes: int, by: Clock
+) -> tuple[float, Proof | None]:
+    """What a proof proves, and the proof; 0 and none where there is none."""
     from pvq.bounds.verify.budget import limited
     from pvq.bounds.verify.row import lower_bound
 
-    assert outcome.proof is not None
-    with limited(by.limit(0.0), nodes_of_proof(outcome.nodes, problem)):
-        return lower_bound(problem, outcome.proof)
+    with limited(by.limit(0.0), nodes_of_proof(nodes, problem)):
+        proof = make()
+        return (0.0, None) if proof is None else (lower_bound(problem, proof), proof)
 
 
 def nodes_of_proof(searched: int, problem: Problem) -> int:

@@ -12,6 +12,7 @@ from typing import Any
 from pvq.bounds.codebooks import INT_GRIDS
 from pvq.bounds.layer_problem import LayerProblem
 from pvq.bounds.sqnr import sqnr_db
+from pvq.bounds.zero import WithoutShift
 from pvq.layers.format import Layer
 
 from .base import Options
@@ -30,11 +31,12 @@ def result_document(
     environment: Mapping[str, Any],
     model: Mapping[str, Any] | None = None,
     sample: Sample | None = None,
+    zero: WithoutShift | None = None,
 ) -> dict[str, Any]:
     """Everything a run has proven, with what defines its problem; numbers are finite or null.
 
     `model` is what the volume model says beside it, `sample` what the rows say of others that were not drawn:
-    fields of their own, never part of what is proven.
+    fields of their own, never part of what is proven. `zero` is whether H without its shift reaches an error of 0.
     """
     return {
         "schema": SCHEMA,
@@ -69,6 +71,7 @@ def result_document(
             "sqnr_max_db": sqnr_db(result.reference, result.lower),
             "empirical": dict(result.empirical),
             **({} if model is None else {"model": dict(model)}),
+            **({} if zero is None else {"zero_without_shift": zero.as_json()}),
         },
         **({} if sample is None else {"sample": sample.as_json()}),
         "environment": dict(environment),

@@ -15,6 +15,7 @@ from pvq.bounds.errors import ProblemError
 from pvq.bounds.gram import FloatArray
 from pvq.bounds.layer_problem import LayerProblem
 from pvq.bounds.sqnr import format_db, sqnr_db
+from pvq.bounds.zero import WithoutShift
 from pvq.layers.arrays import Plain, plain
 from pvq.layers.format import Layer
 from pvq.layers.solutions import Solution
@@ -165,6 +166,8 @@ class Result(Recorded):
     """What the reader should know, a line each: methods that were asked for and cannot take the problem."""
     sample: Sample | None = None
     """What the rows say of all rows where they are a sample of them; everything else is about the drawn rows."""
+    zero_without_shift: WithoutShift | None = None
+    """Whether all rows would reach an error of 0 if H had no shift; None where it has none."""
 
     @property
     def lower(self) -> float:

@@ -18,6 +18,7 @@ from pvq.bounds.errors import ProblemError, check_number
 from pvq.bounds.gram import FloatArray
 from pvq.bounds.layer_problem import LayerProblem, at_sparsity, drawn, state_problem
 from pvq.bounds.sampling import draw
+from pvq.bounds.zero import zero_without_shift
 from pvq.layers.format import Layer
 from pvq.solvers.base import Options
 from pvq.solvers.budget import first_solver, solve_within
@@ -276,12 +277,15 @@ class Run:
         for (stated, found), model in zip(solved, models, strict=True):
             said = None if model is None else model.as_json(self.search.explain)
             sample = self.estimated(stated, found)
-            document = result_document(self.layer, stated, self.options, found, used, said, sample)
+            zero = None
+            if not self.options.stop.is_set():
+                zero = zero_without_shift(stated, self.layer.grams, self.layer.out)
+            document = result_document(self.layer, stated, self.options, found, used, said, sample, zero)
             place = device_note((row.result for row in found.rows), self.search.device)
             notes = self.notes if place is None else (*self.notes, place)
             if self.search.certify and found.reason is Reason.INTERRUPT:
                 notes = (*notes, UNCHECKED)
-            results.append(Result(self.layer, stated, found, document, model, notes, sample))
+            results.append(Result(self.layer, stated, found, document, model, notes, sample, zero))
         return results
 
     def estimated(self, problem: LayerProblem, result: LayerResult) -> Sample | None:

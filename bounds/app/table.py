@@ -12,7 +12,6 @@ from pvq.bounds.layer_problem import LayerProblem, Setting
 from pvq.bounds.outliers import outliers_db
 from pvq.bounds.ranges import GIVEN
 from pvq.bounds.sqnr import format_db
-from pvq.bounds.zero import rank_that_suffices
 from pvq.results import Result, Score, best_name
 from pvq.solvers.result import BoundKind, Reason, Status
 from pvq.solvers.rows import LayerResult
@@ -53,6 +52,8 @@ def print_result(result: Result, own: Score | None = None, explain: bool = False
         console.say(model_sentence(say, solved.reference, solved.empirical, _some_rows(problem)))
         if explain:
             console.say(explanation(say, solved.reference))
+    if result.zero_without_shift is not None:
+        console.say(f"Without the shift of H, {result.zero_without_shift.words}.")
     if "any_code" in result.document["total"]:
         console.say(limit_sentence(result))
     _say_notes(console, result)
@@ -133,9 +134,7 @@ def describe(problem: LayerProblem, sparsities: int = 1) -> str:
     if problem.dead_inputs:
         notes.append(f"{problem.dead_inputs} dead inputs")
     if problem.rank < len(inputs):
-        enough = rank_that_suffices(problem)
-        zero = "" if enough is None else f": {enough} kept in a row reach an error of 0, but for rounding"
-        notes.append(f"H has numerical rank {problem.rank}{zero}")
+        notes.append(f"H has numerical rank {problem.rank}")
     if setting.ridge:
         notes.append(f"H with a ridge of {setting.ridge:g} times its mean diagonal")
     if problem.gram_shift:

@@ -40,6 +40,8 @@ def multiply(gram: Gram, proofs: Iterable[Proof | None]) -> None:
 
 def products(gram: Gram, split: Split) -> tuple[FloatArray, FloatArray]:
     """(n,) Hv and |H||v|, which are forgotten with it."""
+    if not split.v.any():
+        return np.zeros(len(gram)), np.zeros(len(gram))
     known = _known.pop(split, None)
     if known is not None and known[0]() is gram:
         return known[1], known[2]

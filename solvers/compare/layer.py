@@ -18,6 +18,7 @@ from pvq.bounds.outliers import outliers_db
 from pvq.bounds.sampling import draw
 from pvq.bounds.stages import part
 from pvq.bounds.storage import CostModel, Pair, equal_cost_pair, pair_against
+from pvq.bounds.zero import zero_without_shift
 from pvq.layers.format import Layer
 
 from ..base import Options, Solver
@@ -193,7 +194,8 @@ class Sides:
     def of(self, setting: Setting) -> Side:
         """Of all rows, or of those that are drawn where the layer has more."""
         if setting not in self._kept:
-            self._kept[setting] = self._new(setting)
+            side = self._kept[setting] = self._new(setting)
+            side.zero = zero_without_shift(side.problem, self.layer.grams, self.layer.out)
         return self._kept[setting]
 
     def leave(self, later: Iterable[Pair]) -> None:

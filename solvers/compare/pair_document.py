@@ -6,11 +6,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pvq.bounds.storage import Pair
+from pvq.bounds.zero import Zero
 
+from ..result import BoundKind
 from .column import Column
 from .sampled import SampledSide, sample_json, sample_words
 from .side import Side, merge
-from .verdict import MARGIN, OPEN, SAMPLED, Interval, margin_db, opening, sentence, verdict
+from .verdict import MARGIN, NAMES, OPEN, SAMPLED, Interval, margin_db, opening, sentence, verdict
 
 SIDES = ("quant", "prune")
 Told = tuple[Column, Pair, dict[str, Any]]
@@ -66,8 +68,30 @@ def with_others(told: Told, others: Iterable[Told]) -> dict[str, Any] | None:
 
 def _judged(column: Column, pair: Pair, sides: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     ends = _ends(sides)
-    words = sentence(_start(column, pair), sides["quant"]["reference"], *ends)
-    return {"verdict": verdict(*ends), "margin_db": margin_db(*ends), "words": words}
+    words, found = sentence(_start(column, pair), sides["quant"]["reference"], *ends), verdict(*ends)
+    if found == OPEN:
+        words += _zero_words(sides)
+    return {"verdict": found, "margin_db": margin_db(*ends), "words": words}
+
+
+def _zero_words(sides: Mapping[str, Mapping[str, Any]]) -> str:
+    """Why a pair may be open whatever is searched: who reaches an error of 0 but for the shift of H."""
+    known = {NAMES[name]: sides[name].get("zero_without_shift") for name in SIDES}
+    if not any(zero and zero["answer"] != Zero.OPEN for zero in known.values()):
+        return ""
+    said = {
+        Zero.YES: "{} reaches an error of 0{}",
+        Zero.NO: "{} does not reach an error of 0{}",
+        Zero.OPEN: "of {} that is not decided{}",
+    }
+    parts = [
+        said[zero["answer"]].format(name, " but for rounding" if zero["bound_kind"] == BoundKind.NUMERICAL else "")
+        for name, zero in sorted(
+            known.items(), key=lambda item: item[1]["answer"] == Zero.OPEN if item[1] else True
+        )
+        if zero
+    ]
+    return f" Without the shift of H, {'; '.join(parts)}."
 
 
 def _start(column: Column, pair: Pair) -> str:

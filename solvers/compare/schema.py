@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pvq.bounds.errors import ProblemError
+from pvq.bounds.zero import Zero
 from pvq.layers.reading import Unreadable, read_json
 
 from ..result import BoundKind
@@ -159,6 +160,7 @@ MODEL = {
 }
 MODEL_MAY = {"limited_by": _maybe(_one_of("lower", "upper")), "drawn": _dict}
 MODEL_DRAWN = {"rows": _whole, "of": _whole, "reference": _above, "empirical": _errors}
+ZERO = {"answer": _one_of(*Zero), "bound_kind": _one_of(*BoundKind)}
 NUMBER = {name: _maybe(_number) for name in ("estimate", "standard_error", "low", "high")}
 DRAWN = {
     "rows": _whole,
@@ -215,6 +217,8 @@ def _pair(pair: Mapping[str, Any], where: str) -> None:
     for name in ("quant", "prune"):
         side = pair[name]
         _entries(side, SIDE, f"{name} at {where}")
+        if "zero_without_shift" in side:
+            _entries(side["zero_without_shift"], ZERO, f"'zero_without_shift' of {name} at {where}")
         if "model" in side:
             _model(side["model"], f"'model' of {name} at {where}")
         if not _above(side.get("outliers_db", 0)):

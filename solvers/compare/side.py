@@ -11,6 +11,7 @@ from pvq.bounds.gram import BoolArray, FloatArray
 from pvq.bounds.layer_problem import LayerProblem
 from pvq.bounds.outward import closed, sum_down, sum_up
 from pvq.bounds.sqnr import format_db, sqnr_db
+from pvq.bounds.zero import WithoutShift
 
 from ..empirical.layerwise import LayerPoint, row_errors, used_units
 from ..modelled import within
@@ -74,6 +75,8 @@ class Side:
         """What the volume model says beside it: no verdict rests on it."""
         self.outliers_db: float | None = None
         """What one scale for all costs, where it is worth a line: see `pvq.bounds.outliers`."""
+        self.zero: WithoutShift | None = None
+        """Whether H without its shift reaches an error of 0; None where it has none."""
 
     def rows(self) -> Rows:
         """What is known by now, for a side of the same problem."""
@@ -197,6 +200,7 @@ class Side:
                 else {"model": within(self.model.as_json(), interval.lower, interval.upper)}
             ),
             **({} if self.outliers_db is None else {"outliers_db": self.outliers_db}),
+            **({} if self.zero is None else {"zero_without_shift": self.zero.as_json()}),
         }
 
 

@@ -8,7 +8,7 @@ import sys
 
 import numpy as np
 import pytest
-from pvq.layers.format import save_layer
+from pvq.layers.format import Layer, save_layer
 
 from compare_cases import random_layer
 
@@ -368,3 +368,17 @@ def test_a_matrix_that_was_made_symmetric_is_said(cli, tmp_path):
         np.savez(tmp_path / f"{name}.npz", weight=np.ones((2, 6)), gram=gram, samples=3000)
         result = cli("bound", str(tmp_path / f"{name}.npz"), "--method", "prune", "--sparsity", "0.5")
         assert ("summed in float32 and was not symmetric" in result.out) == (name == "uneven")
+
+
+def test_whether_an_error_of_0_is_reached_but_for_the_shift(cli, tmp_path):
+    """Two equal inputs, levels -2 ... 1: 1/2 + 1/2 is 1 + 0, and 1/4 + 1/2 is not a sum of levels."""
+    gram = np.array([[1.0, 1.0], [1.0, 1.0]])
+    save_layer(tmp_path / "yes.npz", Layer("yes", np.array([[0.5, 0.5]]), gram))
+    save_layer(tmp_path / "no.npz", Layer("no", np.array([[0.25, 0.5]]), gram))
+    words = ("--method", "quant", "--bits", "2", "--range", "none")
+    for name, said in (("yes", "weights within the constraints reach"), ("no", "no choice of weights reaches")):
+        ended = cli("bound", tmp_path / f"{name}.npz", *words)
+        assert f"Without the shift of H, {said} an error of exactly 0." in " ".join(ended.out.split())
+        total = result(cli, tmp_path / f"{name}.npz", *words)["total"]
+        assert total["zero_without_shift"] == {"answer": name, "bound_kind": "rigorous"}
+    assert "zero_without_shift" not in result(cli, tmp_path / "yes.npz", *words, "--ridge", "0.1")["total"]

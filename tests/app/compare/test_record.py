@@ -58,7 +58,7 @@ def places(value, path=()):
         yield from places(inner, (*path, key))
 
 
-NOT_NEEDED = ("pattern", "model", "limited_by", "outliers_db")
+NOT_NEEDED = ("pattern", "model", "limited_by", "outliers_db", "zero_without_shift")
 
 
 def at(document, path):

@@ -184,3 +184,16 @@ def test_a_stopped_comparison_still_holds(expand40) -> None:
     assert list(pairs) == []
     old = {**first, "status": "interrupted"}
     assert list(compare_layer(layer, what, known={Column(2): old})) == [old]
+
+
+def test_an_open_pair_says_who_reaches_an_error_of_0():
+    """Rank 4 of 8 inputs, 4 kept: pruning reaches 0 but for the shift; whether a fine grid does is not decided."""
+    layer = random_layer("singular", 0)
+    terms = comparison([8], against="0.5", time_limit=1e-9)
+    pair = next(iter(compare_layer(layer, terms)))
+    zero = {name: pair[name]["zero_without_shift"] for name in ("quant", "prune")}
+    assert zero["prune"] == {"answer": "yes", "bound_kind": "numerical"}
+    assert zero["quant"] == {"answer": "not decided", "bound_kind": "none"}
+    said = "pruning reaches an error of 0 but for rounding; of quantization that is not decided."
+    assert pair["verdict"] == OPEN
+    assert pair["words"].endswith(f"Without the shift of H, {said}")
