@@ -72,32 +72,29 @@ class Echelon:
 
 def echelon(h: FloatArray) -> Echelon | None:
     """Eliminated in rational arithmetic; None where H is indefinite, or too long for it."""
-    from .verify.exact import is_psd  # compiled kernels: not for `pvq solvers`
-
     n = len(h)
     if n > LONGEST:
         return None
-    a = [[Fraction(value) for value in row] for row in h.tolist()]
-    if not is_psd(a):
-        return None
+    a = [[Fraction(value) for value in row] for row in h.tolist()]  # above the diagonal: what is left of H
     pivots: list[int] = []
     rows: list[list[Fraction]] = []
-    for i in range(n):  # of a semidefinite matrix, row i is one of those above it if its pivot is 0
-        row = a[i]
-        for p, known in zip(pivots, rows, strict=True):
-            if row[p]:
-                row = [x - row[p] * y for x, y in zip(row, known, strict=True)]
-        first = next((j for j, value in enumerate(row) if value), None)
-        if first is None:
+    for i in range(n):
+        pivot = a[i][i]
+        if pivot < 0 or (pivot == 0 and any(a[i][i:])):
+            return None
+        if pivot == 0:
             continue
-        row = [value / row[first] for value in row]
-        rows = [[x - known[first] * y for x, y in zip(known, row, strict=True)] for known in rows]
-        pivots.append(first)
+        row = [Fraction(0)] * i + [value / pivot for value in a[i][i:]]
+        for j in range(i + 1, n):
+            if row[j]:
+                for k in range(j, n):
+                    a[j][k] -= a[i][j] * row[k]
+        rows = [[x - known[i] * y for x, y in zip(known, row, strict=True)] for known in rows]
+        pivots.append(i)
         rows.append(row)
     own = set(pivots)
-    return Echelon(
-        tuple(pivots), tuple({j: x for j, x in enumerate(row) if x and j not in own} for row in rows), n
-    )
+    reduced = tuple({j: x for j, x in enumerate(row) if x and j not in own} for row in rows)
+    return Echelon(tuple(pivots), reduced, n)
 
 
 def least_kept(problem: Problem, form: Echelon, work: Work) -> tuple[float, float]:

@@ -37,8 +37,8 @@ ASKS_THE_VERIFIER = {"solvers.base", "solvers.bnb", "benchmarks"}
 """Floors below `solvers` that hand proofs to the verifier."""
 
 BASE = (
-    *("base", "checked", "compile_time", "composite", "limits", "options", "points", "result", "tiny", "units"),
-    "watch",
+    *("base", "checked", "compile_time", "composite", "flat", "limits", "options", "points", "result", "tiny"),
+    *("units", "watch"),
 )
 """Files of `solvers` that all solvers stand on."""
 
