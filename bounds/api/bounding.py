@@ -84,7 +84,7 @@ def bound(
         a bound of every row, then better ones where they narrow the total most.
     odds : float, optional
         Odds of the volume model's level, between 0 and 1; 0.001 where None, and above 2048 inputs or 32
-        Gram matrices no model then.
+        Gram matrices the model is refused then.
     explain : bool
         The document's volume model has a level and a prediction for each row as well.
     certify : bool

@@ -161,7 +161,7 @@ class Result(Recorded):
     document: dict[str, Any]
     """`pvq.result/1`, as the command line writes it."""
     model: Model | None = None
-    """What the volume model says beside it: an estimate, no bound; None where it is not asked for."""
+    """What the volume model says beside it: an estimate, no bound; None where nothing is quantized."""
     notes: tuple[str, ...] = ()
     """What the reader should know, a line each: methods that were asked for and cannot take the problem."""
     sample: Sample | None = None

@@ -79,7 +79,7 @@ class Terms:
     patterns: Mapping[str, Setting] = field(default_factory=dict)
     """Several for the pruned side, by their words, instead of `against`."""
     odds: float | None = None
-    """Of the volume model beside the quantized side; None for the usual ones, and none for long rows then."""
+    """Of the volume model beside the quantized side; None for the usual ones, and long rows are refused then."""
     time_limit: float | None = 60.0
     """Seconds for the bounds of one pair."""
     until: float | None = None
