@@ -16,7 +16,10 @@ def saved(path, **arrays):
     return path
 
 
-def test_what_numpy_writes_is_read(tmp_path):
+@pytest.mark.parametrize("long", [False, True])
+def test_what_numpy_writes_is_read(tmp_path, monkeypatch, long):
+    if long:
+        monkeypatch.setattr(archive, "SIDE_BY_SIDE", 1)
     rng = np.random.default_rng(0)
     arrays = {
         "a": rng.standard_normal((3, 4)),
@@ -70,6 +73,16 @@ def zipped(path, *members):
 def test_headers_that_lie_about_their_size(tmp_path, data):
     with pytest.raises(ArchiveError, match="damaged"):
         read_arrays(zipped(tmp_path / "a.npz", ("a.npy", data)))
+
+
+def test_damage_is_found_where_arrays_are_unpacked_side_by_side(tmp_path, monkeypatch):
+    monkeypatch.setattr(archive, "SIDE_BY_SIDE", 1)
+    file = saved(tmp_path / "a.npz", a=np.arange(500.0), b=np.arange(900.0))
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 255
+    file.write_bytes(data)
+    with pytest.raises(ArchiveError, match="damaged"):
+        read_arrays(file)
 
 
 def test_names_twice_foreign_members_and_too_many(tmp_path):
