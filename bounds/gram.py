@@ -26,9 +26,6 @@ SHORT = 256
 # A Cholesky factor of H - CLEAR n eps |H| I shows that H needs no shift: |H|, the Frobenius norm, is no less than
 # the largest eigenvalue, and factorising rounds by less than the rest. At 4096 inputs: 1 s, eigenvalues take 5.
 CLEAR = 4.0
-# A factor of H - CLEAR * n eps |H| I shows that H needs no shift: |H| is no less than the largest eigenvalue, and
-# what a factorisation rounds is less than the rest. At 4096 inputs it takes 1 s, where eigenvalues take 5.
-CLEAR = 4.0
 
 
 @dataclass(frozen=True, eq=False)

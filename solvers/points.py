@@ -17,19 +17,19 @@ def trivial(problem: Problem) -> Outcome | None:
         return None
     zero = np.zeros(problem.n)
     if not sparsity.keep.any():
-        proof = Split(_nothing_below(problem.gram), -problem.weight)
+        proof = Split(nothing_below(problem.gram), -problem.weight)
         info = {"trivial": "no input may be kept"}
         return Outcome(zero, problem.certified(zero).lower, info=info, proof=proof)
     if problem.grid is None and not sparsity.binding:
-        proof = Split(_nothing_below(problem.gram), zero)
+        proof = Split(nothing_below(problem.gram), zero)
         info = {"trivial": "every input may be kept"}
         return Outcome(problem.weight.copy(), 0.0, info=info, proof=proof)
     return None
 
 
-def _nothing_below(gram: Gram) -> Below:
+def nothing_below(gram: Gram) -> Below:
     """D = 0, one object for all rows: that H itself is positive semidefinite is shown once."""
-    return gram.memo(_nothing_below, lambda: Below(np.zeros(len(gram))))
+    return gram.memo(nothing_below, lambda: Below(np.zeros(len(gram))))
 
 
 def fallback_point(problem: Problem) -> FloatArray:

@@ -15,7 +15,7 @@ from ..bnb.proof_tree import MAX_LEAVES
 from ..relax import near_null, patterned, pruning
 from ..relax.bounded import Bounded
 from ..result import Outcome, Reason
-from . import branching, own_blocks, part_searched, quantization
+from . import branching, clipped, own_blocks, part_searched, quantization
 
 SHORT = 40
 """Pruned rows of at most so many inputs have a tree on top whatever the intervals said: it may end them."""
@@ -84,7 +84,8 @@ def _quantized(problem: Problem, options: Options, clock: Clock, start: FloatArr
     if upper <= 0.0:
         return Outcome(x, 0.0)
     blocks = own_blocks if options.effort == "high" else quantization
-    bounds = [relaxation.bound_row(problem, x, upper, options, clock) for relaxation in (blocks, part_searched)]
+    relaxations = blocks, part_searched, clipped
+    bounds = [relaxation.bound_row(problem, x, upper, options, clock) for relaxation in relaxations]
     best, nodes = max(bounds, key=_lower), sum(bounded.nodes for bounded in bounds)
     info = {} if best.ceiling is None else {"ceiling": best.ceiling}
     return Outcome(x, max(0.0, best.lower), _reason(clock), nodes, info, best.proof)
