@@ -36,10 +36,12 @@ def _multiple(gram: Gram) -> Below | None:
     from pvq.bounds.verify.row import SAFETY, shift_to_psd  # compiled kernels: not for `pvq solvers`
 
     n = len(gram)
-    v = gram.matrix[:, np.argmax(gram.matrix.diagonal())]
+    size = float(gram.matrix.diagonal().max())
+    scaled = gram.matrix / size  # squares of the entries of H may leave the range of float64
+    v = scaled[:, np.argmax(scaled.diagonal())]
     for _ in range(STEPS):
-        v = gram.matrix @ (v / np.linalg.norm(v))
-    least = n * np.finfo(np.float64).eps * float(np.linalg.norm(v))
+        v = scaled @ (v / np.linalg.norm(v))
+    least = n * np.finfo(np.float64).eps * size * float(np.linalg.norm(v))
     nothing = np.zeros(n, dtype=bool)
     best: Below | None = None
     most = 0.0

@@ -94,3 +94,14 @@ def test_the_distance_grows_as_less_is_kept():
     ]
     assert all(more > less for more, less in pairwise(ends[:-1]))
     assert ends[-1] <= 0
+
+
+@pytest.mark.parametrize("power", [-900, 900])
+def test_entries_whose_squares_leave_the_range_of_float64(power):
+    """Their norm was 0, and the division by it ended the row."""
+    problem = row(300, 20, 5, grid=grid(300))
+    gram = problem.gram
+    other = Gram(np.ldexp(gram.matrix, power), float(np.ldexp(gram.shift, power)), gram.rank)
+    first, second = (flat_proof(replace(problem, gram=g)).below.d for g in (gram, other))
+    assert first.min() > 0
+    assert np.array_equal(np.ldexp(first, power), second)
