@@ -101,8 +101,9 @@ def certified_uppers(gram: Gram, w: FloatArray, x: FloatArray, scored: bool = Fa
     scored : up by no more than `SCORED` of it is enough for long rows, instead of `NARROW`.
     """
     narrow = SCORED if scored and w.shape[1] > KEPT else NARROW
-    ends = zip(*(found.tolist() for found in float_errors(gram.matrix, w, x)), w, x, strict=True)
-    return np.array([_decided(value, radius, gram, *row, 0.0, narrow).upper for value, radius, *row in ends])
+    values, radii = (found.tolist() for found in float_errors(gram.matrix, w, x))
+    some = [_decided(values[i], radii[i], gram, w[i], x[i], 0.0, narrow) for i in range(len(w))]
+    return np.array([error.upper for error in some], dtype=np.float64)
 
 
 def quick_uppers(gram: Gram, w: FloatArray, x: FloatArray) -> FloatArray:
