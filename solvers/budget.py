@@ -111,8 +111,9 @@ def _first(
 
 def first_solver(problem: LayerProblem, solver: Solver) -> Solver:
     """Where first bounds come from, and what is to be prepared: `solver`, or the batch of the layer before it."""
-    row = problem.row(0)
-    quick = LayerWide(points=row.sparsity is None)
+    row, quick = problem.row(0), LayerWide()
+    if row.sparsity is not None and quick.together(row) > 1:
+        quick = LayerWide(points=False)
     relaxes = solver.name in ("auto", "bound") and problem.budget is None
     return quick if relaxes and row.n > EXACT and quick.why_unsupported(row) is None else solver
 

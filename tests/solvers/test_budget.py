@@ -96,6 +96,38 @@ def test_long_rows_start_with_the_batch_of_their_layer(monkeypatch):
     assert first_solver(stated("layer"), get_solver("auto")).name == "auto"
 
 
+def test_lower_ends_of_pruned_rows_come_before_better_weights(monkeypatch):
+    monkeypatch.setattr(budget, "EXACT", 4)
+    problem, first, better = stated("prune", rows=70), {}, {}
+
+    def on_row(row):
+        assert not better
+        first[row.row] = row.result
+
+    def on_better(row):
+        assert len(first) == 70
+        better.setdefault(row.row, row.result)
+
+    found = solve_within(
+        problem, get_solver("auto"), Options(time_limit=600.0), on_row=on_row, on_better=on_better
+    )
+    for i, row in enumerate(found.rows):
+        best = Brute().solve(problem.row(i)).upper
+        assert 0 < first[i].lower <= best * (1 + 1e-9)
+        assert first[i].bound_kind is BoundKind.RIGOROUS
+        assert better[i].upper <= first[i].upper
+        assert best <= row.result.upper * (1 + 1e-9)
+    assert sum(better[i].upper < first[i].upper for i in range(70)) > 10
+
+
+def test_patterns_without_a_batch_are_bounded_once_before_the_solver(monkeypatch):
+    monkeypatch.setattr(budget, "EXACT", 4)
+    layer = random_layer("regular", 1, rows=2)
+    blocks = state_problem(layer.weight, layer.grams, Setting("prune", sparsity=0.5, block=2))
+    assert first_solver(blocks, get_solver("auto")).points
+    assert not first_solver(stated("prune"), get_solver("auto")).points
+
+
 def test_an_interrupt_keeps_what_is_known():
     problem, solver = stated("prune"), Refined()
     options = Options(time_limit=600.0)
