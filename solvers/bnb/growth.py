@@ -24,6 +24,9 @@ ON_THE_WAY = 1.25
 """How much larger the power of what is left is than that of the last pass. Nine rows of 56 to 112 inputs ended
 within a factor of two of what was said after a hundredth to a half of their nodes; with 1, of three."""
 
+FAR = 4.0
+"""Times the last threshold from which the end is too far to tell: those rows were at .6 of it and more."""
+
 
 def nodes_to_the_end(passes: Sequence[tuple[float, float]], end: float) -> float | None:
     """Nodes that a pass to the threshold `end` would take, a model and no bound; None where nothing tells.
@@ -35,7 +38,7 @@ def nodes_to_the_end(passes: Sequence[tuple[float, float]], end: float) -> float
     if len(passes) < 2:
         return None
     (low, before), (high, after) = passes[-2:]
-    if not (0 < low < high <= end and before < after):
+    if not (0 < low < high <= end < FAR * high and before < after):
         return None
     power = ON_THE_WAY * math.log(after / before) / math.log(high / low)
     return float(after * (end / high) ** min(power, 100.0))

@@ -87,7 +87,8 @@ def _quantized(problem: Problem, options: Options, clock: Clock, start: FloatArr
     relaxations = blocks, part_searched, clipped
     bounds = [relaxation.bound_row(problem, x, upper, options, clock) for relaxation in relaxations]
     best, nodes = max(bounds, key=_lower), sum(bounded.nodes for bounded in bounds)
-    info = {} if best.ceiling is None else {"ceiling": best.ceiling}
+    ceiling = max((bounded.ceiling for bounded in bounds if bounded.ceiling is not None), default=None)
+    info = {} if ceiling is None else {"ceiling": max(ceiling, best.lower)}  # of blocks; others may be above
     return Outcome(x, max(0.0, best.lower), _reason(clock), nodes, info, best.proof)
 
 

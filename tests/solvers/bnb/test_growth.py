@@ -17,7 +17,15 @@ def test_nodes_that_grow_like_a_power_go_on_so(power):
 
 
 @pytest.mark.parametrize(
-    "passes", [[], [(0.5, 10.0)], [(0.5, 10.0), (0.6, 9.0)], [(0.0, 1.0), (0.5, 10.0)], [(0.5, 10.0), (1.1, 99.0)]]
+    "passes",
+    [
+        [],
+        [(0.5, 10.0)],
+        [(0.5, 10.0), (0.6, 9.0)],
+        [(0.0, 1.0), (0.5, 10.0)],
+        [(0.5, 10.0), (1.1, 99.0)],
+        [(1e-14, 3), (1.02e-14, 5)],
+    ],
 )
 def test_nothing_is_said_where_nothing_tells(passes):
     assert nodes_to_the_end(passes, 1.0) is None
