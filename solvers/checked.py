@@ -119,7 +119,8 @@ def _checked(
         from pvq.bounds.verify.row import NotProven  # compiled kernels: not for `pvq solvers`
 
         begin = working_seconds()
-        for number, make in enumerate((lambda: outcome.proof, lambda: flat_proof(reduced))):
+        ways = [lambda: outcome.proof, *([lambda: flat_proof(reduced)] if reduced.gram.shift > 0 else [])]
+        for number, make in enumerate(ways):
             if kind is BoundKind.RIGOROUS and upper - lower <= width:
                 break
             try:
@@ -131,6 +132,8 @@ def _checked(
                     info["unproven"] = str(why)
                 continue
             bound, which = verified
+            if which is None:
+                continue
             if bound > proven_lower:
                 proof, proven_lower = which, min(bound, error.lower)
             # what is proven counts if it says the same: the same status, nearly the same bound
