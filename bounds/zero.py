@@ -22,7 +22,6 @@ from enum import StrEnum
 from .equations import LONGEST, Echelon, Work, echelon, least_kept
 from .gram import FloatArray
 from .layer_problem import LayerProblem
-from .problem import Problem
 from .ranges import OPTIMAL
 
 SUMS, SETS = 300_000, 5_000
@@ -124,17 +123,3 @@ def _exactly(problem: LayerProblem, grams: FloatArray, out: int) -> Zero:
 
 def _answer(low: float, high: float, keep: int) -> Zero:
     return Zero.NO if low > keep else Zero.YES if high <= keep else Zero.OPEN
-
-
-def reaches_zero(problem: Problem) -> Zero:
-    """Whether the least error of a row is exactly 0, its H taken as it is, shift and all.
-
-    Parameters
-    ----------
-    problem : a row; where H has more than `LONGEST` inputs, or is indefinite, nothing is decided.
-    """
-    form = echelon(problem.hessian)
-    if form is None:
-        return Zero.OPEN
-    keep = 0 if problem.sparsity is None else int(problem.sparsity.keep[0])
-    return _answer(*least_kept(problem, form, Work(SUMS, SETS)), keep)

@@ -66,8 +66,9 @@ def solve_within(
     if problem.budget is not None:
         limit = max(clock.left, 0.0) * jobs / len(problem)
         return solve_layer(problem, solver, replace(options, time_limit=limit), compare, jobs, on_row)
-    known = _first(problem, solver, options, clock, compare, jobs, on_row)
-    if _lower_ends_first(first_solver(problem, solver)):
+    engine = first_solver(problem, solver)
+    known = _first(problem, engine, options, clock, compare, jobs, on_row)
+    if _lower_ends_first(engine):
         _better_weights(problem, options, clock, known, jobs, on_better)
     _improve(problem, solver, options, clock, known, jobs, on_better)
     return summarise(known, options)
@@ -75,7 +76,7 @@ def solve_within(
 
 def _first(
     problem: LayerProblem,
-    solver: Solver,
+    engine: Solver,
     options: Options,
     clock: Clock,
     compare: Sequence[Solver],
@@ -83,15 +84,15 @@ def _first(
     on_row: OnRow | None,
 ) -> list[RowResult]:
     """Every row once."""
-    engine = first_solver(problem, solver)
-    wide, lower_ends = engine is not solver, _lower_ends_first(engine)
+    wide, lower_ends = isinstance(engine, LayerWide), _lower_ends_first(engine)
     pieces = chunks(problem, engine.together(problem.row(0)))
     known: dict[int, RowResult] = {}
 
     def some(k: int) -> list[RowResult]:
         part(f"first bounds, row {pieces[k].start + 1} of {len(problem)}; {_so_far(known.values(), clock)}")
-        if clock.ended() is not None:
-            return left_out(problem, pieces[k], engine, clock.ended() or Reason.TIME)
+        ended = clock.ended()
+        if ended is not None:
+            return left_out(problem, pieces[k], engine, ended)
         left = clock.left if wide else FIRST * clock.left
         # lower ends take what they take, with their proofs: a share that is a little short would leave nothing
         rows_left = len(pieces[k]) if lower_ends else (len(problem) - pieces[k].start) / jobs

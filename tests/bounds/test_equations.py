@@ -10,9 +10,19 @@ from pvq.bounds.gram import Gram
 from pvq.bounds.grid import Grid
 from pvq.bounds.problem import Problem
 from pvq.bounds.sparsity import Sparsity
-from pvq.bounds.zero import Zero, reaches_zero
+from pvq.bounds.zero import SETS, SUMS, Zero
 
 KINDS = ("quant", "joint", "fixed", "free", "nm", "nm-fixed", "blocks", "nm-joint")
+
+
+def reaches_zero(problem):
+    """Whether the least error of a row is exactly 0, its H taken as it is."""
+    form = echelon(problem.hessian)
+    if form is None:
+        return Zero.OPEN
+    keep = 0 if problem.sparsity is None else int(problem.sparsity.keep[0])
+    low, high = least_kept(problem, form, Work(SUMS, SETS))
+    return Zero.NO if low > keep else Zero.YES if high <= keep else Zero.OPEN
 
 
 def matrix(rng, n):

@@ -98,12 +98,12 @@ def swapped_rows(
         narrow, small = np.where(kept, x * to, 0.0).astype(np.float32), (w * to).astype(np.float32)
         if swaps:
             _rounds(at.narrow, small, narrow, kept, groups, clock)
+            x = np.where(kept, narrow / to, 0.0)
+            enough = _refined(h, at, w, x, kept, ZERO * unit[:, 0] ** 2, clock)
         else:
             _descended(at.narrow, small, narrow, kept, ROUGH)
-        x = np.where(kept, narrow / to, 0.0)
-        enough = np.asarray(np.isfinite(x).all(axis=1))
-        if swaps:
-            enough = _refined(h, at, w, x, kept, ZERO * unit[:, 0] ** 2, clock)
+            x = np.where(kept, narrow / to, 0.0)
+            enough = np.asarray(np.isfinite(x).all(axis=1))
     return np.where(enough[:, None], x, 0.0), enough
 
 
