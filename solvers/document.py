@@ -11,6 +11,7 @@ from typing import Any
 
 from pvq.bounds.codebooks import INT_GRIDS
 from pvq.bounds.layer_problem import LayerProblem
+from pvq.bounds.outliers import outliers_db
 from pvq.bounds.sqnr import sqnr_db
 from pvq.bounds.zero import WithoutShift
 from pvq.layers.format import Layer
@@ -38,6 +39,7 @@ def result_document(
     `model` is what the volume model says beside it, `sample` what the rows say of others that were not drawn:
     fields of their own, never part of what is proven. `zero` is whether H without its shift reaches an error of 0.
     """
+    cost = outliers_db(problem, layer.weight)
     return {
         "schema": SCHEMA,
         "layer": {
@@ -71,6 +73,7 @@ def result_document(
             "sqnr_max_db": sqnr_db(result.reference, result.lower),
             "empirical": dict(result.empirical),
             **({} if model is None else {"model": dict(model)}),
+            **({} if cost is None else {"outliers_db": cost}),
             **({} if zero is None else {"zero_without_shift": zero.as_json()}),
         },
         **({} if sample is None else {"sample": sample.as_json()}),

@@ -25,6 +25,21 @@ def check_odds(odds: float | None) -> None:
         raise ProblemError(f"`odds` must lie between 0 and 1, as 0.001, not {odds}")
 
 
+def takes_long(inputs: int, grams: int) -> str | None:
+    """Why the model of such a layer is not made unasked; None where it is."""
+    if inputs <= MODELLED and grams <= GRAMS:
+        return None
+    many = f"{MODELLED} inputs" if inputs > MODELLED else f"{GRAMS} Gram matrices"
+    return f"not computed above {many}, where it takes long; --odds 0.001 asks for it"
+
+
+def refused(why: str) -> dict[str, Any]:
+    """A statement, as JSON has it, that there is none."""
+    from pvq.bounds.volume import Model
+
+    return Model(ODDS, refused=why).as_json()
+
+
 def modelled(
     problem: LayerProblem, odds: float | None, whole: FloatArray, lower: FloatArray, upper: FloatArray
 ) -> Model | None:
@@ -41,9 +56,9 @@ def modelled(
         return None
     from pvq.bounds.volume import Model, volume_model  # statistics take half a second to load
 
-    if odds is None and (len(problem.inputs) > MODELLED or len(problem.grams) > GRAMS):
-        many = f"{MODELLED} inputs" if len(problem.inputs) > MODELLED else f"{GRAMS} Gram matrices"
-        return Model(ODDS, refused=f"not computed above {many}, where it takes long; --odds 0.001 asks for it")
+    long = takes_long(len(problem.inputs), len(problem.grams)) if odds is None else None
+    if long is not None:
+        return Model(ODDS, refused=long)
     return volume_model(problem, odds or ODDS, whole, lower, upper)
 
 

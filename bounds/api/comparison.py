@@ -118,6 +118,8 @@ class Comparison(Recorded):
             for side in SIDES:
                 for name in ("lower", "upper", "sqnr_min_db", "sqnr_max_db", "bound_kind"):
                     record[f"{side}_{name}"] = pair.get(side, {}).get(name)
+            model = pair.get("quant", {}).get("model", {})
+            record |= {f"quant_model_{name}": model.get(name) for name in ("lower", "odds", "optimum", "refused")}
             records.append(record)
         several = [
             name for name in ("granularity", "against") if isinstance(self.document["settings"].get(name), list)

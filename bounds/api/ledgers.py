@@ -173,6 +173,7 @@ class Ledger:
         effort: str = "normal",
         weights: bool = False,
         certificates: bool = False,
+        odds: float | None = None,
         progress: Callable[[int], object] | None = None,
         stop: threading.Event | None = None,
     ) -> dict[str, Any]:
@@ -206,6 +207,8 @@ class Ledger:
             Keep the best weights, in files beside the database.
         certificates : bool
             Keep the proofs, in files for `verify`.
+        odds : float, optional
+            As in `bound`: the model is made of quantized layers whose rows all have a result, and kept.
         progress : callable, optional
             Called with the number of rows that have just been committed.
         stop : threading.Event, optional
@@ -231,8 +234,10 @@ class Ledger:
         from pvq.solvers.compare.engines import engines_by_name, methods_by_name
         from pvq.solvers.device import check_device
         from pvq.solvers.document import packages
+        from pvq.solvers.ledger.beside import look_beside
         from pvq.solvers.ledger.go import Threads, go_on
         from pvq.solvers.ledger.work import RowSearch
+        from pvq.solvers.modelled import check_odds
         from pvq.solvers.options import check_effort
         from pvq.solvers.watch import watched
 
@@ -241,6 +246,9 @@ class Ledger:
         check_limits(time_limit, 0.0, jobs)
         check_device(device)
         check_effort(effort)
+        check_odds(odds)
+        if odds is not None and self.method not in ("quant", "both"):
+            raise ProblemError("`odds` is for runs with method quant or both")
         if cluster is None and send:
             raise ProblemError("`send` is for a `cluster`")
         if cluster is not None and jobs != 1:
@@ -269,7 +277,8 @@ class Ledger:
             ledger.check_folders(*["weights"] * weights, *["certificates"] * certificates)
             workers = Threads(jobs) if cluster is None else _workers(cluster, send, event)
             go_on(ledger, search, workers, event, full, progress or (lambda rows: None))
-            notes = [] if isinstance(workers, Threads) else list(workers.notes)
+            notes = look_beside(ledger, odds, event)
+            notes += [] if isinstance(workers, Threads) else list(workers.notes)
             return {
                 **status_of_run(ledger),
                 "interrupted": event.is_set(),

@@ -181,7 +181,7 @@ def bound(
     if in_run:
         refuse({"--scope": scope if scope != "row" else None, "--rows": rows, "--inputs": inputs})
         refuse({"--sample-rows": sample_rows, "--ridge": ridge, "--scales": scales, "--budget": budget})
-        refuse({"--odds": odds, "--explain": explain, "--limits": limits, "--score": score})
+        refuse({"--explain": explain, "--limits": limits, "--score": score})
         refuse({"--solution": solution, "--certificate": certificate})
         made: dict[str, Any] = {"method": method, "bits": None if bits is None else [bits], "grid": grid, "nm": nm}
         made |= {"granularity": granularity, "range": range_, "block": block, "update": update, "gap": gap}
@@ -193,6 +193,7 @@ def bound(
             "seed": seed,
             "device": device,
             "effort": effort,
+            "odds": odds,
         }
         raise typer.Exit(bound_in_run(ledger, layers, {**made, "sparsity": sparsities}, search, json_, quiet))
     layer = files[0]

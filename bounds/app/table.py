@@ -9,7 +9,6 @@ from collections.abc import Sequence
 
 from pvq.bounds.durations import words_of
 from pvq.bounds.layer_problem import LayerProblem, Setting
-from pvq.bounds.outliers import outliers_db
 from pvq.bounds.ranges import GIVEN
 from pvq.bounds.sqnr import format_db
 from pvq.results import Result, Score, best_name
@@ -57,9 +56,8 @@ def print_result(result: Result, own: Score | None = None, explain: bool = False
     if "any_code" in result.document["total"]:
         console.say(limit_sentence(result))
     _say_notes(console, result)
-    cost = outliers_db(problem, result.layer.weight)
-    if cost is not None:
-        console.say(outlier_hint(f"{cost:.1f} dB larger"))
+    if "outliers_db" in result.document["total"]:
+        console.say(outlier_hint(f"{result.document['total']['outliers_db']:.1f} dB larger"))
 
 
 def limit_sentence(result: Result) -> str:

@@ -52,6 +52,26 @@ def model_words(model: Mapping[str, Any], reference: float, empirical: Mapping[s
     return f"{text}; above {format_db(reference, model['lower'])} dB in {_odds(model)}"
 
 
+def predicted(side: Mapping[str, Any]) -> float | None:
+    """The least error of a quantized side that the model predicts; None where it says nothing."""
+    model = side.get("model")
+    return None if model is None or model["refused"] is not None else model["optimum"]
+
+
+def above_predicted_db(side: Mapping[str, Any], error: float) -> float | None:
+    """dB of an error above what the model predicts; None where it says nothing, or an error of 0."""
+    least = predicted(side)
+    return 10 * math.log10(error / least) if least and error > 0 else None
+
+
+def models_sentence(stated: int, layers: int, where: str = "--json") -> str:
+    """Of how many layers there is an estimate, and what has them."""
+    return (
+        f"The volume model estimates the optimum of {stated} of {layers} quantized layers (no bounds, no part of "
+        f"a verdict); {where} has them, and why there is none of others."
+    )
+
+
 def _optimum(model: Mapping[str, Any], reference: float, empirical: Mapping[str, float]) -> str:
     text = f"about {format_db(reference, model['optimum'])} dB{LIMITED.get(model.get('limited_by') or '', '')}"
     if empirical.get("gptq", 0) > 0 and model["optimum"] > 0:

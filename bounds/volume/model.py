@@ -18,7 +18,7 @@ from .chain import median_level
 from .coverage import Covered, Uncovered, cover, mesh_of, shared_mesh
 from .layer import layer_level
 from .relax import decision_order, factor, relaxed
-from .rows import RowLevels, row_levels
+from .rows import Choice, RowLevels, choose, row_levels
 
 ODDS = 1e-3
 TESTED = 2**22  # weights that the test reads at most, in rows evenly spaced
@@ -190,14 +190,15 @@ def _state(
         stats.chi2.cdf(LEAST_RMS**2 * len(problem.inputs) / np.maximum(rms, 1e-9) ** 2, len(problem.inputs))
     )
     log_odds = math.log(odds) - float(log_left_out.sum())
-    levels = [row_levels(covered, part.rows, part.matrix, part.keep, rms, int(alive.sum())) for part in parts]
-    # per channel every H has its own choice of what was tried, and joint choices multiply; else log N is paid once
-    paid = [math.log(of.tried) if covered.per_row else covered.log_candidates for of in levels]
-    log_odds -= sum(paid) if covered.per_row else covered.log_candidates
-    mesh = max(float(_mesh(problem.weight, covered, part, of)) for part, of in zip(parts, levels, strict=True))
+    choices = [choose(covered, part.rows, part.matrix, part.keep, rms, int(alive.sum())) for part in parts]
+    mesh = max(float(_mesh(problem.weight, covered, *both)) for both in zip(parts, choices, strict=True))
     model = replace(model, checks=replace(checks, mesh=mesh))
     if mesh > 1:
         return replace(model, refused=MESH)
+    levels = [row_levels(covered, part.rows, part.keep, of) for part, of in zip(parts, choices, strict=True)]
+    # per channel every H has its own choice of what was tried, and joint choices multiply; else log N is paid once
+    paid = [math.log(of.tried) if covered.per_row else covered.log_candidates for of in choices]
+    log_odds -= sum(paid) if covered.per_row else covered.log_candidates
     t1, lam = np.concatenate([of.t1 for of in levels]), np.concatenate([of.lam for of in levels])
     least = np.zeros(len(rms)) if lower is None else np.nan_to_num(lower)
     most = np.full(len(rms), np.inf) if upper is None else upper
@@ -296,12 +297,12 @@ def _contradiction(test: BabaiTest) -> str:
     )
 
 
-def _mesh(weight: FloatArray, covered: Covered, part: _Part, of: RowLevels) -> float:
+def _mesh(weight: FloatArray, covered: Covered, part: _Part, of: Choice) -> float:
     at = part.keep
     meshes = [mesh_of(weight[r, at], ~covered.known[r, at]) / covered.unit[r] for r in part.rows]
     some = part.rows[:: max(1, -(-len(part.rows) * len(at) // SHARED))]
     meshes.append(shared_mesh(weight[np.ix_(some, at)]) / float(np.median(covered.unit[part.rows])))
-    pivot = float((of.largest_lam * part.matrix.diagonal() + of.c).max())
+    pivot = float((of.scaled(covered, part.rows).max() * part.matrix.diagonal() + of.c).max())
     return max(meshes) ** 2 * pivot
 
 

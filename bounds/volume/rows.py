@@ -31,17 +31,33 @@ class RowLevels:
     """(rows,) per unit of the error."""
     plain: FloatArray
     """(rows,) t1 before log N is paid."""
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """(lambda, c) of rows that share H, and what their levels are computed with."""
+
+    lam: float
     c: float
-    largest_lam: float
-    """In units of the scale."""
+    share: float
+    """Of the min-max scale, by which lambda is in units where each row's scale was searched."""
     tried: int
-    """Choices of (lambda, c) that were compared."""
+    """Choices that were compared."""
+    spectrum: Spectrum
+    factors: _Factors
+
+    def scaled(self, covered: Covered, rows: IntArray) -> FloatArray:
+        """(rows,) lambda in units of each row's scale."""
+        if not covered.per_row:
+            return np.full(len(rows), self.lam)
+        ratio = covered.unit[rows] / (self.share * covered.nominal[rows])
+        return np.asarray(self.lam * ratio**2)
 
 
-def row_levels(
+def choose(
     covered: Covered, rows: IntArray, matrix: FloatArray, keep: IntArray, rms: FloatArray, total: int
-) -> RowLevels:
-    """Levels of rows that share H (inputs `keep`).
+) -> Choice:
+    """(lambda, c) for rows that share H (inputs `keep`).
 
     (lambda, c) may be any function of H, the scales and the known weights: they are chosen by the rows' own levels
     on a sample of rows. Where each row's scale was searched (mse and gram per channel), lambda_r may depend on the
@@ -61,33 +77,30 @@ def row_levels(
     pairs = _candidates(spectrum, log_a, cost)
     sample = rows[np.unique(np.linspace(0, len(rows) - 1, min(SAMPLE, len(rows))).astype(int))]
     shares = SHARES if covered.per_row else (1.0,)
-    best, choice = -math.inf, (pairs[0], 1.0)
+    tried = len(pairs) * len(shares)
+    best, choice = -math.inf, Choice(*pairs[0], 1.0, tried, spectrum, factors)
     for pair in pairs:
         for share in shares:
-            t1, lam = _levels(covered, factors, spectrum, sample, keep, pair, share)
+            other = Choice(*pair, share, tried, spectrum, factors)
+            t1, lam = _levels(covered, sample, keep, other)
             value = float((t1 - (cost + (covered.log_candidates if covered.per_row else 0.0)) / lam).mean())
             if value > best:
-                best, choice = value, (pair, share)
-    t1, lam = _levels(covered, factors, spectrum, rows, keep, *choice)
-    paid = t1 - covered.log_candidates / lam if covered.per_row else t1
-    largest = float((lam * covered.unit[rows] ** 2).max())
-    return RowLevels(paid, lam, t1, choice[0][1], largest, len(pairs) * len(shares))
+                best, choice = value, other
+    return choice
 
 
-def _levels(
-    covered: Covered,
-    factors: _Factors,
-    spectrum: Spectrum,
-    rows: IntArray,
-    keep: IntArray,
-    pair: tuple[float, float],
-    share: float,
-) -> tuple[FloatArray, FloatArray]:
-    lam, c = pair
+def row_levels(covered: Covered, rows: IntArray, keep: IntArray, choice: Choice) -> RowLevels:
+    """Levels of rows that share H (inputs `keep`)."""
+    t1, lam = _levels(covered, rows, keep, choice)
+    return RowLevels(t1 - covered.log_candidates / lam if covered.per_row else t1, lam, t1)
+
+
+def _levels(covered: Covered, rows: IntArray, keep: IntArray, choice: Choice) -> tuple[FloatArray, FloatArray]:
+    spectrum, c = choice.spectrum, choice.c
     t1, rates = np.empty(len(rows)), np.empty(len(rows))
     corrections: dict[tuple[float, int], float] = {}
-    at_c = DAMPING.index(c)
-    tilt = Tilt(spectrum, lam, c)
+    at_c, lams = DAMPING.index(c), choice.scaled(covered, rows)
+    tilt = Tilt(spectrum, choice.lam, c)
     counts = covered.known[np.ix_(rows, keep)].sum(axis=1)
     inverse = None
     if (
@@ -97,9 +110,8 @@ def _levels(
     ):
         inverse = (spectrum.vectors / tilt.diagonal) @ spectrum.vectors.T
     for k, r in enumerate(rows):
-        scaled = lam
+        scaled = float(lams[k])
         if covered.per_row:
-            scaled = lam * (covered.unit[r] / (share * covered.nominal[r])) ** 2
             tilt = Tilt(spectrum, scaled, c)
         known = np.flatnonzero(covered.known[r, keep])
         m = len(keep) - len(known)
@@ -109,7 +121,7 @@ def _levels(
             if (scaled, fewer) not in corrections:
                 corrections[scaled, fewer] = tilt.log_correction(fewer)
             correction = corrections[scaled, fewer]
-        log_a = m * float(factors.of(r, ~covered.known[r, keep], keep)[at_c])
+        log_a = m * float(choice.factors.of(r, ~covered.known[r, keep], keep)[at_c])
         weight = covered.weight[r, keep]
         levels = covered.levels(r)[covered.group[keep[known]]]
         log_z = row_log_z(tilt, known, log_a, weight, levels, correction, inverse)

@@ -237,6 +237,14 @@ def _pair(pair: Mapping[str, Any], where: str) -> None:
         raise Unfit(f"{where} says '{pair['verdict']}', but its intervals say '{found}'")
 
 
+def check_model(values: Any) -> None:
+    """Raise ValueError for what is no statement of the volume model."""
+    try:
+        _model(values, "the model")
+    except Unfit as error:
+        raise ValueError(str(error)) from None
+
+
 def _model(values: Any, where: str) -> None:
     _entries(values, MODEL, where)
     if values["refused"] is None and None in (values["lower"], values["optimum"]):

@@ -23,6 +23,7 @@ from ..document import CURVE_SCHEMA, row_ranges_of
 from ..document import SCHEMA as RESULT_SCHEMA
 from ..result import BoundKind, Reason, status_of
 from ..rows import total_kind, worst
+from .beside import beside_of, facts_of
 from .ledger import LayerEntry, LayerTask, Ledger
 from .pairs import pairs_of, verdict_of
 from .record import Record
@@ -65,6 +66,7 @@ def _environment(ledger: Ledger, seconds: float) -> dict[str, Any]:
 
 def _comparison(ledger: Ledger) -> dict[str, Any]:
     tasks, totals = ledger.tasks(), ledger.totals()
+    entries = {layer.id: layer for layer in ledger.layers}
     layers: dict[int, dict[str, Any]] = {}
     for layer in ledger.layers:
         about: dict[str, Any] = {"name": layer.name, "file": layer.path.name, "sha256": layer.sha256}
@@ -74,7 +76,7 @@ def _comparison(ledger: Ledger) -> dict[str, Any]:
         layers[number]["pairs"].append({"bits": bits, "verdict": SKIPPED, "reason": why})
     for quant, prune in pairs_of(tasks):
         if math.isfinite(totals[quant.id].upper + totals[prune.id].upper):
-            layers[quant.layer]["pairs"].append(_pair(ledger, quant, prune, totals))
+            layers[quant.layer]["pairs"].append(_pair(ledger, entries[quant.layer], quant, prune, totals))
     for about in layers.values():
         about["pairs"].sort(key=lambda pair: pair["bits"])
     document: dict[str, Any] = {
@@ -89,7 +91,9 @@ def _comparison(ledger: Ledger) -> dict[str, Any]:
     return dict(check_record(document))
 
 
-def _pair(ledger: Ledger, quant: LayerTask, prune: LayerTask, totals: Mapping[int, Total]) -> dict[str, Any]:
+def _pair(
+    ledger: Ledger, layer: LayerEntry, quant: LayerTask, prune: LayerTask, totals: Mapping[int, Total]
+) -> dict[str, Any]:
     sides = [totals[task.id] for task in (quant, prune)]
     ends = [Interval(side.lower, side.upper) for side in sides]
     found = verdict_of(*sides)
@@ -108,7 +112,10 @@ def _pair(ledger: Ledger, quant: LayerTask, prune: LayerTask, totals: Mapping[in
         "full": all(side.solved == side.rows for side in sides),
         "time_limit": seconds,  # a comparison that goes on from here with more takes an open pair up again
         "seconds": seconds,
-        "quant": _side(ledger, quant, sides[0]),
+        "quant": {
+            **_side(ledger, quant, sides[0]),
+            **beside_of(ledger, layer, quant, (ends[0].lower, ends[0].upper)),
+        },
         "prune": {"pattern": prune.setting.as_json(), **_side(ledger, prune, sides[1])},
     }
 
@@ -153,7 +160,7 @@ def _result(ledger: Ledger, layer: LayerEntry, task: LayerTask) -> dict[str, Any
             "out": layer.rows,
             "in": layer.inputs,
             "samples": None,
-            **task.facts,
+            **facts_of(task),
         },
         "problem": {
             **task.setting.as_json(),
@@ -174,6 +181,7 @@ def _result(ledger: Ledger, layer: LayerEntry, task: LayerTask) -> dict[str, Any
             "sqnr_min_db": sqnr_db(reference, upper),
             "sqnr_max_db": sqnr_db(reference, lower),
             "empirical": {name: sum_up(score[name] for score in scores) for name in sorted(names)},
+            **beside_of(ledger, layer, task, (lower, upper) if whole else None),
         },
         "environment": _environment(ledger, math.fsum(row.seconds + row.verify_seconds for row in rows)),
     }

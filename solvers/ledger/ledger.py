@@ -275,6 +275,14 @@ class Ledger:
                 sum_task(db, task)
         return len(known) - before
 
+    def keep(self, task: int, facts: Mapping[str, Any]) -> None:
+        """Commit facts about a task, in the place of those of the same names."""
+        with transaction(self.folder, self._db) as db:
+            (text,) = db.execute("SELECT facts FROM tasks WHERE id = ?", (task,)).fetchone()
+            with self._legible("its tasks"):
+                known = fields_of(text or "{}")
+            db.execute("UPDATE tasks SET facts = ? WHERE id = ?", (json.dumps({**known, **facts}), task))
+
     def failed(self, chunk: int, why: str, tries: int = 1) -> None:
         """Say that a chunk could not be worked on; the rest goes on, and a later run tries again."""
         with transaction(self.folder, self._db) as db:

@@ -10,6 +10,7 @@ from pvq.bounds.outward import sum_down, sum_up
 from pvq.bounds.sqnr import sqnr_db
 
 from ..compare.verdict import OPEN, PRUNE, QUANT
+from .beside import counts_beside
 from .ledger import LayerTask, Ledger
 from .pairs import pairs_of, verdict_of
 from .sums import Total
@@ -48,6 +49,7 @@ def status_of_run(ledger: Ledger) -> dict[str, Any]:
             for (side, bits, sparsity, nm), some in groups.items()
         ],
         "verdicts": _verdicts(ledger, tasks, totals),
+        **counts_beside(ledger, tasks),
         "faults": faults,
         "packages": ledger.packages(),
     }

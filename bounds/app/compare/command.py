@@ -155,21 +155,22 @@ def compare(
     }
     search = {"solver": solver, "methods": names_of(methods), "jobs": jobs, "seed": seed, "device": device}
     search["effort"] = effort
-    alone = {"sample_rows": sample_rows, "budget": budget, "odds": odds}
+    alone = {"sample_rows": sample_rows, "budget": budget}
     if ledger is None and cluster is None and not send:
         limit = {"time_limit": 60.0 if time_limit is None else time_limit, "full": both_ends}
         where = {"scope": scope, "against": one_or_more(against), "solutions": save_solutions}
-        if run_comparison(layers, {**made, **search, **alone, **limit, **where}, output):
+        if run_comparison(layers, {**made, **search, **alone, **limit, **where, "odds": odds}, output):
             raise typer.Exit(130)
         return
     if "," in granularity:
         raise typer.BadParameter("--ledger and --cluster compare one --granularity; make a run of each")
     refuse({"--scope": scope if scope != "row" else None, "--sample-rows": sample_rows, "--budget": budget})
-    refuse({"--odds": odds, "--resume": resume, "--save-solutions": save_solutions, "--against": against})
+    refuse({"--resume": resume, "--save-solutions": save_solutions, "--against": against})
     more = {
         "time_limit": 10.0 if time_limit is None else time_limit,
         "full": both_ends if isinstance(both_ends, bool) else len(files) <= both_ends,
         "cluster": cluster,
         "send": send,
+        "odds": odds,
     }
     raise typer.Exit(run_through(ledger, layers, made, {**search, **more}, output))

@@ -11,12 +11,38 @@ from pathlib import Path
 from typing import Any
 
 from pvq.layers.files import write_text
+from pvq.solvers.compare.column import column_of
 from pvq.solvers.compare.verdict import SKIPPED
 
 from ..console import printable
+from ..volume import above_predicted_db, predicted
 
 SUFFIXES = (".md", ".tex", ".csv")
 TITLES = {"quant": "quantization", "prune": "pruning"}
+
+
+@dataclass(frozen=True)
+class Marks:
+    """How a format writes what all tables have."""
+
+    dash: str
+    at_least: str
+    about: str
+    special: Mapping[int, str]
+
+    def text(self, words: str) -> str:
+        """Words of somebody's, with what the format takes for its own marked."""
+        return printable(words).translate(self.special)
+
+
+MARKDOWN = Marks(" to ", "≥ ", "about ", str.maketrans({c: f"\\{c}" for c in "\\`*[]<>|"}))
+TEX = Marks(
+    *("--", "$\\ge$", "$\\approx$"),
+    str.maketrans(
+        {c: f"\\{c}" for c in "&%$#_{}"}
+        | {"\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}"}
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -80,6 +106,35 @@ def _cells(pairs: Sequence[Mapping[str, Any]], side: str, name: str, dash: str, 
     return cells
 
 
+def _modelled_cells(pairs: Sequence[Mapping[str, Any]], name: str, about: str) -> list[str]:
+    cells = []
+    for pair in pairs:
+        error = pair["quant"]["empirical"].get(name)
+        above = None if error is None else above_predicted_db(pair["quant"], error)
+        cells.append("-" if above is None else f"{about}{above:z.2f}")
+    return cells
+
+
+def _rows_of(pairs: Sequence[Mapping[str, Any]], side: str, marks: Marks) -> list[list[str]]:
+    """A row for each method, and of those on a grid another one beside what the volume model predicts."""
+    names = method_names({"pairs": pairs}, side)
+    rows = [[marks.text(name), *_cells(pairs, side, name, marks.dash, marks.at_least)] for name in names]
+    if side == "quant" and any(predicted(pair["quant"]) is not None for pair in pairs):
+        rows += [[f"{marks.text(name)}, modelled", *_modelled_cells(pairs, name, marks.about)] for name in names]
+    return rows
+
+
+def _caption(pairs: Sequence[Mapping[str, Any]]) -> str:
+    words, refused = CAPTION, dict[str, list[str]]()
+    if any(predicted(pair["quant"]) is not None for pair in pairs):
+        words += f" {MODELLED}"
+    for pair in pairs:
+        why = pair["quant"].get("model", {}).get("refused")
+        if why is not None:
+            refused.setdefault(why, []).append(column_of(pair).words)
+    return words + "".join(f" Not modelled at {', '.join(some)}: {why}." for why, some in refused.items())
+
+
 def _heads(pairs: Sequence[Mapping[str, Any]], side: str, percent: str) -> list[str]:
     if side == "quant":
         return [f"{pair['bits']} bit{'s' if pair['bits'] > 1 else ''}" for pair in pairs]
@@ -91,19 +146,24 @@ CAPTION = (
     "to what is proven impossible."
 )
 
+MODELLED = (
+    "Modelled: above the optimum that the volume model predicts for random weights, an estimate and no bound."
+)
+
 
 def markdown(document: Mapping[str, Any]) -> str:
     """One Markdown table for each layer and technique."""
     lines: list[str] = []
     for layer, pairs in _compared(document):
-        lines += [f"### {_markdown(layer['name'])}, {layer['out']} rows x {layer['in']} inputs", "", CAPTION, ""]
+        lines += [f"### {MARKDOWN.text(layer['name'])}, {layer['out']} rows x {layer['in']} inputs", ""]
+        lines += [MARKDOWN.text(_caption(pairs)), ""]
         for side, title in TITLES.items():
-            names = method_names(layer, side)
-            if not names:
+            rows = _rows_of(pairs, side, MARKDOWN)
+            if not rows:
                 continue
             lines.append("| " + " | ".join([title, *_heads(pairs, side, "%")]) + " |")
             lines.append("|---|" + "---:|" * len(pairs))
-            lines += ["| " + " | ".join([n, *_cells(pairs, side, n, " to ", "≥ ")]) + " |" for n in names]
+            lines += ["| " + " | ".join(row) + " |" for row in rows]
             lines.append("")
     return "\n".join(lines)
 
@@ -112,38 +172,24 @@ def latex(document: Mapping[str, Any]) -> str:
     """One LaTeX table for each layer, both techniques in it; needs the package booktabs."""
     lines = ["% \\usepackage{booktabs}"]
     for layer, pairs in _compared(document):
+        size = f"${layer['out']}\\times{layer['in']}$"
         lines += [
             "\\begin{table}",
-            f"\\caption{{{_tex(layer['name'])}, ${layer['out']}\\times{layer['in']}$: {CAPTION}}}",
+            f"\\caption{{{TEX.text(layer['name'])}, {size}: {TEX.text(_caption(pairs))}}}",
             "\\centering",
             "\\begin{tabular}{l" + "r" * len(pairs) + "}",
             "\\toprule",
         ]
         for i, (side, title) in enumerate(TITLES.items()):
-            names = method_names(layer, side)
-            if not names:
+            rows = _rows_of(pairs, side, TEX)
+            if not rows:
                 continue
             lines += ["\\midrule"] if i else []
             lines.append(" & ".join([title, *_heads(pairs, side, "\\%")]) + " \\\\")
             lines.append("\\midrule")
-            lines += [" & ".join([_tex(n), *_cells(pairs, side, n, "--", "$\\ge$")]) + " \\\\" for n in names]
+            lines += [" & ".join(row) + " \\\\" for row in rows]
         lines += ["\\bottomrule", "\\end{tabular}", "\\end{table}", ""]
     return "\n".join(lines)
-
-
-TEX = str.maketrans(
-    {c: f"\\{c}" for c in "&%$#_{}"}
-    | {"\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}"}
-)
-MARKDOWN = str.maketrans({c: f"\\{c}" for c in "\\`*[]<>|"})
-
-
-def _tex(text: str) -> str:
-    return printable(text).translate(TEX)
-
-
-def _markdown(text: str) -> str:
-    return printable(text).translate(MARKDOWN)
 
 
 COLUMNS = (
@@ -158,6 +204,11 @@ COLUMNS = (
     "reference",
     "gap_least_db",
     "gap_most_db",
+    "model_optimum",
+    "model_level",
+    "model_odds",
+    "model_gap_db",
+    "model_refused",
 )
 
 
@@ -177,7 +228,8 @@ def as_csv(document: Mapping[str, Any]) -> str:
                     gap = gap_of(error, found["lower"], found["upper"])
                     row = [layer["name"], side, pair["bits"], pair["sparsity"], name, error]
                     row += [found["lower"], found["upper"], found["reference"]]
-                    writer.writerow(
-                        [*row, gap.least if gap else "", "" if gap is None or gap.most is None else gap.most]
-                    )
+                    row += [gap.least if gap else "", "" if gap is None or gap.most is None else gap.most]
+                    model = found.get("model", {})
+                    row += [model.get("optimum"), model.get("lower"), model.get("odds")]
+                    writer.writerow([*row, above_predicted_db(found, error), model.get("refused")])
     return text.getvalue()

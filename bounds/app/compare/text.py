@@ -12,7 +12,7 @@ from rich.table import Table
 
 from ..console import Printer, printable
 from ..hints import outlier_hint
-from ..volume import model_words
+from ..volume import model_words, models_sentence
 
 FEW = 3
 """Up to so many layers are shown with all their intervals."""
@@ -153,10 +153,7 @@ def _say_models(console: Printer, layers: Sequence[Mapping[str, Any]]) -> None:
     models = [side["model"] for side in quant if "model" in side]
     if models:
         stated = sum(model["refused"] is None for model in models)
-        console.say(
-            f"The volume model estimates the optimum of {stated} of {len(models)} quantized layers (no bounds, no "
-            "part of a verdict); --json has them, and why it refused the others."
-        )
+        console.say(models_sentence(stated, len(models)))
 
 
 def _verdict(pair: Mapping[str, Any]) -> str:
@@ -218,6 +215,19 @@ def _summary(document: Mapping[str, Any]) -> Table:
     return table
 
 
+def _failed_rows(document: Mapping[str, Any]) -> int:
+    """Rows on which a solver failed; a side that pairs have in common counts once."""
+    failed = {
+        (layer["name"], side, column_of(pair).of(side), row)
+        for layer in document["layers"]
+        for pair in layer["pairs"]
+        if pair["verdict"] != SKIPPED
+        for side in NAMES
+        for row in pair[side]["failed_rows"]
+    }
+    return len(failed)
+
+
 def conclusion(document: Mapping[str, Any]) -> str:
     """One sentence on what is proven in all."""
     pairs = [pair for layer in document["layers"] for pair in layer["pairs"] if pair["verdict"] != SKIPPED]
@@ -233,7 +243,7 @@ def conclusion(document: Mapping[str, Any]) -> str:
     how = f" ({'exact' if kinds == {'rigorous'} else 'float64'} arithmetic)" if kinds else ""
     decided = count[QUANT] + count[PRUNE]
     likely = f" {count[SAMPLED]} sampled (likely, no proof);" if count[SAMPLED] else ""
-    wrong = sum(len(pair[side]["failed_rows"]) for pair in pairs for side in ("quant", "prune"))
+    wrong = _failed_rows(document)
     if wrong:
         start += f"WARNING: a solver failed or contradicted itself on {wrong} rows, which count 0. "
     if document["environment"].get("not_reached"):

@@ -89,7 +89,8 @@ if (map) {
     if (verdict === "skipped") return `${name}, ${wide(bits)}: skipped, ${sides.at(-1)}`;
     const side = (from) => `${sides[from]} to ${sides[from + 1]} dB, ${sides[from + 2]}`;
     return `${name}, ${wide(bits)} against ${sparsity} % sparsity: ${verdict}, margin ${margin} dB; best weights known: quantization ahead by `
-      + `${known} dB; quantization ${side(0)}; pruning ${side(3)}`;
+      + `${known} dB; quantization ${side(0)}; pruning ${side(3)}`
+      + (sides[6] !== "-" ? `; modelled, no bound: quantization about ${sides[6]} dB` : "");
   };
   const chosen = (event) => event.target.closest("[data-at]");
   map.addEventListener("mouseover", (event) => { const one = chosen(event); if (one) one.title = say(one.dataset.at); });

@@ -12,6 +12,7 @@ from pvq.solvers.compare.verdict import OPEN, SAMPLED, SKIPPED
 
 from ..compare.gap_table import gap_of
 from ..compare.text import margin_of, shown_side
+from ..volume import above_predicted_db, predicted
 
 SIDES = {"quant": "quantization", "prune": "pruning", "joint": "joint"}
 
@@ -62,6 +63,7 @@ def pairs_table(layers: Sequence[Mapping[str, Any]]) -> list[Column]:
         numbers(margin_shown(pair) for _, pair in lines),
         numbers(known_difference(pair) for _, pair in lines),
         *ends,
+        numbers(_modelled_db(pair) for _, pair in lines),
         numbers((pair.get("seconds") for _, pair in lines), 1),
         words(pair.get("reason", "") for _, pair in lines),
     ]
@@ -72,6 +74,16 @@ def _shown(pair: Mapping[str, Any], side: str) -> Mapping[str, Any]:
     if pair["verdict"] == SKIPPED:
         return {}
     return {**shown_side(pair, side), **({"bound_kind": SAMPLED} if "sampled" in pair else {})}
+
+
+def _modelled_db(pair: Mapping[str, Any]) -> float | None:
+    """SQNR of the quantized optimum that the volume model predicts; of drawn rows theirs."""
+    if pair["verdict"] == SKIPPED:
+        return None
+    quant = pair["quant"]
+    least = predicted(quant)
+    reference = quant["reference"] if least is None else quant["model"].get("drawn", quant)["reference"]
+    return None if least is None else sqnr_db(reference, least)
 
 
 def margin_shown(pair: Mapping[str, Any]) -> float | None:
@@ -96,7 +108,10 @@ def known_difference(pair: Mapping[str, Any]) -> float | None:
 def gaps_table(layers: Sequence[Mapping[str, Any]]) -> list[Column]:
     """How far each method is from the optimum, for each layer and width."""
     lines = [
-        (layer["name"], column_of(pair).of(side), f"{method} ({SIDES[side]})", gap)
+        (
+            *(layer["name"], column_of(pair).of(side), f"{method} ({SIDES[side]})", gap),
+            above_predicted_db(pair[side], error),
+        )
         for layer in layers
         for pair in layer["pairs"]
         for side in (SOME if pair["verdict"] != SKIPPED else ())
@@ -104,13 +119,14 @@ def gaps_table(layers: Sequence[Mapping[str, Any]]) -> list[Column]:
         if (gap := gap_of(error, pair[side]["lower"], pair[side]["upper"])) is not None
     ]
     found = list(dict.fromkeys(lines))  # a side of two pairs counts once
-    methods = [method for _, _, method, _ in found]
+    methods = [method for _, _, method, *_ in found]
     return [
         words(layer for layer, *_ in found),
         widths([column for _, column, *_ in found]),
         words(methods, sorted(set(methods))),
-        numbers(gap.least for *_, gap in found),
-        numbers(gap.most for *_, gap in found),
+        numbers(gap.least for *_, gap, _ in found),
+        numbers(gap.most for *_, gap, _ in found),
+        numbers(above for *_, above in found),
     ]
 
 

@@ -105,6 +105,7 @@ def go(
     seed: options.Seed = 0,
     device: options.Device = "cpu",
     effort: options.Effort = "normal",
+    odds: options.Odds = None,
     weights: Annotated[
         bool,
         Option("--weights", help="Keep the best weights of rows, in RUN/weights.", rich_help_panel=OUTPUT),
@@ -152,6 +153,7 @@ def go(
             seed=seed,
             device=device,
             effort=effort,
+            odds=odds,
             weights=weights,
             certificates=certificates,
             progress=shown,

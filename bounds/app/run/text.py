@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,11 @@ from pvq.bounds.durations import words_of
 from rich.table import Table
 
 from ..console import Printer, printable
+from ..hints import outlier_hint
+from ..volume import model_words, models_sentence
 
+FEW = 3
+"""Of up to so many layers the volume model's statement is printed."""
 SHOWN_FAULTS = 5
 NONE = {"bits": None, "sparsity": None, "nm": None}
 
@@ -42,9 +46,21 @@ def print_status(folder: Path, found: Mapping[str, Any]) -> None:
             f"{line['bits']} bits: quantization better in {line['quantization_better']}, pruning in "
             f"{line['pruning_better']}, open in {line['open']}{skipped}"
         )
+    if "models" in found:
+        models = found["models"]
+        if models["stated"] + models["refused"]:
+            console.say(models_sentence(models["stated"], sum(models.values()), "`pvq run export -o FILE.json`"))
+        costs = found["outliers"]
+        if costs["layers"]:
+            _say_outliers(console, costs["most_db"], costs["layers"], costs["of"])
     for name, why in found["skipped"].items():
         console.say(f": skipped, {printable(why)}", name=name)
     say_faults(found)
+
+
+def _say_outliers(console: Printer, most: float, layers: int, of: int) -> None:
+    where = f" in {layers} of {of} layers" if of > 1 else ""
+    console.say(outlier_hint(f"{'up to ' if layers > 1 else ''}{most:.1f} dB larger{where}"))
 
 
 def say_faults(found: Mapping[str, Any]) -> None:
@@ -63,7 +79,8 @@ def print_layers(document: Mapping[str, Any], found: Mapping[str, Any]) -> None:
     table = Table(box=None, pad_edge=False)
     for name in ("layer", "", "rows", "optimal", "least error is at least", "at most", "SQNR, dB", "bound"):
         table.add_column(name, justify="left" if name in ("layer", "") else "right")
-    for result in document.get("results", [document] if "total" in document else []):
+    results = document.get("results", [document] if "total" in document else [])
+    for result in results:
         total, rows, problem = result["total"], result["rows"], result["problem"]
         optimal = sum(row["status"] == "optimal" for row in rows)
         table.add_row(
@@ -72,9 +89,30 @@ def print_layers(document: Mapping[str, Any], found: Mapping[str, Any]) -> None:
             *(_range(total["sqnr_min_db"], total["sqnr_max_db"]), total["bound_kind"]),
         )
     console.table(table)
+    _say_beside(console, results)
     for name, why in found["skipped"].items():
         console.say(f": skipped, {printable(why)}", name=name)
     say_faults(found)
+
+
+def _say_beside(console: Printer, results: Sequence[Mapping[str, Any]]) -> None:
+    """What the volume model says of a few quantized layers, or of how many; and what one scale for all costs."""
+    quantized = [result for result in results if "model" in result["total"]]
+    if len(quantized) <= FEW:
+        for result in quantized:
+            total = result["total"]
+            said = model_words(total["model"], total["reference"], total["empirical"])
+            console.say(f": {said}.", name=result["layer"]["name"])
+    else:
+        stated = sum(result["total"]["model"]["refused"] is None for result in quantized)
+        console.say(models_sentence(stated, len(quantized)))
+    costs = {
+        result["layer"]["name"]: result["total"]["outliers_db"]
+        for result in quantized
+        if "outliers_db" in result["total"]
+    }
+    if costs:
+        _say_outliers(console, max(costs.values()), len(costs), len({r["layer"]["name"] for r in quantized}))
 
 
 def setting_words(line: Mapping[str, Any]) -> str:

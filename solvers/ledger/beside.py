@@ -1,0 +1,150 @@
+"""What stands beside the bounds of quantized layers: the volume model, and what one scale for all costs.
+
+Neither is proven, and no bound, verdict or row depends on it. Both are about whole layers: they are made where the
+run is written, once the rows are there, and are kept with the facts of the task.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from pvq.bounds.layer_problem import state_problem
+from pvq.bounds.outliers import outliers_db
+from pvq.bounds.stages import part
+from pvq.layers.format import LayerError
+
+from ..compare.schema import check_model
+from ..modelled import modelled, refused, takes_long, within
+from ..watch import watched
+from .ledger import LayerEntry, LayerTask, Ledger
+from .schema import NAME
+from .told import check_sizes, legible
+from .work import Shelf
+
+BESIDE = "beside"
+"""The key among the facts of a task."""
+MODEL, OUTLIERS = "model", "outliers_db"
+NOT_YET = "it is made when all rows have a result; `pvq run go` goes on"
+
+
+def look_beside(ledger: Ledger, odds: float | None, stop: threading.Event) -> list[str]:
+    """Make and keep what is missing for tasks whose rows all have a result; what could not be made, a line each.
+
+    Parameters
+    ----------
+    ledger : open for writing.
+    odds : of the model; None for the usual ones, and not for layers where it takes long.
+    """
+    totals, notes, due = ledger.totals(), list[str](), dict[int, list[LayerTask]]()
+    layers = {layer.id: layer for layer in ledger.layers}
+    for task in ledger.tasks():
+        whole = task.setting.quantizes and totals[task.id].known == totals[task.id].rows
+        if whole and (_is_due(layers[task.layer], task, odds) or OUTLIERS not in _kept(task)):
+            due.setdefault(task.layer, []).append(task)
+    for number, tasks in due.items():
+        layer = layers[number]
+        shelf = Shelf()
+        for task in tasks:
+            if stop.is_set():
+                return notes
+            words = task.setting.grid if task.bits is None else f"{task.bits} bits"
+            part(f"{layer.name}, {words}: volume model")
+            try:
+                found = _made(ledger, layer, task, shelf, odds, stop)
+            except LayerError as error:
+                notes.append(f"{layer.name}: no volume model, {error}")
+                break
+            if found is not None:
+                ledger.keep(task.id, {BESIDE: {**_kept(task), **found}})
+    return notes
+
+
+def _made(
+    ledger: Ledger, layer: LayerEntry, task: LayerTask, shelf: Shelf, odds: float | None, stop: threading.Event
+) -> dict[str, Any] | None:
+    rows, levels = list(ledger.rows(task.id)), ledger.about["levels"]
+    lower, upper = (np.array([getattr(row, end) for row in rows]) for end in ("lower", "upper"))
+
+    def make() -> dict[str, Any]:
+        read, grams = shelf.layer(layer.path, layer.sha256)
+        shared = None if levels is None else tuple(levels)
+        problem = state_problem(read.weight, read.grams, task.setting, levels=shared, checked=grams)
+        found: dict[str, Any] = {OUTLIERS: outliers_db(problem, read.weight)}
+        if _is_due(layer, task, odds):
+            model = modelled(problem, odds, read.weight, lower, upper)
+            found |= {} if model is None else {MODEL: model.as_json()}
+        return found
+
+    return watched(make, stop)
+
+
+def _kept(task: LayerTask) -> dict[str, Any]:
+    kept = task.facts.get(BESIDE, {})
+    return kept if isinstance(kept, dict) else {}
+
+
+def _is_due(layer: LayerEntry, task: LayerTask, odds: float | None) -> bool:
+    """Whether the model is to be made, for these odds or for the first time."""
+    known = _kept(task).get(MODEL)
+    if odds is None:
+        return known is None and takes_long(layer.inputs, layer.grams) is None
+    return not isinstance(known, dict) or known.get("odds") != odds
+
+
+def facts_of(task: LayerTask) -> dict[str, Any]:
+    """What is known of its problem."""
+    return {name: value for name, value in task.facts.items() if name != BESIDE}
+
+
+def beside_of(
+    ledger: Ledger, layer: LayerEntry, task: LayerTask, ends: tuple[float, float] | None
+) -> Mapping[str, Any]:
+    """Entries `model`, and `outliers_db` where it is worth a line; nothing where nothing is quantized.
+
+    Parameters
+    ----------
+    ends : lower and upper of the layer as they are known by now; None where rows have no result.
+    """
+    if not task.setting.quantizes:
+        return {}
+    kept = _kept(task)
+    with legible(f"{ledger.folder}: {NAME}", "what stands beside its bounds"):
+        model, cost = kept.get(MODEL), kept.get(OUTLIERS)
+        if model is not None:
+            check_model(model)
+        if cost is not None:
+            check_sizes(outliers_db=cost)
+        if model is None:
+            model = refused(takes_long(layer.inputs, layer.grams) or NOT_YET)
+        elif ends is not None:
+            model = within(model, *ends)
+        return {MODEL: model, **({} if cost is None else {OUTLIERS: cost})}
+
+
+def counts_beside(ledger: Ledger, tasks: Sequence[LayerTask]) -> dict[str, Any]:
+    """For how many quantized layers the model is stated, refused, or not made, and what one scale costs."""
+    quantized = [task for task in tasks if task.setting.quantizes]
+    if not quantized:
+        return {}
+    models, costs = [], dict[int, float]()
+    with legible(f"{ledger.folder}: {NAME}", "what stands beside its bounds"):
+        for task in quantized:
+            model, cost = _kept(task).get(MODEL), _kept(task).get(OUTLIERS)
+            if model is not None:
+                check_model(model)
+                models.append(model)
+            if cost is not None:
+                check_sizes(outliers_db=cost)
+                costs[task.layer] = max(cost, costs.get(task.layer, 0.0))
+    stated = sum(model["refused"] is None for model in models)
+    return {
+        "models": {"stated": stated, "refused": len(models) - stated, "not_made": len(quantized) - len(models)},
+        "outliers": {
+            "layers": len(costs),
+            "of": len({task.layer for task in quantized}),
+            "most_db": max(costs.values(), default=None),
+        },
+    }
