@@ -320,6 +320,8 @@ class Result(Recorded):
             (name, score.error, "{:.2f} to {:.2f}".format(*score.from_optimum_db))
             for name, score in sorted(self.methods.items(), key=lambda item: item[1].error)
         ]
+        if self.model is not None and self.model.optimum is not None:
+            lines.append(("modelled optimum (no bound)", self.model.optimum, ""))
         body = [
             (escape(name), f"{error:.6g}", format_db(self.reference, error), distance)
             for name, error, distance in lines

@@ -148,10 +148,15 @@ def row_count(problem: LayerProblem) -> str:
 
 
 def _some_rows(problem: LayerProblem) -> str | None:
-    """Which rows, where they are not all."""
+    """Which rows and inputs, where they are not all."""
+    parts, inputs = [], problem.inputs
     if problem.drawn_from is not None:
-        return row_count(problem)
-    return None if problem.setting.rows is None else f"rows {problem.span.start}:{problem.span.stop} alone"
+        parts.append(row_count(problem))
+    elif problem.setting.rows is not None:
+        parts.append(f"rows {problem.span.start}:{problem.span.stop} alone")
+    if problem.setting.inputs is not None:
+        parts.append(f"inputs {inputs.start}:{inputs.stop} alone")
+    return " and ".join(parts) or None
 
 
 def setting_words(setting: Setting) -> str:

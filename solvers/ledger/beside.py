@@ -1,18 +1,17 @@
 """What stands beside the bounds of quantized layers: the volume model, and what one scale for all costs.
 
-Neither is proven, and no bound, verdict or row depends on it. Both are about whole layers: they are made where the
-run is written, once the rows are there, and are kept with the facts of the task.
+Neither is proven, and no bound, verdict or row depends on it. Both are kept with the facts of the task: what one
+scale costs by who works on its first rows, the model, which has the ends of all rows, where the run is written.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pvq.bounds.layer_problem import state_problem
-from pvq.bounds.outliers import outliers_db
 from pvq.bounds.stages import part
 from pvq.layers.format import LayerError
 
@@ -22,11 +21,13 @@ from ..watch import watched
 from .ledger import LayerEntry, LayerTask, Ledger
 from .schema import NAME
 from .told import check_sizes, legible
-from .work import Shelf
+from .work import OUTLIERS, Shelf
 
-BESIDE = "beside"
-"""The key among the facts of a task."""
-MODEL, OUTLIERS = "model", "outliers_db"
+if TYPE_CHECKING:
+    from pvq.bounds.volume import Model
+
+MODEL = "model"
+"""The fact of a task that is what the volume model says of it."""
 NOT_YET = "it is made when all rows have a result; `pvq run go` goes on"
 
 
@@ -42,7 +43,7 @@ def look_beside(ledger: Ledger, odds: float | None, stop: threading.Event) -> li
     layers = {layer.id: layer for layer in ledger.layers}
     for task in ledger.tasks():
         whole = task.setting.quantizes and totals[task.id].known == totals[task.id].rows
-        if whole and (_is_due(layers[task.layer], task, odds) or OUTLIERS not in _kept(task)):
+        if whole and _is_due(layers[task.layer], task, odds):
             due.setdefault(task.layer, []).append(task)
     for number, tasks in due.items():
         layer = layers[number]
@@ -53,42 +54,33 @@ def look_beside(ledger: Ledger, odds: float | None, stop: threading.Event) -> li
             words = task.setting.grid if task.bits is None else f"{task.bits} bits"
             part(f"{layer.name}, {words}: volume model")
             try:
-                found = _made(ledger, layer, task, shelf, odds, stop)
+                model = _made(ledger, layer, task, shelf, odds, stop)
             except LayerError as error:
                 notes.append(f"{layer.name}: no volume model, {error}")
                 break
-            if found is not None:
-                ledger.keep(task.id, {BESIDE: {**_kept(task), **found}})
+            if model is not None:
+                ledger.keep(task.id, {MODEL: model.as_json()})
     return notes
 
 
 def _made(
     ledger: Ledger, layer: LayerEntry, task: LayerTask, shelf: Shelf, odds: float | None, stop: threading.Event
-) -> dict[str, Any] | None:
+) -> Model | None:
     rows, levels = list(ledger.rows(task.id)), ledger.about["levels"]
     lower, upper = (np.array([getattr(row, end) for row in rows]) for end in ("lower", "upper"))
 
-    def make() -> dict[str, Any]:
+    def make() -> Model | None:
         read, grams = shelf.layer(layer.path, layer.sha256)
         shared = None if levels is None else tuple(levels)
         problem = state_problem(read.weight, read.grams, task.setting, levels=shared, checked=grams)
-        found: dict[str, Any] = {OUTLIERS: outliers_db(problem, read.weight)}
-        if _is_due(layer, task, odds):
-            model = modelled(problem, odds, read.weight, lower, upper)
-            found |= {} if model is None else {MODEL: model.as_json()}
-        return found
+        return modelled(problem, odds, read.weight, lower, upper)
 
     return watched(make, stop)
 
 
-def _kept(task: LayerTask) -> dict[str, Any]:
-    kept = task.facts.get(BESIDE, {})
-    return kept if isinstance(kept, dict) else {}
-
-
 def _is_due(layer: LayerEntry, task: LayerTask, odds: float | None) -> bool:
     """Whether the model is to be made, for these odds or for the first time."""
-    known = _kept(task).get(MODEL)
+    known = task.facts.get(MODEL)
     if odds is None:
         return known is None and takes_long(layer.inputs, layer.grams) is None
     return not isinstance(known, dict) or known.get("odds") != odds
@@ -96,7 +88,17 @@ def _is_due(layer: LayerEntry, task: LayerTask, odds: float | None) -> bool:
 
 def facts_of(task: LayerTask) -> dict[str, Any]:
     """What is known of its problem."""
-    return {name: value for name, value in task.facts.items() if name != BESIDE}
+    return {name: value for name, value in task.facts.items() if name not in (MODEL, OUTLIERS)}
+
+
+def _kept(task: LayerTask) -> tuple[Mapping[str, Any] | None, float | None]:
+    """The model, and what one scale costs; raises ValueError, or what reading stumbles over, for what is none."""
+    model, cost = task.facts.get(MODEL), task.facts.get(OUTLIERS)
+    if model is not None:
+        check_model(model)
+    if cost is not None:
+        check_sizes(outliers_db=cost)
+    return model, cost
 
 
 def beside_of(
@@ -110,13 +112,8 @@ def beside_of(
     """
     if not task.setting.quantizes:
         return {}
-    kept = _kept(task)
     with legible(f"{ledger.folder}: {NAME}", "what stands beside its bounds"):
-        model, cost = kept.get(MODEL), kept.get(OUTLIERS)
-        if model is not None:
-            check_model(model)
-        if cost is not None:
-            check_sizes(outliers_db=cost)
+        model, cost = _kept(task)
         if model is None:
             model = refused(takes_long(layer.inputs, layer.grams) or NOT_YET)
         elif ends is not None:
@@ -132,12 +129,10 @@ def counts_beside(ledger: Ledger, tasks: Sequence[LayerTask]) -> dict[str, Any]:
     models, costs = [], dict[int, float]()
     with legible(f"{ledger.folder}: {NAME}", "what stands beside its bounds"):
         for task in quantized:
-            model, cost = _kept(task).get(MODEL), _kept(task).get(OUTLIERS)
+            model, cost = _kept(task)
             if model is not None:
-                check_model(model)
                 models.append(model)
             if cost is not None:
-                check_sizes(outliers_db=cost)
                 costs[task.layer] = max(cost, costs.get(task.layer, 0.0))
     stated = sum(model["refused"] is None for model in models)
     return {

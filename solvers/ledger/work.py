@@ -16,6 +16,7 @@ import numpy as np
 from pvq.bounds.certificate import save_certificate
 from pvq.bounds.gram import Gram
 from pvq.bounds.layer_problem import LayerProblem, Setting, state_problem
+from pvq.bounds.outliers import outliers_db
 from pvq.bounds.outward import sum_up
 from pvq.layers.format import Layer, LayerError, load_layer
 from pvq.layers.solutions import Solution, put_solution
@@ -33,6 +34,8 @@ from .record import Piece, Record, effort_of
 
 KEPT_LAYERS, KEPT_PROBLEMS = 2, 8
 """Layers and problems that a worker keeps: a layer of 4096 inputs is 0.3 GB, its factors as much again."""
+OUTLIERS = "outliers_db"
+"""The fact of a task that says what one scale for all costs, where it is worth a line."""
 
 
 @dataclass(frozen=True)
@@ -130,6 +133,14 @@ class Shelf:
         key = (chunk.sha256, chunk.setting, chunk.levels, names)
         self._of(self._problems, key, KEPT_PROBLEMS).get(lambda: prepare(problem, solvers, options))
 
+    def outliers_db(self, chunk: Chunk, layer: Layer, problem: LayerProblem) -> float | None:
+        """What one scale for all costs, looked at once for a problem."""
+        key = (chunk.sha256, chunk.setting, chunk.levels, OUTLIERS)
+        found: float | None = self._of(self._problems, key, KEPT_PROBLEMS).get(
+            lambda: outliers_db(problem, layer.weight)
+        )
+        return found
+
     def _of(self, kept: OrderedDict[Any, _Once], key: Any, most: int) -> _Once:
         with self._lock:
             found = kept.setdefault(key, _Once())
@@ -178,7 +189,9 @@ def work_on(chunk: Chunk, shelf: Shelf, stop: threading.Event, tell: Callable[[P
     named = applicable(asked, example)
     compare = [method for method in named if method.name != engine.name]
     shelf.prepared(chunk, problem, (engine, *compare), options)
+    cost = shelf.outliers_db(chunk, layer, problem)
     facts = {"rank": problem.rank, "gram_shift": problem.gram_shift, "dead_inputs": problem.dead_inputs}
+    facts |= {} if cost is None else {OUTLIERS: cost}
     grams = problem.gram_of_row
     size = engine.together(example) if grams[chunk.first] == grams[chunk.stop - 1] else 1
     due = set(chunk.rows)

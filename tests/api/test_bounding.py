@@ -132,7 +132,7 @@ def test_representations(quantized):
     html = quantized._repr_html_()
     assert "fc&lt;1&gt;" in html
     assert "fc<1>" not in html
-    assert html.count("<tr>") == 1 + 3  # heads; lower, optimum, gptq
+    assert html.count("<tr>") == 1 + 4  # heads; lower, optimum, gptq, and what the volume model says
 
 
 def test_figure(quantized):

@@ -85,6 +85,15 @@ def test_a_comparison_of_many_layers_says_it_once(cli, tmp_path):
     assert "in 2 of 4 layers" in " ".join(out.split())
 
 
+@pytest.mark.parametrize("words", [("bound", "--method", "quant", "--bits", "4"), ("compare", "--bits", "4:4")])
+def test_runs_say_it_as_well(cli, tmp_path, words):
+    file, run = layer_file(tmp_path, 30.0), tmp_path / "run"
+    ended = cli(words[0], file, *words[1:], "--ledger", run, "--quiet", "--time-limit", "1")
+    assert ended.code == 0, ended.err
+    assert ended.out.count("Try --granularity channel.") == 1
+    assert cli("run", "status", run).out.count("Try --granularity channel.") == 1
+
+
 def test_full_memory_is_said_beside_what_is_known():
     assert ended(Status.BOUND_ONLY, Reason.MEMORY) == "bound_only (memory)"
     assert ended(Status.OPTIMAL, Reason.FINISHED) == "optimal"

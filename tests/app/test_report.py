@@ -93,10 +93,25 @@ def data_of(page: Path) -> dict:
 def test_distances_are_those_of_the_methods(cli, tmp_path) -> None:
     page = tmp_path / "a.html"
     assert cli("report", page_for(tmp_path / "run.json"), "-o", page).code == 0
-    names, bits, methods, least, most = data_of(page)["tables"]["distances"]
+    names, bits, methods, least, most, modelled = data_of(page)["tables"]["distances"]
     assert methods["words"] == ["gptq (quantization)"]
     assert [column["values"][0] for column in (bits, least, most)] == [2, 0.79, 1.76]  # 6 against 5 and 4
     assert (names["words"][names["values"][-1]], len(least["values"])) == ("block.5", 18)
+    assert modelled["values"] == [None] * 18
+
+
+def test_what_the_volume_model_predicts_is_beside_what_is_proven(cli, tmp_path) -> None:
+    layer, page = random_layer("regular", 3, rows=40), tmp_path / "a.html"
+    found = pvq.compare(layer, [2, 4], methods="gptq", time_limit=None)
+    found.save(tmp_path / "c.json")
+    assert cli("report", tmp_path / "c.json", "-o", page).code == 0
+    tables = data_of(page)["tables"]
+    quant = [pair["quant"] for pair in found.document["layers"][0]["pairs"]]
+    for row, side in enumerate(quant):
+        predicted = 10 * np.log10(side["reference"] / side["model"]["optimum"])
+        assert tables["pairs"][12]["values"][row] == pytest.approx(predicted, abs=0.006)
+        above = 10 * np.log10(side["empirical"]["gptq"] / side["model"]["optimum"])
+        assert tables["distances"][5]["values"][row] == pytest.approx(above, abs=0.006)
 
 
 def many_layers(path: Path) -> Path:

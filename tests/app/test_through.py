@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pvq
 import pytest
-from pvq.layers.format import save_layer
+from pvq.layers.format import Layer, save_layer
 
 from compare_cases import random_layer
 from run_cases import FAST, two_layers
@@ -66,6 +67,39 @@ def test_a_named_run_is_kept_and_taken_again(cli, tmp_path, layers) -> None:
     table = tmp_path / "table.csv"
     assert cli("compare", *words, "--ledger", run, "--table", table).code == 0
     assert "gptq" in table.read_text()
+
+
+def test_a_quantized_result_has_the_model_whatever_bounds_it(cli, tmp_path) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(60, 8))
+    files = []
+    for k in range(4):
+        layer = Layer(f"layer{k}", rng.normal(size=(24, 8)), x.T @ x / 60)
+        files.append(save_layer(tmp_path / f"{layer.name}.npz", layer))
+    out, run = tmp_path / "found.json", tmp_path / "run"
+    quant = ("--method", "quant", "--bits", "3", "--compare", "gptq", *FAST, "--json", out)
+    for words, count in (((files[0], "--ledger", run), 1), (files[:2], 2), (files, 4)):
+        ended = cli("bound", *words, *quant, "--odds", "0.01")
+        assert ended.code == 0, ended.err
+        found = json.loads(out.read_text())
+        totals = [result["total"] for result in found.get("results", [found])]
+        assert [total["model"]["odds"] for total in totals] == [0.01] * count
+        assert all(total["model"]["lower"] < total["lower"] * (1 + 1e-9) for total in totals)  # solved
+        said = " ".join(ended.out.split())
+        assert said.count("for random weights (checks did not refuse)") == (count if count <= 3 else 0)
+        assert ("estimates the optimum of 4 of 4 quantized layers" in said) == (count > 3)
+        assert ("gptq about" in said) == (count <= 3)
+    said = " ".join(cli("run", "status", run).out.split())
+    assert "estimates the optimum of 1 of 1 quantized layers (no bounds" in said
+    ended = cli("compare", files[0], "--bits", "3", *FAST, "--ledger", tmp_path / "pairs", "--json", out)
+    assert ended.code == 0, ended.err
+    assert "model estimate (not a bound), for random weights" in " ".join(ended.out.split())
+    pair = json.loads(out.read_text())["layers"][0]["pairs"][0]
+    assert pair["quant"]["model"]["odds"] == 0.001
+    assert cli("run", "go", tmp_path / "pairs", "--odds", "0.05", *FAST).code == 0
+    assert cli("run", "export", tmp_path / "pairs", "-o", out).code == 0
+    pair = json.loads(out.read_text())["layers"][0]["pairs"][0]
+    assert (pair["quant"]["model"]["odds"], "model" in pair["prune"]) == (0.05, False)
 
 
 def test_what_a_run_does_not_have_is_refused(cli, tmp_path, layers) -> None:

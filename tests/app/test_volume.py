@@ -150,7 +150,12 @@ def test_a_prediction_that_was_moved_into_what_is_proven_is_not_said_to_be_the_m
 
 def test_it_is_said_which_rows_a_total_is_of(cli, tmp_path):
     how = ("--method", "quant", "--bits", "3", "--compare", "gptq")
-    for option, words in ((("--sample-rows", "12"), "12 of 20 rows"), (("--rows", "2:9"), "rows 2:9 alone")):
+    for option, words in (
+        (("--sample-rows", "12"), "12 of 20 rows"),
+        (("--rows", "2:9"), "rows 2:9 alone"),
+        (("--inputs", "0:6"), "inputs 0:6 alone"),
+        (("--rows", "2:9", "--inputs", "0:6"), "rows 2:9 alone and inputs 0:6 alone"),
+    ):
         ended, _ = run(cli, tmp_path, *how, *option)
         assert f"not a bound for these weights on {words}:" in " ".join(ended.out.split())
 
@@ -184,3 +189,12 @@ def test_of_drawn_rows_a_comparison_says_what_it_would_say_of_all_but_for_chance
         "compare", tmp_path / "layer.npz", "--bits", "3", "--compare", "gptq", *option, "--resume", "--json", file
     )
     assert again.code == 0, again.err
+
+
+def test_pairs_that_have_a_quantized_side_in_common_say_it_once(cli, tmp_path):
+    run(cli, tmp_path, "--method", "quant", "--bits", "3")
+    words = ("--bits", "3", "--granularity", "tensor,channel", "--against", "2:4,0.5", "--quiet")
+    said = " ".join(cli("compare", tmp_path / "layer.npz", *words).out.split())
+    for granularity in ("tensor", "channel"):
+        assert said.count(f"3 bits {granularity}, model estimate") == 1
+    assert said.count("model estimate") == 2

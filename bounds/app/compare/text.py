@@ -118,12 +118,14 @@ def _print_layer(console: Printer, layer: Mapping[str, Any], chosen: Mapping[str
             f"all / {100 * prune['macs']:.1f}%",
         )
     console.table(table)
+    told = set()
     for pair in layer["pairs"]:
         if pair["verdict"] != SKIPPED:
             said = printable(pair["words"])
-            quant = pair["quant"]
-            if "model" in quant:
-                said += f" {column_of(pair).words}, {_model(quant)}."
+            side, quant = column_of(pair).of("quant"), pair["quant"]
+            if "model" in quant and side not in told:  # pairs may have it in common
+                told.add(side)
+                said += f" {side.words}, {_model(quant)}."
             console.say(said)
     costs = _outliers(layer)
     if costs:
@@ -148,11 +150,15 @@ def _each(given: Any) -> str:
 
 
 def _say_models(console: Printer, layers: Sequence[Mapping[str, Any]]) -> None:
-    """How many pairs have an estimate by the volume model."""
-    quant = [pair["quant"] for layer in layers for pair in layer["pairs"] if pair["verdict"] != SKIPPED]
-    models = [side["model"] for side in quant if "model" in side]
+    """How many quantized sides have an estimate by the volume model; one that pairs have in common counts once."""
+    models = {
+        (layer["name"], column_of(pair).of("quant")): pair["quant"]["model"]
+        for layer in layers
+        for pair in layer["pairs"]
+        if pair["verdict"] != SKIPPED and "model" in pair["quant"]
+    }
     if models:
-        stated = sum(model["refused"] is None for model in models)
+        stated = sum(model["refused"] is None for model in models.values())
         console.say(models_sentence(stated, len(models)))
 
 

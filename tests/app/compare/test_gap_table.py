@@ -56,6 +56,31 @@ def test_three_formats_say_the_same(document) -> None:
     assert latex(document).count("\\begin{") == latex(document).count("\\end{") == 2
 
 
+def test_what_the_model_predicts_has_rows_of_its_own(document) -> None:
+    pairs = document["layers"][0]["pairs"]
+    for one in pairs:
+        one["quant"] = {**one["quant"], "model": {"refused": "of * no kind", "lower": None, "optimum": None}}
+    for text in (markdown(document), latex(document)):
+        assert "Not modelled at 2 bits, 3 bits, 4 bits: of" in text
+        assert ", modelled" not in text
+    stated = {"refused": None, "lower": 0.1, "optimum": 0.5, "odds": 0.001}
+    pair = pairs[1]
+    pair["quant"] = {**pair["quant"], "model": stated}
+    above = 10 * math.log10(pair["quant"]["empirical"]["gptq"] / 0.5)
+    for text, cell in (
+        (markdown(document), f"| - | about {above:.2f} | - |"),
+        (latex(document), f"{above:.2f} & -"),
+    ):
+        line = next(line for line in text.splitlines() if line.removeprefix("| ").startswith("gptq, modelled"))
+        assert cell in line
+        assert "an estimate and no bound" in text
+        assert "Not modelled at 2 bits, 4 bits: " in text
+    rows = [r for r in csv.DictReader(as_csv(document).splitlines()) if r["method"] == "gptq"]
+    assert [row["model_optimum"] for row in rows] == ["", "0.5", ""]
+    assert float(rows[1]["model_gap_db"]) == pytest.approx(above)
+    assert [bool(row["model_refused"]) for row in rows] == [True, False, True]
+
+
 def test_the_table_is_written_by_suffix(cli, tmp_path, document) -> None:
     for name, start in (("t.md", "### block_1"), ("t.tex", "% \\usepackage{booktabs}"), ("t.csv", "layer,side")):
         ended = cli("compare", tmp_path / "a.npz", "--bits", "2", "--compare", "gptq", "--table", tmp_path / name)
