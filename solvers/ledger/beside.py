@@ -7,7 +7,7 @@ scale costs by who works on its first rows, the model, which has the ends of all
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,14 +20,12 @@ from ..modelled import modelled, refused, takes_long, within
 from ..watch import watched
 from .ledger import LayerEntry, LayerTask, Ledger
 from .schema import NAME
-from .told import check_sizes, legible
-from .work import OUTLIERS, Shelf
+from .told import MODEL, OUTLIERS, check_sizes, legible
+from .work import Shelf
 
 if TYPE_CHECKING:
     from pvq.bounds.volume import Model
 
-MODEL = "model"
-"""The fact of a task that is what the volume model says of it."""
 NOT_YET = "it is made when all rows have a result; `pvq run go` goes on"
 
 
@@ -91,16 +89,6 @@ def facts_of(task: LayerTask) -> dict[str, Any]:
     return {name: value for name, value in task.facts.items() if name not in (MODEL, OUTLIERS)}
 
 
-def _kept(task: LayerTask) -> tuple[Mapping[str, Any] | None, float | None]:
-    """The model, and what one scale costs; raises ValueError, or what reading stumbles over, for what is none."""
-    model, cost = task.facts.get(MODEL), task.facts.get(OUTLIERS)
-    if model is not None:
-        check_model(model)
-    if cost is not None:
-        check_sizes(outliers_db=cost)
-    return model, cost
-
-
 def beside_of(
     ledger: Ledger, layer: LayerEntry, task: LayerTask, ends: tuple[float, float] | None
 ) -> Mapping[str, Any]:
@@ -113,33 +101,13 @@ def beside_of(
     if not task.setting.quantizes:
         return {}
     with legible(f"{ledger.folder}: {NAME}", "what stands beside its bounds"):
-        model, cost = _kept(task)
+        model, cost = task.facts.get(MODEL), task.facts.get(OUTLIERS)
+        if model is not None:
+            check_model(model)
+        if cost is not None:
+            check_sizes(outliers_db=cost)
         if model is None:
             model = refused(takes_long(layer.inputs, layer.grams) or NOT_YET)
         elif ends is not None:
             model = within(model, *ends)
         return {MODEL: model, **({} if cost is None else {OUTLIERS: cost})}
-
-
-def counts_beside(ledger: Ledger, tasks: Sequence[LayerTask]) -> dict[str, Any]:
-    """For how many quantized layers the model is stated, refused, or not made, and what one scale costs."""
-    quantized = [task for task in tasks if task.setting.quantizes]
-    if not quantized:
-        return {}
-    models, costs = [], dict[int, float]()
-    with legible(f"{ledger.folder}: {NAME}", "what stands beside its bounds"):
-        for task in quantized:
-            model, cost = _kept(task)
-            if model is not None:
-                models.append(model)
-            if cost is not None:
-                costs[task.layer] = max(cost, costs.get(task.layer, 0.0))
-    stated = sum(model["refused"] is None for model in models)
-    return {
-        "models": {"stated": stated, "refused": len(models) - stated, "not_made": len(quantized) - len(models)},
-        "outliers": {
-            "layers": len(costs),
-            "of": len({task.layer for task in quantized}),
-            "most_db": max(costs.values(), default=None),
-        },
-    }

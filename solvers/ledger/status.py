@@ -10,10 +10,11 @@ from pvq.bounds.outward import sum_down, sum_up
 from pvq.bounds.sqnr import sqnr_db
 
 from ..compare.verdict import OPEN, PRUNE, QUANT
-from .beside import counts_beside
 from .ledger import LayerTask, Ledger
 from .pairs import pairs_of, verdict_of
+from .schema import NAME
 from .sums import Total
+from .told import MODEL, OUTLIERS, check_sizes, legible
 
 EDGES = (0.01, 0.1, 0.3, 1.0, 3.0, 10.0)
 """dB at which widths are told apart."""
@@ -49,7 +50,7 @@ def status_of_run(ledger: Ledger) -> dict[str, Any]:
             for (side, bits, sparsity, nm), some in groups.items()
         ],
         "verdicts": _verdicts(ledger, tasks, totals),
-        **counts_beside(ledger, tasks),
+        **_beside(ledger, tasks),
         "faults": faults,
         "packages": ledger.packages(),
     }
@@ -96,3 +97,22 @@ def _verdicts(ledger: Ledger, tasks: list[LayerTask], totals: dict[int, Total]) 
     for _, bits, _ in ledger.gaps():
         found.setdefault(bits, dict.fromkeys([*words.values(), "skipped"], 0))["skipped"] += 1
     return [{"bits": bits, **counts} for bits, counts in sorted(found.items())]
+
+
+def _beside(ledger: Ledger, tasks: Iterable[LayerTask]) -> dict[str, Any]:
+    """For how many quantized layers the volume model is stated, refused, or not made, and what one scale costs."""
+    quantized = [task for task in tasks if task.setting.quantizes]
+    if not quantized:
+        return {}
+    costs: dict[int, float] = {}
+    with legible(f"{ledger.folder}: {NAME}", "what stands beside its bounds"):
+        models = [task.facts[MODEL]["refused"] for task in quantized if MODEL in task.facts]
+        for task in quantized:
+            cost = task.facts.get(OUTLIERS, 0.0)
+            check_sizes(outliers_db=cost)
+            costs[task.layer] = max(cost, costs.get(task.layer, 0.0))
+    stated, worse = models.count(None), [cost for cost in costs.values() if cost > 0]
+    return {
+        "models": {"stated": stated, "refused": len(models) - stated, "not_made": len(quantized) - len(models)},
+        "outliers": {"layers": len(worse), "of": len(costs), "most_db": max(worse, default=None)},
+    }

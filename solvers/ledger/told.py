@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 METHODS = ("quant", "prune", "joint")
 MOST_ROWS = 1_000_000
 """Of a chunk; they are listed."""
+MODEL, OUTLIERS = "model", "outliers_db"
+"""Facts of a task that stand beside its bounds: what the volume model says, and what one scale for all costs."""
 KINDS = {"int": int, "float": float, "str": str, "bool": bool}
 
 

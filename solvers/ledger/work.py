@@ -31,11 +31,10 @@ from ..registry import get_solver
 from ..result import BoundKind, Reason
 from ..rows import RowResult, applicable, not_solved, prepare, solve_rows, summarise
 from .record import Piece, Record, effort_of
+from .told import OUTLIERS
 
 KEPT_LAYERS, KEPT_PROBLEMS = 2, 8
 """Layers and problems that a worker keeps: a layer of 4096 inputs is 0.3 GB, its factors as much again."""
-OUTLIERS = "outliers_db"
-"""The fact of a task that says what one scale for all costs, where it is worth a line."""
 
 
 @dataclass(frozen=True)
