@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -203,11 +205,15 @@ def save_certificate(file: BinaryIO, certificate: Certificate) -> None:
         "rows": rows,
         **writer.shared,
     }
-    arrays: dict[str, Any] = {
-        kind: np.concatenate([np.zeros(0, TYPES[kind]), *parts]) for kind, parts in writer.parts.items()
-    }
-    arrays["header"] = np.frombuffer(json.dumps(header, allow_nan=False).encode(), dtype=np.uint8)
-    write_arrays(file, arrays)
+    with ThreadPoolExecutor(1) as pool:  # packing numbers holds no lock of the interpreter
+        text = pool.submit(lambda: json.dumps(header, allow_nan=False).encode())
+
+        def arrays() -> Iterator[tuple[str, np.ndarray]]:
+            for kind, parts in writer.parts.items():
+                yield kind, np.concatenate([np.zeros(0, TYPES[kind]), *parts])
+            yield "header", np.frombuffer(text.result(), dtype=np.uint8)
+
+        write_arrays(file, arrays())
 
 
 def load_certificate(path: str | os.PathLike[str]) -> Certificate:

@@ -27,11 +27,19 @@ POLL = 0.05
 USUAL = sys.getswitchinterval()
 
 _left: list[Thread] = []
+_ahead: list[Thread] = []
 
 
 def is_work_left() -> bool:
-    """Whether work that was left behind still goes on: then a process ends only by `os._exit`."""
-    return work_left() > 0
+    """Whether work that nobody waits for still goes on: then a process ends only by `os._exit`."""
+    return work_left() > 0 or any(thread.is_alive() for thread in _ahead)
+
+
+def ahead(work: Callable[[], object]) -> None:
+    """Begin what will be asked for, in a thread of its own; it keeps its result where who asks looks for it."""
+    _ahead[:] = [thread for thread in _ahead if thread.is_alive()]
+    _ahead.append(Thread(target=work, daemon=True, name="ahead"))
+    _ahead[-1].start()
 
 
 def work_left() -> int:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pvq.bounds.gram import FloatArray
+import numpy as np
+from pvq.bounds.gram import FloatArray, Gram
 from pvq.bounds.problem import Problem
+from pvq.bounds.proof import Below
 
 from ..base import Clock, Options
 from ..result import Outcome
+from ..watch import ahead
 from .batch import pruned, quantized
 from .batch.layer import long_layer
 from .batch.own import with_own_diagonal
@@ -38,9 +41,18 @@ def prepare_together(problems: Sequence[Problem]) -> bool:
 
 def prepare_batch(problems: Sequence[Problem]) -> bool:
     """Layer-wide work of a batch, of rows that fit one; False where H is singular."""
-    if problems[0].sparsity is None:
-        return long_layer(problems[0].gram) is not None
-    return pruned.prepare_layer(problems)
+    gram = problems[0].gram
+    layer = long_layer(gram) if problems[0].sparsity is None else pruned.prepare_layer(problems)
+    if layer is not None and len(gram) > LONG:
+        _check_ahead(gram, layer.below)
+    return layer is not None
+
+
+def _check_ahead(gram: Gram, below: Below) -> None:
+    """Begin what proves H - D positive semidefinite for all rows, which wait for it."""
+    from pvq.bounds.verify.row import SAFETY, shift_to_psd  # compiled kernels: not for `pvq solvers`
+
+    ahead(lambda: shift_to_psd(gram, below, np.zeros(len(gram), dtype=bool), SAFETY))
 
 
 def bound_together(
