@@ -5,7 +5,7 @@ import time
 from threading import Event, Timer, current_thread
 
 import pytest
-from pvq.solvers.watch import HURRY, USUAL, Calls, is_work_left, unhurried, watched
+from pvq.solvers.watch import HURRY, USUAL, Calls, ahead, is_work_left, unhurried, watched, work_left
 
 
 def wait_for_the_rest():
@@ -107,3 +107,12 @@ def test_threads_take_short_turns_while_an_interrupt_waits_for_its_answer():
         assert sys.getswitchinterval() == pytest.approx(USUAL)
     finally:
         sys.setswitchinterval(USUAL)
+
+
+def test_a_process_does_not_end_in_the_usual_way_while_work_ahead_goes_on():
+    go = Event()
+    ahead(go.wait)
+    assert is_work_left()
+    assert work_left() == 0  # nobody has left it behind: it takes no place of work that is
+    go.set()
+    wait_for_the_rest()

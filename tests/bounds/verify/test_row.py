@@ -2,6 +2,8 @@
 
 import itertools
 import math
+import time
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 
 import numpy as np
@@ -11,9 +13,9 @@ from pvq.bounds.gram import Gram
 from pvq.bounds.problem import Problem
 from pvq.bounds.proof import Below, Block, Cover, Enumeration, Order, Split
 from pvq.bounds.sparsity import Sparsity
-from pvq.bounds.verify import visit
+from pvq.bounds.verify import row, visit
 from pvq.bounds.verify.exact import exact_lower_bound, exact_upper_bound
-from pvq.bounds.verify.row import NotProven, lower_bound
+from pvq.bounds.verify.row import SAFETY, NotProven, lower_bound, shift_to_psd
 from pvq.bounds.verify.split import upper_bound
 from pvq.solvers.brute import Brute
 from pvq.solvers.kernels.diagonal import largest_diagonal
@@ -292,3 +294,20 @@ def test_distances_from_even_values_are_never_too_large():
     tiny = np.arange(9.0)[None] * 2.0**-1060  # 1 / step is infinite
     for values in (uneven[:1], uneven[1:], tiny):
         assert visit.values_in_order(values, np.ones(1))[1] is None
+
+
+def test_rows_side_by_side_wait_for_one_factorisation(monkeypatch):
+    h = Gram.from_array(np.diag([2.0, 3.0, 4.0]))
+    shared, nothing, calls = Below(np.zeros(3), (Block(np.arange(3), np.eye(3)),)), np.zeros(3, bool), []
+
+    def slow(*given):
+        calls.append(1)
+        time.sleep(0.1)
+        return defect(*given)
+
+    defect = row.defect
+    monkeypatch.setattr(row, "defect", slow)
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: shift_to_psd(h, shared, nothing, SAFETY), range(4)))
+    assert len(calls) == 1
+    assert all(eps is found[0] for eps in found)
