@@ -13,7 +13,7 @@ from ..base import Clock, Options
 from ..result import Outcome
 from ..watch import ahead
 from .batch import pruned, quantized
-from .batch.layer import long_layer
+from .batch.layer import LongLayer, long_layer
 from .batch.own import with_own_diagonal
 
 LONG = 1200
@@ -41,18 +41,20 @@ def prepare_together(problems: Sequence[Problem]) -> bool:
 
 def prepare_batch(problems: Sequence[Problem]) -> bool:
     """Layer-wide work of a batch, of rows that fit one; False where H is singular."""
-    gram = problems[0].gram
-    layer = long_layer(gram) if problems[0].sparsity is None else pruned.prepare_layer(problems)
-    if layer is not None and len(gram) > LONG:
-        _check_ahead(gram, layer.below)
-    return layer is not None
+    if problems[0].sparsity is None:
+        return long_layer(problems[0].gram) is not None
+    return pruned.prepare_layer(problems)
 
 
 def _check_ahead(gram: Gram, below: Below) -> None:
-    """Begin what proves H - D positive semidefinite for all rows, which wait for it."""
+    """Begin what proves H - D positive semidefinite for all rows while the first are searched."""
     from pvq.bounds.verify.row import SAFETY, shift_to_psd  # compiled kernels: not for `pvq solvers`
 
-    ahead(lambda: shift_to_psd(gram, below, np.zeros(len(gram), dtype=bool), SAFETY))
+    def begin() -> None:
+        ahead(lambda: shift_to_psd(gram, below, np.zeros(len(gram), dtype=bool), SAFETY))
+
+    if len(gram) > LONG:
+        gram.memo(_check_ahead, begin, below)
 
 
 def bound_together(
@@ -73,10 +75,14 @@ def bound_batch(
     """
     if not fits_batch(problems[0]) or any(problem.gram is not problems[0].gram for problem in problems):
         return None
-    if problems[0].sparsity is None:
-        return quantized.bound_rows(problems, options, starts, Clock(options))
-    layer = pruned.layer_of(problems)
-    return None if layer is None else pruned.bound_rows(problems, layer, options, starts, points)
+    gram = problems[0].gram
+    layer = long_layer(gram) if problems[0].sparsity is None else pruned.layer_of(problems)
+    if layer is None:
+        return None
+    _check_ahead(gram, layer.below)
+    if isinstance(layer, LongLayer):
+        return quantized.bound_rows(problems, layer, options, starts, Clock(options))
+    return pruned.bound_rows(problems, layer, options, starts, points)
 
 
 def bound_alone(problem: Problem, options: Options, start: FloatArray | None) -> Outcome | None:

@@ -73,15 +73,15 @@ def pruned_layer(problems: Sequence[Problem]) -> PrunedLayer | None:
     return as_time_allows(gram, pruned_layer, fitted, *_key(pattern), *rows)
 
 
-def prepare_layer(problems: Sequence[Problem]) -> PrunedLayer | None:
-    """Fit to the rows of a layer, and take that for any of them; None where H is singular.
+def prepare_layer(problems: Sequence[Problem]) -> bool:
+    """Fit to the rows of a layer, and take that for any of them; False where H is singular.
 
     A row that comes alone is fitted to itself: nobody's result depends on which row came first.
     """
     layer = pruned_layer(problems)
     if layer is not None and len(problems) > 1:
         _layers(problems[0].gram)[_key(problems[0].pattern)] = layer
-    return layer
+    return layer is not None
 
 
 def layer_of(problems: Sequence[Problem]) -> PrunedLayer | None:

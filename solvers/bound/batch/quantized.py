@@ -19,7 +19,7 @@ from ...base import Clock, Options
 from ...kernels.digits import shortened
 from ...result import Outcome, Reason
 from .clamped import clamped
-from .layer import LongLayer, long_layer
+from .layer import LongLayer
 from .levels import Levels
 from .points import descend, rounded_in_order, values_at
 from .search import block_minima, orders_of_row
@@ -251,9 +251,13 @@ def _levels(problems: Sequence[Problem], layer: LongLayer) -> Levels:
 
 
 def bound_rows(
-    problems: Sequence[Problem], options: Options, starts: Sequence[FloatArray | None], clock: Clock
-) -> list[Outcome] | None:
-    """Lower and upper ends of quantized rows that share a Gram matrix, with proofs; None where H is singular.
+    problems: Sequence[Problem],
+    layer: LongLayer,
+    options: Options,
+    starts: Sequence[FloatArray | None],
+    clock: Clock,
+) -> list[Outcome]:
+    """Lower and upper ends of quantized rows that share a Gram matrix, with proofs.
 
     Parameters
     ----------
@@ -261,9 +265,6 @@ def bound_rows(
     starts : a feasible point of each row, or None.
     clock : looked at between steps of the whole chunk.
     """
-    layer = long_layer(problems[0].gram)
-    if layer is None:
-        return None
     chunk = Chunk(problems, layer)
     v = chunk.clamped()
     points = chunk.points(starts, v)

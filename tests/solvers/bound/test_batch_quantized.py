@@ -8,13 +8,14 @@ from pvq.bounds.gram import Gram
 from pvq.bounds.grid import Grid
 from pvq.bounds.problem import Problem
 from pvq.bounds.verify import NotProven, lower_bound
-from pvq.solvers.base import Clock, Options
+from pvq.solvers.base import Options
 from pvq.solvers.bound.batch import layer as layer_module
 from pvq.solvers.bound.batch import quantized, search
 from pvq.solvers.bound.batch.box import box_minimum
 from pvq.solvers.bound.batch.clamped import clamped
 from pvq.solvers.bound.batch.points import descend
 from pvq.solvers.bound.batch.search import lowered
+from pvq.solvers.bound.rows import bound_batch
 from pvq.solvers.brute import Brute
 from scipy.optimize import lsq_linear
 
@@ -58,7 +59,7 @@ def chunk(rng, kind, matrix="regular", n=7, rows=4, spread=1.0):
 def bounded(problems, options=OPTIONS, starts=None):
     """Each row with what is found of it, and its optimum."""
     starts = [None] * len(problems) if starts is None else starts
-    found = quantized.bound_rows(problems, options, starts, Clock(options))
+    found = bound_batch(problems, options, starts)
     return [(p, f, Brute().solve(p).upper) for p, f in zip(problems, found, strict=True)]
 
 
@@ -98,9 +99,9 @@ def test_a_proof_that_claims_more_is_not_one():
 def test_rows_do_not_depend_on_their_neighbours():
     rng = np.random.default_rng(5)
     problems = chunk(rng, "even own", rows=5)
-    together = quantized.bound_rows(problems, OPTIONS, [None] * 5, Clock(OPTIONS))
+    together = bound_batch(problems, OPTIONS, [None] * 5)
     for problem, found in zip(problems, together, strict=True):
-        (alone,) = quantized.bound_rows([problem], OPTIONS, [None], Clock(OPTIONS))
+        (alone,) = bound_batch([problem], OPTIONS, [None])
         assert np.array_equal(alone.x, found.x)
         assert alone.lower == pytest.approx(found.lower, rel=0.02)  # the ascent of all ends when each is done
 
@@ -175,7 +176,7 @@ def test_singular_matrices_are_left_to_others():
     a = np.random.default_rng(0).standard_normal((3, 7))
     h = Gram(a.T @ a, rank=3)
     grid = Grid(np.array([[-1.0, 0.0, 1.0]]), np.zeros(7, np.int64))
-    assert quantized.bound_rows([Problem(np.ones(7), h, grid)], OPTIONS, [None], Clock(OPTIONS)) is None
+    assert bound_batch([Problem(np.ones(7), h, grid)], OPTIONS, [None]) is None
 
 
 @pytest.mark.parametrize(("budget", "far"), [(5, 1.0), (3000, 1.0), (3000, 1000.0)])
