@@ -9,8 +9,6 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -205,15 +203,11 @@ def save_certificate(file: BinaryIO, certificate: Certificate) -> None:
         "rows": rows,
         **writer.shared,
     }
-    with ThreadPoolExecutor(1) as pool:  # packing numbers holds no lock of the interpreter
-        text = pool.submit(lambda: json.dumps(header, allow_nan=False).encode())
-
-        def arrays() -> Iterator[tuple[str, np.ndarray]]:
-            for kind, parts in writer.parts.items():
-                yield kind, np.concatenate([np.zeros(0, TYPES[kind]), *parts])
-            yield "header", np.frombuffer(text.result(), dtype=np.uint8)
-
-        write_arrays(file, arrays())
+    arrays: dict[str, Any] = {
+        kind: np.concatenate([np.zeros(0, TYPES[kind]), *parts]) for kind, parts in writer.parts.items()
+    }
+    arrays["header"] = np.frombuffer(json.dumps(header, allow_nan=False).encode(), dtype=np.uint8)
+    write_arrays(file, arrays)
 
 
 def load_certificate(path: str | os.PathLike[str]) -> Certificate:

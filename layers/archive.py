@@ -6,7 +6,7 @@ import io
 import math
 import os
 import zipfile
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Container, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,13 +31,10 @@ class ArchiveError(ValueError):
 Shapes = Mapping[str, tuple[int, ...]]
 
 
-def write_arrays(file: BinaryIO, arrays: Iterable[tuple[str, npt.NDArray[Any]]]) -> None:
-    """As `np.savez_compressed`, whose level takes four times as long for a tenth less where digits are random.
-
-    Each array is asked for when those before it are written.
-    """
+def write_arrays(file: BinaryIO, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+    """As `np.savez_compressed`, whose level takes four times as long for a tenth less where digits are random."""
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-        for name, array in arrays:
+        for name, array in arrays.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
                 npy.write_array(member, array, allow_pickle=False)
 

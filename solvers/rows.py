@@ -263,7 +263,7 @@ def left_out(problem: LayerProblem, index: Sequence[int], solver: Solver, reason
         return []
     gram, w = problem.grams[problem.gram_of_row[index[0]]], problem.weight[index]
     x = np.array([quick_point(problem.row(i)) for i in index])
-    references = np.maximum(float_errors(gram.matrix, w, np.zeros_like(w))[0], 0.0)
+    references = np.maximum(float_errors(gram, w, np.zeros_like(w))[0], 0.0)
     rows = []
     for i, point, upper, reference in zip(index, x, quick_uppers(gram, w, x).tolist(), references, strict=True):
         found = Result(point, 0.0, upper, reason, BoundKind.NONE, solver.name)

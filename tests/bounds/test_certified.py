@@ -80,12 +80,10 @@ def test_wider_numbers_enclose_what_integers_say(n):
         exact = exact_error(gram, w, x)
         for value, radius in (
             certified.wide_error(gram.matrix, w, x),
-            [float(found[0]) for found in float_errors(gram.matrix, w[None], x[None])],
+            [float(found[0]) for found in float_errors(gram, w[None], x[None])],
         ):
             assert abs(Fraction(value) - exact) <= Fraction(radius)
-        better += (
-            certified.wide_error(gram.matrix, w, x)[1] < 0.01 * float_errors(gram.matrix, w[None], x[None])[1]
-        )
+        better += certified.wide_error(gram.matrix, w, x)[1] < 0.01 * float_errors(gram, w[None], x[None])[1]
     assert better >= 10 or n == 1  # whose sum is one product
     assert certified.wide_error(np.full((2, 2), 1e300), np.full(2, 1e300), np.zeros(2))[1] == np.inf
 
