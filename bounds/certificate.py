@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from pvq.layers.archive import ArchiveError, read_arrays, write_arrays
+from pvq.layers.archive import ArchiveError, read_arrays, write_flat
 from pvq.layers.files import write_atomically
 
 from .codebooks import GRIDS
@@ -203,11 +203,9 @@ def save_certificate(file: BinaryIO, certificate: Certificate) -> None:
         "rows": rows,
         **writer.shared,
     }
-    arrays: dict[str, Any] = {
-        kind: np.concatenate([np.zeros(0, TYPES[kind]), *parts]) for kind, parts in writer.parts.items()
-    }
-    arrays["header"] = np.frombuffer(json.dumps(header, allow_nan=False).encode(), dtype=np.uint8)
-    write_arrays(file, arrays)
+    text = np.frombuffer(json.dumps(header, allow_nan=False).encode(), dtype=np.uint8)
+    numbers = {kind: (TYPES[kind], parts) for kind, parts in writer.parts.items()}
+    write_flat(file, {**numbers, "header": (np.uint8, [text])})
 
 
 def load_certificate(path: str | os.PathLike[str]) -> Certificate:

@@ -77,7 +77,7 @@ class Order:
         _fix(self, order=(self.order, np.int64), diagonal=(self.diagonal, np.float64))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, slots=True)  # a layer has a million of them
 class Enumeration:
     """A depth-first search that the verifier runs again: no point has (x - c)' A (x - c) below the threshold.
 

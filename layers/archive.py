@@ -6,7 +6,7 @@ import io
 import math
 import os
 import zipfile
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,12 +31,20 @@ class ArchiveError(ValueError):
 Shapes = Mapping[str, tuple[int, ...]]
 
 
-def write_arrays(file: BinaryIO, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
-    """As `np.savez_compressed`, whose level takes four times as long for a tenth less where digits are random."""
+def write_flat(file: BinaryIO, arrays: Mapping[str, tuple[npt.DTypeLike, Sequence[npt.NDArray[Any]]]]) -> None:
+    """As `np.savez_compressed`, whose level takes four times as long for a tenth less where digits are random.
+
+    Parameters
+    ----------
+    arrays : of each name the type of a flat array, and pieces of it, which are not put together in memory.
+    """
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-        for name, array in arrays.items():
+        for name, (kind, pieces) in arrays.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                npy.write_array(member, array, allow_pickle=False)
+                descr, size = npy.dtype_to_descr(np.dtype(kind)), sum(piece.size for piece in pieces)
+                npy.write_array_header_1_0(member, {"descr": descr, "fortran_order": False, "shape": (size,)})
+                for piece in pieces:
+                    member.write(np.ascontiguousarray(piece, dtype=kind).data)
 
 
 def read_arrays(

@@ -177,3 +177,13 @@ def test_more_is_allowed_by_the_environment(small, tmp_path, monkeypatch):
 
 def test_what_is_no_part_of_a_layer_is_not_unpacked(small, tmp_path):
     assert load_layer(layer_bomb(tmp_path / "more.npz", notes=np.zeros((9, 600, 600)))).inputs == 600
+
+
+@pytest.mark.parametrize("pieces", [[], [np.zeros(0)], [np.arange(3.0), np.ones((2, 2)).T, np.array([7.0])]])
+def test_pieces_of_a_flat_array_are_read_as_one(tmp_path, pieces):
+    with (tmp_path / "a.npz").open("wb") as file:
+        archive.write_flat(file, {"real": (np.float64, pieces), "none": (np.int64, [])})
+    found = read_arrays(tmp_path / "a.npz")
+    assert found["real"].dtype == np.float64
+    assert found["none"].shape == (0,)
+    assert found["real"].tolist() == [value for piece in pieces for value in piece.ravel().tolist()]
