@@ -7,12 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+import numpy as np
 from pvq.bounds.certified import Certified
-from pvq.bounds.gram import FloatArray
+from pvq.bounds.gram import FloatArray, Gram
 from pvq.bounds.outward import tolerance
 from pvq.bounds.presolve import Presolved
 from pvq.bounds.problem import Problem, certified_rows
-from pvq.bounds.proof import Proof
+from pvq.bounds.proof import Below, Proof
 
 from .compile_time import working_seconds
 from .flat import flat_proof
@@ -20,6 +21,7 @@ from .limits import LONG, in_time, proof_cost
 from .options import Clock, Options
 from .points import fallback_point
 from .result import ROUNDING, BoundKind, Fault, Outcome, Reason, Result
+from .watch import ahead
 
 AT_ONCE, LONGER = 4_000_000, 4
 """Nodes of a search that a proof may repeat, a fifth of a second, and times those that the solver took: where a
@@ -175,6 +177,14 @@ def _verified(
     with limited(by.limit(0.0), nodes_of_proof(nodes, problem)):
         proof = make()
         return (0.0, None) if proof is None else (lower_bound(problem, proof), proof)
+
+
+def check_ahead(gram: Gram, below: Below) -> None:
+    """Begin what shows that H - D is positive semidefinite for all rows of a layer, while the first are searched."""
+    from pvq.bounds.verify.row import SAFETY, shift_to_psd
+
+    nothing = np.zeros(len(gram), dtype=bool)
+    gram.memo(check_ahead, lambda: ahead(lambda: shift_to_psd(gram, below, nothing, SAFETY)), below)
 
 
 def nodes_of_proof(searched: int, problem: Problem) -> int:

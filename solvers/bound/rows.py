@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-from pvq.bounds.gram import FloatArray, Gram
+from pvq.bounds.gram import FloatArray
 from pvq.bounds.problem import Problem
-from pvq.bounds.proof import Below
 
 from ..base import Clock, Options
+from ..checked import check_ahead
 from ..result import Outcome
-from ..watch import ahead
 from .batch import pruned, quantized
 from .batch.layer import LongLayer, long_layer
 from .batch.own import with_own_diagonal
@@ -46,17 +44,6 @@ def prepare_batch(problems: Sequence[Problem]) -> bool:
     return pruned.prepare_layer(problems)
 
 
-def _check_ahead(gram: Gram, below: Below) -> None:
-    """Begin what proves H - D positive semidefinite for all rows while the first are searched."""
-    from pvq.bounds.verify.row import SAFETY, shift_to_psd  # compiled kernels: not for `pvq solvers`
-
-    def begin() -> None:
-        ahead(lambda: shift_to_psd(gram, below, np.zeros(len(gram), dtype=bool), SAFETY))
-
-    if len(gram) > LONG:
-        gram.memo(_check_ahead, begin, below)
-
-
 def bound_together(
     problems: Sequence[Problem], options: Options, starts: Sequence[FloatArray | None]
 ) -> list[Outcome] | None:
@@ -79,7 +66,8 @@ def bound_batch(
     layer = long_layer(gram) if problems[0].sparsity is None else pruned.layer_of(problems)
     if layer is None:
         return None
-    _check_ahead(gram, layer.below)
+    if len(gram) > LONG:
+        check_ahead(gram, layer.below)
     if isinstance(layer, LongLayer):
         return quantized.bound_rows(problems, layer, options, starts, Clock(options))
     return pruned.bound_rows(problems, layer, options, starts, points)
