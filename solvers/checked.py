@@ -180,7 +180,7 @@ def _verified(
 
 
 def check_ahead(gram: Gram, below: Below) -> None:
-    """Begin what shows that H - D is positive semidefinite for all rows of a layer, while the first are searched."""
+    """Begin what shows H - D positive semidefinite for all rows of a layer, while the first are searched."""
     from pvq.bounds.verify.row import SAFETY, shift_to_psd
 
     nothing = np.zeros(len(gram), dtype=bool)
