@@ -10,11 +10,13 @@ from pvq.bounds.gram import FloatArray
 from pvq.bounds.layer_problem import LayerProblem
 
 if TYPE_CHECKING:
-    from pvq.bounds.volume import Model
+    from pvq.bounds.volume import BeforeProofs, Model
 
 ODDS = 1e-3
 MODELLED = 2048
 """Inputs up to which the model is stated unasked: beyond, it takes longer than a quick answer may."""
+AHEAD = 1024
+"""Inputs from which it takes a second, 30 at 4096: with a core to spare that is done while rows are prepared."""
 GRAMS = 32
 """Gram matrices, likewise: each is counted by itself, and the short rows of depthwise layers are solved sooner."""
 
@@ -52,14 +54,20 @@ def modelled(
     whole : (out, in) all weights of the layer.
     lower, upper : (rows,) rigorous ends, for rows that the model leaves out.
     """
+    found = before_proofs(problem, odds, whole)
+    return None if found is None else found.beside(lower, upper)
+
+
+def before_proofs(problem: LayerProblem, odds: float | None, whole: FloatArray) -> BeforeProofs | None:
+    """Most of the work on it, for which no row has to be solved."""
     if not problem.setting.quantizes:
         return None
-    from pvq.bounds.volume import Model, volume_model  # statistics take half a second to load
+    from pvq.bounds.volume import BeforeProofs, Model, before_proofs  # statistics take half a second to load
 
     long = takes_long(len(problem.inputs), len(problem.grams)) if odds is None else None
     if long is not None:
-        return Model(ODDS, refused=long)
-    return volume_model(problem, odds or ODDS, whole, lower, upper)
+        return BeforeProofs(Model(ODDS, refused=long))
+    return before_proofs(problem, odds or ODDS, whole)
 
 
 def within(model: Mapping[str, Any], lower: float, upper: float) -> dict[str, Any]:

@@ -35,11 +35,13 @@ def is_work_left() -> bool:
     return work_left() > 0 or any(thread.is_alive() for thread in _ahead)
 
 
-def ahead(work: Callable[[], object]) -> None:
-    """Begin what will be asked for, in a thread of its own; it keeps its result where who asks looks for it."""
+def ahead(work: Callable[[], T]) -> Done[T]:
+    """Begin what will be asked for, in a thread of its own."""
+    done: Done[T] = Done()
     _ahead[:] = [thread for thread in _ahead if thread.is_alive()]
-    _ahead.append(Thread(target=work, daemon=True, name="ahead"))
+    _ahead.append(Thread(target=lambda: done.fill(work), daemon=True, name="ahead"))
     _ahead[-1].start()
+    return done
 
 
 def work_left() -> int:
@@ -74,6 +76,11 @@ class Done(Generic[T]):
             self.error = error
         finally:
             self.ended.set()
+
+    def wait(self) -> T | None:
+        """The value when it is there."""
+        self.ended.wait()
+        return self.get()
 
     def get(self) -> T | None:
         """The value; raises the error."""

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from pvq.bounds.durations import seconds_of
 from pvq.bounds.errors import ProblemError, check_number
-from pvq.bounds.gram import FloatArray
 from pvq.bounds.layer_problem import LayerProblem, at_sparsity, drawn, state_problem
 from pvq.bounds.sampling import draw
 from pvq.bounds.zero import zero_without_shift
@@ -31,14 +30,14 @@ from pvq.solvers.interrupt import stop_on_interrupt
 from pvq.solvers.layer import solve_layer
 from pvq.solvers.layer_scope import row_curves, unfinished
 from pvq.solvers.methods import empirical_methods, left_out
-from pvq.solvers.modelled import check_odds, modelled
+from pvq.solvers.modelled import AHEAD, before_proofs, check_odds, modelled
 from pvq.solvers.options import check_effort
 from pvq.solvers.registry import get_solver
 from pvq.solvers.result import Reason
 from pvq.solvers.rows import CUT_SHORT, LayerResult, RowResult, prepare
 from pvq.solvers.sample import Beside, Sample
 from pvq.solvers.scale import check_free_scale, solve_scales
-from pvq.solvers.watch import Calls, unhurried, watched
+from pvq.solvers.watch import Calls, Done, ahead, unhurried, watched
 
 from .problems import Problem, setting_of
 from .results import Result, Row
@@ -46,7 +45,7 @@ from .scales import AmbiguousScales, given_scales
 from .threads import one_blas_thread
 
 if TYPE_CHECKING:
-    from pvq.bounds.volume import Model
+    from pvq.bounds.volume import BeforeProofs, Model
 
 PREPARING, ROWS, SAMPLE, MODEL = "preparing", "rows", "quick errors of all rows", "volume model"
 """Stages of a run, as `stage` is told of them."""
@@ -171,6 +170,7 @@ class Run:
         self.notes = (*notes, *(f"not scored: {why}" for why in skipped))
         packages()
         self.whole: LayerProblem | None = None
+        self.modelling: Done[BeforeProofs | None] | None = None
         if part.sample_rows is not None:
             self.sample(part.sample_rows)
         self.curves = None if self.problem.budget is None else row_curves(self.problem)
@@ -212,6 +212,8 @@ class Run:
             found = solve_layer(self.problem, self.engine, self.options, self.methods, jobs, keep, curves)
             return self.problem, found
 
+        if self.search.jobs > 1 and len(self.problem.inputs) >= AHEAD:
+            self.modelling = ahead(lambda: before_proofs(self.problem, self.search.odds, self.layer.weight))
         prepared, found = self.prepared(), None
         if prepared is not None:
             found = watched(solve, self.options.stop, calls=self.calls)
@@ -308,8 +310,15 @@ class Run:
             self.stage(MODEL)
         lower = np.array([row.lower or 0.0 for row in result.rows])
         upper = np.array([row.result.upper for row in result.rows])
-        whole: FloatArray = self.layer.weight
-        return watched(lambda: modelled(problem, odds, whole, lower, upper), stop)
+        begun = self.modelling if problem is self.problem else None
+
+        def state() -> Model | None:
+            if begun is None:
+                return modelled(problem, odds, self.layer.weight, lower, upper)
+            found = begun.wait()
+            return None if found is None else found.beside(lower, upper)
+
+        return watched(state, stop)
 
 
 @contextmanager

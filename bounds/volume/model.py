@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from scipy import stats
@@ -137,21 +138,96 @@ def volume_model(
         With `refused` set, and no level, where the theorem does not cover the layer or a check speaks against it.
         Errors of computation are refusals as well.
     """
+    return before_proofs(problem, odds, whole).beside(lower, upper)
+
+
+def before_proofs(problem: LayerProblem, odds: float = ODDS, whole: FloatArray | None = None) -> BeforeProofs:
+    """Most of it, which needs no proven ends; parameters as above."""
     if whole is None and problem.setting.rows is None and problem.setting.inputs is None:
         whole = problem.weight
     if not 0 < odds < 1:
-        return Model(odds, refused=f"odds must lie between 0 and 1, not {odds:g}")
+        return BeforeProofs(Model(odds, refused=f"odds must lie between 0 and 1, not {odds:g}"))
+    found = _refused_or(odds, lambda: _state(problem, cover(problem, whole), odds))
+    return BeforeProofs(found) if isinstance(found, Model) else found
+
+
+T = TypeVar("T")
+
+
+def _refused_or(odds: float, compute: Callable[[], T]) -> T | Model:
+    """The value of `compute()`, or a refusal that says what is not covered, or what failed."""
     try:
         with np.errstate(all="ignore"):  # H of any size is asked about: what overflows is no number at the end
-            covered = cover(problem, whole)
-            model = _state(problem, covered, odds, lower, upper)
-        if not all(math.isfinite(x) for x in (model.lower, model.optimum) if x is not None):
-            raise Uncovered("its numbers are too large or too small for floating point; use the proven bounds")
-        return model
+            return compute()
     except Uncovered as error:
         return Model(odds, refused=str(error))
     except (ArithmeticError, ValueError, np.linalg.LinAlgError, MemoryError, IndexError) as error:
         return Model(odds, refused=f"its computation failed ({type(error).__name__}: {error})")
+
+
+@dataclass(frozen=True, eq=False)
+class BeforeProofs:
+    """What the model says of a layer of which nothing is proven."""
+
+    model: Model
+    """Refused, or with its checks and without a level."""
+    numbers: Sequence[int] = ()
+    """Of the rows."""
+    alive: BoolArray = field(default_factory=lambda: np.zeros(0, dtype=bool))
+    """(rows,) those that are covered."""
+    parts: tuple[_Levels, ...] = ()
+    log_odds: float = 0.0
+    """For all rows together, log N paid."""
+    log_left_out: FloatArray = field(default_factory=lambda: np.zeros(0))
+    """(rows,) what rows left out for what they are cost in odds."""
+
+    def beside(self, lower: FloatArray | None, upper: FloatArray | None) -> Model:
+        """Beside the proven ends of the rows, (rows,) each."""
+        if self.model.refused is not None:
+            return self.model
+        found = _refused_or(self.model.odds, lambda: self._beside(lower, upper))
+        numbers = (found.lower, found.optimum)
+        if not all(math.isfinite(x) for x in numbers if x is not None):
+            why = "its numbers are too large or too small for floating point; use the proven bounds"
+            return Model(self.model.odds, refused=why)
+        return found
+
+    def _beside(self, lower: FloatArray | None, upper: FloatArray | None) -> Model:
+        model, alive = self.model, self.alive
+        t1, lam = (np.concatenate([getattr(part.levels, name) for part in self.parts]) for name in ("t1", "lam"))
+        least = np.zeros(len(alive)) if lower is None else np.nan_to_num(lower)
+        most = np.full(len(alive), np.inf) if upper is None else upper
+        rest = float(least[~alive].sum())
+        level = max(0.0, layer_level(t1, lam, self.log_odds)) + rest
+        if not math.isfinite(level):
+            raise Uncovered("no level was found in floating point; use the proven bounds")
+        expected = sum(float(part.medians.sum()) for part in self.parts)
+        expected += rest if upper is None else float(upper[~alive].sum())
+        total = sum_down(least), sum_up(most)
+        if level > total[1] * (1 + ROUNDING):
+            return replace(model, refused=CONTRADICTED)
+        rows = []
+        for part in self.parts:
+            own, of = part.rows, part.levels
+            alone = of.t1 + (math.log(model.odds) - self.log_left_out[own] - part.paid) / of.lam
+            for k, r in enumerate(own.tolist()):
+                start = max(0.0, float(alone[k]))
+                optimum, _ = held(max(start, float(part.medians[k])), float(least[r]), float(most[r]))
+                rows.append(RowModel(self.numbers[r], start, optimum, float(of.plain[k]), float(of.lam[k])))
+        optimum, by = held(max(expected, level), *total)
+        return replace(model, lower=level, optimum=optimum, limited_by=by, rows=tuple(rows))
+
+
+@dataclass(frozen=True, eq=False)
+class _Levels:
+    """Of rows that share one H."""
+
+    rows: IntArray
+    levels: RowLevels
+    medians: FloatArray
+    """(rows,) predicted errors."""
+    paid: float
+    """log of the choices that were compared."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,9 +240,7 @@ class _Part:
     order: IntArray
 
 
-def _state(
-    problem: LayerProblem, covered: Covered, odds: float, lower: FloatArray | None, upper: FloatArray | None
-) -> Model:
+def _state(problem: LayerProblem, covered: Covered, odds: float) -> BeforeProofs:
     rms = np.sqrt((covered.weight**2).mean(axis=1))
     size = rms * covered.unit
     # dead rows are no draws from what drew the others; a scale of their own follows them, so rms / s is no sign
@@ -180,11 +254,11 @@ def _state(
     checks = Checks(test.z, test.harmonic, test.ks, zeros)
     model = replace(model, checks=checks)
     if zeros > MOST_ON_LEVELS:
-        return replace(model, refused=f"{zeros:.1%} of the weights are 0 or on a level: {ON_LEVELS}")
+        return BeforeProofs(replace(model, refused=f"{zeros:.1%} of the weights are 0 or on a level: {ON_LEVELS}"))
     if _repeated(problem.weight[alive]):
-        return replace(model, refused=REPEATED)
+        return BeforeProofs(replace(model, refused=REPEATED))
     if test.refuses:
-        return replace(model, refused=_contradiction(test))
+        return BeforeProofs(replace(model, refused=_contradiction(test)))
     # rows that are small against the grid were left out for what they are: their odds are paid
     log_left_out = np.log1p(
         stats.chi2.cdf(LEAST_RMS**2 * len(problem.inputs) / np.maximum(rms, 1e-9) ** 2, len(problem.inputs))
@@ -194,33 +268,16 @@ def _state(
     mesh = max(float(_mesh(problem.weight, covered, *both)) for both in zip(parts, choices, strict=True))
     model = replace(model, checks=replace(checks, mesh=mesh))
     if mesh > 1:
-        return replace(model, refused=MESH)
+        return BeforeProofs(replace(model, refused=MESH))
     levels = [row_levels(covered, part.rows, part.keep, of) for part, of in zip(parts, choices, strict=True)]
     # per channel every H has its own choice of what was tried, and joint choices multiply; else log N is paid once
     paid = [math.log(of.tried) if covered.per_row else covered.log_candidates for of in choices]
     log_odds -= sum(paid) if covered.per_row else covered.log_candidates
-    t1, lam = np.concatenate([of.t1 for of in levels]), np.concatenate([of.lam for of in levels])
-    least = np.zeros(len(rms)) if lower is None else np.nan_to_num(lower)
-    most = np.full(len(rms), np.inf) if upper is None else upper
-    rest = float(least[~alive].sum())
-    level = max(0.0, layer_level(t1, lam, log_odds)) + rest
-    if not math.isfinite(level):
-        raise Uncovered("no level was found in floating point; use the proven bounds")
-    each = [MEDIAN_RATIO * _median(covered, *pair) for pair in zip(parts, levels, strict=True)]
-    expected = sum(float(of.sum()) for of in each) + (rest if upper is None else float(upper[~alive].sum()))
-    total = sum_down(least), sum_up(most)
-    if level > total[1] * (1 + ROUNDING):
-        return replace(model, refused=CONTRADICTED)
-    rows = []
-    for part, of, medians, cost in zip(parts, levels, each, paid, strict=True):
-        alone = of.t1 + (math.log(odds) - log_left_out[part.rows] - cost) / of.lam
-        for k, r in enumerate(part.rows.tolist()):
-            start = max(0.0, float(alone[k]))
-            optimum, _ = held(max(start, float(medians[k])), float(least[r]), float(most[r]))
-            tail = float(of.plain[k]), float(of.lam[k])
-            rows.append(RowModel(problem.rows[r], start, optimum, *tail))
-    optimum, by = held(max(expected, level), *total)
-    return replace(model, lower=level, optimum=optimum, limited_by=by, rows=tuple(rows))
+    of_parts = [
+        _Levels(part.rows, of, MEDIAN_RATIO * _median(covered, part, of), cost)
+        for part, of, cost in zip(parts, levels, paid, strict=True)
+    ]
+    return BeforeProofs(model, problem.rows, alive, tuple(of_parts), log_odds, log_left_out)
 
 
 def _parts(problem: LayerProblem, covered: Covered, alive: BoolArray) -> list[_Part]:
