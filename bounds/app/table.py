@@ -110,6 +110,8 @@ def print_curve(results: Sequence[Result]) -> None:
         sampled = sample_sentence(result)
         if sampled is not None:
             console.say(f"{result.problem.setting.sparsity:.4g}: {sampled}")
+    if results[0].model is not None:  # joint: refused at every sparsity, for the same reason
+        console.say(model_sentence(results[0].model.as_json(), results[0].reference, {}))
     console.say(f"kept: {'blocks' if problem.setting.block else 'inputs'} of a row; methods in dB")
     _say_notes(console, results[0])
 

@@ -26,7 +26,7 @@ from .work import Shelf
 if TYPE_CHECKING:
     from pvq.bounds.volume import Model
 
-NOT_YET = "it is made when all rows have a result; `pvq run go` goes on"
+NOT_YET = "not made yet; `pvq run go`, or a command with --ledger, makes it once all rows have a result"
 
 
 def look_beside(ledger: Ledger, odds: float | None, stop: threading.Event) -> list[str]:

@@ -102,6 +102,12 @@ def test_a_joint_problem_says_that_it_is_not_covered(cli, tmp_path):
     assert "the same grid alone is covered" in " ".join(ended.out.split())
 
 
+def test_a_curve_of_joint_problems_says_it_once(cli, tmp_path):
+    ended, _ = run(cli, tmp_path, "--method", "joint", "--bits", "3", "--sparsity", "0.25:0.5:0.25")
+    assert ended.code == 0, ended.err
+    assert " ".join(ended.out.split()).count("the same grid alone is covered") == 1
+
+
 def test_where_it_takes_long_it_says_what_asks_for_it(monkeypatch):
     rng = np.random.default_rng(0)
     problem = state_problem(rng.normal(0, 1, (20, 8)), np.eye(8), Setting("quant", bits=3))

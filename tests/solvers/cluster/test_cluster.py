@@ -86,6 +86,7 @@ def test_bound_and_compare_go_through_a_run_of_the_moment(cli, tmp_path, layers,
         assert cli("bound", path, *words).code == 0
         alone = json.loads(file.read_text())
         assert result["total"]["lower"] == alone["total"]["lower"]
+        assert result["total"]["model"] == alone["total"]["model"]
         assert [row["upper"] for row in result["rows"]] == [row["upper"] for row in alone["rows"]]
     words = (layers, "--bits", "3:4", *FAST, "--json", file)
     assert cli("compare", *words, "--cluster", address, "--send", "--ledger", tmp_path / "run").code == 0
