@@ -172,7 +172,9 @@ def test_a_run_is_reported_with_its_rows(cli, tmp_path) -> None:
     assert sum(entry["rows"] for entry in run.distribution()) == 8
     assert {entry["width"] for entry in run.distribution()} == {"solved"}
     assert cli("run", "report", run.folder, "-o", tmp_path / "a.html").code == 0
-    assert "8 of 8 rows have a result, 8 are solved" in (tmp_path / "a.html").read_text()
+    page = (tmp_path / "a.html").read_text()
+    assert "8 of 8 rows have a result, 8 are solved" in page
+    assert "estimates the optimum of 1 of 1 quantized layers: no bounds" in page
     alone = pvq.Ledger.create(tmp_path / "alone", tmp_path / "a.npz", "quant", bits=[3])  # nothing is known yet
     assert cli("report", alone.folder, "-o", tmp_path / "b.html").code == 0
 
