@@ -54,6 +54,9 @@ def checked(run: Run, problem: Problem, task: Task) -> Run:
             )
         if run.seconds is not None and run.seconds > task.limits.time_limit:
             return replace(run, outcome=Status.TIME_LIMIT.value, why=f"solved, but in {run.seconds:.3g} s")
+    ahead = (run.info or {}).get("nodes_ahead")
+    if run.outcome == Status.TIME_LIMIT.value and ahead is not None:
+        return replace(run, why=f"after {run.nodes or 0:.2g} nodes, about {ahead:.2g} more to the end (modelled)")
     return run
 
 

@@ -90,6 +90,16 @@ class OffGrid(Good):
         base.checked = lambda *_: result
 
 
+class CutOff(Good):
+    """Says how much is left of its search."""
+
+    proves = "optimum"
+
+    def _solve(self, problem, options, start):
+        x = problem.grid.nearest(problem.weight)
+        return Outcome(x, 0.0, Reason.TIME, nodes=3000, info={"nodes_ahead": 40000.0})
+
+
 class Late(Good):
     """Solves, but after its limit."""
 
