@@ -38,8 +38,12 @@ FAR = 30.0
 STIFF = 5.0
 """rho in units of the next eigenvalue: more raises every interval's bound and costs more intervals."""
 
-CENTRE = 0.006
-"""Part of the upper bound that the interval around 0 gives up."""
+CENTRE, OWN = 0.006, 0.02
+"""Parts of the upper bound and of the bound at t = 0 that the interval around 0 gives up, whichever is less: two
+more intervals make it a sixteenth, and where a row's bound is .03 of its upper end .006 of that is a fifth."""
+
+LEAST = 1e-4
+"""It gives up this part of the upper bound at least, whatever the bound at t = 0 is: intervals would be many."""
 
 LADDER = 4.0
 """Intervals away from 0 are so many times longer than they are away from it: F(m) there is next to rho a b."""
@@ -190,7 +194,7 @@ def bound_by_intervals(problem: Problem, upper: float, direction: Direction, clo
     fits = Fits(problem, upper, direction, clock)
     fits.fit(0.0)
     heap: list[Piece] = []
-    for a, b in first_cover(upper, direction):
+    for a, b in first_cover(upper, fits.known[0.0][1].bound, direction):
         if clock.ended() is not None:
             return Bounded(0.0)
         heapq.heappush(heap, fits.piece(a, b))
@@ -222,10 +226,16 @@ def bound_by_intervals(problem: Problem, upper: float, direction: Direction, clo
     return Bounded(heap[0].bound, cover)
 
 
-def first_cover(upper: float, direction: Direction) -> list[tuple[float, float]]:
-    """Intervals of all t that a row below the upper bound may have: one around 0, then longer and longer ones."""
+def first_cover(upper: float, bound: float, direction: Direction) -> list[tuple[float, float]]:
+    """Intervals of all t that a row below the upper bound may have: one around 0, then longer and longer ones.
+
+    Parameters
+    ----------
+    bound : at t = 0, whatever the width of an interval costs; nothing is known of it where it is not positive.
+    """
     reach = float(np.sqrt(upper / direction.floor)) * (1 + SURE)
-    edges = [min(float(np.sqrt(CENTRE * upper)), reach)]
+    given_up = min(CENTRE * upper, max(OWN * bound, LEAST * upper)) if bound > 0 else CENTRE * upper
+    edges = [min(float(np.sqrt(given_up)), reach)]
     while edges[-1] < reach:
         edges.append(min(LADDER * edges[-1], reach))
     cover = [(-edges[0], edges[0])]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
 from pvq.bounds.problem import Problem, optimal_on_support
 from pvq.bounds.proof import Below, Split
 
@@ -12,17 +11,14 @@ from ...base import Clock
 from ...kernels.digits import shortened
 from ...limits import Pace
 from ...result import Outcome, Reason
-from .diagonal import Course, fitted_diagonal
+from .diagonal import Course, nearer
 from .exchanges import exchanged
 from .pruned import PrunedLayer, swapped
-from .relaxation import AtDiagonal, relax
+from .relaxation import relax
 
 FROM_NEAR = Course((0.5, 0.14), sweeps=4, first=40, steps=15)
 """The layer's D is near already; three sweeps give .99 of what fifteen do. At 2048 inputs and 75 % four give as
 much as five, for half a second less; three are .05 below Newton's steps at 48 inputs."""
-
-INSIDE = 1e-4
-"""The layer's D is nearly as large as H allows; sweeps start a little below."""
 
 STEPS = 60
 """Steps of the relaxation at the row's own D; 20 give .006 of the upper end less."""
@@ -43,8 +39,7 @@ def with_own_diagonal(problem: Problem, layer: PrunedLayer, found: Outcome, cloc
         cut = cut or pace.ended()
         return cut
 
-    d = fitted_diagonal(layer.hessian, layer.at.d * (1 - INSIDE), w, layer.groups, ended, FROM_NEAR)
-    at = None if d is None else AtDiagonal.of(layer.hessian, shortened(d, np.floor))
+    at = nearer(layer.hessian, layer.at.d, w, layer.groups, ended, FROM_NEAR)
     if at is None:
         return found
     relaxed = relax(at, w, layer.groups, STEPS)

@@ -153,23 +153,16 @@ def bound_rows(
         proofs = list(zip(found.bound.tolist(), splits, strict=True))
     else:
         upper = certified_uppers(problems[0].gram, w, np.array(chosen))
-        proofs = _by_intervals(layer, layer.intervals, w, upper, clock)
+        some = np.flatnonzero(upper > 0)  # a row without error needs no proof
+        proofs = [(0.0, Split(Below(np.zeros(w.shape[1])), np.zeros(w.shape[1])))] * len(w)
+        if len(some):
+            bounds = layer.intervals.bounds(w[some], upper[some], found.take(some), layer.below, clock)
+            for i, bound in zip(some.tolist(), bounds, strict=True):
+                proofs[i] = bound
     reason = clock.ended() or Reason.FINISHED
     return [
         Outcome(x, max(0.0, bound), reason, proof=proof) for x, (bound, proof) in zip(chosen, proofs, strict=True)
     ]
-
-
-def _by_intervals(
-    layer: PrunedLayer, intervals: Intervals, w: FloatArray, upper: FloatArray, clock: Clock
-) -> list[tuple[float, Proof]]:
-    """Bounds and proofs of rows w, (rows, n); a row without error needs none."""
-    some = np.flatnonzero(upper > 0)
-    pieces = intervals.cover(w[some], upper[some], clock)
-    proofs: list[tuple[float, Proof]] = [(0.0, Split(Below(np.zeros(w.shape[1])), np.zeros(w.shape[1])))] * len(w)
-    for k, i in enumerate(some.tolist()):
-        proofs[i] = intervals.proof(pieces, k, w[i], layer.below)
-    return proofs
 
 
 def _chosen(

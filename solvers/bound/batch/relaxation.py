@@ -16,7 +16,7 @@ from functools import cached_property
 
 import numpy as np
 from numba import njit
-from pvq.bounds.gram import FloatArray
+from pvq.bounds.gram import FloatArray, IntArray
 
 from ...kernels import lapack
 from .patterns import Groups, fill, largest_sums
@@ -63,6 +63,10 @@ class Relaxed:
     """(rows,) the best bound met."""
     x: FloatArray
     """Its point."""
+
+    def take(self, chosen: IntArray | list[int]) -> Relaxed:
+        """Some of the rows."""
+        return Relaxed(*(of_each[chosen] for of_each in vars(self).values()))
 
 
 def relax(at: AtDiagonal, w: FloatArray, groups: Groups, steps: int, start: Relaxed | None = None) -> Relaxed:

@@ -1,5 +1,6 @@
 """Pruned rows at once where H has a near-null direction: intervals hold, are proven, and gain."""
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -11,22 +12,24 @@ from pvq.bounds.sparsity import Sparsity
 from pvq.bounds.verify import NotProven, lower_bound
 from pvq.bounds.verify.reference import reference_bound
 from pvq.solvers.base import Options
-from pvq.solvers.bound.batch import pruned
+from pvq.solvers.bound.batch import intervals, pruned
 from pvq.solvers.brute import Brute
-from pvq.solvers.relax.near_null import near_null
+from pvq.solvers.relax.near_null import first_cover, near_null
 
 OPTIONS = Options(time_limit=None)
 N = 8
 PATTERNS = {"row": Sparsity.row(N, 3), "n:m": Sparsity.nm(N, 2, 4)}
+LONG = Sparsity.row(32, 8)
 
 
-def rows(seed, pattern, small=1e-4, count=4):
+def rows(seed, pattern, small=1e-4, count=4, most=2.0):
     """Rows of a Gram matrix whose smallest eigenvalue is far below the others."""
-    rng = np.random.default_rng(seed)
-    q, _ = np.linalg.qr(rng.standard_normal((N, N)))
-    h = q @ np.diag([small, *rng.uniform(0.5, 2.0, N - 1)]) @ q.T
+    rng, sparsity = np.random.default_rng(seed), PATTERNS.get(pattern, LONG)
+    n = len(sparsity.unit)
+    q, _ = np.linalg.qr(rng.standard_normal((n, n)))
+    h = q @ np.diag([small, *(0.5 * (2 * most) ** rng.uniform(0.0, 1.0, n - 1))]) @ q.T
     gram = Gram.from_array((h + h.T) / 2)
-    return [Problem(rng.standard_t(3, N), gram, None, PATTERNS[pattern]) for _ in range(count)]
+    return [Problem(rng.standard_t(3, n), gram, None, sparsity) for _ in range(count)]
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
@@ -37,7 +40,9 @@ def test_intervals_hold_and_are_proven(pattern):
         layer = pruned.pruned_layer(problems)
         assert layer.intervals is not None
         found = pruned.bound_rows(problems, layer, OPTIONS, [None] * len(problems))
-        assert len({id(split.below) for outcome in found for split in outcome.proof.splits}) == 1
+        used = [{id(split.below) for split in outcome.proof.splits} for outcome in found]
+        assert max(map(len, used)) <= 2  # the layer's D and the row's
+        assert len(set.union(*used)) <= 1 + len(problems)
         for problem, outcome in zip(problems, found, strict=True):
             best = Brute().solve(problem).upper
             assert outcome.lower <= best * (1 + 1e-9)
@@ -133,7 +138,39 @@ def test_a_stopped_clock_still_covers_everything():
         reach = np.sqrt(problem.error(outcome.x) / near_null(problem.gram).floor)
         assert outcome.proof.edges[0] <= -reach
         assert reach <= outcome.proof.edges[-1]
+        assert {id(split.below) for split in outcome.proof.splits} == {id(layer.below)}
         assert lower_bound(problem, outcome.proof) <= Brute().solve(problem).upper
+
+
+def test_a_row_gains_by_a_diagonal_of_its_own(monkeypatch):
+    """Its bound is no less than with the layer's D alone, and more on the whole."""
+    gains = []
+    for seed in range(3):
+        problems = rows(seed, "long", count=6, most=50.0)
+        layer = pruned.pruned_layer(problems)
+        own = pruned.bound_rows(problems, layer, OPTIONS, [None] * 6)
+        with monkeypatch.context() as patch:
+            patch.setattr(intervals, "nearer", lambda *_: None)
+            shared = pruned.bound_rows(problems, layer, OPTIONS, [None] * 6)
+        for problem, one, other in zip(problems, own, shared, strict=True):
+            assert lower_bound(problem, one.proof) == pytest.approx(one.lower, rel=1e-4)
+            assert {id(split.below) for split in other.proof.splits} == {id(layer.below)}
+            gains.append(one.lower / other.lower)
+    assert min(gains) > 0.999
+    assert np.mean(gains) > 1.015
+
+
+def test_the_interval_around_0_gives_up_a_part_of_what_the_row_has():
+    """Where the bound is a hundredth of the upper end, .006 of that would be most of it."""
+    direction = near_null(rows(0, "row")[0].gram)
+    few, many = first_cover(1.0, 0.5, direction), first_cover(1.0, 0.01, direction)
+    width = many[0][1] - many[0][0]
+    assert width**2 / 4 == pytest.approx(0.02 * 0.01)
+    assert few[0] == first_cover(1.0, 0.0, direction)[0]
+    assert len(few) < len(many) <= len(few) + 4
+    edges = sorted(many)
+    assert all(one[1] == other[0] for one, other in itertools.pairwise(edges))
+    assert edges[0][0] == -edges[-1][1] == first_cover(1.0, 0.5, direction)[-1][0]
 
 
 def test_a_row_without_error_has_no_intervals():
