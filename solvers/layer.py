@@ -9,7 +9,18 @@ from pvq.bounds.stages import part
 
 from .base import Options, Solver
 from .layer_scope import Curve, solve_shared_budget
-from .rows import LayerResult, OnRow, RowResult, chunks, prepare, row_words, run_rows, solve_rows, summarise
+from .rows import (
+    LayerResult,
+    OnRow,
+    RowResult,
+    chunks,
+    prepare,
+    row_words,
+    run_rows,
+    solve_rows,
+    summarise,
+    unfinished,
+)
 
 
 def solve_layer(
@@ -20,6 +31,7 @@ def solve_layer(
     jobs: int = 1,
     on_row: OnRow | None = None,
     curves: Sequence[Curve] | None = None,
+    fill: bool = True,
 ) -> LayerResult:
     """Bound every row of a layer and add the rows up.
 
@@ -33,6 +45,7 @@ def solve_layer(
     jobs : rows solved at the same time, in threads (kernels release the interpreter lock).
     on_row : called with each finished row, in the calling thread.
     curves : scope layer: where what is known of the rows is kept.
+    fill : rows that an interrupt left out have a feasible point; else they are missing in the result.
 
     Raises
     ------
@@ -47,6 +60,8 @@ def solve_layer(
     pieces = chunks(problem, solver.together(problem.row(0)))
 
     def some(k: int) -> list[RowResult]:
+        if options.stop.is_set():
+            return []  # all such rows together, below: somebody waits for an answer
         part(row_words(pieces[k], len(problem)))
         rows = [problem.row(i) for i in pieces[k]]
         return solve_rows([problem.rows[i] for i in pieces[k]], rows, solver, options, compare)
@@ -56,5 +71,7 @@ def solve_layer(
             for row in rows:
                 on_row(row)
 
-    found = run_rows(some, len(pieces), jobs, tell)
-    return summarise([row for rows in found for row in rows], options)
+    found = [row for rows in run_rows(some, len(pieces), jobs, tell) for row in rows]
+    if fill and len(found) < len(problem):
+        return unfinished(problem, solver, options, found)
+    return summarise(found, options)

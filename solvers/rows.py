@@ -10,7 +10,7 @@ from functools import partial
 from typing import TypeVar
 
 import numpy as np
-from pvq.bounds.certified import float_errors, quick_uppers
+from pvq.bounds.certified import quick_uppers
 from pvq.bounds.gram import FloatArray
 from pvq.bounds.layer_problem import LayerProblem
 from pvq.bounds.outward import closed, sum_down, sum_up
@@ -263,7 +263,7 @@ def left_out(problem: LayerProblem, index: Sequence[int], solver: Solver, reason
         return []
     gram, w = problem.grams[problem.gram_of_row[index[0]]], problem.weight[index]
     x = np.array([quick_point(problem.row(i)) for i in index])
-    references = np.maximum(float_errors(gram, w, np.zeros_like(w))[0], 0.0)
+    references = np.maximum(np.einsum("ri,ri->r", w @ gram.matrix, w), 0.0)
     rows = []
     for i, point, upper, reference in zip(index, x, quick_uppers(gram, w, x).tolist(), references, strict=True):
         found = Result(point, 0.0, upper, reason, BoundKind.NONE, solver.name)

@@ -197,7 +197,7 @@ class Run:
             known.append(row)
             self.tell(row)
 
-        def solve() -> tuple[LayerProblem, LayerResult]:
+        def solve() -> tuple[LayerProblem, LayerResult] | None:
             if self.is_free:  # rows are judged anew at the scale that is found
                 return solve_scales(self.problem, self.options, self.methods, self.search.jobs, self.tell)
             jobs, curves = self.search.jobs, self.curves
@@ -209,8 +209,8 @@ class Run:
                 if late and not self.options.stop.is_set():
                     self.notes = (*self.notes, f"not scored: no time left for {', '.join(late)} on every row")
                 return self.problem, found
-            found = solve_layer(self.problem, self.engine, self.options, self.methods, jobs, keep, curves)
-            return self.problem, found
+            found = solve_layer(self.problem, self.engine, self.options, self.methods, jobs, keep, curves, False)
+            return (self.problem, found) if len(found.rows) == len(self.problem) else None
 
         if self.search.jobs > 1 and len(self.problem.inputs) >= AHEAD:
             self.modelling = ahead(lambda: before_proofs(self.problem, self.search.odds, self.layer.weight))
