@@ -303,7 +303,9 @@ def total_kind(kinds: Sequence[BoundKind]) -> BoundKind:
 
 def total_empirical(rows: Sequence[RowResult]) -> dict[str, float]:
     """Layer error of each method that was scored on every row."""
-    names = set.intersection(*(set(row.empirical) for row in rows)) if rows else set()
+    if not rows:
+        return {}
+    names = set.intersection(*(set(row.empirical) for row in rows))
     return {name: sum_up(row.empirical[name] for row in rows) for name in rows[0].empirical if name in names}
 
 
