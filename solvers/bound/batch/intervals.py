@@ -22,8 +22,9 @@ from .diagonal import Course, nearer
 from .patterns import Groups
 from .relaxation import AtDiagonal, Relaxed, relax
 
-ROUNDS = 3
-"""Times that intervals are halved: from four times as long as they are away from 0 to 1.2 times."""
+ROUNDS, MORE, POOR = 3, 2, 0.5
+"""Times that intervals are halved: from four times as long as they are away from 0 to 1.2 times; and so many times
+more where they have less than this part of the bound around 0."""
 
 SLACK = 0.02
 """Part of the bound around 0 that others may lack: there are a fifth fewer, for .001 to .01 of the bound."""
@@ -110,8 +111,8 @@ class Intervals:
         goal[found.row[found.around]] = (1 - SLACK) * found.bound[found.around]
         found = self._tried(w, own, found, ~found.around & (found.bound < goal[found.row]))
         may_gain = ~found.around
-        for _ in range(ROUNDS):
-            low = may_gain & (found.bound < goal[found.row])
+        for turn in range(ROUNDS + MORE):
+            low = may_gain & (found.bound < (1.0 if turn < ROUNDS else POOR) * goal[found.row])
             if not low.any() or clock.ended() is not None:
                 break
             parts = found.take(low)
