@@ -26,6 +26,8 @@ from ..limits import Pace, as_time_allows
 from ..relax.bounded import Bounded
 from ..relax.climb import climb
 from ..result import Reason
+from .batch.layer import LongLayer, long_layer
+from .batch.quantized import bound_rows
 from .block_diagonal import WHOLE, Blocks, LayerBlocks, block_diagonal, on_block
 
 SIZES = (64, 52, 42, 34, 26)
@@ -128,38 +130,56 @@ def _made_rows(gram: Gram, count: int, even: bool) -> list[Problem]:
     return [Problem(rng.uniform(-end, end, len(gram)), gram, grid) for _ in range(TRIED)]
 
 
+def prepare(problem: Problem) -> LongLayer | None:
+    """What rows of a layer share: what the batch needs, None where there is one block, or H is singular."""
+    return long_layer(problem.gram) if len(layer_blocks(problem).grams) > 1 else None
+
+
 def bound_row(problem: Problem, x: FloatArray, upper: float, options: Options, clock: Clock) -> Bounded:
-    """The best value of f found within STEPS evaluations, WORK nodes and the time; see `Bounded`."""
-    blocks = layer_blocks(problem)
-    best = ascend(problem, blocks, upper, options, clock)[0]
+    """The best value of f found within STEPS evaluations, WORK nodes and the time; see `Bounded`.
+
+    Large blocks have nodes for few steps. The batch takes its steps with small ones in a fiftieth of the time, and
+    the ascent begins at its v; what it has proven is the least that the row has.
+    """
+    blocks, start, least = layer_blocks(problem), np.zeros(problem.n), Bounded(0.0)
+    layer = None if clock.ended() is not None else prepare(problem)
+    if layer is not None:
+        found = bound_rows([problem], layer, options, [x], clock)[0]
+        if isinstance(found.proof, Split) and found.lower <= upper:  # else rounding is more than its gap
+            least = Bounded(found.lower, found.proof, found.nodes)
+            if found.proof.blocks:  # else it is the v of clamped inputs, where blocks are far below 0
+                start = found.proof.v
+    if least.lower >= upper * (1 - options.gap):
+        return least
+    best = ascend(problem, blocks, upper, options, clock, start)
     if clock.ended() is None:
         exact = evaluate(problem, blocks, best.v, best.minimiser, options.gap, options, clock)
         best = max(best, exact, key=lambda value: value.bound)
+    if least.lower > best.bound:
+        return least
     return Bounded(best.bound, best.split(blocks), best.nodes)
 
 
 def ascend(
-    problem: Problem, blocks: LayerBlocks, upper: float, options: Options, clock: Clock, gap: float = ROUGH
-) -> tuple[BlockValue, list[FloatArray]]:
-    """The best value met from v = 0 on, blocks searched to a gap, and the minimisers of all values."""
-    spent, met = 0, []
+    problem: Problem, blocks: LayerBlocks, upper: float, options: Options, clock: Clock, v: FloatArray
+) -> BlockValue:
+    """The best value met from v on."""
+    spent = 0
 
     def at(v: FloatArray, best: BlockValue | None) -> BlockValue:
         nonlocal spent
-        found = evaluate(problem, blocks, v, best.minimiser if best else None, gap, options, clock)
+        found = evaluate(problem, blocks, v, best.minimiser if best else None, ROUGH, options, clock)
         spent += found.nodes
-        met.append(found.minimiser)
         return found
 
     pace = Pace(clock)
-    best = climb(
-        at(np.zeros(problem.n), None),
+    return climb(
+        at(v, None),
         at,
         lambda _, r: blocks.direction @ r,
         STEPS - 1,
         lambda best: pace.ended() or spent >= WORK or best.bound >= upper * (1 - options.gap),
     )
-    return best, met
 
 
 def evaluate(

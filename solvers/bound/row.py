@@ -16,6 +16,7 @@ from ..relax import near_null, patterned, pruning
 from ..relax.bounded import Bounded
 from ..result import Outcome, Reason
 from . import branching, clipped, own_blocks, part_searched, quantization
+from .layer_wide import LayerWide
 
 SHORT = 40
 """Pruned rows of at most so many inputs have a tree on top whatever the intervals said: it may end them."""
@@ -27,7 +28,8 @@ NODES = 2 * MAX_LEAVES - 2
 def prepare_rows(problems: Sequence[Problem]) -> None:
     """Layer-wide work for rows that share a Gram matrix and have no dead inputs."""
     if problems[0].method == "quant":
-        quantization.layer_blocks(problems[0])
+        if quantization.prepare(problems[0]) is not None:
+            LayerWide().compile(problems[0])
         part_searched.prepare(problems[0])
         return
     pruning.start_of(problems[0].gram)
@@ -39,7 +41,7 @@ def prepare_rows(problems: Sequence[Problem]) -> None:
     else:
         dense = [row for row in map(patterned.dense, problems) if row is not None]
         if dense:
-            quantization.layer_blocks(dense[0])
+            quantization.prepare(dense[0])
 
 
 def bound_of_row(problem: Problem, options: Options, start: FloatArray | None) -> Outcome:

@@ -17,6 +17,7 @@ from pvq.solvers.base import Clock, Options
 from pvq.solvers.bnb import BranchAndBound
 from pvq.solvers.bound import Bound, quantization
 from pvq.solvers.bound.block_diagonal import block_diagonal
+from pvq.solvers.bound.layer_wide import LayerWide
 from pvq.solvers.brute import Brute
 from pvq.solvers.layer import solve_layer
 from pvq.solvers.relax import near_null, paired, pruning
@@ -284,3 +285,36 @@ def test_scaling_a_row_and_its_grid_scales_its_interval():
     one, other = Bound().solve(problem), Bound().solve(scaled)
     assert other.lower == pytest.approx(16 * one.lower, rel=1e-6)
     assert other.upper == pytest.approx(16 * one.upper, rel=1e-12)
+
+
+def test_a_quantized_row_has_at_least_what_its_batch_has(monkeypatch):
+    monkeypatch.setattr(quantization, "SIZES", (3,))
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        grid = Grid(np.linspace(-1.0, 1.0, 4)[None], np.zeros(40, np.int64))
+        problem = Problem(rng.uniform(-1.0, 1.0, 40), gram(seed, 40, rng), grid)
+        row, batch = (solver.solve(problem, Options(time_limit=None)) for solver in (Bound(), LayerWide()))
+        assert row.bound_kind is BoundKind.RIGOROUS
+        assert row.lower >= batch.lower * (1 - 1e-9)
+
+
+@pytest.mark.parametrize("factor", [2.0, 1e9])
+def test_a_false_claim_of_a_batch_is_not_proven(monkeypatch, factor):
+    """One that is above a known error is not looked at, one below it proves no more than it is worth."""
+    monkeypatch.setattr(quantization, "SIZES", (3,))
+    take, claims = quantization.bound_rows, 0
+
+    def claimed(*row):
+        nonlocal claims
+        claims += 1
+        (outcome,) = take(*row)
+        return [replace(outcome, lower=factor * outcome.lower)]
+
+    monkeypatch.setattr(quantization, "bound_rows", claimed)
+    for seed in range(24):
+        problem = quantized(seed)
+        found, optimum = Bound().solve(problem, Options(time_limit=None)), Brute().solve(problem).upper
+        assert found.status is not Status.FAILED
+        if factor > 2 or found.bound_kind is BoundKind.RIGOROUS:
+            assert_holds(problem, found, optimum)
+    assert claims > 8
