@@ -19,7 +19,7 @@ from typing import ClassVar
 from pvq.bounds.gram import FloatArray
 from pvq.bounds.problem import Problem
 
-from ..base import Options, Solver
+from ..base import Clock, Options, Solver
 from ..result import Outcome, Reason
 from ..tiny import TINY, tiny_rows
 
@@ -64,8 +64,9 @@ class BranchAndBound(Solver):
         if problem.free_weights:
             from .masks import solve_masks
 
+            clock = Clock(options)
             outcome = solve_masks(problem, options, start)
-            return _with_proof(problem, options, outcome) if options.prove else outcome
+            return _with_proof(problem, options, outcome, clock) if options.prove else outcome
         from .values import solve_values
 
         return solve_values(problem, options, start)
@@ -80,17 +81,18 @@ def _compile(tiny: Problem, prove: bool) -> bool:
     return True
 
 
-def _with_proof(problem: Problem, options: Options, outcome: Outcome) -> Outcome:
-    """The outcome with a tree that proves it, if it is the optimum and was found in few nodes."""
+def _with_proof(problem: Problem, options: Options, outcome: Outcome, clock: Clock) -> Outcome:
+    """The outcome with a tree that proves it, if it is the optimum, or as much of it as a tree can.
+
+    Where the search was so short that a tree may be enough, it has all the time that it takes.
+    """
     from .proof_tree import MAX_LEAVES, proof_of_optimum
 
-    if (
-        outcome.x is None
-        or outcome.reason is not Reason.FINISHED
-        or outcome.nodes > MAX_LEAVES
-        or options.stop.is_set()
-    ):
+    if outcome.x is None or outcome.reason is not Reason.FINISHED or options.stop.is_set():
         return outcome
     upper = problem.certified(outcome.x).upper
     lower = upper - problem.gap_tolerance(outcome.x, options.gap) / 2
-    return replace(outcome, proof=proof_of_optimum(problem, upper, lower)) if lower > 0 else outcome
+    if not lower > 0:
+        return outcome
+    within = Clock(Options(time_limit=None)) if outcome.nodes <= MAX_LEAVES else clock
+    return replace(outcome, proof=proof_of_optimum(problem, upper, lower, within)[1])

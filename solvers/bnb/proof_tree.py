@@ -7,14 +7,18 @@ so that the leaves cover every mask at any time. Relaxation and branching are th
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from pvq.bounds.gram import FloatArray, IntArray
 from pvq.bounds.problem import Problem
 from pvq.bounds.proof import Below, Split, Tree
+from pvq.bounds.verify.row import SAFETY, NotProven, split_bounds
 
 from ..base import Clock, Options
 from ..kernels.apart import entry
 from ..kernels.sparing import ONE, assign
+from .leaf_split import has_dependent, leaf_splits
 from .masks import prepared, row_in_scale
 from .node import ScaledRow, settle
 from .node_bound import bound_of
@@ -30,9 +34,6 @@ CHUNK = 20
 
 CLEARLY = 1 - 1e-8
 """The D of a proof is this much smaller than the tested one: room for the kept inputs and for rounding."""
-
-KEPT_D = 1e-12
-"""d_i of kept inputs relative to h_ii: it costs nothing but room for the others."""
 
 TURNS = 3
 """Sweeps at most for a leaf that is below the node it came from, which happens by their overshooting."""
@@ -99,7 +100,8 @@ def grow(
 
     Returns
     -------
-    Its bound, before it is verified, and the tree.
+    Its bound, before it is verified but where inputs are dependent, and the tree. There a leaf that proves less than
+    its relaxation says is split again.
     """
     row, scale, size = row_in_scale(problem), prepared(problem.gram).scale, float(np.abs(problem.weight).max())
     error = scale * size * size
@@ -115,40 +117,82 @@ def grow(
         state = pool.state[slot].copy()
         bound_leaf(row, pool, unit, slot, state, room_for(row), upper / error, target / error, rounds)
         release(pool, slot)
-    while clock.ended() is None and pool.size[0] < leaves:
-        budget = min(CHUNK, leaves - int(pool.size[0]))
-        if not split_leaves(row, pool, unit, upper / error, target / error, budget):
+    known: dict[int, tuple[bytes, Split, float]] = {}
+    before = 0
+    while True:
+        while clock.ended() is None and pool.size[0] < leaves:
+            budget = min(CHUNK, leaves - int(pool.size[0]))
+            if not split_leaves(row, pool, unit, upper / error, target / error, budget):
+                break
+        slots = np.sort(pool.heap[: pool.size[0]])
+        bound = float(pool.key[slots].min()) * error
+        for slot in slots.tolist():
+            state = pool.state[slot]
+            if slot not in known or known[slot][0] != state.tobytes():
+                split = _split(problem, pool, slot, scale, size)
+                known[slot] = state.tobytes(), *_proven(problem, split, state, min(bound, target), clock)
+        proven = np.array([known[slot][2] for slot in slots])
+        less = proven < min(bound, target)
+        pool.key[slots[less]] = proven[less] / error
+        pool.heap[: len(slots)] = slots[np.argsort(pool.key[slots], kind="stable")]
+        if clock.ended() is not None or bound < target or not 0 < less.sum() <= leaves - len(slots):
             break
-    slots = pool.heap[: pool.size[0]]
-    splits = tuple(_split(problem, pool, slot, scale, size) for slot in slots)
+        if len(slots) == before:  # what has decided everything and is not proven cannot be split
+            break
+        before = len(slots)
     code = recorded(pool.state[slots])
     assert code is not None  # every branch has made both of its leaves
-    return float(pool.key[slots].min()) * error, Tree(code, splits)
+    return min(bound, float(proven.min())), Tree(code, tuple(known[slot][1] for slot in slots.tolist()))
 
 
-def proof_of_optimum(problem: Problem, upper: float, lower: float) -> Tree | None:
-    """A tree that proves `lower`, a little below the optimum `upper`, or None if it would have too many leaves."""
+def proof_of_optimum(
+    problem: Problem, upper: float, lower: float, clock: Clock | None = None
+) -> tuple[float, Tree]:
+    """A tree that proves `lower`, a little below the optimum `upper`, or else as much as leaves and time allow.
+
+    clock : without one it takes the time that it needs.
+    """
     layer = prepared(problem.gram)
     start = Below(layer.d * (1 - 1e-6) * layer.scale)
-    clock = Clock(Options(time_limit=None))
-    bound, tree = grow(problem, start, problem.weight, upper, lower, MAX_LEAVES, clock)
-    return tree if bound >= lower else None
+    clock = Clock(Options(time_limit=None)) if clock is None else clock
+    return grow(problem, start, problem.weight, upper, lower, MAX_LEAVES, clock)
 
 
 def _split(problem: Problem, pool: Pool, slot: int, scale: float, size: float) -> Split:
-    """D and v of a leaf: x where it is free, and the stationary point of its kept inputs."""
-    h, w = problem.hessian, problem.weight
-    state = pool.state[slot][problem.pattern.unit]
-    kept, free = np.flatnonzero(state == KEPT), np.flatnonzero(state == FREE)
+    """D and v of a leaf's free inputs; -w at pruned ones."""
+    w, state = problem.weight, pool.state[slot][problem.pattern.unit]
+    free = np.flatnonzero(state == FREE)
     first = free[(pool.partner[slot, free] > free) & (pool.e[slot, free] != 0.0)]
     pairs = np.stack([first, pool.partner[slot, first]], axis=1)
     across = CLEARLY * scale * pool.e[slot, first]
     d, v = np.zeros(len(w)), np.where(state == PRUNED, -w, 0.0)
     d[free] = CLEARLY * scale * pool.d[slot, free]
-    d[kept] = KEPT_D * h.diagonal()[kept]
     v[free] = size * pool.x[slot, free] - w[free]
-    m = h[np.ix_(kept, kept)] - np.diag(d[kept])
-    for _ in range(2):  # the second time refines
-        v[kept] -= np.linalg.solve(m, h[kept] @ v - d[kept] * v[kept]) if len(kept) else 0.0
-    v[state == PRUNED] = 0.0
     return Split(Below(d, (), pairs, across), v)
+
+
+def _proven(problem: Problem, split: Split, state: np.ndarray, least: float, clock: Clock) -> tuple[Split, float]:
+    """What proves the least of a leaf, (units,) state, or else most, and that.
+
+    Where no input is dependent there is one way, which is taken at its word.
+    """
+    candidates = leaf_splits(problem, split, state[problem.pattern.unit])
+    best = next(candidates)
+    if not has_dependent(problem.gram):
+        return best, math.inf
+    most = _bound(problem, best, state)
+    for candidate in candidates:
+        if most >= least or clock.ended() is not None:
+            break
+        bound = _bound(problem, candidate, state)
+        if bound > most:
+            best, most = candidate, bound
+    return best, most
+
+
+def _bound(problem: Problem, split: Split, state: np.ndarray) -> float:
+    try:
+        with np.errstate(all="ignore"):
+            return split_bounds(problem, split, state[None], SAFETY)[0]
+    except NotProven:
+        return -math.inf

@@ -19,6 +19,7 @@ from pvq.bounds.sparsity import Sparsity
 from ..kernels.apart import MATRIX, NUMBERS, REAL, VECTOR, WHOLE, apart, inner, named
 from ..kernels.cholesky import UNIT_ROUNDOFF, factor, solve
 from ..kernels.sparing import ZERO, assign
+from .follow import follow
 
 ROUNDING = 4 * UNIT_ROUNDOFF
 """Rounding of a bound relative to the size of its terms. The worst case of a sum of n terms is n times this; its
@@ -221,6 +222,7 @@ def relax(rest: Quadratic, d: FloatArray, of: Pattern, aim: Aim, out: NodePoint,
     unit, group, keep = of.unit, of.group, of.keep
     x, z, saving = out.x, out.z, out.saving
     m, units = len(b), len(group)
+    follow(q, b, d, x)
     groups = len(keep)
     y, zt = np.empty(units), np.empty(units)
     st = np.empty(groups)
@@ -295,4 +297,5 @@ def relax(rest: Quadratic, d: FloatArray, of: Pattern, aim: Aim, out: NodePoint,
         xt[:] = 0.0
         for a in range(count):
             xt[active[a]] = rhs[a]
+        follow(q, b, d, xt)
     return best

@@ -20,6 +20,7 @@ from pvq.bounds.gram import FloatArray
 from ..kernels.apart import MATRIX, REAL, VECTOR, apart, named
 from ..kernels.cholesky import factor, solve
 from ..kernels.sparing import ZERO, assign, assign_matrix
+from .follow import follow
 from .node_perspective import AIM, LEAST_SHARE, QUADRATIC, ROUNDING, Aim, Quadratic, largest
 from .pair_steps import bend_to, half_gradient, start_from, system
 from .pieces import PAIR_BLOCKS, PairBlocks, no_pieces, pieces_at, prices
@@ -75,6 +76,7 @@ def relax_pairs(rest: Quadratic, blocks: PairBlocks, aim: Aim, out: PairPoint, w
     pairs, d, group, keep = blocks.pairs, blocks.d, blocks.group, blocks.keep
     x, saved = out.x, out.saved
     m, groups = len(b), len(keep)
+    follow(q, b, d, x)
     xs, xa, xt, qx = x.copy(), x.copy(), x.copy(), np.empty(m)
     rs, hidden, rhs = np.empty(m), np.empty(m), np.empty(m)
     at_trial, base, trial = no_savings(m), no_pieces(m, groups), no_pieces(m, groups)
@@ -169,6 +171,7 @@ def relax_pairs(rest: Quadratic, blocks: PairBlocks, aim: Aim, out: PairPoint, w
         for a in range(count):
             i = active[a]
             xt[i] = rhs[a] if sign[i] * rhs[a] >= 0.0 else 0.0
+        follow(q, b, d, xt)
     return best
 
 

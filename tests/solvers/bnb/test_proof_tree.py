@@ -5,9 +5,11 @@ import pytest
 from pvq.bounds.gram import Gram
 from pvq.bounds.presolve import presolve
 from pvq.bounds.problem import Problem
-from pvq.bounds.proof import Tree
+from pvq.bounds.proof import PRUNED, Below, Split, Tree
 from pvq.bounds.sparsity import Sparsity
+from pvq.bounds.verify.reference import NotEstablished, reference_bound
 from pvq.bounds.verify.row import NotProven, lower_bound
+from pvq.bounds.verify.tree import leaves_of
 from pvq.solvers.base import Options
 from pvq.solvers.bnb import BranchAndBound
 from pvq.solvers.bnb.proof_tree import proof_of_optimum
@@ -51,7 +53,7 @@ def test_optima_are_proven(kind):
                 if found.lower > 0:  # 0 needs no proof
                     assert lower_bound(presolve(problem).problem, found.proof) >= found.lower
             kinds.append(found.bound_kind)
-    if kind in ("regular", "dead"):
+    if kind in ("regular", "dead", "duplicated"):
         assert kinds.count(BoundKind.RIGOROUS) == len(kinds)
 
 
@@ -60,8 +62,10 @@ def test_more_than_the_optimum_is_not_proven():
     for _ in range(20):
         problem = Problem(rng.standard_normal(8), gram(rng, 8, "regular"), None, Sparsity.row(8, 3))
         best = Brute().solve(problem).upper
-        assert proof_of_optimum(problem, best, best * (1 + 1e-6)) is None
-        tree = proof_of_optimum(problem, best, 0.9 * best)
+        bound, tree = proof_of_optimum(problem, best, best * (1 + 1e-6))
+        assert 0.999 * best <= bound < best * (1 + 1e-6)
+        assert lower_bound(problem, tree) <= best
+        _, tree = proof_of_optimum(problem, best, 0.9 * best)
         assert 0.89 * best <= lower_bound(problem, tree) <= best
 
 
@@ -69,8 +73,100 @@ def test_a_leaf_less_is_not_a_proof():
     rng = np.random.default_rng(0)
     problem = Problem(rng.standard_normal(10), gram(rng, 10, "regular"), None, Sparsity.row(10, 4))
     best = Brute().solve(problem).upper
-    tree = proof_of_optimum(problem, best, 0.999 * best)
+    _, tree = proof_of_optimum(problem, best, 0.999 * best)
     assert tree.leaves > 2
     for leaf in np.flatnonzero(tree.code < 0):
         with pytest.raises(NotProven, match=r"ends before|twice"):
             lower_bound(problem, Tree(np.delete(tree.code, leaf), tree.splits))
+
+
+def dependent(rng, n, kind):
+    """A regular H but for some inputs that are combinations of others, exactly or nearly."""
+    m = 4 * n
+    x = rng.standard_normal((n, n)) @ rng.standard_normal((n, m)) / np.sqrt(n) + rng.standard_normal((n, m))
+    x[1] = x[0]
+    if kind == "twice and nearly":
+        x[3] = x[2] * (1 + 1e-7 * rng.standard_normal(m))
+    elif kind == "nearly":
+        x[1] *= 1 + 1e-7 * rng.standard_normal(m)
+    elif kind == "three times":
+        x[2] = x[0]
+    elif kind == "adds up to 0":
+        x[2] = -2 * x[0]
+        x[1] = rng.standard_normal(m)
+        x[3] = x[1] - x[0]
+    return Gram.from_array(x @ x.T / m)
+
+
+DEPENDENT = ("twice", "nearly", "twice and nearly", "three times", "adds up to 0")
+
+
+@pytest.mark.parametrize("kind", DEPENDENT)
+@pytest.mark.parametrize("sparsity", [0.5, 0.75])
+def test_rows_with_dependent_inputs_are_proven(kind, sparsity):
+    """Leaves that keep one of two equal inputs and leave the other open had a D that was not below H."""
+    rng = np.random.default_rng(DEPENDENT.index(kind))
+    for n in (48,) if "nearly" in kind else (12, 48):  # short rows pay with weights of 1e6, see below
+        problem = Problem(
+            rng.standard_normal(n), dependent(rng, n, kind), None, Sparsity.row(n, int(n * (1 - sparsity)))
+        )
+        found = BranchAndBound().solve(problem, Options(time_limit=None, prove=True))
+        assert (found.status, found.bound_kind) == (Status.OPTIMAL, BoundKind.RIGOROUS)
+        assert lower_bound(problem, found.proof, 1.0) >= found.lower
+        if n == 12:
+            assert found.lower <= Brute().solve(problem).upper
+            assert reference_bound(problem, found.proof) >= found.lower
+
+
+@pytest.mark.parametrize("kind", DEPENDENT)
+def test_more_of_d_at_a_dependent_input_is_refused(kind):
+    """What is above H by 1e-13 is taken off all of D, and the other input's is less than that."""
+    rng = np.random.default_rng(len(kind))
+    n = 10
+    problem = Problem(rng.standard_normal(n), dependent(rng, n, kind), None, Sparsity.row(n, 4))
+    best = Brute().solve(problem).upper
+    bound, tree = proof_of_optimum(problem, best, best * (1 - 1e-7))
+    assert bound >= best * (1 - 1e-7)
+    states, numbers = leaves_of(tree.code, problem.sparsity, maximal=True)
+    refused = 0
+    for state, number in zip(states, numbers, strict=True):
+        split, inside = tree.splits[number], np.flatnonzero(state != PRUNED)
+        left = 1 / np.linalg.inv(problem.hessian[np.ix_(inside, inside)]).diagonal()
+        few = split.below.d[inside] < 0.3 * left  # as a leaf has it that keeps one of them
+        for i, most in zip(inside[(left < 1e-9) & few], left[(left < 1e-9) & few], strict=True):
+            d = split.below.d.copy()
+            d[i] = 10 * most
+            false = Split(Below(d, (), split.below.pairs, split.below.across), split.v)
+            splits = tuple(false if k == number else other for k, other in enumerate(tree.splits))
+            for checker in (lower_bound, reference_bound):
+                with pytest.raises((NotProven, NotEstablished), match="infinity"):
+                    checker(problem, Tree(tree.code, splits))
+            refused += 1
+    assert refused > 0
+
+
+def test_weights_of_1e6_are_no_proof_and_say_so():
+    """Where keeping both of nearly equal inputs pays, their weights cancel, and rounding is more than D has."""
+    rng = np.random.default_rng(1)
+    reasons = []
+    for _ in range(4):
+        problem = Problem(rng.standard_normal(12), dependent(rng, 12, "nearly"), None, Sparsity.row(12, 6))
+        found = BranchAndBound().solve(problem, Options(time_limit=None, prove=True))
+        best = Brute().solve(problem).upper
+        assert found.proven <= best * (1 + 1e-9)
+        assert found.bound_kind is BoundKind.RIGOROUS or found.info["unproven"]
+        reasons.append(found.info.get("unproven"))
+    assert any(reasons)
+
+
+def test_a_tree_that_is_too_small_is_recorded_and_says_so():
+    rng = np.random.default_rng(3)
+    n = 48
+    x = rng.standard_normal((n, n)) @ rng.standard_normal((n, 4 * n))
+    x[1::2] = x[::2]  # all of them twice
+    problem = Problem(rng.standard_normal(n), Gram.from_array(x @ x.T / n), None, Sparsity.row(n, 8))
+    found = BranchAndBound().solve(problem, Options(time_limit=None, prove=True))
+    assert found.status is Status.OPTIMAL
+    assert found.bound_kind is BoundKind.NUMERICAL
+    assert found.info["unproven"].endswith("only, with 1,000 leaves")
+    assert 0 < found.proven < found.lower
