@@ -100,8 +100,8 @@ def grow(
 
     Returns
     -------
-    Its bound, before it is verified but where inputs are dependent, and the tree. There a leaf that proves less than
-    its relaxation says is split again.
+    Its bound, before it is verified, and the tree. Where inputs are dependent leaves are verified at once, and one
+    that proves less than its relaxation says is split again.
     """
     row, scale, size = row_in_scale(problem), prepared(problem.gram).scale, float(np.abs(problem.weight).max())
     error = scale * size * size
