@@ -118,7 +118,7 @@ def grow(
         bound_leaf(row, pool, unit, slot, state, room_for(row), upper / error, target / error, rounds)
         release(pool, slot)
     known: dict[int, tuple[bytes, Split, float]] = {}
-    before = 0
+    failing, before = leaves, 0
     while True:
         while clock.ended() is None and pool.size[0] < leaves:
             budget = min(CHUNK, leaves - int(pool.size[0]))
@@ -135,11 +135,12 @@ def grow(
         less = proven < min(bound, target)
         pool.key[slots[less]] = proven[less] / error
         pool.heap[: len(slots)] = slots[np.argsort(pool.key[slots], kind="stable")]
-        if clock.ended() is not None or bound < target or not 0 < less.sum() <= leaves - len(slots):
+        count = int(less.sum())
+        if clock.ended() is not None or bound < target or not 0 < count <= min(2 * failing, leaves - len(slots)):
             break
         if len(slots) == before:  # what has decided everything and is not proven cannot be split
             break
-        before = len(slots)
+        failing, before = min(failing, count), len(slots)
     code = recorded(pool.state[slots])
     assert code is not None  # every branch has made both of its leaves
     return min(bound, float(proven.min())), Tree(code, tuple(known[slot][1] for slot in slots.tolist()))
