@@ -8,8 +8,9 @@ import numpy as np
 
 from .gram import FloatArray, Gram, IntArray
 
-LEAST = 2.0**-60
-"""Smaller entries count as this one, so that no product of two underflows."""
+LEAST, LOWEST = 2.0**-60, -900
+"""Smaller entries count as this one, so that no product of two underflows; and rows as if their largest entry were
+no less than 2 to that power, so that what float64 loses of them is no more."""
 UNIT = 2.0**-24
 """Relative error of one operation."""
 
@@ -33,7 +34,7 @@ class Majorant:
         exponent = np.frexp(np.diagonal(h))[1].astype(np.int64) // 2
         matrix = np.empty(h.shape, np.float32)
         for i, row in enumerate(h):
-            matrix[i] = _upwards(np.ldexp(np.abs(row), -(exponent[i] + exponent)))
+            matrix[i] = _upwards(np.abs(row), -(exponent[i] + exponent))
         return cls(matrix, exponent)
 
     def times(self, rows: FloatArray) -> FloatArray:
@@ -42,16 +43,17 @@ class Majorant:
         Of n terms that are not negative a sum in any order is off by n + 1 roundings at most.
         """
         with np.errstate(all="ignore"):
-            scaled = np.ldexp(rows, self.exponent)
-            own = np.frexp(scaled.max(axis=1, initial=0.0))[1].astype(np.int64)[:, None]
-            found = (_upwards(np.ldexp(scaled, -own)) @ self.matrix.T).astype(np.float64)
+            largest = np.ldexp(rows, self.exponent).max(axis=1, initial=0.0)
+            own = np.maximum(np.frexp(largest)[1].astype(np.int64), LOWEST)[:, None]
+            found = (_upwards(rows, self.exponent - own) @ self.matrix.T).astype(np.float64)
             found *= 1 + 1.1 * (len(self.exponent) + 4) * UNIT
             return np.nextafter(np.ldexp(found, own + self.exponent), np.inf)  # it may underflow
 
 
-def _upwards(values: FloatArray) -> np.ndarray:
-    """Non-negative numbers in 32 bits, rounded up."""
+def _upwards(values: FloatArray, exponent: IntArray) -> np.ndarray:
+    """Non-negative numbers times powers of two in 32 bits, rounded up; 0 stays what it is."""
     with np.errstate(all="ignore"):
-        near = np.nextafter(np.maximum(values, LEAST).astype(np.float32), np.float32(np.inf))
+        near = np.maximum(np.ldexp(values, exponent), LEAST).astype(np.float32)
+        near = np.nextafter(near, np.float32(np.inf))
     near[values == 0] = 0.0
     return near

@@ -14,7 +14,7 @@ def true_product(gram, row):
 
 
 @pytest.mark.parametrize("n", [1, 2, 9, 40])
-@pytest.mark.parametrize("kind", ["regular", "singular", "dead", "apart", "large", "small"])
+@pytest.mark.parametrize("kind", ["regular", "singular", "dead", "apart", "far apart", "large", "small"])
 def test_never_below_the_true_product(kind, n):
     rng = np.random.default_rng(n)
     for _ in range(5):
@@ -23,10 +23,14 @@ def test_never_below_the_true_product(kind, n):
             a[:, rng.integers(n)] = 0.0
         if kind == "apart":
             a *= 10.0 ** rng.uniform(-40, 40, n)
+        if kind == "far apart":  # squares of numbers as far from each other as float64 goes
+            a *= 10.0 ** rng.choice([-150, 0, 140], n)
         a *= {"large": 1e140, "small": 1e-150}.get(kind, 1.0)
-        gram = Gram.from_array(a.T @ a)
-        rows = np.abs(rng.standard_normal((3, n))) * 10.0 ** rng.uniform(-20, 20, (3, n))
-        rows[1, rng.integers(n)] = 0.0
+        gram = Gram(a.T @ a, 0.0, n) if kind == "far apart" else Gram.from_array(a.T @ a)
+        reach = 290 if kind == "far apart" else 20
+        rows = np.abs(rng.standard_normal((3, n))) * 10.0 ** rng.uniform(-reach, 20, (3, n))
+        rows[0, rng.integers(n)] = 0.0
+        rows[1, np.arange(n) != rng.integers(n)] = 0.0
         rows[2] = 0.0
         found = Majorant.of(gram).times(rows)
         for row, product in zip(rows.tolist(), found.tolist(), strict=True):
