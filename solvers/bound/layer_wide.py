@@ -32,9 +32,15 @@ class LayerWide(Solver):
     no_update = False
     proves = "bound"
 
-    def __init__(self, points: bool = True) -> None:
-        """`points` False: pruned rows keep what they start from; swaps take most of the time of a long row."""
-        self.points = points
+    def __init__(self, points: bool = True, own: bool = True) -> None:
+        """How much pruned rows take.
+
+        Parameters
+        ----------
+        points : else they keep the weights that they start from; swaps take most of the time of a long row.
+        own : else rows with a near-null direction have the layer's D alone, in a fifth of the time.
+        """
+        self.points, self.own = points, own
 
     def _prepare(self, problems: Sequence[Problem]) -> None:
         from .rows import fits_batch, prepare_batch
@@ -61,7 +67,7 @@ class LayerWide(Solver):
     ) -> list[Outcome] | None:
         from .rows import bound_batch
 
-        return bound_batch(problems, options, starts, self.points)
+        return bound_batch(problems, options, starts, self.points, self.own)
 
     def _layer(self, problems: Sequence[Problem]) -> Below:
         from ..relax.pruning import shared
@@ -74,7 +80,7 @@ class LayerWide(Solver):
         from ..relax.pruning import PrunedRow, bound_by_diagonal
         from .rows import bound_batch
 
-        together = bound_batch([problem], options, [start], self.points)
+        together = bound_batch([problem], options, [start], self.points, self.own)
         if together is not None:
             return together[0]
         x = fallback_point(problem) if start is None else start

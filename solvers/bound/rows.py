@@ -52,13 +52,18 @@ def bound_together(
 
 
 def bound_batch(
-    problems: Sequence[Problem], options: Options, starts: Sequence[FloatArray | None], points: bool = True
+    problems: Sequence[Problem],
+    options: Options,
+    starts: Sequence[FloatArray | None],
+    points: bool = True,
+    own: bool = True,
 ) -> list[Outcome] | None:
     """Outcomes of all rows, None where there is no batch for them, or H is singular.
 
     Parameters
     ----------
     points : look for better weights of pruned rows that have a start.
+    own : pruned rows with a near-null direction have a D of their own.
     """
     if not fits_batch(problems[0]) or any(problem.gram is not problems[0].gram for problem in problems):
         return None
@@ -70,7 +75,7 @@ def bound_batch(
         check_ahead(gram, layer.below)
     if isinstance(layer, LongLayer):
         return quantized.bound_rows(problems, layer, options, starts, Clock(options))
-    return pruned.bound_rows(problems, layer, options, starts, points)
+    return pruned.bound_rows(problems, layer, options, starts, points, own)
 
 
 def bound_alone(problem: Problem, options: Options, start: FloatArray | None) -> Outcome | None:

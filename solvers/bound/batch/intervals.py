@@ -74,7 +74,7 @@ class Intervals:
         self.direction, self.at, self.groups, self.steps = direction, at, groups, steps
 
     def bounds(
-        self, w: FloatArray, upper: FloatArray, known: Relaxed, below: Below, clock: Clock
+        self, w: FloatArray, upper: FloatArray, known: Relaxed, below: Below, clock: Clock, refined: bool = True
     ) -> list[tuple[float, Cover]]:
         """The bound of each row w, (rows, n), and its proof; the first cover is always whole.
 
@@ -83,6 +83,7 @@ class Intervals:
         upper : (rows,) errors of feasible points, positive.
         known : relaxations at the layer's D and t = 0.
         below : the layer's D.
+        refined : fit a D of its own to each row.
         """
 
         def ended() -> bool:
@@ -91,7 +92,7 @@ class Intervals:
         h, own = self.direction.stiff.matrix, list[AtDiagonal | None]()
         for r in range(len(w)):
             one = w[[r]], self.groups, ended, NEARER, known.take([r])
-            own.append(None if ended() else nearer(h, self.at.d, *one))
+            own.append(nearer(h, self.at.d, *one) if refined and not ended() else None)
         pieces = self._cover(w, upper, known.bound, own, clock)
         theirs = [below if at is None else Below(at.d) for at in own]
         return [self._proof(pieces, r, w[r], below, theirs[r]) for r in range(len(w))]

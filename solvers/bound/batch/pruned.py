@@ -133,6 +133,7 @@ def bound_rows(
     options: Options,
     starts: Sequence[FloatArray | None],
     points: bool = True,
+    own: bool = True,
 ) -> list[Outcome]:
     """Lower and upper ends of pruned rows that share a Gram matrix and a pattern, with proofs.
 
@@ -141,6 +142,7 @@ def bound_rows(
     problems : rows without dead inputs; units are single inputs, kept weights free.
     starts : a feasible point of each row, or None.
     points : look for better ones; else rows without one get that of the relaxation's inputs.
+    own : rows with a near-null direction have a D of their own.
     """
     clock = Clock(options)
     w = np.array([problem.weight for problem in problems])
@@ -156,7 +158,7 @@ def bound_rows(
         some = np.flatnonzero(upper > 0)  # a row without error needs no proof
         proofs = [(0.0, Split(Below(np.zeros(w.shape[1])), np.zeros(w.shape[1])))] * len(w)
         if len(some):
-            bounds = layer.intervals.bounds(w[some], upper[some], found.take(some), layer.below, clock)
+            bounds = layer.intervals.bounds(w[some], upper[some], found.take(some), layer.below, clock, own)
             for i, bound in zip(some.tolist(), bounds, strict=True):
                 proofs[i] = bound
     reason = clock.ended() or Reason.FINISHED

@@ -32,17 +32,18 @@ def rows(seed, pattern, small=1e-4, count=4, most=2.0):
     return [Problem(rng.standard_t(3, n), gram, None, sparsity) for _ in range(count)]
 
 
+@pytest.mark.parametrize("own", [True, False])
 @pytest.mark.parametrize("pattern", PATTERNS)
-def test_intervals_hold_and_are_proven(pattern):
+def test_intervals_hold_and_are_proven(pattern, own):
     with_intervals, without = [], []
     for seed in range(4):
         problems = rows(seed, pattern)
         layer = pruned.pruned_layer(problems)
         assert layer.intervals is not None
-        found = pruned.bound_rows(problems, layer, OPTIONS, [None] * len(problems))
+        found = pruned.bound_rows(problems, layer, OPTIONS, [None] * len(problems), own=own)
         used = [{id(split.below) for split in outcome.proof.splits} for outcome in found]
-        assert max(map(len, used)) <= 2  # the layer's D and the row's
-        assert len(set.union(*used)) <= 1 + len(problems)
+        assert max(map(len, used)) <= 1 + own  # the layer's D and the row's
+        assert len(set.union(*used)) <= 1 + own * len(problems)
         for problem, outcome in zip(problems, found, strict=True):
             best = Brute().solve(problem).upper
             assert outcome.lower <= best * (1 + 1e-9)

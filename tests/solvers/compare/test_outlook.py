@@ -122,6 +122,23 @@ def test_rows_of_the_worse_side_keep_their_weights_where_better_ones_decide_noth
     assert (known.lower > before).any()
 
 
+@pytest.mark.parametrize(("seconds", "own"), [(None, True), (600.0, True), (5.9, False)])
+def test_every_row_has_a_bound_before_some_have_better_ones(monkeypatch, seconds, own):
+    """Sixty rows need a tenth of a second each for a D of their own."""
+    asked, together = set(), LayerWide.solve_rows
+
+    def counted(self, problems, options, starts):
+        asked.add(self.own)
+        return together(self, problems, replace(options, time_limit=None), starts)
+
+    monkeypatch.setattr(LayerWide, "solve_rows", counted)
+    layer = random_layer("regular", 1, rows=60)
+    known = Side(state_problem(layer.weight, layer.grams, Setting("prune", sparsity=0.5)))
+    known.offer(layer_point(get_solver("magnitude"), known.problem))
+    raise_lower(known, LayerWide(), Options(time_limit=seconds), None, lambda: False)
+    assert asked == {own}
+
+
 def test_long_rows_have_their_batch_once(monkeypatch):
     problem = state_problem(np.ones((2, 60)), np.eye(60), Setting("prune", sparsity=0.5))
     engines = [LayerWide(), Bound(), BranchAndBound()]
