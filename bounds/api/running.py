@@ -209,7 +209,9 @@ class Run:
                 if late and not self.options.stop.is_set():
                     self.notes = (*self.notes, f"not scored: no time left for {', '.join(late)} on every row")
                 return self.problem, found
-            found = solve_layer(self.problem, self.engine, self.options, self.methods, jobs, keep, curves, False)
+            found = solve_layer(
+                self.problem, self.engine, self.options, self.methods, jobs, keep, curves, fill=False
+            )
             return (self.problem, found) if len(found.rows) == len(self.problem) else None
 
         if self.search.jobs > 1 and len(self.problem.inputs) >= AHEAD:

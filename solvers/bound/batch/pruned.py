@@ -18,6 +18,7 @@ from ...kernels import lapack
 from ...kernels.blas import inverse_if_positive
 from ...kernels.digits import shortened
 from ...limits import as_time_allows
+from ...points import nothing_below
 from ...relax.near_null import near_null
 from ...result import Outcome, Reason
 from .diagonal import FITTED, FROM_AFAR, SOONER, fitted_diagonal, starting_diagonal
@@ -156,7 +157,7 @@ def bound_rows(
     else:
         upper = certified_uppers(problems[0].gram, w, np.array(chosen))
         some = np.flatnonzero(upper > 0)  # a row without error needs no proof
-        proofs = [(0.0, Split(Below(np.zeros(w.shape[1])), np.zeros(w.shape[1])))] * len(w)
+        proofs = [(0.0, Split(nothing_below(problems[0].gram), np.zeros(w.shape[1])))] * len(w)
         if len(some):
             bounds = layer.intervals.bounds(w[some], upper[some], found.take(some), layer.below, clock, own)
             for i, bound in zip(some.tolist(), bounds, strict=True):
