@@ -25,7 +25,7 @@ from ..kernels.blas import fits
 from ..limits import Pace, as_time_allows
 from ..relax.bounded import Bounded
 from ..relax.climb import climb
-from ..result import Reason
+from ..result import Outcome, Reason
 from .batch.layer import LongLayer, long_layer
 from .batch.quantized import bound_rows
 from .block_diagonal import WHOLE, Blocks, LayerBlocks, block_diagonal, on_block
@@ -141,14 +141,14 @@ def bound_row(problem: Problem, x: FloatArray, upper: float, options: Options, c
     Large blocks have nodes for few steps. The batch takes its steps with small ones in a fiftieth of the time, and
     the ascent begins at its v; what it has proven is the least that the row has.
     """
-    blocks, start, least = layer_blocks(problem), np.zeros(problem.n), Bounded(0.0)
-    layer = None if clock.ended() is not None else prepare(problem)
-    if layer is not None:
-        found = bound_rows([problem], layer, options, [x], clock)[0]
-        if isinstance(found.proof, Split) and found.lower <= upper:  # else rounding is more than its gap
-            least = Bounded(found.lower, found.proof, found.nodes)
-            if found.proof.blocks:  # else it is the v of clamped inputs, where blocks are far below 0
-                start = found.proof.v
+    blocks, start, place = layer_blocks(problem), np.zeros(problem.n), None
+    least, found = Bounded(0.0), None
+    if clock.ended() is None:
+        found, place = _alone(problem, x, options, clock)
+    if found is not None and isinstance(found.proof, Split) and found.lower <= upper:
+        least = Bounded(found.lower, found.proof, found.nodes, device=place)  # else rounding is more than its gap
+        if found.proof.blocks:  # else it is the v of clamped inputs, where blocks are far below 0
+            start = found.proof.v
     if least.lower >= upper * (1 - options.gap):
         return least
     best = ascend(problem, blocks, upper, options, clock, start)
@@ -157,7 +157,20 @@ def bound_row(problem: Problem, x: FloatArray, upper: float, options: Options, c
         best = max(best, exact, key=lambda value: value.bound)
     if least.lower > best.bound:
         return least
-    return Bounded(best.bound, best.split(blocks), best.nodes)
+    return Bounded(best.bound, best.split(blocks), best.nodes, device=place)
+
+
+def _alone(problem: Problem, x: FloatArray, options: Options, clock: Clock) -> tuple[Outcome | None, str | None]:
+    """What the batch says of this row, None where there is none; where it was searched, if that was asked for."""
+    place = None
+    if options.device != "cpu" and len(layer_blocks(problem).grams) > 1:
+        from .batch.on_gpu import bound_on_gpu  # loads what a GPU takes
+
+        outcomes, place = bound_on_gpu([problem], options, [x], clock)
+        if outcomes is not None:
+            return outcomes[0], place
+    layer = prepare(problem)
+    return (None if layer is None else bound_rows([problem], layer, options, [x], clock)[0]), place
 
 
 def ascend(

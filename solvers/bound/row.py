@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from pvq.bounds.gram import FloatArray
 from pvq.bounds.problem import Problem
@@ -90,7 +91,10 @@ def _quantized(problem: Problem, options: Options, clock: Clock, start: FloatArr
     bounds = [relaxation.bound_row(problem, x, upper, options, clock) for relaxation in relaxations]
     best, nodes = max(bounds, key=_lower), sum(bounded.nodes for bounded in bounds)
     ceiling = max((bounded.ceiling for bounded in bounds if bounded.ceiling is not None), default=None)
-    info = {} if ceiling is None else {"ceiling": max(ceiling, best.lower)}  # of blocks; others may be above
+    info: dict[str, Any] = {} if ceiling is None else {"ceiling": max(ceiling, best.lower)}  # others may be above
+    places = [bounded.device for bounded in bounds if bounded.device is not None]
+    if places:
+        info["device"] = places[0]
     return Outcome(x, max(0.0, best.lower), _reason(clock), nodes, info, best.proof)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from pvq.bounds.gram import FloatArray
 from pvq.bounds.problem import Problem
@@ -67,14 +68,23 @@ def bound_batch(
     """
     if not fits_batch(problems[0]) or any(problem.gram is not problems[0].gram for problem in problems):
         return None
-    gram = problems[0].gram
+    gram, clock, place = problems[0].gram, Clock(options), None
+    if options.device != "cpu" and problems[0].sparsity is None:
+        from .batch.on_gpu import bound_on_gpu  # loads what a GPU takes
+
+        found, place = bound_on_gpu(problems, options, starts, clock)
+        if found is not None:
+            return found
     layer = long_layer(gram) if problems[0].sparsity is None else pruned.layer_of(problems)
     if layer is None:
         return None
     if len(gram) > LONG:
         check_ahead(gram, layer.below)
     if isinstance(layer, LongLayer):
-        return quantized.bound_rows(problems, layer, options, starts, Clock(options))
+        outcomes = quantized.bound_rows(problems, layer, options, starts, clock)
+        if place is None:
+            return outcomes
+        return [replace(outcome, info={**outcome.info, "device": place}) for outcome in outcomes]
     return pruned.bound_rows(problems, layer, options, starts, points, own)
 
 

@@ -22,3 +22,5 @@ class Bounded:
     """Visited by searches inside."""
     ceiling: float | None = None
     """What no bound of this kind with the same matrix below H exceeds, up to rounding; None where nobody knows."""
+    device: str | None = None
+    """Where its searches ran, None: on the CPU, and nobody asked for another place."""

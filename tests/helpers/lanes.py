@@ -173,3 +173,20 @@ def run(work, least=4, give=3, names=4, stop_after=None):
     kept = min(leaves, work.room)
     picks = arrays["leaf_pick"].reshape(work.room, work.width)[:kept]
     return work.found(arrays["root_left"], leaves, arrays["leaf_row"][:kept], picks, arrays["stats"])
+
+
+class Engine:
+    """An engine of one warp, in place of that of a GPU."""
+
+    device = SimpleNamespace(name="one warp")
+
+    def __init__(self, stop_after=None):
+        self.launches, self.stop_after = [], stop_after
+
+    def fits(self, work):
+        return True
+
+    def search(self, work, ended, least=4, give=3):
+        found = run(work, least=2, give=give, stop_after=self.stop_after)
+        self.launches.append(found)
+        return found

@@ -180,11 +180,24 @@ def wanted(problem: Problem, options: Options) -> Engine | None:
     """
     if options.device == "cpu" or problem.sparsity is not None or problem.n > LONGEST:
         return None
+    return ready(problem.n, options.device)
+
+
+def ready(inputs: int, name: str) -> Engine | None:
+    """The engine for rows of so many inputs that the device of this name is, compiled; None: the CPU.
+
+    Raises
+    ------
+    SolverUnavailable
+        Device "gpu", and there is none.
+    """
+    if name == "cpu":
+        return None
     try:
         gpu = engine()
-        gpu.prepare(-(-problem.n // 32))
+        gpu.prepare(-(-inputs // 32))
     except GpuError as why:
-        if options.device == "auto":
+        if name == "auto":
             return None
         raise SolverUnavailable(f"no GPU can be used: {why}") from None
     return gpu

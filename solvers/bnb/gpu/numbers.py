@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pvq.bounds.gram import FloatArray
 
-from ..plan import layer_plan
+from ..plan import Plan, layer_plan
 from ..restated import Restated
 from .arithmetic import row_start
 
@@ -65,21 +65,35 @@ def why_not(row: Restated) -> str | None:
     """One line on why a row cannot be searched in float32; None where it can."""
     if row.top <= 0:
         return "the grid is not evenly spaced"
-    if row.top >= LEVELS:
+    return why_not_in_order(row.plan, row.factors[0], row.top)
+
+
+def why_not_in_order(plan: Plan, pivot: FloatArray, top: float) -> str | None:
+    """The same of the steps of a grid, for all rows with a plan.
+
+    pivot : of the plan, in steps.
+    """
+    if top >= LEVELS:
         return f"the grid has more than {LEVELS} values"
-    if row.problem.n > LONGEST:
+    if len(plan.order) > LONGEST:
         return f"a row of more than {LONGEST} inputs does not fit"
-    if not row.plan.accurate or row.factors[0].min() < NARROWEST * row.factors[0].max():
+    if not plan.accurate or pivot.min() < NARROWEST * pivot.max():
         return "the matrix is nearly singular"
     return None
 
 
 def numbers_of(row: Restated) -> Numbers:
     """The numbers of a row's plan; once for all rows that share the layer's plan, and steps up to a factor."""
-    if row.plan is not layer_plan(row.problem):
-        return _numbers(row)
-    key = row.top, (row.step / row.step.max()).tobytes()
-    return row.problem.gram.memo(numbers_of, lambda: _numbers(row), *key)
+    plan, step = row.plan, row.step / row.step.max()
+
+    def made() -> Numbers:
+        matrix = row.problem.gram.matrix
+        eigenvalue = row.problem.gram.memo(_largest, lambda: _largest(matrix))
+        return _numbers(plan, step, row.factors[1][:, : plan.order.size], row.top, eigenvalue)
+
+    if plan is not layer_plan(row.problem):
+        return made()
+    return row.problem.gram.memo(numbers_of, made, row.top, step.tobytes())
 
 
 def error_unit(row: Restated, numbers: Numbers) -> float:
@@ -87,11 +101,16 @@ def error_unit(row: Restated, numbers: Numbers) -> float:
     return numbers.unit * float(row.step.max()) ** 2
 
 
-def _numbers(row: Restated) -> Numbers:
-    plan, n, step = row.plan, row.problem.n, row.step / row.step.max()
+def block_numbers(plan: Plan, top: float) -> Numbers:
+    """The numbers of all rows with a plan and one step for all of their inputs."""
+    return _numbers(plan, np.ones(len(plan.order)), plan.slope, top, _largest(plan.hessian))
+
+
+def _numbers(plan: Plan, step: FloatArray, slope: FloatArray, top: float, eigenvalue: float) -> Numbers:
+    n = len(step)
     power = -math.frexp(float((plan.pivot * step**2).max()))[1]
     scale = math.ldexp(1.0, power)
-    pivot, slope = plan.pivot * step**2 * scale, np.tril(row.factors[1][:, :n], -1)
+    pivot, slope = plan.pivot * step**2 * scale, np.tril(slope, -1)
     hessian = plan.hessian * np.outer(step, step) * scale
     places = np.zeros(row_start(n) if n > 1 else 4, np.float32)
     diagonal = places.copy()
@@ -104,11 +123,10 @@ def _numbers(row: Restated) -> Numbers:
     padded[:n] = _down(pivot)
     down = padded[:n].astype(np.float64)
     rounded = slope.astype(np.float32).astype(np.float64)
-    eigenvalue = row.problem.gram.memo(_largest, lambda: _largest(row.problem.gram.matrix))
     residual = float(np.linalg.norm(plan.residual / np.sqrt(np.outer(plan.pivot, plan.pivot)))) * (1 + 1e-9)
     return Numbers(
         n,
-        row.top,
+        top,
         places,
         diagonal,
         padded,

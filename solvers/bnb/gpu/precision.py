@@ -37,11 +37,10 @@ Here everything is rounded outwards: sums of at most 2^12 roundings of non-negat
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
-from pvq.bounds.gram import FloatArray
+from pvq.bounds.gram import BoolArray, FloatArray, IntArray
 
 from .numbers import Numbers
 
@@ -78,13 +77,19 @@ class Precision:
         norm of E scaled by p; and rho'H rho <= |rho|'|H||rho| and <= lambda sum_j h_jj rho_j^2, lambda the largest
         eigenvalue of H scaled to unit diagonal.
         """
+        return float(self.radii(np.array([threshold]))[0])
+
+    def radii(self, thresholds: FloatArray) -> FloatArray:
+        """`radius` of many: |rho| = a + sqrt(threshold) b, so that both forms are quadratic in the root."""
         plan = self.numbers
-        rho = rounded_off(plan.n, self.k) + plan.slope_error.T @ np.sqrt(
-            LOOSE * ABOVE * threshold / plan.pivot_down
-        )
-        by_entries = float(rho @ (np.abs(plan.hessian) @ rho))
-        by_eigenvalue = plan.eigenvalue * float(np.sum(plan.hessian.diagonal() * rho * rho))
-        return math.sqrt(min(by_entries, by_eigenvalue) / (1 - plan.residual) * ABOVE) * ABOVE
+        a = rounded_off(plan.n, self.k)
+        b = plan.slope_error.T @ np.sqrt(LOOSE * ABOVE / plan.pivot_down) * ABOVE
+        entries, size = np.abs(plan.hessian), plan.eigenvalue * plan.hessian.diagonal()
+        root = np.sqrt(thresholds) * ABOVE
+        by_entries = a @ entries @ a + root * (2 * (a @ entries @ b) + root * (b @ entries @ b))
+        by_eigenvalue = size @ a**2 + root * (2 * (size @ (a * b)) + root * (size @ b**2))
+        least = np.minimum(by_entries, by_eigenvalue)
+        return np.asarray(np.sqrt(least / (1 - plan.residual) * ABOVE) * ABOVE)
 
     @property
     def relative(self) -> float:
@@ -101,11 +106,15 @@ class Precision:
 
     def threshold(self, below: float) -> tuple[float, float] | None:
         """T for t = `below`, and 2 r, both as float32 numbers rounded up; None where rounding is too large."""
-        radius = self.radius(below)
-        raised = (math.sqrt(below) + radius) ** 2 * (1 + self.relative) * (1 + 2.0**-22)
-        if not (below > SMALLEST and raised * (1 + 2.0**-10) <= min(LOOSE * below, LARGEST)):
-            return None
-        return _up(raised), _up(2 * radius)
+        raised, doubled, fits = self.thresholds(np.array([below]))
+        return (float(raised[0]), float(doubled[0])) if fits[0] else None
+
+    def thresholds(self, below: FloatArray) -> tuple[FloatArray, FloatArray, BoolArray]:
+        """The same of many, and which of them have room for their rounding."""
+        radius = self.radii(below)
+        raised = (np.sqrt(below) + radius) ** 2 * (1 + self.relative) * (1 + 2.0**-22)
+        fits = (below > SMALLEST) & (raised * (1 + 2.0**-10) <= np.minimum(LOOSE * below, LARGEST))
+        return _up(raised), _up(2 * radius), fits
 
 
 def offset(k: int, top: float) -> float:
@@ -123,11 +132,19 @@ def binade(numbers: Numbers, weight: FloatArray, threshold: float) -> int | None
 
     weight : (n,) centres of the undecided row.
     """
-    far = np.abs(weight - numbers.top // 2) + np.sqrt(LOOSE * threshold * numbers.spread) * ABOVE
-    for k in range(FINEST, COARSEST - 1, -1):
-        if float(np.max(far + 2 * rounded_off(numbers.n, k))) * ABOVE < 2.0 ** (22 - k) - 0.01:
-            return k
-    return None
+    k = int(binades(numbers, weight[None], np.array([threshold]))[0])
+    return k if k >= COARSEST else None
+
+
+def binades(numbers: Numbers, weights: FloatArray, thresholds: FloatArray) -> IntArray:
+    """(rows,) `binade` of many rows with one plan; below COARSEST where none does."""
+    moved = np.sqrt(LOOSE * np.outer(thresholds, numbers.spread)) * ABOVE
+    far = np.abs(weights - numbers.top // 2) + moved
+    found = np.full(len(weights), COARSEST - 1)
+    for k in range(COARSEST, FINEST + 1):
+        holds = np.max(far + 2 * rounded_off(numbers.n, k), axis=1) * ABOVE < 2.0 ** (22 - k) - 0.01
+        found[holds] = k
+    return found
 
 
 def start_centres(centres: FloatArray, k: int, top: float) -> FloatArray:
@@ -137,6 +154,8 @@ def start_centres(centres: FloatArray, k: int, top: float) -> FloatArray:
     return (np.rint(raised / unit) * unit + offset(k, top)).astype(np.float32)
 
 
-def _up(value: float) -> float:
-    near = np.float32(value)
-    return float(near if float(near) >= value else np.nextafter(near, np.float32(np.inf)))
+def _up(values: FloatArray) -> FloatArray:
+    """float32 numbers that are not smaller, as float64."""
+    near = values.astype(np.float32)
+    up = np.where(near >= values, near, np.nextafter(near, np.float32(np.inf)))
+    return np.asarray(up, np.float64)

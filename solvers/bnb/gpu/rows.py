@@ -15,7 +15,7 @@ from .driver import GpuError
 from .engine import Engine
 from .numbers import Numbers, error_unit, numbers_of, why_not
 from .precision import Precision, binade
-from .work import DeviceRow, Root, Work
+from .work import DeviceRow, Root, work_of
 
 SHARE = 2.0**-20
 """Largest part of a threshold that the float64 slack may be: `Precision.grow` has room for it."""
@@ -67,7 +67,7 @@ class RowOnGpu:
             return None
         k, raised, doubled = stated
         roots = tuple(self._root(frontier, node) for node in nodes.tolist())
-        work = Work([DeviceRow(self.numbers, raised, doubled, roots)], k)
+        work = work_of([DeviceRow(self.numbers, raised, doubled, roots)], k)
         if not self.engine.fits(work):
             return None
         try:
@@ -151,7 +151,7 @@ def _launch(
     clock: Clock,
     results: list[tuple[bool, list[FloatArray], int] | None],
 ) -> None:
-    work = Work([row for _, row in chunk], k) if chunk else None
+    work = work_of([row for _, row in chunk], k) if chunk else None
     if work is None or not engine.fits(work):
         return
     try:

@@ -82,20 +82,64 @@ class Found:
         return bool(self.finished.all()) and not self.lost
 
 
-class Work:
-    """Rows of the same length and grid, sorted by plan; with `k` for all of them."""
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """The rows of a launch, sorted by plan, with errors in the units of their numbers."""
 
-    def __init__(self, rows: Sequence[DeviceRow], k: int) -> None:
-        plans: list[Numbers] = []
-        for row in rows:
-            if not plans or plans[-1] is not row.numbers:
-                plans.append(row.numbers)
-        self.plans, self.rows = plans, rows
+    plan: IntArray
+    """(rows,) number of each one's plan."""
+    threshold: FloatArray
+    """(rows,) T of `Precision.threshold`."""
+    doubled: FloatArray
+    """(rows,) 2 r."""
+
+
+@dataclass(frozen=True, eq=False)
+class Roots:
+    """The nodes to search below, sorted by row."""
+
+    row: IntArray
+    """(roots,)."""
+    level: IntArray
+    """(roots,) m, undecided positions."""
+    centre: FloatArray
+    """(roots, n) centres; what is decided is not read."""
+    partial: FloatArray
+    """(roots,) error of the decided ones."""
+    pick: IntArray
+    """(roots, n) values of the decided ones; what is undecided is not read."""
+
+
+def work_of(rows: Sequence[DeviceRow], k: int) -> Work:
+    """Of rows one by one, sorted by plan."""
+    plans: list[Numbers] = []
+    for row in rows:
+        if not plans or plans[-1] is not row.numbers:
+            plans.append(row.numbers)
+    names = {id(plan): index for index, plan in enumerate(plans)}
+    all_rows = Rows(
+        np.array([names[id(row.numbers)] for row in rows]),
+        np.array([row.threshold for row in rows]),
+        np.array([row.doubled for row in rows]),
+    )
+    roots = [(index, root) for index, row in enumerate(rows) for root in row.roots]
+    n, levels = plans[0].n, np.array([len(root.centres) for _, root in roots])
+    centre, pick = np.zeros((len(roots), n)), np.zeros((len(roots), n), np.int64)
+    for r, (_, root) in enumerate(roots):
+        centre[r, : levels[r]], pick[r, levels[r] :] = root.centres, root.picks
+    partial = np.array([root.partial for _, root in roots])
+    of = np.array([index for index, _ in roots])
+    return Work(plans, k, all_rows, Roots(of, levels, centre, partial, pick))
+
+
+class Work:
+    """Rows of the same length and grid, with `k` for all of them."""
+
+    def __init__(self, plans: Sequence[Numbers], k: int, rows: Rows, roots: Roots) -> None:
+        self.plans, self.rows, self.roots = plans, rows, roots
         self.precision = Precision(plans[0], k)
         one = plans[0]
         self.n, self.width, self.quads = one.n, one.width, one.quads
-        self._names = {id(plan): index for index, plan in enumerate(plans)}
-        self._roots = [(index, root) for index, row in enumerate(rows) for root in row.roots]
 
     @property
     def size(self) -> int:
@@ -105,7 +149,7 @@ class Work:
     @property
     def room(self) -> int:
         """Leaves that can be written down."""
-        return LEAVES * len(self.rows) + MORE_LEAVES
+        return LEAVES * len(self.rows.plan) + MORE_LEAVES
 
     def shared_bytes(self, threads: int) -> int:
         """Shared memory of a block."""
@@ -119,24 +163,19 @@ class Work:
 
     def fields(self, groups: int, names: int) -> dict[str, Field]:
         """The arrays, in the order of the kernel's arguments."""
-        plans, width = self.plans, self.width
-        roots, count = self._roots, len(self._roots)
+        plans, rows, roots, width = self.plans, self.rows, self.roots, self.width
+        count = len(roots.row)
         counters = np.zeros((len(plans), COUNTERS), np.int32)
         first = np.zeros(len(plans) + 1, np.int32)
-        owner = np.array([self._names[id(self.rows[index].numbers)] for index, _ in roots])
-        counters[:, PENDING] = np.bincount(owner, minlength=len(plans))
+        counters[:, PENDING] = np.bincount(rows.plan[roots.row], minlength=len(plans))
         first[1:] = np.cumsum(counters[:, PENDING])
         centre, pick = np.zeros((count, width), np.float32), np.zeros((count, width), np.uint8)
-        levels = np.array([len(root.centres) for _, root in roots])
-        for r, (_, root) in enumerate(roots):
-            pick[r, levels[r] : self.n] = root.picks
-        for m in np.unique(levels):
-            of = np.flatnonzero(levels == m)
-            centres = np.array([roots[r][1].centres for r in of])
-            centre[of, :m] = start_centres(centres, self.precision.k, plans[0].top)
-        partial = np.array([root.partial for _, root in roots])
-        down = partial.astype(np.float32)
-        down = np.where(down > partial, np.nextafter(down, np.float32(0)), down)
+        pick[:, : self.n] = roots.pick
+        for m in np.unique(roots.level):
+            of = roots.level == m
+            centre[of, :m] = start_centres(roots.centre[of, :m], self.precision.k, plans[0].top)
+        down = roots.partial.astype(np.float32)
+        down = np.where(down > roots.partial, np.nextafter(down, np.float32(0)), down)
         f, i, b = np.float32, np.int32, np.uint8
 
         def of_plans(name: str) -> NDArray[Any]:
@@ -156,14 +195,14 @@ class Work:
             "box_centre": given(f, centre, groups * width),
             "box_partial": given(f, down, groups),
             "box_value": given(f, np.full(count, -1.0), groups),
-            "box_level": given(i, levels, groups),
+            "box_level": given(i, roots.level, groups),
             "box_root": given(i, np.arange(count), groups),
             "box_full": Field(i, groups, 0),
             "box_pick": given(b, pick, groups * width),
-            "root_row": given(i, np.array([index for index, _ in roots])),
+            "root_row": given(i, roots.row),
             "root_left": Field(i, count, 1),
-            "threshold": given(i, np.array([row.threshold for row in self.rows], np.float32).view(np.int32)),
-            "doubled": given(f, np.array([row.doubled for row in self.rows])),
+            "threshold": given(i, rows.threshold.astype(np.float32).view(np.int32)),
+            "doubled": given(f, rows.doubled),
             "stop": Field(i, 1, 0),
             "leaf_count": Field(i, 1, 0),
             "leaf_row": Field(i, self.room),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -11,7 +12,7 @@ from pvq.bounds.gram import FloatArray, Gram, IntArray
 from pvq.bounds.proof import Below, Block, Order
 from pvq.bounds.stages import stage
 
-from ...bnb.plan import plan_in_order, vblast
+from ...bnb.plan import Plan, plan_in_order, vblast
 from ...kernels.blas import inverse_if_positive
 from ...limits import as_time_allows
 from ...options import Clock
@@ -19,7 +20,8 @@ from ..passes import FEW, FEWER, frozen, largest_blocks, symmetric
 from .points import decision_slopes
 
 SIZE = 16
-"""Inputs of a block. Blocks of 24 take twice the time for .01 of the upper end more at 2048 inputs and 4 bits."""
+"""Inputs of a block that a CPU searches. Blocks of 24 take twice the time for .01 of the upper end more at 2048
+inputs and 4 bits."""
 
 VERY_LONG = 3000
 """Inputs beyond which D gets fewer passes: one takes 2.2 s at 4096 inputs."""
@@ -57,8 +59,13 @@ class LongLayer:
     parts: tuple[FloatArray, ...]
     """D_b of each block."""
     searches: Parts
-    orders: tuple[Order, ...]
-    """The same orders for proofs; one object a block, whatever the row."""
+    plans: tuple[Plan, ...]
+    """The same, block by block."""
+
+    @cached_property
+    def orders(self) -> tuple[Order, ...]:
+        """The same orders for proofs; one object a block, whatever the row."""
+        return tuple(plan.for_proofs for plan in self.plans)
 
     @cached_property
     def slices(self) -> tuple[slice, ...]:
@@ -92,37 +99,49 @@ class LongLayer:
         return Below(np.zeros(len(self.order)), tuple(blocks))
 
 
-def long_layer(gram: Gram) -> LongLayer | None:
-    """The layer's preparation, made once; None where H is singular to working precision."""
+def long_layer(gram: Gram, size: int | None = None) -> LongLayer | None:
+    """The layer's preparation, made once; None where H is singular to working precision.
+
+    size : inputs of a block, None: SIZE.
+    """
+    size = SIZE if size is None else size
 
     def prepared(clock: Clock) -> tuple[LongLayer | None, bool]:
-        return _prepare(gram.matrix, clock), clock.ended() is None
+        return _prepare(gram, size, clock), clock.ended() is None
 
-    return as_time_allows(gram, long_layer, prepared)
+    return as_time_allows(gram, long_layer, prepared, size)
 
 
-def _prepare(h: FloatArray, clock: Clock) -> LongLayer | None:
-    stage("order of the inputs")
-    p = inverse_if_positive(h.copy())
-    if p is None:
+def _prepare(gram: Gram, size: int, clock: Clock) -> LongLayer | None:
+    found = gram.memo(_in_order, lambda: _in_order(gram.matrix))
+    if found is None:
         return None
-    order = vblast(p)
+    order, h, p = found
     stage("blocks of inputs below H")
-    h, p = np.ascontiguousarray(h[np.ix_(order, order)]), np.ascontiguousarray(p[np.ix_(order, order)])
-    ends = np.array_split(np.arange(len(h)), -(-len(h) // SIZE))
+    ends = np.array_split(np.arange(len(h)), -(-len(h) // size))
     slices = [slice(int(b[0]), int(b[-1]) + 1) for b in ends]
     parts = largest_blocks(h, p, slices, clock, FEWER if len(h) > VERY_LONG else FEW)
     if parts is None:
         return None
     stage("plans of the blocks")
-    searches, orders = _plans(parts)
-    return LongLayer(order, h, p, tuple(map(frozen, parts)), searches, orders)
+    plans = tuple(plan_in_order(part, vblast(symmetric(np.linalg.inv(part)))) for part in parts)
+    return LongLayer(order, h, p, tuple(map(frozen, parts)), _searches(plans), plans)
 
 
-def _plans(parts: list[FloatArray]) -> tuple[Parts, tuple[Order, ...]]:
-    """An order, factors and proven diagonals of every block."""
-    count, most = len(parts), max(map(len, parts))
-    size = np.array([len(part) for part in parts])
+def _in_order(h: FloatArray) -> tuple[IntArray, FloatArray, FloatArray] | None:
+    """The V-BLAST order, H and H^-1 in it, whatever the size of blocks."""
+    stage("order of the inputs")
+    p = inverse_if_positive(h.copy())
+    if p is None:
+        return None
+    order = vblast(p)
+    return order, np.ascontiguousarray(h[np.ix_(order, order)]), np.ascontiguousarray(p[np.ix_(order, order)])
+
+
+def _searches(plans: Sequence[Plan]) -> Parts:
+    """Orders, factors and proven diagonals of the blocks, for compiled code."""
+    size = np.array([len(plan.order) for plan in plans])
+    count, most = len(plans), int(size.max())
     found = Parts(
         np.concatenate(([0], np.cumsum(size)[:-1])),
         size,
@@ -132,12 +151,9 @@ def _plans(parts: list[FloatArray]) -> tuple[Parts, tuple[Order, ...]]:
         np.zeros((count, most + 1, most)),
         np.zeros((count, most, most)),
     )
-    orders = []
-    for b, part in enumerate(parts):
-        m = len(part)
-        plan = plan_in_order(part, vblast(symmetric(np.linalg.inv(part))))
+    for b, plan in enumerate(plans):
+        m = len(plan.order)
         found.order[b, :m], found.pivot[b, :m] = plan.order, plan.pivot
         found.slope[b, :m, :m], found.diagonal[b, : m + 1, :m] = plan.slope, plan.diagonal
         found.matrix[b, :m, :m] = plan.hessian
-        orders.append(plan.for_proofs)
-    return found, tuple(orders)
+    return found

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
-from pvq.bounds.gram import FloatArray
+from pvq.bounds.gram import BoolArray, FloatArray, IntArray
 from pvq.bounds.problem import Problem
 from pvq.bounds.proof import Below, Enumeration, Order, Split
 
@@ -19,10 +20,15 @@ from ...base import Clock, Options
 from ...kernels.digits import shortened
 from ...result import Outcome, Reason
 from .clamped import clamped
-from .layer import LongLayer
+from .layer import LongLayer, Parts
 from .levels import Levels
 from .points import descend, rounded_in_order, values_at
 from .search import block_minima, orders_of_row
+
+Searches: TypeAlias = Callable[
+    [FloatArray, np.ndarray, Levels, Parts, float, int, FloatArray, IntArray, BoolArray], None
+]
+"""As `block_minima`."""
 
 TRIED, STEPS = 3, 8
 """Steps from each start of a row, and from where the better one has led. On five layers of a decoder at 3 bits, 64
@@ -106,8 +112,8 @@ class Ascent:
 class Chunk:
     """Rows with one Gram matrix and their grids, by position of the layer's order."""
 
-    def __init__(self, problems: Sequence[Problem], layer: LongLayer) -> None:
-        self.problems, self.layer = problems, layer
+    def __init__(self, problems: Sequence[Problem], layer: LongLayer, search: Searches = block_minima) -> None:
+        self.problems, self.layer, self.search = problems, layer, search
         self.w = np.array([problem.weight[layer.order] for problem in problems])
         self.levels = _levels(problems, layer)
         own = self.levels.values[:, self.levels.group]
@@ -174,8 +180,8 @@ class Chunk:
         g, shift = self.moved(v)
         own, moved = np.einsum("ij,ij->i", v, g), np.einsum("ij,ij->i", g, shift)
         index, low = index.copy(), np.zeros((len(v), len(self.layer.parts)))
-        nodes = np.zeros(len(v), np.int64)
-        block_minima(self.w - shift, index, self.levels, self.layer.searches, shrink, budget, low, nodes)
+        nodes, done = np.zeros(len(v), np.int64), np.zeros(low.shape, np.bool_)
+        self.search(self.w - shift, index, self.levels, self.layer.searches, shrink, budget, low, nodes, done)
         bound = low.sum(axis=1) - own - moved - ROUNDING * self.terms(v, g, shift)
         return Values(v, bound, low, index, int(nodes.sum()))
 
@@ -256,6 +262,7 @@ def bound_rows(
     options: Options,
     starts: Sequence[FloatArray | None],
     clock: Clock,
+    search: Searches = block_minima,
 ) -> list[Outcome]:
     """Lower and upper ends of quantized rows that share a Gram matrix, with proofs.
 
@@ -264,8 +271,9 @@ def bound_rows(
     problems : rows without dead inputs, on grids of the same shape.
     starts : a feasible point of each row, or None.
     clock : looked at between steps of the whole chunk.
+    search : of all rows and blocks.
     """
-    chunk = Chunk(problems, layer)
+    chunk = Chunk(problems, layer, search)
     v = chunk.clamped()
     points = chunk.points(starts, v)
     index, upper = points.index, points.errors

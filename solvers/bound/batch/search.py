@@ -258,6 +258,36 @@ def orders_of_row(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def _ends(m: int, work: Work, index: np.ndarray, e: FloatArray) -> tuple[float, float, float]:
+    """Of a block and a row: its root bound, the error of the point in `index`, the least value on its box."""
+    root, upper = 0.0, 0.0
+    for j in range(m):
+        e[j] = work.t[j] - work.grid[j, index[work.position[j]]]
+        away = work.t[j] - work.grid[j, nearest(work.grid[j], work.per_step[j], work.t[j])]
+        root += work.diagonal[m, j] * away * away
+    for i in range(m):
+        s = 0.0
+        for j in range(m):
+            s += work.matrix[i, j] * e[j]
+        upper += e[i] * s
+    return root, upper, box_minimum(m, work.matrix, work.t, work.grid, work.out)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def ends_of_blocks(
+    targets: FloatArray, index: np.ndarray, levels: Levels, parts: Parts, root: FloatArray, upper: FloatArray,
+    base: FloatArray,
+) -> None:  # fmt: skip
+    """root, upper, base : (rows, blocks), written: what `block_minima` begins with."""
+    work, e = _new_work(parts.pivot.shape[1], levels.values.shape[2]), np.empty(parts.pivot.shape[1])
+    for b in range(len(parts.size)):
+        m = _load_block(b, parts, work)
+        for r in range(len(targets)):
+            _load_row(m, targets[r], r if len(levels.values) > 1 else 0, levels, work)
+            root[r, b], upper[r, b], base[r, b] = _ends(m, work, index[r], e)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def block_minima(
     targets: FloatArray,
     index: np.ndarray,
@@ -267,6 +297,7 @@ def block_minima(
     budget: int,
     low: FloatArray,
     nodes: IntArray,
+    done: np.ndarray,
 ) -> None:
     """low[r, b]: no level of block b has less than it at the target of row r; index: points, in and out.
 
@@ -278,6 +309,7 @@ def block_minima(
     budget : nodes of one search.
     low : (rows, blocks), written.
     nodes : (rows,), added to.
+    done : (rows, blocks) whose `low` is known and stays.
     """
     size, count = parts.pivot.shape[1], levels.values.shape[2]
     plain, moved = _new_work(size, count), _new_work(size, count)
@@ -285,18 +317,10 @@ def block_minima(
     for b in range(len(parts.size)):
         m = _load_block(b, parts, plain)
         for r in range(len(targets)):
+            if done[r, b]:
+                continue
             is_even = _load_row(m, targets[r], r if len(levels.values) > 1 else 0, levels, plain)
-            root, upper = 0.0, 0.0
-            for j in range(m):
-                e[j] = plain.t[j] - plain.grid[j, index[r, plain.position[j]]]
-                away = plain.t[j] - plain.grid[j, nearest(plain.grid[j], plain.per_step[j], plain.t[j])]
-                root += plain.diagonal[m, j] * away * away
-            for i in range(m):
-                s = 0.0
-                for j in range(m):
-                    s += plain.matrix[i, j] * e[j]
-                upper += e[i] * s
-            base = box_minimum(m, plain.matrix, plain.t, plain.grid, plain.out)
+            root, upper, base = _ends(m, plain, index[r], e)
             work = moved if _held_first(m, plain, moved) else plain
             bound, threshold = root, lowered(upper, base, shrink)
             for _ in range(TRIES):

@@ -192,7 +192,8 @@ def test_least_of_a_block_against_all_its_points(budget, far):
         index = rng.integers(0, 4, rows.w.shape).astype(np.int16)
         low, nodes = np.zeros((3, len(layer.parts))), np.zeros(3, np.int64)
         before = index.copy()
-        search.block_minima(targets, index, rows.levels, layer.searches, 0.99, budget, low, nodes)
+        done = np.zeros(low.shape, bool)
+        search.block_minima(targets, index, rows.levels, layer.searches, 0.99, budget, low, nodes, done)
         for r, (b, (at, part)) in itertools.product(
             range(3), enumerate(zip(layer.slices, layer.parts, strict=True))
         ):

@@ -7,8 +7,10 @@ import pytest
 from pvq.bounds.gram import Gram
 from pvq.bounds.grid import Grid
 from pvq.bounds.problem import Problem
+from pvq.bounds.verify import lower_bound
 from pvq.solvers.bnb import BranchAndBound, enumeration
 from pvq.solvers.bnb.gpu.here import found_here
+from pvq.solvers.bound.rows import bound_batch
 from pvq.solvers.options import Options
 from pvq.solvers.result import Reason, Status
 
@@ -54,3 +56,20 @@ def test_a_row_of_112_inputs_and_limits():
     stopped = BranchAndBound().solve(problem, options)
     assert stopped.status in (Status.INTERRUPTED, Status.OPTIMAL)
     assert max(stopped.lower, limited.lower) <= min(stopped.upper, limited.upper)
+
+
+def test_a_chunk_of_a_layer():
+    """Blocks of 48 inputs prove no less than those of 16 that a CPU affords, and the verifier says the same."""
+    rng = np.random.default_rng(1)
+    first = row(rng, 240, 4)
+    levels = np.arange(16) - 7.5
+    problems = [
+        Problem(rng.standard_normal(240), first.gram, Grid(scale * levels[None], np.zeros(240, np.int64)))
+        for scale in rng.uniform(0.2, 0.4, 64)
+    ]
+    found = bound_batch(problems, Options(time_limit=None, device="gpu"), [None] * 64)
+    expected = bound_batch(problems, Options(time_limit=None), [None] * 64)
+    assert {outcome.info["device"][:3] for outcome in found} == {"gpu"}
+    assert sum(outcome.lower for outcome in found) > sum(outcome.lower for outcome in expected)
+    for problem, outcome in zip(problems[:8], found, strict=False):
+        assert outcome.lower * (1 - 1e-6) <= lower_bound(problem, outcome.proof) <= problem.error(outcome.x)

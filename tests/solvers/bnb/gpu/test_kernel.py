@@ -12,7 +12,7 @@ from pvq.solvers.base import fallback_point
 from pvq.solvers.bnb.gpu.numbers import error_unit, numbers_of, why_not
 from pvq.solvers.bnb.gpu.precision import Precision, start_centres
 from pvq.solvers.bnb.gpu.rows import state
-from pvq.solvers.bnb.gpu.work import DeviceRow, Root, Work
+from pvq.solvers.bnb.gpu.work import DeviceRow, Root, work_of
 from pvq.solvers.bnb.plan import row_plan
 from pvq.solvers.bnb.restated import restate
 from pvq.solvers.bnb.walk import Walk
@@ -40,10 +40,10 @@ def optimum(row, upper):
     return float(walk.bounds[0])
 
 
-def work_of(row, threshold):
+def launch_of(row, threshold):
     numbers = numbers_of(row)
     k, raised, doubled = state(row, numbers, threshold)
-    return Work([DeviceRow(numbers, raised, doubled, (Root(row.weight, 0.0, NOTHING),))], k), raised
+    return work_of([DeviceRow(numbers, raised, doubled, (Root(row.weight, 0.0, NOTHING),))], k), raised
 
 
 @pytest.mark.parametrize(("n", "levels"), [(1, 4), (2, 2), (12, 4), (20, 4), (13, 16), (35, 2)])
@@ -51,7 +51,7 @@ def test_as_many_nodes_as_the_cpu_visits(n, levels):
     """Below the optimum no leaf lowers the threshold, so that the tree is the same for both."""
     row, upper = restated(n, n, levels)
     best = optimum(row, upper)
-    work, raised = work_of(row, best * 0.999)
+    work, raised = launch_of(row, best * 0.999)
     found = lanes.run(work, least=2)
     walk = Walk(row, 1.0)
     walk.take_root()
@@ -64,7 +64,7 @@ def test_as_many_nodes_as_the_cpu_visits(n, levels):
 def test_a_threshold_above_the_optimum_finds_it():
     row, upper = restated(3, 14)
     best = optimum(row, upper)
-    found = lanes.run(work_of(row, best * 1.1)[0], least=1)
+    found = lanes.run(launch_of(row, best * 1.1)[0], least=1)
     assert found.complete
     assert min(row.problem.error(row.point(picks)) for picks in found.picks) == pytest.approx(best, rel=1e-9)
 
@@ -72,7 +72,7 @@ def test_a_threshold_above_the_optimum_finds_it():
 def test_work_changes_hands():
     """The same leaves whether groups give away at every look, or keep what they have."""
     row, upper = restated(1, 20)
-    work, _ = work_of(row, optimum(row, upper) * 0.999)
+    work, _ = launch_of(row, optimum(row, upper) * 0.999)
     shared, kept = lanes.run(work, least=1), lanes.run(work, least=10**6)
     assert shared.counts[0] == kept.counts[0]
     assert shared.counts[2] < kept.counts[2]  # fewer steps of the warp: several groups have work

@@ -1,7 +1,5 @@
 """Rows through the product with one warp of Python in place of the GPU."""
 
-from types import SimpleNamespace
-
 import lanes
 import numpy as np
 import pytest
@@ -20,27 +18,10 @@ from pvq.solvers.options import Clock, Options
 from pvq.solvers.result import BoundKind, Reason, Status
 
 
-class Warp:
-    """An engine of one warp."""
-
-    device = SimpleNamespace(name="one warp")
-
-    def __init__(self, stop_after=None):
-        self.launches, self.stop_after = [], stop_after
-
-    def fits(self, work):
-        return True
-
-    def search(self, work, ended, least=4, give=3):
-        found = lanes.run(work, least=2, give=give, stop_after=self.stop_after)
-        self.launches.append(found)
-        return found
-
-
 @pytest.fixture
 def warp(monkeypatch):
     """The product with a warp for a GPU, to which everything below a few nodes is left."""
-    one = Warp()
+    one = lanes.Engine()
     monkeypatch.setattr(engine, "wanted", lambda problem, options: one)
     monkeypatch.setattr(enumeration, "BRIEF", 0)
     monkeypatch.setattr(enumeration, "row_lattice", lambda row: None)
