@@ -21,7 +21,7 @@ from .codebooks import GRIDS
 from .errors import ProblemError
 from .gram import FloatArray
 from .layer_problem import LayerProblem, Setting
-from .proof import Basis, Below, Block, Cover, Enumeration, Order, Proof, Reduced, Scales, Split, Tree
+from .proof import Basis, Below, Block, Boxes, Cover, Enumeration, Order, Proof, Reduced, Scales, Split, Tree
 from .ranges import GIVEN, OPTIMAL
 
 SCHEMA = "pvq.certificate/2"
@@ -173,6 +173,9 @@ class _Writer:
             return {"scales": {**arrays, "searches": [self.proof(search) for search in proof.searches]}}
         if isinstance(proof, Reduced):
             return {"reduced": {"basis": self.once("basis", proof.basis), "threshold": float(proof.threshold)}}
+        if isinstance(proof, Boxes):
+            code, v = self.array("index", proof.code), self.array("real", proof.v)
+            return {"boxes": {"code": code, "below": self.once("below", proof.below), "v": v}}
         splits = [self.once("split", split) for split in proof.splits]
         if isinstance(proof, Cover):
             p, edges = self.array("real", proof.p), self.array("real", proof.edges)
@@ -298,10 +301,9 @@ class _Reader:
 
     def described(self, below: dict[str, Any]) -> Below:
         blocks = tuple(Block(self.array(i, "index", 1), self.array(m, "real", 2)) for i, m in below["blocks"])
-        if "pairs" not in below:
-            return Below(self.array(below["d"], "real", 1), blocks)
-        pairs, across = self.array(below["pairs"], "index", 2), self.array(below["across"], "real", 1)
-        return Below(self.array(below["d"], "real", 1), blocks, pairs, across)
+        some = (("pairs", "index", 2), ("across", "real", 1)) if "pairs" in below else ()
+        pairs = (self.array(below[name], kind, axes) for name, kind, axes in some)
+        return Below(self.array(below["d"], "real", 1), blocks, *pairs)
 
     def pick(self, things: list[Any], number: int) -> Any:
         if not 0 <= _whole(number) < len(things):
@@ -329,10 +331,11 @@ class _Reader:
         if kind == "reduced":
             return Reduced(self.pick(self.basis, body["basis"]), _number(body["threshold"]))
         if kind == "scales":
-            edges, anchors, stiffness = (
-                self.array(body[name], "real", 1) for name in ("edges", "anchors", "stiffness")
-            )
-            return Scales(edges, anchors, stiffness, tuple(map(self.search, body["searches"])))
+            arrays = {name: self.array(body[name], "real", 1) for name in ("edges", "anchors", "stiffness")}
+            return Scales(**arrays, searches=tuple(map(self.search, body["searches"])))
+        if kind == "boxes":
+            code, v = self.array(body["code"], "index", 2), self.array(body["v"], "real", 2)
+            return Boxes(code, self.pick(self.below, body["below"]), v)
         if kind not in ("tree", "cover"):
             raise CertificateError(f"has a proof of unknown kind {kind!r}")
         splits = tuple(self.pick(self.split, number) for number in body["splits"])
@@ -361,10 +364,9 @@ class _Reader:
             # words for a known grid with other levels would mislead the reader
             if setting.grid in GRIDS or len(levels) < 2 or not (np.diff(levels) > 0).all():
                 raise CertificateError("its levels are not those of a grid file")
-        scales = h.get("scales")
-        if scales is not None:
-            scale, zero = scales
-            scales = self.array(scale, "real", 2), self.array(zero, "real", 2)
+        if (scales := h.get("scales")) is not None:
+            scale, zero = (self.array(of_inputs, "real", 2) for of_inputs in scales)
+            scales = scale, zero
         return Certificate(
             str(h["layer"]["name"]),
             str(h["layer"]["sha256"]),

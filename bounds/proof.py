@@ -174,6 +174,34 @@ class Tree:
 
 
 @dataclass(frozen=True, eq=False)
+class Boxes:
+    """A search over intervals of values, recorded in preorder: all leaves have one D, and each a v of its own.
+
+    For grids under a pattern, and for fixed weights. The values of an input are 0 and its levels, or 0 and its
+    weight, in ascending order, each once, with numbers from 0. A pair (i, k) of the record with i >= 0 branches:
+    the subtree where input i has value number k or a lower one comes first, then that of the higher ones. A pair
+    (-1, k) is a leaf with v number k. It has inequality (1), minimised over the values that its path has left to
+    every input: units of which an input has lost 0 are kept, and the others of their group share what these leave
+    of the budget. Where more are kept than the budget allows, the leaf has no point and needs no bound.
+    """
+
+    code: IntArray
+    """(nodes, 2)."""
+    below: Below
+    """Its d alone: H - D positive semidefinite."""
+    v: FloatArray
+    """(vectors, n)."""
+
+    def __post_init__(self) -> None:
+        _fix(self, code=(self.code, np.int64), v=(self.v, np.float64))
+
+    @property
+    def leaves(self) -> int:
+        """How many leaves the record has."""
+        return int((self.code[:, :1] < 0).sum())
+
+
+@dataclass(frozen=True, eq=False)
 class Cover:
     """Intervals of t = p'(w - x), each with a `Split` of its own: for a direction in which H is next to nothing.
 
@@ -223,4 +251,4 @@ class Scales:
         _fix(self, edges=(self.edges, real), anchors=(self.anchors, real), stiffness=(self.stiffness, real))
 
 
-Proof: TypeAlias = Split | Enumeration | Reduced | Tree | Cover | Scales
+Proof: TypeAlias = Split | Enumeration | Reduced | Tree | Boxes | Cover | Scales

@@ -13,7 +13,7 @@ from pvq.bounds.gram import FloatArray, Gram
 from pvq.bounds.outward import tolerance
 from pvq.bounds.presolve import Presolved
 from pvq.bounds.problem import Problem, certified_rows
-from pvq.bounds.proof import Below, Proof, Tree
+from pvq.bounds.proof import Below, Boxes, Proof, Tree
 
 from .compile_time import working_seconds
 from .flat import flat_proof
@@ -144,7 +144,7 @@ def _checked(
                 lower, kind = min(max(bound, 0.0), error.lower), BoundKind.RIGOROUS
                 info.pop("unproven", None)
             elif lower > 0 and number == 0:
-                size = f", with {which.leaves:,} leaves" if isinstance(which, Tree) else ""
+                size = f", with {which.leaves:,} leaves" if isinstance(which, Tree | Boxes) else ""
                 info["unproven"] = f"the proof gives {max(bound, 0.0):.9g} only{size}"
         verify_seconds = max(0.0, working_seconds() - begin)
         if reduced.n >= LONG:  # a long proof of a short row repeats a search, which has the limit to itself

@@ -16,7 +16,20 @@ import numpy as np
 from pvq.bounds.gram import FloatArray, Gram
 from pvq.bounds.grid import Grid
 from pvq.bounds.problem import Problem
-from pvq.bounds.proof import Basis, Below, Block, Cover, Enumeration, Order, Proof, Reduced, Scales, Split, Tree
+from pvq.bounds.proof import (
+    Basis,
+    Below,
+    Block,
+    Boxes,
+    Cover,
+    Enumeration,
+    Order,
+    Proof,
+    Reduced,
+    Scales,
+    Split,
+    Tree,
+)
 
 from .result import Outcome
 
@@ -122,6 +135,8 @@ class Units:
     def _proof(self, proof: Proof) -> Proof:
         if isinstance(proof, Tree):
             return Tree(proof.code, tuple(self._split(split) for split in proof.splits))
+        if isinstance(proof, Boxes):
+            return Boxes(proof.code, self._below(proof.below), times(proof.v, -self.of_w))
         if isinstance(proof, Cover):  # t = p'(w - x) and H + pp'
             if self.of_h % 2:
                 raise OutOfRange

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..gram import FloatArray, Gram
 from ..problem import Problem
-from ..proof import FREE, KEPT, Below, Cover, Enumeration, Proof, Reduced, Scales, Split, Tree
+from ..proof import FREE, KEPT, Below, Boxes, Cover, Enumeration, Proof, Reduced, Scales, Split, Tree
 from .blocks import block_parts
 from .budget import check_time
 from .pairs import exact_pair
@@ -27,10 +27,10 @@ EXACT_WORK = EXACT**3 * 8
 
 
 def is_exact(problem: Problem, proof: Proof) -> bool:
-    """Whether this proof of this row is evaluated in rational arithmetic (searches and covers are not)."""
+    """Whether this proof of this row is evaluated in rational arithmetic (searches, boxes and covers are not)."""
     leaves = proof.leaves if isinstance(proof, Tree) else 1
     small = problem.n <= EXACT and leaves * problem.n**3 <= EXACT_WORK
-    return small and not isinstance(proof, Enumeration | Reduced | Cover | Scales)
+    return small and not isinstance(proof, Enumeration | Reduced | Boxes | Cover | Scales)
 
 
 def exact_upper_bound(problem: Problem, x: FloatArray) -> float:

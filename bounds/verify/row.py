@@ -19,8 +19,9 @@ import numpy as np
 
 from ..gram import FloatArray, Gram
 from ..problem import Problem
-from ..proof import FREE, Below, Cover, Enumeration, Proof, Reduced, Scales, Split, Tree
+from ..proof import FREE, Below, Boxes, Cover, Enumeration, Proof, Reduced, Scales, Split, Tree
 from .blocks import block_parts
+from .boxes import check_boxes, least_of_boxes
 from .budget import check_time
 from .enumeration import least_on_grid
 from .psd import TINY, U, defect, is_psd
@@ -83,6 +84,8 @@ def lower_bound(
             return least_alone(at_every_scale(problem, proof, margin, scope))
         if isinstance(proof, Tree):
             return _tree_bound(problem, proof, margin, bounds or split_bounds)
+        if isinstance(proof, Boxes):
+            return _boxes_bound(problem, proof, margin)
         if isinstance(proof, Cover):
             return _cover_bound(problem, proof, margin)
         units = 0 if problem.sparsity is None else problem.sparsity.units
@@ -140,6 +143,15 @@ def _tree_bound(problem: Problem, tree: Tree, margin: float, split_bounds: Split
     for i in np.unique(split_of).tolist():  # a tree may have many more splits than it uses
         bounds += split_bounds(problem, tree.splits[i], states[split_of == i], margin)
     return min(bounds)
+
+
+def _boxes_bound(problem: Problem, boxes: Boxes, margin: float) -> float:
+    """Least bound of the leaves, which cover every point."""
+    check_boxes(problem, boxes)
+    eps = shift_to_psd(problem.gram, boxes.below, np.zeros(problem.n, dtype=bool), margin)
+    if not np.isfinite(eps).all():
+        raise NotProven("H - D is not positive semidefinite, by far more than rounding")
+    return least_of_boxes(problem, boxes, eps, margin)
 
 
 def _cover_bound(problem: Problem, cover: Cover, margin: float) -> float:

@@ -24,6 +24,8 @@ in that set and in how the minimum over it is found:
     all of them, as T and its inverse have whole entries.
 *tree*: every pattern of C is covered by a leaf, and each leaf has the theorem of its split on what it leaves
     open.
+*boxes*: every point of C, as in an enumeration, is covered by a leaf, which leaves an interval of its values to
+    every input; the right side is minimised over these and under what the kept units leave of the budget.
 *cover*: every t = p'(w - x) lies in an interval or outside of all. (t - a)(t - b) <= 0 in an interval, so that
     it may be added to e, and its split bounds the sum; outside e >= floor t^2.
 *scales*: where the scale of the grid is chosen with the weights, C is the union of the grids of all scales of a
@@ -40,7 +42,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..problem import Problem
-from ..proof import Cover, Enumeration, Proof, Reduced, Scales, Split, Tree
+from ..proof import Cover, Proof, Scales, Split, Tree
 
 ROW, LAYER = frozenset({"row"}), frozenset({"row", "layer"})
 GRID = frozenset({"none"})
@@ -75,11 +77,13 @@ TABLE: dict[tuple[str, str], Line] = {
     ("fixed", "split"): Line(ALL, LAYER),
     ("fixed", "enumeration"): Line(ALL, LAYER),
     ("fixed", "tree"): Line(ALL, LAYER, PLAIN),
+    ("fixed", "boxes"): Line(ALL, LAYER),
     ("fixed", "cover"): Line(ALL, LAYER, PLAIN),
     ("joint", "split"): Line(ALL, LAYER),
     ("joint", "blocks"): Line(ALL, LAYER),
     ("joint", "enumeration"): Line(ALL, LAYER),
     ("joint", "tree"): Line(ALL, LAYER, PLAIN),
+    ("joint", "boxes"): Line(ALL, LAYER),
     ("joint", "cover"): Line(ALL, LAYER, PLAIN),
     ("scaled", "scales"): Line(GRID, ROW, frozenset({"enumeration", "reduced"})),
     ("scaled joint", "scales"): Line(ALL, ROW, frozenset({"enumeration"})),
@@ -100,13 +104,12 @@ def kind_of_problem(problem: Problem) -> str:
 
 
 def kind_of_proof(proof: Proof) -> str:
-    """split | blocks | pairs | enumeration | reduced | tree | cover | scales."""
+    """split | blocks | pairs | enumeration | reduced | tree | boxes | cover | scales."""
     if isinstance(proof, Split):
         if proof.below.blocks or proof.blocks:
             return "blocks and pairs" if len(proof.below.pairs) else "blocks"
         return "pairs" if len(proof.below.pairs) else "split"
-    names = {Enumeration: "enumeration", Reduced: "reduced", Tree: "tree", Cover: "cover", Scales: "scales"}
-    return names.get(type(proof), type(proof).__name__)
+    return type(proof).__name__.lower()
 
 
 def why_refused(problem: Problem, proof: Proof, scope: str = "row") -> str | None:

@@ -7,16 +7,14 @@ import math
 from dataclasses import dataclass, field
 
 import numpy as np
-from pvq.bounds.gram import BoolArray, FloatArray, IntArray
+from pvq.bounds.gram import FloatArray, IntArray
 from pvq.bounds.problem import Problem
-from pvq.bounds.proof import FREE, KEPT, PRUNED, Split, Tree
+from pvq.bounds.proof import Boxes, Split
 
 from ..base import Clock
 from ..empirical.local_search import polish_grid, values_of
 from ..result import Reason
 from .intervals import IntervalRow, bound_node, settle
-from .proof_tree import MAX_LEAVES
-from .recorded import recorded
 
 MEMORY = 1 << 30
 """Bytes of open nodes; beyond it the search ends with the bound it has."""
@@ -24,8 +22,8 @@ MEMORY = 1 << 30
 HEAD = 1000
 """Bytes of a node besides its arrays."""
 
-SINGULAR = 1e-13
-"""Least eigenvalue that M is taken to have, as a part of its largest."""
+LEAVES, NUMBERS = 2**16, 2**20
+"""Leaves that a proof may have, and numbers of all of their v: 8 MB, and less than a second to verify."""
 
 
 @dataclass(order=True)
@@ -57,8 +55,13 @@ class IntervalSearch:
         m, pattern = np.ascontiguousarray(h - np.diag(d)), (sparsity.unit, sparsity.group, sparsity.keep)
         self.row = IntervalRow(h, m, d, problem.weight, self.values, zero, *pattern)
         self.heap: list[Node] = []
-        self.closed: list[tuple[IntArray, IntArray, FloatArray]] = []
-        """lo, hi and v of what has been discarded, as far as it may be part of a proof."""
+        self.branches: dict[int, tuple[int, int, int]] = {}
+        """Of nodes that have been split the input, the last value of its lower part, and the number of that part,
+        which is followed by the higher one."""
+        self.closed: dict[int, FloatArray] = {}
+        """v of the others that are not open."""
+        self.most = min(LEAVES, NUMBERS // problem.n)
+        """Leaves beyond which there is no proof, and none of these is kept."""
         # of sums of n^2 terms, none above these; the rest of a node's arithmetic is smaller
         u = np.abs(self.values - problem.weight[:, None]).max(axis=1)
         size = float(u @ np.abs(h) @ u + np.abs(d) @ u**2)
@@ -70,6 +73,11 @@ class IntervalSearch:
     def cutoff(self) -> float:
         """Nodes from here on hold nothing that is better by more than half the gap."""
         return self.shrink * self.upper
+
+    @property
+    def is_recorded(self) -> bool:
+        """Whether there are few leaves; every second node but the first is one more."""
+        return self.nodes // 2 < self.most
 
     def run(self, clock: Clock, most: float = math.inf) -> Reason:
         """Search until nothing is open, or a limit, `most` nodes among them; again to go on."""
@@ -89,6 +97,10 @@ class IntervalSearch:
         return Reason.FINISHED
 
     def _branch(self, node: Node) -> None:
+        if self.is_recorded:
+            self.branches[node.number] = node.choice, node.split, self.nodes
+        else:
+            self.branches, self.closed = {}, {}
         for above in (False, True):
             lo, hi = node.lo.copy(), node.hi.copy()
             if above:
@@ -101,6 +113,7 @@ class IntervalSearch:
         """Bound a node, take its point if it is the best, and keep it if something better may be in it."""
         self.nodes += 1
         if not settle(self.row, node.lo, node.hi):
+            self._close(node)
             return
         picks = np.empty(self.problem.n, np.int64)
         bound, error, node.choice, node.split = bound_node(
@@ -113,8 +126,12 @@ class IntervalSearch:
                 self.x, self.upper = x, found
         if node.bound < self.cutoff and node.split >= 0:
             heapq.heappush(self.heap, node)
-        elif len(self.closed) <= MAX_LEAVES:
-            self.closed.append((node.lo, node.hi, node.v))
+        else:
+            self._close(node)
+
+    def _close(self, node: Node) -> None:
+        if self.is_recorded:
+            self.closed[node.number] = node.v
 
     def take(self, x: FloatArray, lower: float) -> None:
         """What another search has found."""
@@ -122,51 +139,19 @@ class IntervalSearch:
         if (found := self.problem.certified(x).upper) < self.upper:
             self.x, self.upper = x, found
 
-    def tree(self) -> Tree | None:
-        """The leaves as a proof, all with the same D; None if they are many, or no tree over units."""
-        leaves = self.closed + [(node.lo, node.hi, node.v) for node in self.heap]
-        sparsity = self.problem.pattern
-        if self.problem.grid is not None or sparsity.units < self.problem.n or not 0 < len(leaves) <= MAX_LEAVES:
+    def tree(self) -> Boxes | None:
+        """The leaves as a proof; None if they are many."""
+        if not self.is_recorded:
             return None
-        states, zero = np.full((len(leaves), self.problem.n), FREE, np.int8), self.row.zero
-        for state, (lo, hi, _) in zip(states, leaves, strict=True):
-            state[sparsity.unit[(lo == zero) & (hi == zero) & (self.last > 0)]] = PRUNED
-            state[sparsity.unit[(lo > zero) | (hi < zero)]] = KEPT
-        code = recorded(states)
-        if code is None:
-            return None
-        inverse = _inverse(self.row.m)
-        splits = []
-        for state, (_, _, v) in zip(states, leaves, strict=True):
-            kept = np.bincount(sparsity.group[state == KEPT], minlength=len(sparsity.keep))
-            full = (kept == sparsity.keep)[sparsity.group]  # a verifier prunes what is left of such a group
-            pruned = ((state == PRUNED) | ((state == FREE) & full))[sparsity.unit]
-            splits.append(Split(self.proof.below, at_pruned(inverse, v, -self.problem.weight, pruned)))
-        return Tree(code, tuple(splits))
-
-
-def at_pruned(inverse: FloatArray, v: FloatArray, u: FloatArray, pruned: BoolArray) -> FloatArray:
-    """(n,) a v whose proof, with u at pruned inputs in its place, gives no less than f(v) of the search.
-
-    Inequality (1) of `proof` falls short of e by (v - u)'M(v - u). A leaf of a tree knows u_P, and has v_P = u_P.
-    With v_N as it is the other inputs would see another linear term, 2 M_NP (v_P - u_P)'u_N less. With
-    v_N + M_NN^-1 M_NP (v_P - u_P) they see the same one, and whatever u_N is, the shortfall becomes what is least
-    over all differences at P. M_NN^-1 M_NP = -Q_NP Q_PP^-1, Q = M^-1.
-
-    Parameters
-    ----------
-    inverse : (n, n) Q; its rounding makes the proof weaker, not wrong.
-    """
-    at = v.copy()
-    if pruned.any() and not pruned.all():
-        p, n = np.flatnonzero(pruned), np.flatnonzero(~pruned)
-        at[n] -= inverse[np.ix_(n, p)] @ np.linalg.lstsq(inverse[np.ix_(p, p)], v[p] - u[p], rcond=None)[0]
-    at[pruned] = 0.0
-    return at
-
-
-def _inverse(m: FloatArray) -> FloatArray:
-    """(n, n) M^-1, M lifted where it is singular to working precision: D is nearly as large as can be."""
-    values, vectors = np.linalg.eigh(m)
-    values = np.maximum(values, SINGULAR * max(float(values[-1]), 1e-300))
-    return np.asarray((vectors / values) @ vectors.T, dtype=np.float64)
+        ends = self.closed | {node.number: node.v for node in self.heap}
+        code, vectors, todo = [], list[FloatArray](), [0]
+        while todo:
+            number = todo.pop()
+            if number in ends:
+                code.append((-1, len(vectors)))
+                vectors.append(ends[number])
+                continue
+            choice, split, lower = self.branches[number]
+            code.append((choice, split))
+            todo += [lower + 1, lower]
+        return Boxes(np.array(code), self.proof.below, np.array(vectors))

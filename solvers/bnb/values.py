@@ -80,8 +80,8 @@ def start_search(
 
 
 def _outcome(search: IntervalSearch, found: float, reason: Reason, options: Options) -> Outcome:
-    """With a tree of few leaves as the proof, or the root's certificate where nothing is better."""
-    proof: Proof | None = search.tree() if options.prove else None
+    """With its tree as the proof, or the root's certificate where nothing is better."""
+    proof: Proof | None = search.tree()
     if proof is None and search.lower <= found:
         proof = search.proof
     return Outcome(search.x, max(0.0, search.lower), reason, proof=proof)

@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 from pvq.bounds.gram import Gram
 from pvq.bounds.problem import Problem
-from pvq.bounds.proof import Basis, Below, Block, Cover, Enumeration, Order, Proof, Reduced, Split, Tree
+from pvq.bounds.proof import Basis, Below, Block, Boxes, Cover, Enumeration, Order, Proof, Reduced, Split, Tree
+from pvq.bounds.verify.split import values_of
 
 SHAPES = ("split", "blocks", "pairs", "enumeration", "tree", "cover")
 SHARES = (0, 1e-9, 0.5, 1 - 1e-9, 1, 1, 1 + 1e-15, 1 + 1e-13, 1 + 1e-9, 1.01, 3)
@@ -27,6 +28,8 @@ def shaped(rng: np.random.Generator, row: Problem, u: np.ndarray, best: float) -
         return _reduced(rng, row, best)
     if shape == "enumeration":
         return _search(rng, row.n, row.hessian, best)
+    if shape == "tree" and not row.free_weights and rng.random() < 0.5:
+        return _boxes(rng, row, u)
     if shape == "tree" and row.sparsity is not None:
         splits = [_split(rng, row, u, str(rng.choice(["split", "split", "split", "pairs"]))) for _ in range(2)]
         if rng.random() < 0.5:  # all leaves share D
@@ -38,6 +41,32 @@ def shaped(rng: np.random.Generator, row: Problem, u: np.ndarray, best: float) -
     if shape == "cover":
         return _cover(rng, row, u)
     return _split(rng, row, u, shape if shape in ("blocks", "pairs") else "split")
+
+
+def _boxes(rng: np.random.Generator, row: Problem, u: np.ndarray) -> Boxes:
+    """Now and then of a D with blocks or pairs, or with a branch or a leaf that is none."""
+    shape = str(rng.choice(["split"] * 8 + ["blocks", "pairs"]))
+    below, vectors = _split(rng, row, u, shape).below, int(rng.integers(1, 5))
+    lists = [np.unique(values) for values in values_of(row)]
+    code: list[tuple[int, int]] = []
+
+    def grow(box: list[tuple[int, int]], depth: int) -> None:
+        open_inputs = [i for i, (lo, hi) in enumerate(box) if lo < hi]
+        if not open_inputs or not depth or rng.random() < 0.15:
+            code.append((-1, int(rng.integers(vectors))))
+            return
+        i = int(rng.choice(open_inputs))
+        lo, hi = box[i]
+        k = int(rng.integers(lo, hi))
+        code.append((i, k))
+        grow([*box[:i], (lo, k), *box[i + 1 :]], depth - 1)
+        grow([*box[:i], (k + 1, hi), *box[i + 1 :]], depth - 1)
+
+    grow([(0, len(values) - 1) for values in lists], int(rng.integers(1, 7)))
+    if rng.random() < 0.1:
+        code = [code[1:], [*code, (-1, 0)], [*code[:-1], (-1, 9)], [code[0], *code]][rng.integers(4)]
+    v = np.array([_vector(rng, row, u) for _ in range(vectors)])
+    return Boxes(np.array(code, np.int64).reshape(-1, 2), below, v)
 
 
 def _search(rng: np.random.Generator, n: int, a: np.ndarray, around: float) -> Enumeration:

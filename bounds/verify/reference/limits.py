@@ -8,6 +8,8 @@ NODES = 200_000
 """Nodes after which a search is given up."""
 LEAVES = 2**14
 """Leaves of a tree at most."""
+BOXES = 2**16
+"""Leaves of a tree over intervals of values at most."""
 INPUTS = 256
 """Inputs of a row at most: numbers grow with each that is eliminated, to 100 MB for so many."""
 

@@ -8,7 +8,8 @@ from itertools import pairwise
 import numpy as np
 
 from ...problem import Problem
-from ...proof import Basis, Cover, Enumeration, Order, Proof, Reduced, Scales, Split, Tree
+from ...proof import Basis, Boxes, Cover, Enumeration, Order, Proof, Reduced, Scales, Split, Tree
+from .boxes import least_of_boxes
 from .leaf import KEPT, PRUNED, Shared, Tilt, check_search, leaf_bound, values
 from .limits import INPUTS, LEAVES, Limits, need
 from .rational import Matrix, Vector, eliminated, matrix, over_one_denominator, vector
@@ -38,6 +39,8 @@ def reference_bound(problem: Problem, proof: Proof, scope: str = "row", shared: 
         return _enumerated(problem, _any_order(problem, proof), shared.limits)
     if isinstance(proof, Split):
         return leaf_bound(problem, proof, {}, shared)
+    if isinstance(proof, Boxes):
+        return least_of_boxes(problem, proof, shared)
     paired = problem.free_weights and problem.n == (pattern.units if pattern else 0)
     for split in proof.splits:
         need(not split.below.blocks and not split.blocks, "no blocks of D within a tree or a cover")

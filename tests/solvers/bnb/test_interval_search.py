@@ -1,18 +1,20 @@
-"""Searches over intervals that stop early: the tree of a row with fixed weights proves what the search says."""
+"""Searches over intervals that stop early: their tree proves what the search says."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from pvq.bounds.gram import Gram
+from pvq.bounds.grid import Grid
 from pvq.bounds.layer_problem import Setting, state_problem
 from pvq.bounds.problem import Problem
-from pvq.bounds.proof import Split, Tree
 from pvq.bounds.sparsity import Sparsity
-from pvq.bounds.verify.row import NotProven, lower_bound
+from pvq.bounds.verify.reference import reference_bound
+from pvq.bounds.verify.row import lower_bound
 from pvq.layers.format import load_layer
 from pvq.solvers.base import Clock, Options
-from pvq.solvers.bnb.interval_search import IntervalSearch, at_pruned
+from pvq.solvers.bnb import interval_search
+from pvq.solvers.bnb.interval_search import IntervalSearch
 from pvq.solvers.brute import Brute
 from pvq.solvers.relax import patterned
 
@@ -49,49 +51,58 @@ def test_a_tree_proves_what_the_search_says(pattern, seed):
     assert search.lower > 0
 
 
-def test_a_leaf_whose_other_inputs_stay_as_they_are_proves_less():
-    """What the search had at its pruned inputs is not what the proof puts there: it had all the bound to lose."""
+def on_grid(seed, levels, sparsity=None):
+    """The first eight inputs of a row, with values."""
+    problem, sparsity = row(seed), sparsity or Sparsity.row(8, 3)
+    gram = Gram(np.ascontiguousarray(problem.hessian[:8, :8]))
+    return Problem(problem.weight[:8], gram, Grid(np.array([levels]), np.zeros(8, np.int64)), sparsity)
+
+
+@pytest.mark.parametrize("sparsity", [Sparsity.row(8, 3), Sparsity.nm(8, 2, 4), Sparsity.blocks(8, 2, 2)])
+@pytest.mark.parametrize("levels", [[-1.0, 0.0, 1.0], [-1.5, -0.5, 0.5]], ids=str)
+def test_a_tree_of_a_grid_proves_what_the_search_says(sparsity, levels):
+    """At every stop, until nothing is open; and what it proves is the optimum then, to half the gap."""
+    problem = on_grid(3, levels, sparsity)
+    optimum = Brute().solve(problem)
+    for nodes in (0, 5, 40, 10**5):
+        search = searched(problem, nodes)
+        proof = search.tree()
+        proven = lower_bound(problem, proof)
+        assert search.lower * (1 - 1e-6) <= proven <= optimum.upper
+        assert proven <= reference_bound(problem, proof) <= optimum.upper
+    assert not search.heap or search.heap[0].bound >= search.cutoff
+    assert proven >= optimum.upper * (1 - 1e-6)
+
+
+def test_a_tree_of_128_inputs():
     layer = load_layer("benchmarks/instances/efficientnet_lite0.blocks.4.project.npz")
     setting = Setting("prune", sparsity=0.5, update=False, inputs=(0, 128))
     problem = state_problem(layer.weight, layer.grams, setting).row(1)
     search = searched(problem, 400)
     tree = search.tree()
-    assert isinstance(tree, Tree)
+    assert tree.leaves > 190
     assert lower_bound(problem, tree) >= search.lower * (1 - 1e-9) > 0
-    leaves = search.closed + [(node.lo, node.hi, node.v) for node in search.heap]
-    as_they_are = tuple(replace(split, v=v) for split, (_, _, v) in zip(tree.splits, leaves, strict=True))
-    assert lower_bound(problem, Tree(tree.code, as_they_are)) < 0.9 * search.lower
 
 
 def test_a_leaf_is_not_taken_for_its_sibling():
-    """The same splits with the sides of the first branch exchanged say nothing true of either."""
-    problem = row(1)
-    optimum = Brute().solve(problem)
-    tree = searched(problem, 2).tree()
-    assert tree.leaves == 2
-    exchanged = Tree(np.array([tree.code[0], tree.code[2], tree.code[1]]), tree.splits)
-    try:
-        proven = lower_bound(problem, exchanged)
-    except NotProven:
-        proven = -np.inf
-    assert proven <= optimum.upper
+    """The same v with the sides of the first branch exchanged, or moved by one value, says nothing false."""
+    for problem in (row(1), on_grid(1, [-1.0, 0.0, 1.0])):
+        optimum = Brute().solve(problem)
+        search = searched(problem, 2)
+        tree = search.tree()
+        assert tree.leaves == 2
+        honest = lower_bound(problem, tree)
+        exchanged = replace(tree, code=tree.code[[0, 2, 1]])
+        assert lower_bound(problem, exchanged) < honest <= optimum.upper
+        if problem.grid is not None:
+            code = tree.code.copy()
+            code[0, 1] = 1 - code[0, 1]
+            assert lower_bound(problem, replace(tree, code=code)) <= optimum.upper
 
 
-def test_the_shortfall_is_the_least():
-    """-v'Mv + 2 (Mv)'u is moved to the best v_P: for no v_P, v_N and u does the proof lose."""
-    rng = np.random.default_rng(0)
-    for _ in range(20):
-        a = rng.standard_normal((9, 6))
-        m, v, u = a.T @ a, rng.standard_normal(6), rng.standard_normal(6)
-        pruned = rng.random(6) < 0.5
-        at = at_pruned(np.linalg.inv(m), v, u, pruned)
-        assert not at[pruned].any()
-        for _ in range(5):  # whatever the other inputs are
-            point = np.where(pruned, u, rng.standard_normal(6))
-            before, after = v - point, np.where(pruned, u, at) - point
-            assert after @ m @ after <= before @ m @ before * (1 + 1e-9)
-
-
-def test_splits_of_a_tree_share_their_diagonal():
-    tree = searched(row(2), 12).tree()
-    assert all(isinstance(split, Split) and split.below is tree.splits[0].below for split in tree.splits)
+def test_a_search_with_many_leaves_has_no_tree_and_keeps_none(monkeypatch):
+    monkeypatch.setattr(interval_search, "LEAVES", 4)
+    search = searched(row(1), 100)
+    assert search.tree() is None
+    assert not search.branches
+    assert not search.closed

@@ -129,7 +129,7 @@ def test_real_rows_that_enumeration_does_not_end():
         result = BranchAndBound().solve(problem, Options(time_limit=None, prove=True))
         assert result.status is Status.OPTIMAL
         assert result.nodes < 40_000
-        assert (result.bound_kind is BoundKind.RIGOROUS) == (setting.method == "prune")
+        assert result.bound_kind is BoundKind.RIGOROUS
 
 
 def test_enumeration_takes_turns_where_the_gram_matrix_is_nearly_singular():
