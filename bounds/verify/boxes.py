@@ -20,7 +20,7 @@ from .split import values_of
 from .together import size_of
 
 MAX_LEAVES = 2**16
-"""Leaves that are looked at."""
+"""Leaves that are looked at: of 64 inputs on 16 levels half a second."""
 AT_ONCE = 2**22
 """Values that leaves side by side have, at most."""
 

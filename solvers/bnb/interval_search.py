@@ -10,9 +10,11 @@ import numpy as np
 from pvq.bounds.gram import FloatArray, IntArray
 from pvq.bounds.problem import Problem
 from pvq.bounds.proof import Boxes, Split
+from pvq.bounds.verify.row import NotProven, lower_bound
 
 from ..base import Clock
 from ..empirical.local_search import polish_grid, values_of
+from ..kernels.digits import shortened
 from ..result import Reason
 from .intervals import IntervalRow, bound_node, settle
 
@@ -22,8 +24,14 @@ MEMORY = 1 << 30
 HEAD = 1000
 """Bytes of a node besides its arrays."""
 
-LEAVES, NUMBERS = 2**16, 2**20
-"""Leaves that a proof may have, and numbers of all of their v: 8 MB, and less than a second to verify."""
+LEAVES, FEW = 2**16, 1000
+"""Leaves that a proof may have, and that it may have however many inputs they are of."""
+
+NUMBERS, WANTED = 2**18, 2**22
+"""Numbers of all their v: 2 MB, which all rows of a layer may keep; 32 MB where a proof is asked for."""
+
+NEARLY = 1e-9
+"""Part of a bound that v of few digits may cost."""
 
 
 @dataclass(order=True)
@@ -41,9 +49,19 @@ class Node:
 
 
 class IntervalSearch:
-    """A row under search; `lower` and `x` hold whenever it stops."""
+    """A row under search; `lower` and `x` hold whenever it stops.
 
-    def __init__(self, problem: Problem, proof: Split, lower: float, x: FloatArray, shrink: float) -> None:
+    Parameters
+    ----------
+    proof : D and v of the first node.
+    lower, x : a bound and a point that are known.
+    shrink : the part of the upper end at which nothing better is looked for.
+    prove : whether a proof is asked for: it may be longer.
+    """
+
+    def __init__(
+        self, problem: Problem, proof: Split, lower: float, x: FloatArray, shrink: float, prove: bool = False
+    ) -> None:
         sparsity = problem.pattern
         self.problem, self.proof, self.lower, self.shrink = problem, proof, lower, shrink
         self.x, self.upper, self.nodes = x, problem.certified(x).upper, 0
@@ -60,8 +78,10 @@ class IntervalSearch:
         which is followed by the higher one."""
         self.closed: dict[int, FloatArray] = {}
         """v of the others that are not open."""
-        self.most = min(LEAVES, NUMBERS // problem.n)
-        """Leaves beyond which there is no proof, and none of these is kept."""
+        self.most = min(LEAVES, max(FEW, (WANTED if prove else NUMBERS) // problem.n))
+        """Leaves beyond which no more are part of the proof."""
+        self.first: Boxes | None = None
+        """The proof of the first so many leaves, where there are more."""
         # of sums of n^2 terms, none above these; the rest of a node's arithmetic is smaller
         u = np.abs(self.values - problem.weight[:, None]).max(axis=1)
         size = float(u @ np.abs(h) @ u + np.abs(d) @ u**2)
@@ -73,11 +93,6 @@ class IntervalSearch:
     def cutoff(self) -> float:
         """Nodes from here on hold nothing that is better by more than half the gap."""
         return self.shrink * self.upper
-
-    @property
-    def is_recorded(self) -> bool:
-        """Whether there are few leaves; every second node but the first is one more."""
-        return self.nodes // 2 < self.most
 
     def run(self, clock: Clock, most: float = math.inf) -> Reason:
         """Search until nothing is open, or a limit, `most` nodes among them; again to go on."""
@@ -92,15 +107,16 @@ class IntervalSearch:
                 return Reason.NODES
             if len(self.heap) > limit:
                 return Reason.MEMORY
+            if self.first is None and self.nodes // 2 + 1 >= self.most:  # a branch makes a leaf more
+                self.first = self.tree()
+                self.branches, self.closed = {}, {}
             self._branch(heapq.heappop(self.heap))
         self.lower = max(self.lower, self.cutoff)
         return Reason.FINISHED
 
     def _branch(self, node: Node) -> None:
-        if self.is_recorded:
+        if self.first is None:
             self.branches[node.number] = node.choice, node.split, self.nodes
-        else:
-            self.branches, self.closed = {}, {}
         for above in (False, True):
             lo, hi = node.lo.copy(), node.hi.copy()
             if above:
@@ -130,7 +146,7 @@ class IntervalSearch:
             self._close(node)
 
     def _close(self, node: Node) -> None:
-        if self.is_recorded:
+        if self.first is None:
             self.closed[node.number] = node.v
 
     def take(self, x: FloatArray, lower: float) -> None:
@@ -139,10 +155,10 @@ class IntervalSearch:
         if (found := self.problem.certified(x).upper) < self.upper:
             self.x, self.upper = x, found
 
-    def tree(self) -> Boxes | None:
-        """The leaves as a proof; None if they are many."""
-        if not self.is_recorded:
-            return None
+    def tree(self) -> Boxes:
+        """The leaves as a proof, v with few digits if these are enough; of many leaves the first."""
+        if self.first is not None:
+            return self.first
         ends = self.closed | {node.number: node.v for node in self.heap}
         code, vectors, todo = [], list[FloatArray](), [0]
         while todo:
@@ -154,4 +170,10 @@ class IntervalSearch:
             choice, split, lower = self.branches[number]
             code.append((choice, split))
             todo += [lower + 1, lower]
-        return Boxes(np.array(code), self.proof.below, np.array(vectors))
+        short = Boxes(np.array(code), self.proof.below, shortened(np.array(vectors)))
+        try:
+            if lower_bound(self.problem, short) >= (1 - NEARLY) * self.lower:
+                return short
+        except NotProven:
+            pass
+        return Boxes(short.code, short.below, np.array(vectors))

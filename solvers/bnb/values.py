@@ -39,7 +39,9 @@ def prepare_values(problem: Problem) -> None:
     row = Sparsity.row(TINY, 2, update=grid is not None)
     tiny = Problem(rng.normal(size=TINY), Gram.from_array(x @ x.T), grid, row)
     clock = Clock(Options(time_limit=None))
-    start_search(tiny, np.zeros(TINY), 0.0, 1e-6, clock)[0].run(clock)
+    search, _ = start_search(tiny, np.zeros(TINY), 0.0, 1e-6, clock)
+    search.run(clock)
+    search.tree()
 
 
 def solve_values(problem: Problem, options: Options, start: FloatArray | None) -> Outcome:
@@ -52,7 +54,7 @@ def solve_values(problem: Problem, options: Options, start: FloatArray | None) -
     outcome = solve_grid(problem, replace(options, node_limit=int(min(FEW, max(1, limit / 2)))), start)
     if outcome.reason is not Reason.NODES or outcome.x is None or clock.ended() is not None:
         return outcome
-    search, found = start_search(problem, outcome.x, outcome.lower, options.gap, clock)
+    search, found = start_search(problem, outcome.x, outcome.lower, options.gap, clock, options.prove)
     spent, turn = outcome.nodes, TURN if problem.n <= RACED else math.inf
     reason = search.run(clock, min(turn, limit - spent))
     while reason in (Reason.NODES, Reason.MEMORY) and search.nodes + spent < limit and problem.n <= RACED:
@@ -65,23 +67,21 @@ def solve_values(problem: Problem, options: Options, start: FloatArray | None) -
         search.take(again.x, again.lower)
         turn *= GROW
         reason = search.run(clock, min(turn, limit - spent))
-    return replace(_outcome(search, found, reason, options), nodes=spent + search.nodes)
+    return replace(_outcome(search, found, reason), nodes=spent + search.nodes)
 
 
 def start_search(
-    problem: Problem, x: FloatArray, lower: float, gap: float, clock: Clock
+    problem: Problem, x: FloatArray, lower: float, gap: float, clock: Clock, prove: bool = False
 ) -> tuple[IntervalSearch, float]:
     """A search from a known point and a known bound, and the bound that D and v of its root prove."""
     from ..relax import patterned  # which uses kernels of this package
 
     x = patterned.upper_point(problem, x)
     found, split = patterned.bound_by_split(problem, problem.certified(x).upper, clock)
-    return IntervalSearch(problem, split, max(lower, found), x, 1 - gap / 2), found
+    return IntervalSearch(problem, split, max(lower, found), x, 1 - gap / 2, prove), found
 
 
-def _outcome(search: IntervalSearch, found: float, reason: Reason, options: Options) -> Outcome:
+def _outcome(search: IntervalSearch, found: float, reason: Reason) -> Outcome:
     """With its tree as the proof, or the root's certificate where nothing is better."""
-    proof: Proof | None = search.tree()
-    if proof is None and search.lower <= found:
-        proof = search.proof
+    proof: Proof = search.proof if search.lower <= found else search.tree()
     return Outcome(search.x, max(0.0, search.lower), reason, proof=proof)

@@ -114,11 +114,10 @@ def _patterned(problem: Problem, options: Options, clock: Clock, start: FloatArr
 
 def _grown(problem: Problem, x: FloatArray, lower: float, split: Split, options: Options, clock: Clock) -> Outcome:
     """Fixed weights: a tree on top, whose leaves share D, so that it is its own proof."""
-    search = IntervalSearch(problem, split, lower, x, 1 - options.gap / 2)
+    search = IntervalSearch(problem, split, lower, x, 1 - options.gap / 2, options.prove)
     reason = search.run(clock, min(NODES, options.node_limit or NODES))
-    tree = search.tree()
-    if tree is None or not search.lower > lower:
+    if not search.lower > lower:
         return Outcome(search.x, lower, _reason(clock), search.nodes, proof=split)
     if reason is Reason.NODES and options.node_limit is None:  # its own limit is all that it does
         reason = Reason.FINISHED
-    return Outcome(search.x, search.lower, reason, search.nodes, proof=tree)
+    return Outcome(search.x, search.lower, reason, search.nodes, proof=search.tree())

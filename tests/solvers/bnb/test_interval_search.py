@@ -100,9 +100,24 @@ def test_a_leaf_is_not_taken_for_its_sibling():
             assert lower_bound(problem, replace(tree, code=code)) <= optimum.upper
 
 
-def test_a_search_with_many_leaves_has_no_tree_and_keeps_none(monkeypatch):
+def test_a_search_with_many_leaves_has_the_first_as_its_proof(monkeypatch):
+    """And keeps none of the others."""
     monkeypatch.setattr(interval_search, "LEAVES", 4)
-    search = searched(row(1), 100)
-    assert search.tree() is None
+    problem = row(1)
+    search, few = searched(problem, 100), searched(problem, 6)
+    assert search.nodes > few.nodes
+    assert search.tree().leaves == few.tree().leaves == 4
+    assert few.lower * (1 - 1e-6) <= lower_bound(problem, search.tree()) < search.lower
     assert not search.branches
     assert not search.closed
+
+
+def test_v_of_many_digits_where_few_are_not_enough(monkeypatch):
+    """Both prove the same of a row like any other; what few digits cost is asked before they are taken."""
+    search, wanted = searched(row(1), 12), []
+    for worth in (-1.0, 1e-9):  # not even what is proven is enough, and it is
+        monkeypatch.setattr(interval_search, "NEARLY", worth)
+        wanted.append(search.tree())
+    digits = [np.abs(tree.v - tree.v.astype(np.float32)).max() for tree in wanted]
+    assert digits[0] > 0 == digits[1]
+    assert lower_bound(row(1), wanted[0]) == pytest.approx(lower_bound(row(1), wanted[1]), rel=1e-9)
