@@ -30,11 +30,13 @@ from pvq.bounds.presolve import presolve
 from pvq.bounds.problem import Problem
 from pvq.bounds.proof import Enumeration, Reduced, Split
 from pvq.bounds.sparsity import Sparsity
+from pvq.bounds.verify.row import SAFETY
 from pvq.bounds.verify.scales import Pulled, anchored
 
 from .base import Clock, Options, fallback_point
 from .bnb.enumeration import prepare_grid, solve_grid
 from .bnb.plan import layer_plan
+from .bnb.repeated import repeated
 from .empirical.local_search import polish_grid
 from .limits import heard
 from .result import Reason
@@ -44,8 +46,8 @@ TINY = 5
 
 EPS = float(np.finfo(np.float64).eps)
 
-TRUSTED = 0.99
-"""Part of its threshold from which on a search is taken at its word: rounding takes far less of a regular one."""
+ROUGH = 0.25
+"""Part of the gap from which on a search's rounding is worth what a verifier's longer numbers take."""
 LITTLE = 1e-300
 """Above 0, where something has to be and nothing is known."""
 MUCH = 1e307
@@ -64,6 +66,8 @@ class Piece:
     search: Enumeration | Reduced
     doubt: float
     """How far the least error that it proves may be from the one that is meant."""
+    lost: float = 0.0
+    """How far below its threshold the verifier may end: what it has lost, or what the search gives up itself."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,6 +128,7 @@ class FreeRow:
         """Of the last relaxation."""
         self.grams: dict[float, Gram] = {}
         """The last few G, by their stiffness."""
+        self._rounding: tuple[FloatArray, float] | None = None
         self.pull = reduced.hessian @ reduced.weight
         self.reference = float(reduced.weight @ self.pull)
 
@@ -149,6 +154,13 @@ class FreeRow:
         """The error of scale * c."""
         return self.unit.gram.error(self.unit.weight - scale * c)
 
+    def rounding(self, scale: float, c: FloatArray) -> float:
+        """What float64 numbers are worth in its error at scale * c."""
+        x = scale * c
+        if self._rounding is None or not np.array_equal(self._rounding[0], x):
+            self._rounding = x, self.scaled.certified(x).rounding
+        return self._rounding[1]
+
     def stiffen(self, k: float) -> None:
         """Make G for another k; a few are kept for the intervals that share them."""
         if k == self.k:
@@ -167,9 +179,15 @@ class FreeRow:
         return 2 * (centre * self.reference - float(self.pull @ c))
 
     def least(
-        self, centre: float, slope: float, k: float, options: Options, start: FloatArray | None = None
+        self,
+        centre: float,
+        slope: float,
+        k: float,
+        options: Options,
+        start: FloatArray | None = None,
+        enough: float = math.inf,
     ) -> Found:
-        """A lower bound of M at u0 = centre with l = slope."""
+        """A lower bound of M at u0 = centre with l = slope; beyond `enough` it need not be a good one."""
         self.stiffen(k)
         anchor = centre + slope / (2 * self.k)
         there = anchored(self.scaled, self.gram, anchor)
@@ -180,17 +198,21 @@ class FreeRow:
         outcome = solve_grid(problem, dataclasses.replace(options, time_limit=clock.limit(1e-3)), start)
         assert outcome.x is not None
         constant = slope * slope / (4 * self.k)
-        least = outcome.lower - there.doubt - constant - 4 * EPS * (constant + outcome.lower)
+        lower, doubt = outcome.lower, there.doubt
         piece: Piece | str = str(outcome.info.get("unproven", "a search of an interval has no proof"))
         if isinstance(outcome.proof, Enumeration | Reduced):
             search: Enumeration | Reduced = outcome.proof
-            if outcome.lower < TRUSTED * search.threshold:  # a verifier may find more, but nobody counts on that
-                search = dataclasses.replace(search, threshold=max(outcome.lower, LITTLE))
-            piece = Piece(anchor, self.stiffness, search, there.doubt)
+            rough = outcome.info["eta"] > ROUGH * options.gap * search.threshold
+            if rough and lower - doubt - constant < enough:
+                again = repeated(problem, search, ROUGH * options.gap, outcome.nodes, clock)
+                if again is not None and again.bound > lower:
+                    lower, doubt, search = again.bound, SAFETY * doubt, again.search
+            piece = Piece(anchor, self.stiffness, search, there.doubt, search.threshold - lower)
         elif outcome.lower == 0.0 or (isinstance(outcome.proof, Split) and outcome.reason is Reason.FINISHED):
             # what needed no search is found by one at once; with a threshold next to nothing that is always so
             search = Enumeration(layer_plan(problem).for_proofs, max(outcome.lower, LITTLE))
             piece = Piece(anchor, self.stiffness, search, there.doubt)
+        least = lower - doubt - constant - 4 * EPS * (constant + lower)
         return Found(least, outcome.x, outcome.nodes, piece)
 
 
@@ -200,6 +222,13 @@ def compile_search(pattern: bool) -> None:
     grid = Grid(np.array([[-0.7, 0.0, 0.7]]), np.zeros(TINY, np.int64))
     sparsity = Sparsity.row(TINY, 2, True) if pattern else None
     prepare_grid(Problem(np.arange(1.0, 1 + TINY), Gram.from_array(np.eye(TINY) + 0.5), grid, sparsity))
+
+
+def needed(error: float, slope: float, k: float, centre: float, half: float) -> float:
+    """The least M from which on no scale of an interval has less than an error."""
+    return max(
+        error * (centre + delta) * (centre + delta) + k * delta * delta - slope * delta for delta in (-half, half)
+    )
 
 
 def interval_bound(least: float, slope: float, k: float, centre: float, half: float) -> float:

@@ -23,7 +23,7 @@ from pvq.bounds.stages import part
 
 from .base import Clock, Options, Solver, fallback_point
 from .checked import WORTH, checked
-from .free_scale import LITTLE, MUCH, Found, FreeRow, Interval, best_scale, compile_search, interval_bound
+from .free_scale import LITTLE, MUCH, Found, FreeRow, Interval, best_scale, compile_search, interval_bound, needed
 from .limits import GRACE, LAST, OVERSHOOT, SHARE, Pace, in_time, latest
 from .result import BoundKind, Outcome, Reason
 from .rows import LayerResult, OnRow, RowResult, row_words, score, summarise
@@ -39,6 +39,8 @@ LEAST = 0.1
 """Part of a row's fair share of the error that counts as its own at least, where rows share a scale."""
 FIRST = 8
 """Intervals at the start."""
+NARROW = 2.0**-6
+"""Part of what may be missing that the width of an interval takes when it is not halved any more."""
 NO_TIME = "the time ended before every scale was searched"
 
 
@@ -139,7 +141,10 @@ class ScaleSearch:
     def tolerance(self) -> float:
         """Gap that counts as closed."""
         # the search adds rows up in float64: what it ends with is judged anew from the weights themselves
-        return max(self.options.gap * self.upper, FLOOR * sum(row.reference for row in self.rows))
+        width, rounding = self.options.gap * self.upper, FLOOR * sum(row.reference for row in self.rows)
+        if width < rounding and len(self.numbers) == 1:
+            rounding = self.rows[0].rounding(self.scale, self.points[0])
+        return max(width, rounding)
 
     def run(self) -> None:
         """Halve the interval of least bound until the gap is closed or a limit is met."""
@@ -163,12 +168,21 @@ class ScaleSearch:
                 return
             widest = self.heap[0][2]
             middle = math.sqrt(widest.a * widest.b)
-            if not widest.a < middle < widest.b:
-                return  # no number lies between
+            if not widest.a < middle < widest.b or self._is_narrow(widest):
+                return  # no number lies between, or none that would say more
             heapq.heappop(self.heap)
             self.to_prove -= widest.seconds
             for ends in ((widest.a, middle), (middle, widest.b)):
                 self._push(self._bound(*ends).better(widest))
+
+    def _is_narrow(self, interval: Interval) -> bool:
+        """Whether what a bound lacks is rounding: its interval takes next to nothing of it."""
+        if len(self.numbers) > 1:
+            return False
+        half = (interval.b - interval.a) / (interval.b + interval.a)
+        # see `free_scale`: with k = STIFFNESS U
+        lost = STIFFNESS * half * half
+        return lost <= NARROW * self.tolerance / self.upper
 
     def _push(self, interval: Interval) -> None:
         heapq.heappush(self.heap, (interval.bound, next(self.tickets), interval))
@@ -222,7 +236,9 @@ class ScaleSearch:
                 return None
             row, start, begin = self.rows[i], starts[i], time.perf_counter()
             slope = 2 * row.share * centre if single else row.slope(centre, start)
-            least = in_time(lambda: row.least(centre, slope, stiffness[i], inner, start), self.end, len(start))
+            enough = needed(self.upper, slope, stiffness[i], centre, half) if single else math.inf
+            given = centre, slope, stiffness[i], inner, start, enough
+            least = in_time(lambda: row.least(*given), self.end, len(start))
             return None if least is None else (slope, least, time.perf_counter() - begin)
 
         if self.jobs == 1 or single:

@@ -23,6 +23,8 @@ from .free_scale import FreeRow, Interval, Piece
 
 SPARE = 1e-7
 """What a search of a proof goes above what its interval needs, relatively: for rounding."""
+MORE = 1.25
+"""Times what a verifier has lost: of the higher threshold it loses more, and `SPARE` is less than its rounding."""
 DIGITS = 12
 """Binary digits of a diagonal in a proof: every interval may have diagonals of its own, as long as H."""
 
@@ -67,11 +69,15 @@ def _enough(rows: Sequence[FreeRow], lower: float, at: Interval, pieces: Sequenc
         + sum(k * (u - piece.anchor) * (u - piece.anchor) for k, piece in zip(slack, pieces, strict=True))
         for u in (at.a, at.b)
     )
-    shown = math.fsum(piece.search.threshold for piece in pieces)
+    shown = math.fsum(piece.search.threshold - piece.lost for piece in pieces)
     part = needed / shown * (1 + SPARE) if shown > 0 else math.inf
-    return [
-        min(piece.search.threshold, piece.search.threshold * part + 2 * SAFETY * piece.doubt) for piece in pieces
-    ]
+    return [min(piece.search.threshold, _threshold(piece, part)) for piece in pieces]
+
+
+def _threshold(piece: Piece, part: float) -> float:
+    """The threshold of which a part of what the search shows is left: what is lost shrinks with its root."""
+    lost = MORE * piece.lost * math.sqrt(min(part, 1.0))
+    return (piece.search.threshold - piece.lost) * part + lost + 2 * SAFETY * piece.doubt
 
 
 def _proof(edges: FloatArray, pieces: Sequence[Piece], thresholds: Sequence[float]) -> Scales:

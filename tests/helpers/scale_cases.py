@@ -23,7 +23,7 @@ GRIDS = [
     {"grid": "fp4-e2m1"},
     {"grid": "nf4"},
 ]
-KINDS = ["regular", "dead", "duplicate", "nearly singular", "large", "tied", "on the grid"]
+KINDS = ["regular", "dead", "duplicate", "nearly duplicate", "nearly singular", "large", "tied", "on the grid"]
 
 
 def made(rng, kind, n=3, rows=2, **words):
@@ -34,6 +34,8 @@ def made(rng, kind, n=3, rows=2, **words):
         a[:, rng.integers(n)] = 0
     if kind == "duplicate":
         a[:, 0] = a[:, 1]
+    if kind == "nearly duplicate":
+        a[:, 0] = a[:, 1] + 1e-7 * rng.standard_normal(12)
     if kind == "nearly singular":
         a[:, 0] = a[:, 1] + 1e-3 * rng.standard_normal(12)
     if kind == "large":

@@ -55,6 +55,27 @@ def test_against_every_point(grid, kind):
                 assert lower <= exactly([[Fraction(v) for v in line] for line in reduced.hessian.tolist()], u)
 
 
+@pytest.mark.parametrize("noise", [1e-5, 1e-7])
+@pytest.mark.parametrize(("n", "bits"), [(3, 3), (4, 2), (5, 2)])
+def test_inputs_that_are_the_same_but_for_noise(n, bits, noise):
+    """The search's own rounding is 1e-6 to all of the least error; the verifier's is not."""
+    rng = np.random.default_rng(7)
+    for _ in range(4):
+        a = rng.standard_normal((3 * n, n))
+        a[:, 0] = a[:, -1] + noise * rng.standard_normal(len(a))
+        layer = Layer("made", rng.standard_normal((2, n)), a.T @ a / len(a))
+        setting = Setting("quant", bits, granularity="channel", range="optimal")
+        problem = state_problem(layer.weight, layer.grams, setting, free_scale=True)
+        _, result, certificate = solved(layer, problem)
+        verified = accepted(certificate, layer)
+        for i, row in enumerate(result.rows):
+            least, (lower, upper) = optimum(problem.row(i)), verified.rows[i]
+            assert row.result.lower <= lower <= least <= Fraction(upper) * (1 + Fraction(1e-12))
+            assert row.result.status is Status.OPTIMAL
+            assert row.result.bound_kind is BoundKind.RIGOROUS
+            refused(with_lower(certificate, i, float(least) * (1 + 1e-6)), layer, "the proof gives", "proven")
+
+
 @pytest.mark.parametrize("pattern", [{"sparsity": 0.5}, {"nm": (1, 2)}, {"sparsity": 0.5, "block": 2}])
 def test_with_a_pattern(pattern):
     rng = np.random.default_rng(1)
