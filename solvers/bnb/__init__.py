@@ -20,6 +20,7 @@ from pvq.bounds.gram import FloatArray
 from pvq.bounds.problem import Problem
 
 from ..base import Clock, Options, Solver
+from ..limits import LAST, latest
 from ..result import Outcome, Reason
 from ..tiny import TINY, tiny_rows
 
@@ -64,9 +65,9 @@ class BranchAndBound(Solver):
         if problem.free_weights:
             from .masks import solve_masks
 
-            clock = Clock(options)
+            end = latest(options, LAST)
             outcome = solve_masks(problem, options, start)
-            return _with_proof(problem, options, outcome, clock) if options.prove else outcome
+            return _with_proof(problem, options, outcome, end) if options.prove else outcome
         from .values import solve_values
 
         return solve_values(problem, options, start)
@@ -81,18 +82,18 @@ def _compile(tiny: Problem, prove: bool) -> bool:
     return True
 
 
-def _with_proof(problem: Problem, options: Options, outcome: Outcome, clock: Clock) -> Outcome:
-    """The outcome with a tree that proves it, if it is the optimum, or as much of it as a tree can.
+def _with_proof(problem: Problem, options: Options, outcome: Outcome, end: Clock) -> Outcome:
+    """The outcome with a tree that proves it, or as much of it as a tree can in time.
 
-    Where the search was so short that a tree may be enough, it has all the time that it takes.
+    end : when the proof has to be verified.
     """
-    from .proof_tree import MAX_LEAVES, proof_of_optimum
+    from .proof_tree import proof_of_optimum
 
-    if outcome.x is None or outcome.reason is not Reason.FINISHED or options.stop.is_set():
+    if outcome.x is None or outcome.proof is not None or options.stop.is_set():
         return outcome
-    upper = problem.certified(outcome.x).upper
-    lower = upper - problem.gap_tolerance(outcome.x, options.gap) / 2
-    if not lower > 0:
+    upper, lower = problem.certified(outcome.x).upper, outcome.lower
+    if outcome.reason is Reason.FINISHED or lower == 0.0:  # else cut off: what it has found is enough
+        lower = upper - problem.gap_tolerance(outcome.x, options.gap) / 2
+    if not (lower > 0 and end.left > 0):
         return outcome
-    within = Clock(Options(time_limit=None)) if outcome.nodes <= MAX_LEAVES else clock
-    return replace(outcome, proof=proof_of_optimum(problem, upper, lower, within)[1])
+    return replace(outcome, proof=proof_of_optimum(problem, upper, lower, end)[1])

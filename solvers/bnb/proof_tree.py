@@ -8,6 +8,7 @@ so that the leaves cover every mask at any time. Relaxation and branching are th
 from __future__ import annotations
 
 import math
+from itertools import islice
 
 import numpy as np
 from pvq.bounds.gram import FloatArray, IntArray
@@ -16,6 +17,7 @@ from pvq.bounds.proof import Below, Split, Tree
 from pvq.bounds.verify.row import SAFETY, NotProven, split_bounds
 
 from ..base import Clock, Options
+from ..compile_time import working_seconds
 from ..kernels.apart import entry
 from ..kernels.sparing import ONE, assign
 from .leaf_split import has_dependent, leaf_splits
@@ -31,6 +33,9 @@ MAX_LEAVES = 1000
 
 CHUNK = 20
 """Leaves split between two looks at the clock."""
+
+LONGER = 2.0
+"""Times as long as the first leaf that others may take: some keep inputs, and the machine has other work."""
 
 CLEARLY = 1 - 1e-8
 """The D of a proof is this much smaller than the tested one: room for the kept inputs and for rounding."""
@@ -97,6 +102,7 @@ def grow(
     start : D of the first node, H - D positive definite.
     x : (n,) a point of the relaxation at it.
     upper : error of a feasible point.
+    clock : when the tree has to be verified; what that takes, and the splits of the leaves, is left of its time.
 
     Returns
     -------
@@ -117,10 +123,11 @@ def grow(
         state = pool.state[slot].copy()
         bound_leaf(row, pool, unit, slot, state, room_for(row), upper / error, target / error, rounds)
         release(pool, slot)
+    each = _seconds_of_leaf(problem, pool, scale, size)
     known: dict[int, tuple[bytes, Split, float]] = {}
     failing, before = leaves, 0
     while True:
-        while clock.ended() is None and pool.size[0] < leaves:
+        while clock.left > each * (pool.size[0] + CHUNK) and clock.ended() is None and pool.size[0] < leaves:
             budget = min(CHUNK, leaves - int(pool.size[0]))
             if not split_leaves(row, pool, unit, upper / error, target / error, budget):
                 break
@@ -151,12 +158,22 @@ def proof_of_optimum(
 ) -> tuple[float, Tree]:
     """A tree that proves `lower`, a little below the optimum `upper`, or else as much as leaves and time allow.
 
-    clock : without one it takes the time that it needs.
+    clock : when the tree has to be verified; without one it takes the time that it needs.
     """
     layer = prepared(problem.gram)
     start = Below(layer.d * (1 - 1e-6) * layer.scale)
     clock = Clock(Options(time_limit=None)) if clock is None else clock
     return grow(problem, start, problem.weight, upper, lower, MAX_LEAVES, clock)
+
+
+def _seconds_of_leaf(problem: Problem, pool: Pool, scale: float, size: float) -> float:
+    """Seconds that a leaf takes to be made and verified, from those of the first: its second split may do."""
+    begin, slot = working_seconds(), int(pool.heap[0])
+    state = pool.state[slot]
+    splits = leaf_splits(problem, _split(problem, pool, slot, scale, size), state[problem.pattern.unit])
+    for candidate in islice(splits, 2):
+        _bound(problem, candidate, state)
+    return LONGER * (working_seconds() - begin)
 
 
 def _split(problem: Problem, pool: Pool, slot: int, scale: float, size: float) -> Split:

@@ -10,7 +10,7 @@ from pvq.bounds.sparsity import Sparsity
 from pvq.bounds.verify.reference import NotEstablished, reference_bound
 from pvq.bounds.verify.row import NotProven, lower_bound
 from pvq.bounds.verify.tree import leaves_of
-from pvq.solvers.base import Options
+from pvq.solvers.base import Clock, Options
 from pvq.solvers.bnb import BranchAndBound
 from pvq.solvers.bnb.proof_tree import proof_of_optimum
 from pvq.solvers.brute import Brute
@@ -168,3 +168,44 @@ def test_a_tree_that_is_too_small_is_recorded_and_says_so():
     assert found.bound_kind is BoundKind.NUMERICAL
     assert found.info["unproven"].endswith("only, with 1,000 leaves")
     assert 0 < found.proven < found.lower
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_search_that_is_cut_off_has_a_proof(kind):
+    """Of what it says, or of more, and never of more than the optimum."""
+    rng = np.random.default_rng([KINDS.index(kind), 1])
+    proven = []
+    for _ in range(6):
+        n = 12
+        problem = Problem(
+            rng.standard_normal(n), gram(rng, n, kind), None, Sparsity.row(n, int(rng.integers(3, 9)))
+        )
+        options = Options(time_limit=None, node_limit=3, prove=True)
+        found = BranchAndBound().solve(problem, options)
+        best = Brute().solve(problem).upper
+        assert found.proven <= best * (1 + 1e-12) + 1e-12 * problem.reference
+        if found.proof is None:
+            continue
+        row = presolve(problem).problem
+        assert isinstance(found.proof, Tree)
+        assert lower_bound(row, found.proof) <= reference_bound(row, found.proof) <= best * (1 + 1e-12)
+        without = Tree(found.proof.code[:-1], found.proof.splits)
+        with pytest.raises(NotProven, match=r"ends before|not one of this row"):
+            lower_bound(row, without)
+        with pytest.raises(NotEstablished):
+            reference_bound(row, without)
+        proven.append(found.bound_kind is BoundKind.RIGOROUS)
+    assert sum(proven) >= 4
+
+
+def test_a_tree_heeds_the_clock():
+    """What it takes to verify is left, also where the search was so short that it could have a whole proof."""
+    rng = np.random.default_rng(3)
+    problem = Problem(rng.standard_normal(24), gram(rng, 24, "regular"), None, Sparsity.row(24, 10))
+    BranchAndBound().prepare(problem)
+    best = float(problem.error(np.where(np.arange(24) < 10, problem.weight, 0.0)))
+    _, whole = proof_of_optimum(problem, best, best, Clock(Options(time_limit=0.0)))
+    assert whole.leaves == 1
+    assert lower_bound(problem, whole) > -np.inf
+    _, some = proof_of_optimum(problem, best, best, Clock(Options(time_limit=1.0)))
+    assert some.leaves > 1
