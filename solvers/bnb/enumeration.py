@@ -19,10 +19,10 @@ from ..compile_time import working_seconds
 from ..empirical.local_search import polish_grid, values_of
 from ..limits import layer_clock
 from ..result import Outcome, Reason
-from .beam import WIDE, WIDTH, upper_point
+from .beam import WIDE, WIDTH, upper_point, wider
 from .factors import EPS
 from .frontier import Frontier, grow
-from .growth import GROWTH, growth_after, nodes_to_the_end
+from .growth import SURE, Pace
 from .lattice import UNEVEN, Lattice, LatticeWalk, row_lattice
 from .plan import Plan, layer_plan, row_plan
 from .restated import Restated, restate
@@ -46,12 +46,10 @@ REPEATED, BRIEFLY = 1e7, 0.4
 """Nodes a second that a verifier repeats, half of what it does where nothing else runs, and seconds that a proof
 may take in any case; longer ones have what the limit leaves, on a GPU only where a certificate is asked for."""
 PLENTY = 5e10  # nodes that a GPU visits in about seven seconds: the aim of a pass without a limit
+SURE_ON_GPU = 1 / 2  # see `SURE`
 FEW_OPEN = 512  # subtrees for a GPU, which splits them itself, and 4,000 take 20 ms to hand over
 OPEN = 4_000  # subtrees: enough to share among threads, the most promising first
-EARLY = 1 / 8  # of the nodes of the last pass: what the threshold of the pass before should take
 SHARES = 32  # parts of the list for each thread: the first parts hold the largest trees
-LEAST_STEP = 1.02  # of the threshold: less is not worth another pass
-STEP = 8.0  # times the nodes in the next pass where there is no limit to fit: all before the last cost 15% of it
 
 
 def prepare_grid(problem: Problem) -> None:
@@ -94,10 +92,10 @@ def solve_grid(problem: Problem, options: Options, start: FloatArray | None) -> 
     reason, lattice = search.quick(min(FIRST, quick, limit / 2)), None
     if reason is Reason.NODES and search.nodes < limit:
         lattice = row_lattice(search.row)
-        if lattice is None:
-            reason = search.quick(min(quick, limit / 2) - search.nodes)
-        else:
+        if lattice is not None:
             reason = search.race(lattice, limit)
+        if reason is Reason.NODES and search.nodes < min(quick, limit / 2):
+            reason = search.quick(min(quick, limit / 2) - search.nodes)
     if reason is Reason.NODES and search.nodes < limit:
         fine = search.nodes >= quick and clock.left > FINE * planned
         fine = fine and (gpu is None or problem.n >= FINE_ON_GPU)
@@ -106,13 +104,13 @@ def solve_grid(problem: Problem, options: Options, start: FloatArray | None) -> 
             plan = row_plan(problem, clock, fine=True) if fine else search.row.plan
             x = upper_point(problem, search.x, beam) if beam else search.x
             search = GridSearch(problem, plan, x, options, clock, search.nodes, gpu)
-        reason = search.passes(limit)
+        reason = search.passes(limit, beam)
     eta = max(search.eta, search.row.slack(search.upper))
     proof: Proof | None = None
     info: dict[str, Any] = {"eta": eta}
     if options.device != "cpu":
         info["device"] = search.place
-    ahead = None if reason is Reason.FINISHED else nodes_to_the_end(search.ended, search.threshold)
+    ahead = None if reason is Reason.FINISHED else search.pace.ahead(search.threshold)
     if ahead is not None:
         info["nodes_ahead"] = ahead
     if search.lower > 0:
@@ -197,7 +195,7 @@ class GridSearch:
         self.nodes = nodes
         self.eta = 0.0
         """Rounding slack of a search in a reduced basis."""
-        self.ended: list[tuple[float, float]] = []  # threshold and nodes of every pass that has
+        self.pace = Pace(0.0, nodes)
         self._whole: Walk | None = None
         self._lock = threading.Lock()
         self.place = "cpu"
@@ -226,6 +224,11 @@ class GridSearch:
             # both sums round: the point that is better by the definition of e stays
             if self.problem.error(x) < self.problem.error(self.x):
                 self.x = x
+
+    def _take(self, x: FloatArray) -> None:
+        """Take over a point that another search has found."""
+        if self.problem.error(x) < self.problem.error(self.x):
+            self.x, self.upper = x, min(self.upper, self.problem.certified(x).upper)
 
     def _below(self, walk: Walk | LatticeWalk, threshold: float, limit: float) -> Reason:
         """Search the subtree a walk stands at: OPTIMAL when done, else why not."""
@@ -274,36 +277,35 @@ class GridSearch:
                 return reason
         return Reason.NODES
 
-    def passes(self, limit: float) -> Reason:
+    def passes(self, limit: float, beam: int = 0) -> Reason:
         """Search the tree at rising thresholds; each pass that ends proves its threshold.
 
         Searching up to t costs about t^GROWTH nodes, so all passes before the last cost little, and what a limit
         leaves proven is the threshold of the last pass that ended: 0.9 of the optimum takes a tenth of the nodes.
         The next threshold is the one that half of what is left should reach.
+
+        beam : points of the beam that has found x, 0 where wider ones have no place.
         """
+        before = self.nodes
         frontier = self._split(limit)
         if len(frontier) == 0:
             self.lower = self.threshold
             return Reason.FINISHED
-        cost, begin, nodes_before, growth = 10.0 * len(frontier), working_seconds(), self.nodes, GROWTH
+        self.pace = pace = Pace(self.lower, max(self.nodes - before, 1))
+        begin, nodes_before = working_seconds(), self.nodes
         while True:
             left = max(limit - self.nodes, 0.0)
             if math.isfinite(self.clock.left):
                 spent = working_seconds() - begin
-                speed = max(self.nodes - nodes_before, cost) / max(spent, 1e-3)
+                speed = max(self.nodes - nodes_before, pace.nodes) / max(spent, 1e-3)
                 left = min(left, speed * max(self.clock.left, 0.0))
-            ahead = cost * min(self.threshold / self.lower, 10.0) ** growth if self.lower > 0 else math.inf
-            sure = self._gpu is not None and ahead <= left / 2
             if self._gpu is not None:
                 left = min(left, PLENTY)
-            reach = (0.5 * left / cost if math.isfinite(left) else STEP) ** (1 / growth)
-            threshold = self.lower * max(LEAST_STEP, reach) if self.lower > 0 else math.inf
-            threshold = math.inf if threshold * LEAST_STEP >= self.threshold else threshold
-            # one more pass in case the last is not done in time
-            early = EARLY ** (1 / growth) * self.threshold
-            if not sure and 0 < self.lower < 0.95 * early:
-                threshold = min(threshold, early)
-            before, done = self.nodes, self.lower
+            elif pace.passes and beam:
+                x, beam = wider(self.problem, self.x, beam, min(left, pace.to(self.threshold)))
+                self._take(x)
+            threshold = pace.next(self.threshold, left, SURE if self._gpu is None else SURE_ON_GPU)
+            before = self.nodes
             # asked here as well: passes may each end before they ask, hundreds of them where H is singular
             reason = self.clock.ended() or self._pass(frontier, threshold, limit)
             if reason is not Reason.FINISHED:
@@ -312,9 +314,7 @@ class GridSearch:
                 self.lower = self.threshold
                 return Reason.FINISHED
             self.lower = max(self.lower, threshold)
-            spent_nodes = max(self.nodes - before, 1)
-            self.ended.append((self.lower, spent_nodes))
-            growth, cost = growth_after(cost, spent_nodes, done, self.lower), spent_nodes
+            pace.ended(self.lower, max(self.nodes - before, 1))
 
     def _split(self, limit: float) -> Frontier:
         """Open nodes of least bound first, none if that already searches everything."""
@@ -391,8 +391,7 @@ class GridSearch:
             return None
         self.nodes += swept.nodes
         for x in swept.points:
-            if self.problem.error(x) < self.problem.error(self.x):
-                self.x, self.upper = x, min(self.upper, self.problem.certified(x).upper)
+            self._take(x)
         self.clock.tell(self.lower, self.upper)
         ended = self.clock.ended()
         if ended is not None and not swept.complete:
