@@ -24,8 +24,8 @@ known error 5 times, by up to 21%, these 4 times, by up to 6%."""
 
 WIDER = (WIDTH, 0.0), (WIDE, 4.0), (8192, 16.0)
 """Points of a search that turns out to be long, and how many times as long as their beam it should take. 2048 find
-a better point than 256 in 11 of 20 rows of 112 inputs, 1.5% on average, by whose 20th to 28th power the search
-grows; 8192 in one of them by .3%, in five of 20 ill-conditioned rows by 2 to 11%."""
+a better point than 256 in 11 of 20 rows of 112 inputs, 1.4% on average, by whose 20th to 28th power the search
+grows; 8192 in one of them by .3%, in five of 20 ill-conditioned rows by 1 to 10%."""
 
 STEPS = 25.0
 """Nodes of a search that take as long as one input of one point."""

@@ -280,9 +280,8 @@ class GridSearch:
     def passes(self, limit: float, beam: int = 0) -> Reason:
         """Search the tree at rising thresholds; each pass that ends proves its threshold.
 
-        Searching up to t costs about t^GROWTH nodes, so all passes before the last cost little, and what a limit
-        leaves proven is the threshold of the last pass that ended: 0.9 of the optimum takes a tenth of the nodes.
-        The next threshold is the one that half of what is left should reach.
+        What a limit leaves proven is the threshold of the last pass that ended: 0.9 of the optimum takes a tenth
+        of the nodes. `Pace` says where the next one ends.
 
         beam : points of the beam that has found x, 0 where wider ones have no place.
         """
@@ -302,8 +301,10 @@ class GridSearch:
             if self._gpu is not None:
                 left = min(left, PLENTY)
             elif pace.passes and beam:
+                now = working_seconds()
                 x, beam = wider(self.problem, self.x, beam, min(left, pace.to(self.threshold)))
                 self._take(x)
+                begin += working_seconds() - now  # no time of nodes
             threshold = pace.next(self.threshold, left, SURE if self._gpu is None else SURE_ON_GPU)
             before = self.nodes
             # asked here as well: passes may each end before they ask, hundreds of them where H is singular
