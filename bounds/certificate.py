@@ -313,11 +313,11 @@ class _Reader:
     def enumeration(self, value: dict[str, Any]) -> Enumeration:
         return Enumeration(self.pick(self.order, value["order"]), _number(value["threshold"]))
 
-    def search(self, value: dict[str, Any]) -> Enumeration | Reduced:
-        if set(value) not in ({"enumeration"}, {"reduced"}):  # before what is within is looked at
+    def search(self, value: dict[str, Any]) -> Enumeration | Reduced | Boxes:
+        if set(value) not in ({"enumeration"}, {"reduced"}, {"boxes"}):  # before what is within is looked at
             raise CertificateError("has an interval of scales without a search")
         search = self.proof(value)
-        assert isinstance(search, Enumeration | Reduced)
+        assert isinstance(search, Enumeration | Reduced | Boxes)
         return search
 
     def proof(self, value: dict[str, Any] | None) -> Proof | None:

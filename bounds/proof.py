@@ -243,7 +243,7 @@ class Scales:
     """(intervals,) u_1."""
     stiffness: FloatArray
     """(intervals,) R."""
-    searches: tuple[Enumeration | Reduced, ...]
+    searches: tuple[Enumeration | Reduced | Boxes, ...]
     """Of the matrix G, rounded to float64 entry by entry, and the weights u_1 w on the grid of the codes."""
 
     def __post_init__(self) -> None:

@@ -28,7 +28,7 @@ from pvq.bounds.gram import FloatArray, Gram
 from pvq.bounds.grid import Grid
 from pvq.bounds.presolve import presolve
 from pvq.bounds.problem import Problem
-from pvq.bounds.proof import Enumeration, Reduced, Split
+from pvq.bounds.proof import Boxes, Enumeration, Reduced, Split
 from pvq.bounds.sparsity import Sparsity
 from pvq.bounds.verify.row import SAFETY
 from pvq.bounds.verify.scales import Pulled, anchored
@@ -37,6 +37,7 @@ from .base import Clock, Options, fallback_point
 from .bnb.enumeration import prepare_grid, solve_grid
 from .bnb.plan import layer_plan
 from .bnb.repeated import repeated
+from .bnb.values import prepare_values, solve_values
 from .empirical.local_search import polish_grid
 from .limits import heard
 from .result import Reason
@@ -53,6 +54,10 @@ LITTLE = 1e-300
 MUCH = 1e307
 """Next to the largest number."""
 
+SPARE = 1e-7
+"""What a search under a pattern goes above what is enough, relatively: its proof has its own rounding."""
+MANY = 16
+"""Intervals that share the length of one proof, where each has a tree of its own."""
 KEPT = 2**18
 """Entries of the matrices G of a row that are kept."""
 
@@ -63,7 +68,9 @@ class Piece:
 
     anchor: float
     stiffness: float
-    search: Enumeration | Reduced
+    search: Enumeration | Reduced | Boxes
+    threshold: float
+    """What it is to show: its own threshold, if it has one."""
     doubt: float
     """How far the least error that it proves may be from the one that is meant."""
     lost: float = 0.0
@@ -195,9 +202,14 @@ class FreeRow:
         clock = Clock(options)
         with heard(clock):
             layer_plan(problem)
-        outcome = solve_grid(problem, dataclasses.replace(options, time_limit=clock.limit(1e-3)), start)
-        assert outcome.x is not None
         constant = slope * slope / (4 * self.k)
+        limited = dataclasses.replace(options, time_limit=clock.limit(1e-3))
+        if problem.sparsity is None:
+            outcome = solve_grid(problem, limited, start)
+        else:
+            beyond = (enough + constant + there.doubt) * (1 + SPARE)
+            outcome = solve_values(problem, limited, start, MANY, beyond)
+        assert outcome.x is not None
         lower, doubt = outcome.lower, there.doubt
         piece: Piece | str = str(outcome.info.get("unproven", "a search of an interval has no proof"))
         if isinstance(outcome.proof, Enumeration | Reduced):
@@ -207,11 +219,16 @@ class FreeRow:
                 again = repeated(problem, search, ROUGH * options.gap, outcome.nodes, clock)
                 if again is not None and again.bound > lower:
                     lower, doubt, search = again.bound, SAFETY * doubt, again.search
-            piece = Piece(anchor, self.stiffness, search, there.doubt, search.threshold - lower)
+            piece = Piece(anchor, self.stiffness, search, search.threshold, there.doubt, search.threshold - lower)
+        elif problem.sparsity is not None and isinstance(outcome.proof, Boxes | Split):
+            tree = outcome.proof
+            if isinstance(tree, Split):
+                tree = Boxes(np.array([[-1, 0]]), tree.below, tree.v[None, :])
+            piece = Piece(anchor, self.stiffness, tree, lower, there.doubt)
         elif outcome.lower == 0.0 or (isinstance(outcome.proof, Split) and outcome.reason is Reason.FINISHED):
             # what needed no search is found by one at once; with a threshold next to nothing that is always so
             search = Enumeration(layer_plan(problem).for_proofs, max(outcome.lower, LITTLE))
-            piece = Piece(anchor, self.stiffness, search, there.doubt)
+            piece = Piece(anchor, self.stiffness, search, search.threshold, there.doubt)
         least = lower - doubt - constant - 4 * EPS * (constant + lower)
         return Found(least, outcome.x, outcome.nodes, piece)
 
@@ -221,7 +238,8 @@ def compile_search(pattern: bool) -> None:
     """Compile what `FreeRow.least` calls, before a clock starts."""
     grid = Grid(np.array([[-0.7, 0.0, 0.7]]), np.zeros(TINY, np.int64))
     sparsity = Sparsity.row(TINY, 2, True) if pattern else None
-    prepare_grid(Problem(np.arange(1.0, 1 + TINY), Gram.from_array(np.eye(TINY) + 0.5), grid, sparsity))
+    tiny = Problem(np.arange(1.0, 1 + TINY), Gram.from_array(np.eye(TINY) + 0.5), grid, sparsity)
+    (prepare_values if pattern else prepare_grid)(tiny)
 
 
 def needed(error: float, slope: float, k: float, centre: float, half: float) -> float:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from pvq.bounds.gram import FloatArray
-from pvq.bounds.proof import Basis, Enumeration, Order, Reduced, Scales
+from pvq.bounds.proof import Basis, Boxes, Enumeration, Order, Reduced, Scales
 from pvq.bounds.verify.budget import limited
 from pvq.bounds.verify.row import SAFETY, NotProven, at_every_scale
 from pvq.bounds.verify.scales import AtScales, least_together
@@ -69,21 +69,21 @@ def _enough(rows: Sequence[FreeRow], lower: float, at: Interval, pieces: Sequenc
         + sum(k * (u - piece.anchor) * (u - piece.anchor) for k, piece in zip(slack, pieces, strict=True))
         for u in (at.a, at.b)
     )
-    shown = math.fsum(piece.search.threshold - piece.lost for piece in pieces)
+    shown = math.fsum(piece.threshold - piece.lost for piece in pieces)
     part = needed / shown * (1 + SPARE) if shown > 0 else math.inf
-    return [min(piece.search.threshold, _threshold(piece, part)) for piece in pieces]
+    return [min(piece.threshold, _threshold(piece, part)) for piece in pieces]
 
 
 def _threshold(piece: Piece, part: float) -> float:
     """The threshold of which a part of what the search shows is left: what is lost shrinks with its root."""
     lost = MORE * piece.lost * math.sqrt(min(part, 1.0))
-    return (piece.search.threshold - piece.lost) * part + lost + 2 * SAFETY * piece.doubt
+    return (piece.threshold - piece.lost) * part + lost + 2 * SAFETY * piece.doubt
 
 
 def _proof(edges: FloatArray, pieces: Sequence[Piece], thresholds: Sequence[float]) -> Scales:
     orders: dict[tuple[float, bytes], Order] = {}
     bases: dict[tuple[float, bytes], Basis] = {}
-    searches: list[Enumeration | Reduced] = []
+    searches: list[Enumeration | Reduced | Boxes] = []
     for piece, threshold in zip(pieces, thresholds, strict=True):
         search = piece.search
         if isinstance(search, Enumeration):
@@ -91,6 +91,8 @@ def _proof(edges: FloatArray, pieces: Sequence[Piece], thresholds: Sequence[floa
             if key not in orders:
                 orders[key] = dataclasses.replace(search.order, diagonal=_brief(search.order.diagonal))
             searches.append(Enumeration(orders[key], threshold))
+        elif isinstance(search, Boxes):
+            searches.append(search)
         else:
             key = piece.stiffness, search.basis.matrix.tobytes()
             if key not in bases:

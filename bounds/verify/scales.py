@@ -14,14 +14,14 @@ import numpy as np
 from ..gram import Gram
 from ..grid import FreeScale, Grid
 from ..problem import Problem
-from ..proof import Enumeration, Reduced, Scales
+from ..proof import Boxes, Enumeration, Reduced, Scales
 from .budget import check_time
 from .psd import TINY, U, gamma
 from .refusal import NotProven
 from .split import fsum_above
 from .whole import integers, times
 
-Search = Callable[[Problem, Enumeration | Reduced, float], float]
+Search = Callable[[Problem, Enumeration | Reduced | Boxes, float], float]
 
 
 class Pulled:

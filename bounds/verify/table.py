@@ -86,7 +86,7 @@ TABLE: dict[tuple[str, str], Line] = {
     ("joint", "boxes"): Line(ALL, LAYER),
     ("joint", "cover"): Line(ALL, LAYER, PLAIN),
     ("scaled", "scales"): Line(GRID, ROW, frozenset({"enumeration", "reduced"})),
-    ("scaled joint", "scales"): Line(ALL, ROW, frozenset({"enumeration"})),
+    ("scaled joint", "scales"): Line(ALL, ROW, frozenset({"enumeration", "boxes"})),
 }
 """(kind of problem, kind of proof) -> where it holds."""
 

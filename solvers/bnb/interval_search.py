@@ -24,8 +24,8 @@ MEMORY = 1 << 30
 HEAD = 1000
 """Bytes of a node besides its arrays."""
 
-LEAVES, FEW = 2**16, 1000
-"""Leaves that a proof may have, and that it may have however many inputs they are of."""
+LEAVES = 2**16
+"""Leaves that a proof may have."""
 
 NUMBERS, WANTED = 2**18, 2**22
 """Numbers of all their v: 2 MB, which all rows of a layer may keep; 32 MB where a proof is asked for."""
@@ -56,15 +56,17 @@ class IntervalSearch:
     proof : D and v of the first node.
     lower, x : a bound and a point that are known.
     shrink : the part of the upper end at which nothing better is looked for.
-    prove : whether a proof is asked for: it may be longer.
+    numbers : of all v of its proof, at most.
     """
 
     def __init__(
-        self, problem: Problem, proof: Split, lower: float, x: FloatArray, shrink: float, prove: bool = False
+        self, problem: Problem, proof: Split, lower: float, x: FloatArray, shrink: float, numbers: int = NUMBERS
     ) -> None:
         sparsity = problem.pattern
         self.problem, self.proof, self.lower, self.shrink = problem, proof, lower, shrink
         self.x, self.upper, self.nodes = x, problem.certified(x).upper, 0
+        self.enough = math.inf
+        """A bound that may be set: no more is needed."""
         lists, count, of = values_of(problem)
         self.values, self.last = np.ascontiguousarray(lists[of]), count[of] - 1
         each = zip(self.values, self.last, strict=True)
@@ -78,7 +80,7 @@ class IntervalSearch:
         which is followed by the higher one."""
         self.closed: dict[int, FloatArray] = {}
         """v of the others that are not open."""
-        self.most = min(LEAVES, max(FEW, (WANTED if prove else NUMBERS) // problem.n))
+        self.most = max(1, min(LEAVES, numbers // problem.n))
         """Leaves beyond which no more are part of the proof."""
         self.first: Boxes | None = None
         """The proof of the first so many leaves, where there are more."""
@@ -91,8 +93,8 @@ class IntervalSearch:
 
     @property
     def cutoff(self) -> float:
-        """Nodes from here on hold nothing that is better by more than half the gap."""
-        return self.shrink * self.upper
+        """Nodes from here on hold nothing that is better by more than half the gap, or than is asked for."""
+        return min(self.shrink * self.upper, self.enough)
 
     def run(self, clock: Clock, most: float = math.inf) -> Reason:
         """Search until nothing is open, or a limit, `most` nodes among them; again to go on."""

@@ -15,7 +15,7 @@ from pvq.bounds.sparsity import Sparsity
 from ..base import Clock, Options
 from ..result import Outcome, Reason
 from .enumeration import prepare_grid, solve_grid
-from .interval_search import IntervalSearch
+from .interval_search import NUMBERS, WANTED, IntervalSearch
 
 FEW = 20_000
 """Nodes of the enumeration: a row that ends there has a proof that is one order and one threshold."""
@@ -44,17 +44,24 @@ def prepare_values(problem: Problem) -> None:
     search.tree()
 
 
-def solve_values(problem: Problem, options: Options, start: FloatArray | None) -> Outcome:
+def solve_values(
+    problem: Problem, options: Options, start: FloatArray | None, proofs: int = 1, enough: float = math.inf
+) -> Outcome:
     """Enumerate; what does not end at once is searched over intervals of values, see `interval_search`.
 
     Short rows go on with both in turns: where H is nearly singular, D is next to 0, and enumeration is better.
+
+    proofs : how many such proofs a row may have, which share what one may be long.
+    enough : no higher bound is needed.
     """
     clock = Clock(options)
     limit = math.inf if options.node_limit is None else options.node_limit
     outcome = solve_grid(problem, replace(options, node_limit=int(min(FEW, max(1, limit / 2)))), start)
     if outcome.reason is not Reason.NODES or outcome.x is None or clock.ended() is not None:
         return outcome
-    search, found = start_search(problem, outcome.x, outcome.lower, options.gap, clock, options.prove)
+    numbers = (WANTED if options.prove else NUMBERS) // proofs
+    search, found = start_search(problem, outcome.x, outcome.lower, options.gap, clock, numbers)
+    search.enough = enough
     spent, turn = outcome.nodes, TURN if problem.n <= RACED else math.inf
     reason = search.run(clock, min(turn, limit - spent))
     while reason in (Reason.NODES, Reason.MEMORY) and search.nodes + spent < limit and problem.n <= RACED:
@@ -71,14 +78,14 @@ def solve_values(problem: Problem, options: Options, start: FloatArray | None) -
 
 
 def start_search(
-    problem: Problem, x: FloatArray, lower: float, gap: float, clock: Clock, prove: bool = False
+    problem: Problem, x: FloatArray, lower: float, gap: float, clock: Clock, numbers: int = NUMBERS
 ) -> tuple[IntervalSearch, float]:
     """A search from a known point and a known bound, and the bound that D and v of its root prove."""
     from ..relax import patterned  # which uses kernels of this package
 
     x = patterned.upper_point(problem, x)
     found, split = patterned.bound_by_split(problem, problem.certified(x).upper, clock)
-    return IntervalSearch(problem, split, max(lower, found), x, 1 - gap / 2, prove), found
+    return IntervalSearch(problem, split, max(lower, found), x, 1 - gap / 2, numbers), found
 
 
 def _outcome(search: IntervalSearch, found: float, reason: Reason) -> Outcome:

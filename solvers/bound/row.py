@@ -114,7 +114,7 @@ def _patterned(problem: Problem, options: Options, clock: Clock, start: FloatArr
 
 def _grown(problem: Problem, x: FloatArray, lower: float, split: Split, options: Options, clock: Clock) -> Outcome:
     """Fixed weights: a tree on top, whose leaves share D, so that it is its own proof."""
-    search = IntervalSearch(problem, split, lower, x, 1 - options.gap / 2, options.prove)
+    search = IntervalSearch(problem, split, lower, x, 1 - options.gap / 2, MAX_LEAVES * problem.n)
     reason = search.run(clock, min(NODES, options.node_limit or NODES))
     if not search.lower > lower:
         return Outcome(search.x, lower, _reason(clock), search.nodes, proof=split)

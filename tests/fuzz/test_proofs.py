@@ -16,6 +16,7 @@ from pvq.bounds.presolve import presolve
 from pvq.bounds.problem import Problem
 from pvq.bounds.proof import Below, Split
 from pvq.bounds.sparsity import Sparsity
+from pvq.solvers.bnb import values
 from scale_cases import made, optimum, solved
 
 
@@ -43,6 +44,24 @@ def test_changed_proofs_of_all_scales(kind, grid):
             continue
         assert checkers.outcome(row, proof, "row", least, "honest") == "accepted by both"
         who.update(checkers.outcome(row, mutated(rng, proof), "row", least) for _ in range(100))
+    assert set(who) <= {"accepted by both", "refused by both", "accepted by the reference only"}
+    assert min(who["accepted by both"], who["refused by both"]) > 20
+
+
+@pytest.mark.parametrize("kind", ["regular", "nearly singular", "large"])
+@pytest.mark.parametrize("words", [{"bits": 2, "sparsity": 0.5}, {"grid": "ternary", "nm": (1, 2)}], ids=str)
+def test_changed_proofs_of_all_scales_under_a_pattern(kind, words, monkeypatch):
+    """The same where intervals of scales have trees over intervals of values."""
+    monkeypatch.setattr(values, "FEW", 1)
+    rng, who = np.random.default_rng(5), Counter()
+    for _ in range(3):
+        layer, problem = made(rng, kind, n=4, rows=1, method="joint", **words)
+        best, result, _ = solved(layer, problem, 1e-2)
+        row, proof, least = presolve(best.row(0)).problem, result.rows[0].result.proof, optimum(problem.row(0))
+        if proof is None:
+            continue
+        assert checkers.outcome(row, proof, "row", least, "honest") == "accepted by both"
+        who.update(checkers.outcome(row, mutated(rng, proof), "row", least) for _ in range(60))
     assert set(who) <= {"accepted by both", "refused by both", "accepted by the reference only"}
     assert min(who["accepted by both"], who["refused by both"]) > 20
 

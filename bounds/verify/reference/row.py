@@ -65,6 +65,10 @@ def at_scales(problem: Problem, proof: Scales, shared: Shared) -> AtScales:
     at_codes, found = scaled.at_codes(), list[Fraction]()
     for k, (interval, search) in enumerate(zip(scaled.intervals, scaled.searches, strict=True)):
         shared.limits.check()
+        if isinstance(search, Boxes):
+            rounded, off = scaled.rounded(k)
+            found += interval.at_ends(least_of_boxes(rounded, search, shared) - off)
+            continue
         plain = _any_order(at_codes, search) if isinstance(search, Reduced) else search
         m = _enumerated(at_codes, plain, shared.limits, scaled.matrix(k), scaled.weights(k))
         found += interval.at_ends(m)

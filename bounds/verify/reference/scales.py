@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from fractions import Fraction
 from itertools import pairwise
 
 import numpy as np
 
+from ...gram import Gram
 from ...grid import FreeScale, Grid
 from ...problem import Problem
-from ...proof import Enumeration, Reduced, Scales
+from ...proof import Boxes, Enumeration, Reduced, Scales
 from .leaf import Shared
 from .limits import Limits, need
-from .rational import Matrix, Vector, dot, vector
+from .rational import Matrix, Vector, dot, matrix, vector
 
 HALF_DIGIT, LEAST = Fraction(1, 2**53), Fraction(1, 2**1075)
 """A level in float64 is off by at most half its last digit, or half the least number that is not 0."""
@@ -74,7 +76,8 @@ class Scaled:
             Interval(a, b, anchor, value - r)
             for (a, b), anchor, value in zip(pairwise(edges), anchors, self.stiffness, strict=True)
         ]
-        self.searches: tuple[Enumeration | Reduced, ...] = proof.searches
+        self.searches: tuple[Enumeration | Reduced | Boxes, ...] = proof.searches
+        self._rounded: dict[Fraction, Gram] = {}
 
     def matrix(self, k: int) -> Matrix:
         """G of an interval."""
@@ -87,6 +90,29 @@ class Scaled:
     def weights(self, k: int) -> Vector:
         """u_1 w of an interval."""
         return [self.intervals[k].anchor * value for value in self.w]
+
+    def rounded(self, k: int) -> tuple[Problem, Fraction]:
+        """The row of an interval with G and u_1 w in float64, and how far the error of no point is off."""
+        g, t, n = self.matrix(k), self.weights(k), self.problem.n
+        if self.stiffness[k] not in self._rounded:
+            try:
+                floats = np.array([[float(value) for value in row] for row in g])
+            except OverflowError:
+                need(False, "the matrix of an interval is not one of float64")
+            self._rounded[self.stiffness[k]] = Gram(floats, rank=n)
+        gram = self._rounded[self.stiffness[k]]
+        weight = self.problem.weight * float(self.intervals[k].anchor)
+        need(np.isfinite(weight).all() and np.isfinite(gram.matrix).all(), "an interval leaves float64")
+        near, h, codes = vector(weight), matrix(gram.matrix), [Fraction(0), *vector(self.free.codes)]
+        ends = min(codes), max(codes)
+        # the largest |z_i| of both, which is at an end of all codes
+        reach = [max(abs(x - c) for x in (t[i], near[i]) for c in ends) for i in range(n)]
+        moved = [abs(a - b) for a, b in zip(near, t, strict=True)]
+        off = Fraction(0)
+        for i in range(n):
+            for j in range(n):
+                off += abs(g[i][j] - h[i][j]) * reach[i] * reach[j] + 2 * abs(h[i][j]) * moved[i] * reach[j]
+        return dataclasses.replace(self.at_codes(), weight=weight, gram=gram), off
 
     def at_codes(self) -> Problem:
         """The row on the grid of the codes; its weights and its matrix are not those of an interval."""

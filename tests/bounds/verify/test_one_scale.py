@@ -12,11 +12,13 @@ from one_scale import optimum_at_one_scale
 from pvq.bounds.certificate import Claim, RowClaim, load_certificate
 from pvq.bounds.layer_problem import state_problem
 from pvq.bounds.presolve import presolve
+from pvq.bounds.proof import Boxes
 from pvq.bounds.verify import verify_certificate
 from pvq.bounds.verify.reference import reference_bound
 from pvq.bounds.verify.row import lower_bound
 from pvq.layers.format import Layer
 from pvq.solvers.base import Clock, Options
+from pvq.solvers.bnb import values
 from pvq.solvers.certify import build_certificate
 from pvq.solvers.result import BoundKind, Status
 from pvq.solvers.scale import ScaleSearch, solve_scales
@@ -72,6 +74,18 @@ def test_with_a_pattern(pattern):
         _, result, certificate = solved(layer, problem, 1e-2)
         assert result.bound_kind is BoundKind.RIGOROUS
         assert result.lower <= accepted(certificate, layer).lower <= least
+
+
+def test_with_trees_over_intervals_of_values(monkeypatch):
+    """A search of more than one node has such a tree, in each of the rows."""
+    monkeypatch.setattr(values, "FEW", 1)
+    words = {"n": 4, "method": "joint", "grid": "ternary", "sparsity": 0.5}
+    layer, problem, least = together(np.random.default_rng(4), "regular", **words)
+    _, result, certificate = solved(layer, problem, 1e-2)
+    assert result.bound_kind is BoundKind.RIGOROUS
+    assert result.lower <= accepted(certificate, layer).lower <= least
+    for row in certificate.rows:
+        assert Boxes in {type(search) for search in row.lower[0].proof.searches}
 
 
 @pytest.fixture(scope="module")
