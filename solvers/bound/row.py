@@ -16,7 +16,7 @@ from ..bnb.proof_tree import MAX_LEAVES
 from ..relax import near_null, patterned, pruning
 from ..relax.bounded import Bounded
 from ..result import Outcome, Reason
-from . import branching, clipped, own_blocks, part_searched, quantization
+from . import branching, clipped, own_blocks, quantization, searched
 from .layer_wide import LayerWide
 
 SHORT = 40
@@ -31,7 +31,7 @@ def prepare_rows(problems: Sequence[Problem]) -> None:
     if problems[0].method == "quant":
         if quantization.prepare(problems[0]) is not None:
             LayerWide().compile(problems[0])
-        part_searched.prepare(problems[0])
+        searched.prepare(problems[0])
         return
     pruning.start_of(problems[0].gram)
     if problems[0].free_weights:
@@ -87,7 +87,7 @@ def _quantized(problem: Problem, options: Options, clock: Clock, start: FloatArr
     if upper <= 0.0:
         return Outcome(x, 0.0)
     blocks = own_blocks if options.effort == "high" else quantization
-    relaxations = blocks, part_searched, clipped
+    relaxations = blocks, searched, clipped
     bounds = [relaxation.bound_row(problem, x, upper, options, clock) for relaxation in relaxations]
     best, nodes = max(bounds, key=_lower), sum(bounded.nodes for bounded in bounds)
     ceiling = max((bounded.ceiling for bounded in bounds if bounded.ceiling is not None), default=None)
