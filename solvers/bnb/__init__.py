@@ -2,7 +2,8 @@
 
 The map of this folder, entries first:
     enumeration       grids: the order of attempts; `plan`, `factors` prepare, `restated` counts a row in steps,
-                      `frontier`, `walk`, `even`, `uneven`, `vectors` search, `lattice` in a reduced basis
+                      `frontier`, `walk`, `even`, `uneven`, `vectors` search, `lattice` in a reduced basis;
+                      `tree_size` samples a tree, `order_search` compares orders by that
     blocks            many short rows with one matrix
     masks             pruning with free weights: `tree` is the search, `node` a node, `node_bound` its bound by
                       `pvq.solvers.relax`, `rounding` its upper end, `pool` the open nodes

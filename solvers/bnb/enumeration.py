@@ -16,17 +16,17 @@ from pvq.bounds.verify.sharp import LONGEST
 
 from ..base import Clock, Options, fallback_point
 from ..compile_time import working_seconds
-from ..empirical.local_search import polish_grid, values_of
+from ..empirical.local_search import polish_grid
 from ..limits import layer_clock
 from ..result import Outcome, Reason
 from .beam import WIDE, WIDTH, upper_point, wider
-from .factors import EPS
 from .frontier import Frontier, grow
 from .growth import SURE, Pace
 from .lattice import UNEVEN, Lattice, LatticeWalk, row_lattice
+from .order_search import better_order
 from .plan import Plan, layer_plan, row_plan
 from .restated import Restated, restate
-from .walk import Walk, root_bound
+from .walk import Walk, apart_bound, root_bound
 
 if TYPE_CHECKING:
     from .gpu.engine import Engine
@@ -103,6 +103,8 @@ def solve_grid(problem: Problem, options: Options, start: FloatArray | None) -> 
         if fine or beam or gpu is not None:
             plan = row_plan(problem, clock, fine=True) if fine else search.row.plan
             x = upper_point(problem, search.x, beam) if beam else search.x
+            if fine and beam == WIDE:
+                plan = better_order(problem, plan, x, clock)
             search = GridSearch(problem, plan, x, options, clock, search.nodes, gpu)
         reason = search.passes(limit, beam)
     eta = max(search.eta, search.row.slack(search.upper))
@@ -126,22 +128,13 @@ def solve_grid(problem: Problem, options: Options, start: FloatArray | None) -> 
     if lower < search.root:  # of long rows rounding leaves nothing: what is proven ahead needs no centres
         diagonal = np.empty(problem.n)
         diagonal[search.row.plan.order] = search.row.plan.diagonal[-1]
-        apart = _ahead(problem, diagonal)
+        apart = apart_bound(problem, diagonal)
         if lower < apart:
             lower = apart
             # a verifier repeats the search of a short row, however singular, in a better arithmetic than this one
             if not isinstance(proof, Enumeration) or problem.n > LONGEST or proof.threshold <= apart:
                 proof = Split(Below(diagonal), np.zeros(problem.n))
     return Outcome(search.x, max(0.0, lower), reason, search.nodes, info, proof)
-
-
-def _ahead(problem: Problem, diagonal: FloatArray) -> float:
-    """sum_i d_i min_v (w_i - v)^2 over the values of each input, rounded down: differences of two numbers are
-    exact up to half a unit of their last digit, however small, as centres and steps are not."""
-    values, count, group = values_of(problem)
-    inside = np.arange(values.shape[1]) < count[:, None]
-    apart = np.where(inside[group], np.abs(values[group] - problem.weight[:, None]), np.inf).min(axis=1)
-    return float(diagonal @ apart**2) * (1 - (problem.n + 8) * EPS)
 
 
 def _beam_width(problem: Problem, plan: Plan) -> int:

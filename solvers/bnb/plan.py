@@ -85,9 +85,10 @@ def layer_plan(problem: Problem) -> Plan:
     return as_time_allows(gram, layer_plan, plan)
 
 
-def _inverse_of(gram: Gram) -> FloatArray:
+def inverse_of(gram: Gram) -> FloatArray:
+    """H^-1, once for a Gram matrix."""
     # a copy can be written to, as other matrices: arrays that cannot are a type of their own, compiled again
-    return gram.memo(_inverse_of, lambda: inverse(gram.matrix.copy()))
+    return gram.memo(inverse_of, lambda: inverse(gram.matrix.copy()))
 
 
 def layer_order(gram: Gram) -> IntArray:
@@ -95,7 +96,7 @@ def layer_order(gram: Gram) -> IntArray:
 
     def order() -> IntArray:
         stage("order of the inputs")
-        return vblast(_inverse_of(gram))
+        return vblast(inverse_of(gram))
 
     return gram.memo(layer_order, order)
 
@@ -114,7 +115,7 @@ def row_order(problem: Problem) -> tuple[IntArray, FloatArray]:
     values, count, group = values_of(problem)
     span = values[np.arange(len(count)), count - 1] - values[:, 0]
     step = np.where(span > 0, span / np.maximum(count - 1, 1), 1.0)[group]
-    return decision_order(_inverse_of(problem.gram), problem.weight.copy(), values, count, group, step), step
+    return decision_order(inverse_of(problem.gram), problem.weight.copy(), values, count, group, step), step
 
 
 def plan_in_order(
@@ -141,6 +142,19 @@ def row_plan(problem: Problem, clock: Clock, fine: bool = False) -> Plan:
         return shared
     start = np.empty(problem.n)
     start[shared.order] = shared.diagonal[-1]
+    return plan_of_order(problem, order, step, start, fine, clock)
+
+
+def plan_of_order(
+    problem: Problem, order: IntArray, step: FloatArray, start: FloatArray, fine: bool, clock: Clock
+) -> Plan:
+    """The plan of an order for one row, see `row_plan`.
+
+    Parameters
+    ----------
+    step : (n,) by input, what an error counts in.
+    start : (n,) by input, a diagonal proven to be below H.
+    """
     sweeps, stride = (LAYER_SWEEPS, 1) if fine else (ROW_SWEEPS, ROW_STRIDE)
     return _plan(problem.hessian, order, step, start, sweeps, stride, clock)
 

@@ -19,8 +19,8 @@ POWER = 0.05
 """A subtree with m undecided positions is taken to grow like the POWER m of what its threshold leaves.
 
 Of seven rows of 64 to 144 inputs, 2 to 4 bits, regular and with condition 7e4 and 1e6, trees of 1e6 to 6e8
-nodes, 1024 nodes a level say .8 to 1.5 times as many in 30 to 150 ms (five or six samples each); .04 to 6 times without it,
-.4 to 2.6 times with .1, and a twentieth to half of them with .2."""
+nodes, 1024 nodes a level say .8 to 1.5 times as many in 30 to 150 ms (five or six samples each); .04 to 6 times
+without it, .4 to 2.6 times with .1, and a twentieth to half of them with .2."""
 
 
 def sampled_nodes(row: Restated, threshold: float, kept: int = KEPT, seed: int = 0) -> float:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from pvq.bounds.gram import IntArray
+from pvq.bounds.gram import FloatArray, IntArray
+from pvq.bounds.problem import Problem
 
+from ..empirical.local_search import values_of
 from ..kernels.apart import entry, inner
 from ..kernels.sparing import assign
 from .even import ROOM, Batches, search_even
+from .factors import EPS
 from .frontier import Frontier, centres_of
 from .restated import Restated
 from .uneven import move, nearest, search_uneven, use
@@ -143,3 +146,12 @@ def root_bound(row: Restated) -> float:
     else:
         far = np.array([np.abs(w - values[g, : count[g]]).min() for w, g in zip(row.weight, group, strict=True)])
     return float(diagonal[:n] @ (far * far))
+
+
+def apart_bound(problem: Problem, diagonal: FloatArray) -> float:
+    """sum_i d_i min_v (w_i - v)^2 over the values of each input, rounded down: differences of two numbers are
+    exact up to half a unit of their last digit, however small, as centres and steps are not."""
+    values, count, group = values_of(problem)
+    inside = np.arange(values.shape[1]) < count[:, None]
+    apart = np.where(inside[group], np.abs(values[group] - problem.weight[:, None]), np.inf).min(axis=1)
+    return float(diagonal @ apart**2) * (1 - (problem.n + 8) * EPS)
