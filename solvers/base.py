@@ -6,7 +6,6 @@ Whoever writes a solver finds here all that it needs besides `result`.
 from __future__ import annotations
 
 import importlib.util
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
@@ -268,10 +267,7 @@ class Solver(ABC):
     def _in_units(self, problem: Problem, options: Options, start: FloatArray | None) -> Outcome:
         """`_solve` where its numbers are of order 1."""
         units = Units.of(problem)
-        asked = options
-        if units.of_error:
-            floor = math.ldexp(options.floor, units.of_error) if options.floor else 0.0
-            asked = replace(options, report=units.report(options.report), floor=floor)
+        asked = replace(options, report=units.report(options.report)) if units.of_error else options
         return units.outcome(self._solve(units.problem, asked, units.start(start)))
 
     @abstractmethod
@@ -305,8 +301,7 @@ def _in_turn(parts: Sequence[Solver], problem: Problem, options: Options, start:
             if options.stop.is_set() or (left is not None and left < MARGIN):
                 return replace(best, reason=Reason.INTERRUPT if options.stop.is_set() else Reason.TIME)
             start = best.x
-        floor = options.floor if best is None else max(options.floor, best.lower)
-        result = part.solve(problem, replace(options, time_limit=left, floor=floor), start)
+        result = part.solve(problem, replace(options, time_limit=left), start)
         best = result if best is None else joined(best, result, options.gap)
     assert best is not None
     return best

@@ -44,8 +44,6 @@ class Options:
     """cpu | gpu | auto: where long searches of quantized rows run; auto takes a GPU where there is one."""
     effort: str = "normal"
     """normal | high: whether rows of grids that are bounded, not solved, get blocks of their own."""
-    floor: float = 0.0
-    """Lower end that another solver has proven, in units of error: what ends below it is of no use."""
     prove: bool = False
     """Hand over a proof of the lower bound also where making it takes longer than the solve."""
     stop: threading.Event = field(default_factory=threading.Event, repr=False, compare=False)

@@ -108,7 +108,6 @@ class Search:
         return Options(
             time_limit=self.time_limit or None,
             gap=self.gap,
-            threads=max(1, (os.cpu_count() or 1) // self.jobs),
             seed=self.seed,
             device=self.device,
             effort=self.effort,
@@ -173,6 +172,8 @@ class Run:
         self.modelling: Done[BeforeProofs | None] | None = None
         if part.sample_rows is not None:
             self.sample(part.sample_rows)
+        busy = max(1, min(search.jobs, len(self.problem)))  # cores that no row takes are those of the others
+        self.options = replace(self.options, threads=max(1, (os.cpu_count() or 1) // busy))
         self.curves = None if self.problem.budget is None else row_curves(self.problem)
 
     def sample(self, count: int) -> None:

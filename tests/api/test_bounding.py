@@ -238,3 +238,18 @@ def test_installed_solvers_are_those_that_can_be_used():
     assert {"auto", "bnb", "gptq"} <= set(solvers)
     assert "cplex" not in solvers or __import__("cplex")
     assert all("\n" not in summary for summary in solvers.values())
+
+
+@pytest.mark.parametrize(("rows", "jobs", "threads"), [((0, 1), 4, 8), ((0, 2), 4, 4), (None, 2, 4)])
+def test_cores_that_no_row_takes_are_those_of_the_others(layer, monkeypatch, rows, jobs, threads):
+    from pvq.solvers.bnb import enumeration
+
+    asked, solve = [], enumeration.solve_grid
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    monkeypatch.setattr(
+        enumeration,
+        "solve_grid",
+        lambda problem, options, start: asked.append(options.threads) or solve(problem, options, start),
+    )
+    pvq.bound(layer, pvq.Quant(bits=3), solver="bnb", rows=rows, jobs=jobs)
+    assert set(asked) - {1} == {threads}  # 1: rows of three inputs that only compile
