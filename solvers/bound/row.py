@@ -91,7 +91,8 @@ def _quantized(problem: Problem, options: Options, clock: Clock, start: FloatArr
     bounds = [relaxation.bound_row(problem, x, upper, options, clock) for relaxation in relaxations]
     best, nodes = max(bounds, key=_lower), sum(bounded.nodes for bounded in bounds)
     ceiling = max((bounded.ceiling for bounded in bounds if bounded.ceiling is not None), default=None)
-    info: dict[str, Any] = {} if ceiling is None else {"ceiling": max(ceiling, best.lower)}  # others may be above
+    # of blocks: where another bound is above, it says nothing
+    info: dict[str, Any] = {} if ceiling is None or ceiling <= best.lower else {"ceiling": ceiling}
     places = [bounded.device for bounded in bounds if bounded.device is not None]
     if places:
         info["device"] = places[0]

@@ -111,7 +111,7 @@ def test_table_ends_in_a_sentence_that_says_what_is_proven(cli, expand40):
 
 
 def test_an_effort_says_what_more_of_it_cannot_get_above(cli, tmp_path):
-    path = save_layer(tmp_path / "a.npz", random_layer("regular", 3, rows=2, n=80))
+    path = save_layer(tmp_path / "a.npz", random_layer("regular", 3, rows=2, n=260))
     words = ("bound", path, "--method", "quant", "--bits", "2", "--solver", "bound", "--json", tmp_path / "a.json")
     assert "That is numerical" not in cli(*words).out
     text = " ".join(cli(*words, "--effort", "high").out.split())
