@@ -3,7 +3,8 @@
 The map of this folder, entries first:
     enumeration       grids: the order of attempts; `plan`, `factors` prepare, `restated` counts a row in steps,
                       `frontier`, `walk`, `even`, `uneven`, `vectors` search, `lattice` in a reduced basis;
-                      `tree_size` samples a tree, `order_search` compares orders by that
+                      `tree_size` samples a tree, `order_search` compares orders by that, `promising` leaves rows
+                      that it says are too long, `repeated` asks the verifier where rounding takes too much
     blocks            many short rows with one matrix
     masks             pruning with free weights: `tree` is the search, `node` a node, `node_bound` its bound by
                       `pvq.solvers.relax`, `rounding` its upper end, `pool` the open nodes

@@ -6,8 +6,6 @@ rule makes from variances a tenth off have trees up to four times as large or as
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from pvq.bounds.gram import FloatArray, IntArray
 from pvq.bounds.problem import Problem
@@ -45,12 +43,14 @@ def better_order(problem: Problem, plan: Plan, x: FloatArray, clock: Clock) -> P
     shared[plan.order] = plan.diagonal[-1]
     first = sampled_nodes(restate(problem, plan), threshold)
     tries = min(MOST, int(SHARE * first / (TRY * problem.n**2)))
+    if tries == 0:
+        return plan
 
     def size(order: IntArray, seed: int) -> float:
         made = plan_of_order(problem, order, step, shared, False, clock)
         return sampled_nodes(restate(problem, made), threshold, ROUGH, seed)
 
-    change, best, least = np.zeros(problem.n), plan.order, math.inf if tries == 0 else size(plan.order, 0)
+    change, best, least = np.zeros(problem.n), plan.order, size(plan.order, 0)
     for k in range(tries):
         if clock.ended() is not None:
             break

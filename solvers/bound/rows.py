@@ -12,11 +12,8 @@ from ..base import Clock, Options
 from ..checked import check_ahead
 from ..result import Outcome
 from .batch import pruned, quantized
-from .batch.layer import LongLayer, long_layer
+from .batch.layer import LONG, LongLayer, long_layer
 from .batch.own import with_own_diagonal
-
-LONG = 1200
-"""Inputs beyond which rows are bounded together: a row of its own takes seconds there, its layer minutes."""
 
 CHUNK = 64
 """Rows of a chunk: their products are of full speed, and a chunk of 2048 inputs takes five seconds."""

@@ -178,7 +178,7 @@ def wanted(problem: Problem, options: Options) -> Engine | None:
     SolverUnavailable
         Device "gpu", and there is none.
     """
-    if options.device == "cpu" or problem.sparsity is not None or problem.n > LONGEST:
+    if problem.sparsity is not None or problem.n > LONGEST:
         return None
     return ready(problem.n, options.device)
 

@@ -23,6 +23,9 @@ SIZE = 16
 """Inputs of a block that a CPU searches. Blocks of 24 take twice the time for .01 of the upper end more at 2048
 inputs and 4 bits."""
 
+LONG = 1200
+"""Inputs beyond which rows are bounded together: a row of its own takes seconds there, its layer minutes."""
+
 VERY_LONG = 3000
 """Inputs beyond which D gets fewer passes: one takes 2.2 s at 4096 inputs."""
 

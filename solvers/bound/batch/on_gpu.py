@@ -15,6 +15,7 @@ from pvq.bounds.gram import BoolArray, FloatArray, IntArray
 from pvq.bounds.problem import Problem
 
 from ...base import Clock, Options
+from ...bnb.blocks import LAUNCH, NODES, RATE
 from ...bnb.gpu import engine as engines
 from ...bnb.gpu.driver import GpuError
 from ...bnb.gpu.numbers import LEVELS, Numbers, block_numbers, why_not_in_order
@@ -23,7 +24,7 @@ from ...bnb.gpu.rows import EAGER
 from ...bnb.gpu.work import Found, Roots, Rows, Work
 from ...checked import check_ahead
 from ...result import Outcome
-from .layer import LongLayer, Parts, long_layer
+from .layer import LONG, LongLayer, Parts, long_layer
 from .levels import Levels
 from .quantized import EVEN, bound_rows
 from .search import block_minima, ends_of_blocks
@@ -31,9 +32,6 @@ from .search import block_minima, ends_of_blocks
 SIZE = 48
 """Inputs of a block. An H100 searches 1.3 million rows of 48 inputs a second and 91,000 of 64 with one plan, and a
 verifier repeats 500 and 170 a second with one thread."""
-
-EACH, RATE, LAUNCH = 200_000, 1e9, 0.05
-"""Nodes of a search on the average, nodes a second, and seconds on top, after which a launch is stopped."""
 
 SURE = 1 - 1e-4
 """Part of a block's least error, above the minimum over its box, that is claimed: a verifier has room to round."""
@@ -66,7 +64,8 @@ def bound_on_gpu(
     numbers = gram.memo(bound_on_gpu, lambda: _numbers_of_blocks(layer, top), top)
     if isinstance(numbers, str):
         return None, f"cpu: {numbers}"
-    check_ahead(gram, layer.below)
+    if len(gram) > LONG:
+        check_ahead(gram, layer.below)
     search = BlocksOnGpu(engine, numbers, lambda: clock.ended() is not None)
     try:
         outcomes = bound_rows(problems, layer, options, starts, clock, search)
@@ -172,7 +171,7 @@ class BlocksOnGpu:
         )
         plans = [self.numbers[b] for b in blocks]
         work = Work(plans, int(pairs.k.min()), Rows(plan, raised, doubled), roots)
-        end = time.perf_counter() + LAUNCH + EACH * count / RATE
+        end = time.perf_counter() + LAUNCH + NODES * count / RATE  # as for many rows with one matrix
         return self.engine.search(work, lambda: self.ended() or time.perf_counter() > end, EAGER)
 
 
