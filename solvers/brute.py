@@ -36,10 +36,8 @@ class Brute(Solver):
         best, best_x, nodes = np.inf, None, 0
         for x in _points(problem):
             nodes += 1
-            if not problem.is_feasible(x):
-                continue
             error = problem.error(x)
-            if error < best:
+            if error < best and problem.is_feasible(x):  # in this order: the second takes five times as long
                 best, best_x = error, x
             if nodes % 1024 == 0 and options.stop.is_set():
                 return Outcome(best_x, 0.0, Reason.INTERRUPT, nodes)

@@ -7,6 +7,11 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
+# Tests run side by side and their matrices are small: threads of BLAS or torch wait for each other, up to ten
+# times as long as they work. Processes that tests start have it from here as well. Must precede numpy.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 import pytest
 import second_opinion
 

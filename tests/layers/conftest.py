@@ -7,7 +7,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")  # fixtures of a module run the model as well
 def _one_thread() -> Iterator[None]:
     """The tests are small; more threads only wait for each other on a busy machine."""
     before = torch.get_num_threads()
