@@ -164,6 +164,7 @@ def _checked(
         proof=proof,
         proven=proven_lower,
         rounding=error.rounding,
+        elsewhere=outcome.elsewhere,
     )
     return result.settled(options.gap)
 

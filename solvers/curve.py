@@ -9,8 +9,9 @@ from pvq.bounds.layer_problem import LayerProblem
 from pvq.bounds.stages import part
 
 from .base import Options, Solver
-from .layer_scope import Curve, pruned_further, row_curves, solve_shared_budget
+from .layer_scope import solve_shared_budget
 from .result import BoundKind
+from .row_curve import Curve, pruned_further, row_curves
 from .rows import LayerResult, OnRow, RowResult, prepare, row_words, run_rows, solve_row, summarise, with_point
 
 

@@ -8,7 +8,8 @@ from pvq.bounds.layer_problem import LayerProblem
 from pvq.bounds.stages import part
 
 from .base import Options, Solver
-from .layer_scope import Curve, solve_shared_budget
+from .layer_scope import solve_shared_budget
+from .row_curve import Curve
 from .rows import (
     LayerResult,
     OnRow,

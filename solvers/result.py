@@ -11,7 +11,7 @@ from pvq.bounds.outward import closed
 
 if TYPE_CHECKING:
     from pvq.bounds.gram import FloatArray
-    from pvq.bounds.proof import Proof
+    from pvq.bounds.proof import Proof, Split
 
 ROUNDING = 1e-9
 """A lower end may exceed the upper end by rounding only: this much of either end, or of the reference."""
@@ -103,6 +103,8 @@ class Outcome:
     number, which then becomes the result's lower end. About the problem that `_solve` was given."""
     fault: Fault | None = None
     """What went wrong; `info["why"]` may say it in words."""
+    elsewhere: Split | None = None
+    """Where the proof is a tree, which is about one budget, a split that bounds the row at others as well."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.reason, Reason):
@@ -137,6 +139,8 @@ class Result:
     """Lower bound that the proof proves: `lower` itself if that is rigorous, else something smaller."""
     rounding: float = 0.0
     """Of e(x): errors closer than that are equal, see `Certified`."""
+    elsewhere: Split | None = None
+    """As of the `Outcome`; not checked."""
 
     @property
     def status(self) -> Status:
@@ -171,5 +175,6 @@ def joined(first: Result, second: Result, gap: float) -> Result:
         fault=second.fault or first.fault,
         proof=proven.proof,
         proven=proven.proven,
+        elsewhere=second.elsewhere or first.elsewhere,
     )
     return best.settled(gap)

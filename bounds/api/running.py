@@ -28,12 +28,13 @@ from pvq.solvers.device import check_device, device_note
 from pvq.solvers.document import environment, packages, result_document
 from pvq.solvers.interrupt import stop_on_interrupt
 from pvq.solvers.layer import solve_layer
-from pvq.solvers.layer_scope import row_curves, unfinished
+from pvq.solvers.layer_scope import unfinished
 from pvq.solvers.methods import empirical_methods, left_out
 from pvq.solvers.modelled import AHEAD, before_proofs, check_odds, modelled
 from pvq.solvers.options import check_effort
 from pvq.solvers.registry import get_solver
 from pvq.solvers.result import Reason
+from pvq.solvers.row_curve import row_curves
 from pvq.solvers.rows import CUT_SHORT, LayerResult, RowResult, prepare
 from pvq.solvers.sample import Beside, Sample
 from pvq.solvers.scale import check_free_scale, solve_scales

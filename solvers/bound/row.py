@@ -66,15 +66,16 @@ def _pruned(problem: Problem, options: Options, clock: Clock, start: FloatArray 
     if upper <= 0.0:
         return Outcome(x, 0.0)
     direction = near_null.near_null(problem.gram)
-    best = Bounded(0.0)
+    best, split = Bounded(0.0), None
     if direction is not None:
         best = near_null.bound_by_intervals(problem, upper, direction, clock)
     if direction is None or best.lower <= 0.0 or direction.apart < near_null.FAR or problem.n <= SHORT:
         below, relaxed = pruning.bound_by_pairs(pruning.PrunedRow.of(problem, upper), clock)
-        alone = Bounded(relaxed.bound, Split(below, relaxed.point - problem.weight))
+        split = Split(below, relaxed.point - problem.weight)
+        alone = Bounded(relaxed.bound, split)
         tree = branching.branch(problem, x, upper, below, relaxed.point, options, clock)
         best = max(best, alone, tree, key=_lower)
-    return Outcome(x, best.lower, _reason(clock), proof=best.proof)
+    return Outcome(x, best.lower, _reason(clock), proof=best.proof, elsewhere=split)
 
 
 def _lower(bounded: Bounded) -> float:
@@ -121,4 +122,4 @@ def _grown(problem: Problem, x: FloatArray, lower: float, split: Split, options:
         return Outcome(search.x, lower, _reason(clock), search.nodes, proof=split)
     if reason is Reason.NODES and options.node_limit is None:  # its own limit is all that it does
         reason = Reason.FINISHED
-    return Outcome(search.x, search.lower, reason, search.nodes, proof=search.tree())
+    return Outcome(search.x, search.lower, reason, search.nodes, proof=search.tree(), elsewhere=split)

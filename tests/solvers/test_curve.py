@@ -17,8 +17,8 @@ from pvq.solvers.bound import Bound, branching
 from pvq.solvers.brute import Brute
 from pvq.solvers.curve import solve_curve
 from pvq.solvers.layer import solve_layer
-from pvq.solvers.layer_scope import lower_curve, pruned_further
 from pvq.solvers.result import Status
+from pvq.solvers.row_curve import lower_curve, pruned_further
 
 NO_LIMIT = Options(time_limit=None)
 

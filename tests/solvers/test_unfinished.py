@@ -9,9 +9,10 @@ from pvq.solvers import certify
 from pvq.solvers.base import Options
 from pvq.solvers.curve import solve_curve
 from pvq.solvers.layer import solve_layer
-from pvq.solvers.layer_scope import row_curves, unfinished
+from pvq.solvers.layer_scope import unfinished
 from pvq.solvers.registry import get_solver
 from pvq.solvers.result import BoundKind, Status
+from pvq.solvers.row_curve import row_curves
 
 N = 6
 
