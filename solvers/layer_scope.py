@@ -33,10 +33,10 @@ AT_ONCE, STEPS = 50_000_000, 2e8
 WORTH = 0.9
 """Part of a numerical bound that a proof must have to be worth more than it; a tenth, since between the budgets at
 which something is claimed a proof has less than the curves (`row_curve.STEP`)."""
-SHARE, LEAST = 1 / 8, 4
-"""Part of a row's time that is left which one of its budgets may take, and no budget is begun with less time than
-one in so many of what the last one took. Where the first may take all of it, nothing is known of the others: four
-rows of 112 inputs at 75 % with 3 s each ended at lower / upper .155."""
+SHARE, SHARE_AGAIN, LEAST = 1 / 8, 1 / 4, 4
+"""Parts of a row's time that is left which one of its budgets may take, when it is met and when it is searched. No
+budget is begun with less time than one in so many of what the last one took. Where the first may take all of it,
+nothing is known of the others: four rows of 112 inputs at 75 % with 3 s each ended at lower / upper .155."""
 
 
 def solve_shared_budget(
@@ -62,33 +62,35 @@ def solve_shared_budget(
     if curves is None:
         curves = row_curves(problem)
     spent, last, clock = np.zeros(count), np.zeros(count), _clock_of_all(options, count, jobs)
+    parts = (solver,) if options.time_limit is None else parts_of(solver, problem)
 
-    limited, parts = options.time_limit is not None, parts_of(solver, problem)
-
-    def ask(i: int, budgets: Sequence[int]) -> None:
+    def ask(i: int, budgets: Sequence[int], again: bool) -> None:
         for k in budgets:
-            left = None if options.time_limit is None else (options.time_limit - spent[i]) * SHARE
+            if k in curves[i].solved and not again:
+                continue
+            share = SHARE_AGAIN if again else SHARE
+            left = None if options.time_limit is None else (options.time_limit - spent[i]) * share
             if options.stop.is_set() or (left is not None and left <= last[i] / LEAST):
                 return
-            part = solver if not limited else parts[-1 if k in curves[i].solved else 0]
             begin = time.perf_counter()
-            curves[i].solve(k, part, replace(options, time_limit=left))
+            curves[i].solve(k, parts[-1 if again else 0], replace(options, time_limit=left))
             last[i] = time.perf_counter() - begin
             spent[i] += last[i]
 
     mean = problem.budget / count
     first = sorted({round(j * units / FIRST_POINTS) for j in range(1, FIRST_POINTS + 1)} - {0})
     first.sort(key=lambda k: abs(k - mean))  # where time ends with the first of them, that one says most
-    wanted = dict.fromkeys(range(count), first[: FIRST_IN_TIME if limited else FIRST_POINTS])
+    few = FIRST_POINTS if options.time_limit is None else FIRST_IN_TIME
+    wanted, again = dict.fromkeys(range(count), first[:few]), False
     allocation, lower = np.zeros(count, np.int64), 0.0
     while wanted:
         before = sum(len(curve.solved) + len(curve.again) for curve in curves)
         todo = list(wanted.items())
 
-        def one(j: int, todo: list[tuple[int, list[int]]] = todo) -> RowResult:
+        def one(j: int, todo: list[tuple[int, list[int]]] = todo, again: bool = again) -> RowResult:
             i, budgets = todo[j]
             part(f"row {i + 1} of {count}, {len(budgets)} budgets")
-            ask(i, budgets)
+            ask(i, budgets, again)
             return _row(problem, curves[i], i, units, solver)
 
         run_rows(one, len(todo), jobs, on_row)
@@ -97,7 +99,8 @@ def solve_shared_budget(
             break  # out of time, or interrupted: the curves hold as they are
         shares = list(zip(curves, allocation.tolist(), strict=True))
         near = [curve.unknown_near(k) for curve, k in shares]
-        if len(parts) > 1 and limited and not any(near):
+        again = len(parts) > 1 and not any(near)
+        if again:
             near = [curve.open_at(k) for curve, k in shares]
         wanted = {i: budgets for i, budgets in enumerate(near) if budgets}
     best, _ = allocate(np.array([c.upper for c in curves]), problem.budget, clock)

@@ -42,7 +42,7 @@ class Curve:
         """Which solved budget the feasible point for k comes from."""
         self.solved: dict[int, Result] = {}
         self.again: set[int] = set()
-        """Budgets that were solved a second time, with all the time that was left."""
+        """Budgets that were solved a second time."""
         self.splits: list[tuple[Split, FloatArray]] = []
         """Proofs that say something of every budget, and what: see `lower_curve`."""
         self.lower[0] = problem.certified(np.zeros(problem.n)).lower
@@ -114,7 +114,7 @@ class Curve:
         return [k, (k + end) // 2]
 
     def open_at(self, k: int) -> list[int]:
-        """The budget itself where its search was cut off and has not been given all that was left."""
+        """The budget itself where it is not exact and has not been solved again."""
         result = self.solved.get(k)
         return [] if result is None or result.solved or k in self.again else [k]
 

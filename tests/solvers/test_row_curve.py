@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from pvq.bounds.layer_problem import Setting, state_problem
+from pvq.bounds.layer_problem import Setting, at_sparsity, state_problem
 from pvq.bounds.proof import Split
 from pvq.bounds.verify import NotProven, verify_certificate
 from pvq.layers.format import Layer
@@ -13,8 +13,9 @@ from pvq.solvers.bound import Bound
 from pvq.solvers.brute import Brute
 from pvq.solvers.certify import build_certificate
 from pvq.solvers.composite import Composite
+from pvq.solvers.curve import solve_curve
 from pvq.solvers.layer import solve_layer
-from pvq.solvers.layer_scope import SHARE
+from pvq.solvers.layer_scope import SHARE, SHARE_AGAIN
 from pvq.solvers.result import BoundKind, Outcome, Reason, Status
 from pvq.solvers.row_curve import Curve, lower_curve
 
@@ -131,12 +132,29 @@ def test_no_budget_takes_the_time_of_the_others():
     problem = state_problem(*made(1, rows=2, n=8), Setting("prune", sparsity=0.6, scope="layer"))
     solver = Two()
     solve_layer(problem, solver, ONE_LEAF)
-    limits = [limit for _, limit, _ in solver.first + solver.second]
-    assert max(limits) <= SHARE * ONE_LEAF.time_limit
+    assert max(limit for _, limit, _ in solver.first) <= SHARE * ONE_LEAF.time_limit
+    assert max(limit for _, limit, _ in solver.second) <= SHARE_AGAIN * ONE_LEAF.time_limit
     assert solver.second  # the search where the allocation asks for more, once for a budget, from what is known
     assert all(start is not None for _, _, start in solver.second)
     by_row = [budgets for budgets, _, _ in solver.second]
     assert len(by_row) <= 2 * len(set(by_row))
+
+
+@pytest.mark.parametrize("limit", [None, 1000.0])
+def test_a_range_of_sparsities_solves_no_budget_twice(limit):
+    weight, gram = made(4, rows=2, n=8)
+    first = state_problem(weight, gram, Setting("prune", sparsity=0.5, scope="layer"))
+    problems, seen = [first, at_sparsity(first, 0.625)], []
+
+    class Counting(Brute):
+        def _solve(self, problem, options, start):
+            seen.append((problem.weight.tobytes(), int(problem.pattern.keep[0])))
+            return super()._solve(problem, options, start)
+
+    results = solve_curve(problems, Counting(), Options(time_limit=limit))
+    assert len(seen) == len(set(seen))
+    for problem, result in zip(problems, results, strict=True):
+        assert result.upper == pytest.approx(solve_layer(problem, Brute(), Options(time_limit=None)).upper)
 
 
 def test_a_budget_that_is_solved_again_never_gets_worse():
