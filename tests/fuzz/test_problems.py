@@ -15,7 +15,7 @@ from pvq.solvers.result import BoundKind, Reason
 
 @pytest.mark.parametrize("part", range(4))
 def test_made_problems_are_answered_truly(part):
-    assert problems.run(500, 500 * part) == 0
+    assert problems.run(250, 250 * part) == 0
 
 
 CASES = [92, 298, 303, 173355]

@@ -318,9 +318,9 @@ def test_a_time_limit_leaves_time_for_the_proof():
     solve_scales(problem, Options(time_limit=None, gap=0.1))  # compiles
     kinds = set()
     for limit in (0.02, 0.1, 0.4):
-        begin = time.perf_counter()
+        begin = time.process_time()
         best, result = solve_scales(problem, Options(time_limit=limit, gap=1e-6))
-        assert time.perf_counter() - begin < 1.1 * 3 * limit + 1.5
+        assert time.process_time() - begin < 1.1 * 3 * limit + 1.5
         kinds.add(result.bound_kind)
         if result.bound_kind is BoundKind.RIGOROUS:
             assert 0 < result.lower <= accepted_by_first(build_certificate(layer, best, result), layer).lower

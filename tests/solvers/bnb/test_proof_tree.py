@@ -159,7 +159,7 @@ def test_weights_of_1e6_are_no_proof_and_say_so():
 
 def test_a_tree_that_is_too_small_is_recorded_and_says_so():
     rng = np.random.default_rng(3)
-    n = 48
+    n = 32
     x = rng.standard_normal((n, n)) @ rng.standard_normal((n, 4 * n))
     x[1::2] = x[::2]  # all of them twice
     problem = Problem(rng.standard_normal(n), Gram.from_array(x @ x.T / n), None, Sparsity.row(n, 8))

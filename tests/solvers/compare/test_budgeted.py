@@ -131,7 +131,7 @@ def test_lines_of_progress_have_counts_and_the_interval_so_far():
     with watched_stages(lines.append):
         budgeted.compare_within(
             members, comparison([3], full=True), 1, {}, lambda member, pair: None, lambda member, why: None,
-            working_seconds() + 60,
+            working_seconds() + 12,
         )  # fmt: skip
     assert lines[0].startswith("a, 3 bits")
     assert "feasible weights; 0 of 2 pairs decided, 0 open, " in lines[0]

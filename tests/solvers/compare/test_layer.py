@@ -89,8 +89,8 @@ def test_verdicts_and_intervals_hold_on_degenerate_layers(kind: str, scope: str,
     monkeypatch.setattr("pvq.solvers.compare.layer.SHORT", 6)  # rows of 8 inputs go through the relaxations
     prune = Setting("prune", sparsity=0.5, scope=scope)
     cases = [(8, 2, "tensor", 0), (8, 2, "channel", 16), (6, 3, "channel", 16)]
-    runs_of = itertools.product(range(2), cases) if scope == "row" else zip((0, 1, 0), cases, strict=True)
-    for seed, (n, bits, granularity, scale_bits) in runs_of:
+    seeds = (1, 0, 1) if scope == "row" else (0, 1, 0)  # both scopes have layers of one group and of three
+    for seed, (n, bits, granularity, scale_bits) in zip(seeds, cases, strict=True):
         layer = random_layer(kind, seed, n=n, groups=1 + 2 * (seed % 2))
         quant, cost = Setting("quant", granularity=granularity), CostModel(scale_bits=scale_bits)
         shared = {"quant": quant, "prune": prune, "cost": cost}
