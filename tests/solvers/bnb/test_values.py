@@ -23,6 +23,7 @@ from pvq.solvers.relax.patterned import bound_by_split
 from pvq.solvers.result import BoundKind, Reason, Status
 
 FOREVER = Clock(Options(time_limit=None))
+ROWS = 110
 
 
 def row(seed, fixed=False):
@@ -62,7 +63,7 @@ def test_searches_from_nothing_against_enumeration(fixed, monkeypatch):
     """D = 0, the zero row as the only point known and no local search: the tree goes down to single points."""
     monkeypatch.setattr(interval_search, "polish_grid", lambda problem, x: x)
     nodes = 0
-    for seed in range(220):
+    for seed in range(ROWS):
         problem = presolve(row(seed, fixed)).problem
         truth, slack = optimum(seed, fixed)
         zero = np.zeros(problem.n)
@@ -74,13 +75,13 @@ def test_searches_from_nothing_against_enumeration(fixed, monkeypatch):
         assert search.upper <= truth * (1 + 2e-7) + slack, seed
         assert search.lower <= truth + slack, seed
         nodes += search.nodes
-    assert nodes > 220 * 5
+    assert nodes > 5 * ROWS
 
 
 @pytest.mark.parametrize("fixed", [False, True])
 def test_a_search_cut_short_keeps_its_interval(fixed):
     closed = 0
-    for seed in range(0, 220, 2):
+    for seed in range(ROWS):
         problem = presolve(row(seed, fixed)).problem
         truth, slack = optimum(seed, fixed)
         lowers = []
@@ -97,7 +98,7 @@ def test_a_search_cut_short_keeps_its_interval(fixed):
 
 @pytest.mark.parametrize("fixed", [False, True])
 def test_the_engine_against_enumeration(fixed):
-    for seed in range(220):
+    for seed in range(ROWS):
         problem = row(seed, fixed)
         truth, slack = optimum(seed, fixed)
         result = BranchAndBound().solve(problem, Options(time_limit=None, node_limit=40))
