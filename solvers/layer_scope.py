@@ -94,6 +94,7 @@ def solve_shared_budget(
             return _row(problem, curves[i], i, units, solver)
 
         run_rows(one, len(todo), jobs, on_row)
+        on_row = None  # a row is told once, though more budgets of it may be asked for
         allocation, lower = allocate(np.array([c.lower for c in curves]), problem.budget, clock)
         if sum(len(curve.solved) + len(curve.again) for curve in curves) == before:
             break  # out of time, or interrupted: the curves hold as they are
