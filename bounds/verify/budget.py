@@ -15,7 +15,8 @@ from ..gram import BoolArray
 from .refusal import NotProven
 
 NODES = 400_000_000
-"""Nodes after which a search is given up: some 20 s; with a pattern a node costs several times more."""
+"""Nodes after which a search is given up: some 12 s where steps are equal, 20 s else; with a pattern a node
+costs several times more."""
 
 PATTERN = 8
 """Times that a node with a pattern counts."""

@@ -18,11 +18,17 @@ from .psd import TINY, U, defect, gamma, leading_psd
 from .refusal import NotProven
 from .sharp import sharp_factors
 from .split import values_of
-from .visit import Budgets, Factors, filled, values_in_order, visit
+from .sweep import in_range, sweep
+from .visit import Budgets, Factors, Steps, filled, in_order, steps_of, values_for, visit
 
 ROUGH = 2e-8
 """kappa above which the factors are made anew, in longer numbers: a bound loses kappa of itself, a solver's four
 times as much, where a gap of 1e-6 is usual."""
+
+
+FIRST = 1_000_000
+"""Nodes after which equal steps are searched by `sweep`, if there was no point below the threshold: shorter ones
+need not wait until that is compiled, and with a threshold that is too high `visit` ends earlier."""
 
 
 def least_on_grid(problem: Problem, proof: Enumeration, margin: float) -> float:
@@ -52,6 +58,10 @@ def least_on_grids(
     sum_{j<m} p_j delta_j^2 >= (sqrt(ahead) - rho)^2 / (1 + kappa), so that the first sum would have reached
     (T - 2 rho sqrt(T)) / (1 + kappa), and the same inequality follows with that in place of T.
 
+    Where all steps are equal the values are first + k step, and `sweep` takes (c - first) / step, p step^2, and
+    slopes and d in steps; delta is what it computes, times the step. Omega then has the distance of x from
+    first + k step in it, four roundings of what is restated, and four for sums that are made in another order.
+
     Parameters
     ----------
     inputs : (searches, m). matrices : (searches, m, m) A. centres : (searches, m) c.
@@ -74,17 +84,31 @@ def least_on_grids(
     with np.errstate(all="ignore"):
         delta = np.sqrt(threshold[:, None] / found.pivot[good]) * (1 + 1e-12)
         moves, values = found.moves[good], values_of(problem)[chosen]
+        points = in_order(values)
+        steps = steps_of(points)
+        apart = 0.0 if steps is None else steps.apart
         if found.is_sharp[good].any():
-            delta = _within(np.abs(c), np.abs(values).max(axis=2), moves, delta)
+            delta = _within(np.abs(c), np.abs(values).max(axis=2) + apart, moves, delta)
         reach = np.abs(c) + times(moves, delta)
-        points, even, by_value = values_in_order(values, reach)
         omega = margin * gamma(m + 4) * (reach + delta)
         rho = (found.root[good] * omega).sum(axis=1) * (1 + 1e-12) + TINY
     limit, over, results = node_limit(budget), time_over(), np.empty(len(good))
     for k, b in enumerate(good.tolist()):
         budgets = _budgets(problem if budget else None, chosen[k])
-        own = points[k], None if even is None else even[k], None if by_value is None else by_value[k]
-        results[k], nodes = visit(c[k], found.factors[b], *own, budgets, float(threshold[k]), limit, over)
+        own = None if steps is None else Steps(steps.first[k], steps.step[k], steps.apart[k])
+        each = values_for(points[k], own, reach[k])
+        end, factors, first = float(threshold[k]), found.factors[b], limit
+        if own is not None and budgets is None and in_range(own, c[k], factors, found.root[b], end):
+            first = min(limit, FIRST)
+        results[k], nodes = visit(c[k], factors, *each, budgets, end, first, over)
+        if own is not None and first <= nodes < limit:
+            if results[k] == end:
+                top = points.shape[2] - 1.0
+                results[k], nodes = sweep(c[k], factors, own.first, own.step, top, end, limit, over)
+                wide = gamma(m + 12) * (reach[k] + np.abs(own.first) + delta[k]) + own.apart
+                rho[k] = float((found.root[b] * margin * wide).sum()) * (1 + 1e-12) + TINY
+            else:
+                results[k], nodes = visit(c[k], factors, *each, budgets, results[k], limit, over)
         check_time()  # a search that was stopped has shown nothing
         if nodes >= limit:
             raise NotProven(f"a search cannot be repeated within {limit:,} nodes")

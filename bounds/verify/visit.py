@@ -45,30 +45,61 @@ class Budgets(NamedTuple):
     """(units,) inputs of a unit that have another value."""
 
 
-def values_in_order(
-    values: FloatArray, reach: FloatArray
+class Steps(NamedTuple):
+    """Values first + k step for k = 0 ... top, of each input; (..., m) where searches are side by side."""
+
+    first: FloatArray
+    step: FloatArray
+    apart: FloatArray
+    """How far a value may be from its number."""
+
+
+def in_order(values: FloatArray) -> FloatArray:
+    """(..., m, values) what inputs may be, each row rising, without duplicates, filled up with infinity."""
+    values = np.sort(values, axis=-1)
+    values[..., 1:][values[..., 1:] == values[..., :-1]] = np.inf
+    return np.ascontiguousarray(np.sort(values, axis=-1))
+
+
+def steps_of(points: FloatArray) -> Steps | None:
+    """The steps of values `in_order`; None where those of some input are not equal to 1e-9."""
+    count = points.shape[-1]
+    if count < 2 or not np.isfinite(points).all():
+        return None
+    first = points[..., 0]
+    step = (points[..., -1] - first) / (count - 1)
+    apart = np.abs(points - (first[..., None] + np.arange(count) * step[..., None])).max(axis=-1)
+    if not ((step > LEAST_STEP) & (apart <= 1e-9 * step)).all():
+        return None
+    # three roundings of numbers below what is in parentheses
+    return Steps(first, step, apart + 4 * U * (np.abs(first) + count * step) + TINY)
+
+
+def values_for(
+    points: FloatArray, steps: Steps | None, reach: FloatArray
 ) -> tuple[FloatArray, FloatArray | None, FloatArray | None]:
-    """What inputs may be, (..., m, values), of one search or of several side by side.
+    """Values `in_order`, (m, values), as `visit` takes them, and their steps if these are equal.
+
+    Rounding (s - first) / step gives a k whose first + k step is as near to s as the nearest value is, but for
+    twice the distance of the values from such numbers, and some 20 roundings of the numbers in between, which are
+    below |s|, |first| and the row's length. With |s| at most `reach` the slack is more than that.
 
     Parameters
     ----------
-    reach : (..., m) no centre is ever further from 0.
+    reach : (m,) no centre is ever further from 0.
 
     Returns
     -------
-    points : (..., m, values) each row rising, without duplicates, filled up with infinity.
-    even : (..., 4, width) first value, step, 1 / step and slack of equal steps; None where some row has others.
-    by_value : (..., values, m) else, or (..., 0, m) where there are more than `FEW`.
+    points : as they are.
+    even : (4, width) first value, step, 1 / step and slack of equal steps.
+    by_value : (values, m) of others, or (0, m) where there are more than `FEW`.
     """
-    values = np.sort(values, axis=-1)
-    values[..., 1:][values[..., 1:] == values[..., :-1]] = np.inf
-    values = np.ascontiguousarray(np.sort(values, axis=-1))
-    even = _even(values, reach)
-    if even is not None:
-        return values, even, None
-    few = values.shape[-1] <= FEW
-    turned = np.swapaxes(values, -1, -2)
-    return values, None, np.ascontiguousarray(turned if few else turned[..., :0, :])
+    count = points.shape[1]
+    if steps is None:
+        return points, None, np.ascontiguousarray(points.T if count <= FEW else points.T[:0])
+    slack = 4 * steps.apart + 64 * U * (reach + np.abs(steps.first) + count * steps.step) + TINY
+    even = filled(steps.first), filled(steps.step, 1.0), filled(1 / steps.step, 1.0), filled(slack)
+    return points, np.stack(even), None
 
 
 def filled(array: FloatArray, value: float = 0.0) -> FloatArray:
@@ -79,25 +110,6 @@ def filled(array: FloatArray, value: float = 0.0) -> FloatArray:
     )  # np.pad takes ten times as long on a block
     whole[..., :inputs] = array
     return whole
-
-
-def _even(values: FloatArray, reach: FloatArray) -> FloatArray | None:
-    """`even` of `values_in_order`.
-
-    Rounding (s - first) / step gives a k whose first + k step is as near to s as the nearest value is, but for
-    twice the distance of the values from such numbers, and some 20 roundings of the numbers in between, which are
-    below |s|, |first| and the row's length. With |s| at most `reach` the slack is more than that.
-    """
-    count = values.shape[-1]
-    if count < 2 or not np.isfinite(values).all():
-        return None
-    first = values[..., 0]
-    step = (values[..., -1] - first) / (count - 1)
-    apart = np.abs(values - (first[..., None] + np.arange(count) * step[..., None])).max(axis=-1)
-    if not ((step > LEAST_STEP) & (apart <= 1e-9 * step)).all():
-        return None
-    slack = 4 * apart + 64 * U * (reach + np.abs(first) + count * step) + TINY
-    return np.stack([filled(first), filled(step, 1.0), filled(1 / step, 1.0), filled(slack)], axis=-2)
 
 
 @register_jitable
@@ -229,7 +241,7 @@ def visit(start, factors, points, even, by_value, budgets, threshold, limit, ove
 
     Parameters
     ----------
-    start : (m,) centres.   points, even, by_value : see `values_in_order`.
+    start : (m,) centres.   points, even, by_value : see `values_for`.
     budgets : None where nothing is limited.
     """
     pivot, slope, diagonal = factors.pivot, factors.slope, factors.diagonal

@@ -282,7 +282,7 @@ def test_distances_from_even_values_are_never_too_large():
         at = [*rng.choice(values[0], 4), *rng.uniform(values.min(), values.max(), 4), 1e6 * scale, -1e9 * scale]
         at += (rng.choice(values[0, :-1], 4) + scale / 2).tolist()  # ties
         for s in map(float, at):
-            _, even, _ = visit.values_in_order(values, np.array([abs(s)]))
+            _, even, _ = visit.values_for(values, visit.steps_of(values), np.array([abs(s)]))
             assert even is not None
             assert even.shape == (4, visit.WIDTH)
             centre, ones = visit.filled(np.array([[0.0], [0.0], [s]])), visit.filled(np.array([[0.0], [1.0]]))
@@ -293,7 +293,7 @@ def test_distances_from_even_values_are_never_too_large():
     uneven = np.array([[0.0, 1.0, 2.0, 3.0, 4.0 + 1e-7], [0.0, 1.0, 2.0, 3.0, np.inf]])
     tiny = np.arange(9.0)[None] * 2.0**-1060  # 1 / step is infinite
     for values in (uneven[:1], uneven[1:], tiny):
-        assert visit.values_in_order(values, np.ones(1))[1] is None
+        assert visit.steps_of(visit.in_order(values)) is None
 
 
 def test_rows_side_by_side_wait_for_one_factorisation(monkeypatch):
