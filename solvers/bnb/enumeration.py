@@ -42,9 +42,10 @@ BEAM = range(65, 193)
 """Inputs of rows whose long search starts from a beam's point: it takes 25 ms at 112 inputs, and was 0 to 4 %
 above the optimum in 6 rows where local search was 5 to 27 % above it. Longer rows would wait for it."""
 BRIEF = 50_000  # the same where a GPU takes over: a launch costs a millisecond
-REPEATED, BRIEFLY = 1e7, 0.4
-"""Nodes a second that a verifier repeats, half of what it does where nothing else runs, and seconds that a proof
-may take in any case; longer ones have what the limit leaves, on a GPU only where a certificate is asked for."""
+REPEATED, REPEATED_STEPS, BRIEFLY = 1e7, 1.7e7, 0.4
+"""Nodes a second that a verifier repeats, of any values and of equal steps, half of what it does where nothing
+else runs, and seconds that a proof may take in any case; longer ones have what the limit leaves, on a GPU only
+where a certificate is asked for."""
 PLENTY = 5e10  # nodes that a GPU visits in about seven seconds: the aim of a pass without a limit
 SURE_ON_GPU = 1 / 2  # see `SURE`
 FEW_OPEN = 512  # subtrees for a GPU, which splits them itself, and 4,000 take 20 ms to hand over
@@ -116,7 +117,8 @@ def solve_grid(problem: Problem, options: Options, start: FloatArray | None) -> 
     if ahead is not None:
         info["nodes_ahead"] = ahead
     if search.lower > 0:
-        seconds = search.nodes * (1 if problem.sparsity is None else PATTERN) / REPEATED
+        repeated = REPEATED_STEPS if search.row.top > 0 else REPEATED
+        seconds = search.nodes * (1 if problem.sparsity is None else PATTERN) / repeated
         wanted = options.prove or search.is_on_cpu
         if seconds > BRIEFLY and (seconds > clock.left or not wanted):
             info["unproven"] = f"a verifier would repeat {search.nodes:,} nodes, in about {seconds:.2g} s"

@@ -245,7 +245,7 @@ def test_long_searches_are_proven_where_there_is_time(monkeypatch):
     assert lower_bound(problem, found.proof) == pytest.approx(found.lower)
     with limited(None, 1_000_000), pytest.raises(NotProven, match="within 1,000,000 nodes"):
         lower_bound(problem, found.proof)
-    monkeypatch.setattr(enumeration, "REPEATED", 1e4)
+    monkeypatch.setattr(enumeration, "REPEATED_STEPS", 1e4)
     hasty = BranchAndBound().solve(problem, Options(time_limit=60.0))
     assert hasty.status is Status.OPTIMAL
     assert hasty.bound_kind is BoundKind.NUMERICAL

@@ -60,7 +60,7 @@ def test_the_gpu_is_used_and_named(warp):
 
 
 def test_a_search_that_takes_a_verifier_long_is_proven_where_that_is_asked_for(warp, monkeypatch):
-    monkeypatch.setattr(enumeration, "REPEATED", 100.0)
+    monkeypatch.setattr(enumeration, "REPEATED_STEPS", 100.0)
     found = BranchAndBound().solve(row(1, 18), Options(time_limit=None, device="gpu"))
     assert found.status is Status.OPTIMAL
     assert found.bound_kind is BoundKind.NUMERICAL
