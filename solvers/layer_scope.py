@@ -112,8 +112,11 @@ def solve_shared_budget(
     if options.stop.is_set():
         return found
     if not found.solved:
-        claims = [c.claims(int(k), solver.name, options, clock) for c, k in zip(curves, allocation, strict=True)]
-        rows = [replace(row, budgets={**own, **row.budgets}) for row, own in zip(found.rows, claims, strict=True)]
+        rows = []
+        for i, (curve, share) in enumerate(zip(curves, allocation.tolist(), strict=True)):
+            part(f"row {i + 1} of {count}, proofs at other budgets")
+            claims = curve.claims(share, solver.name, options, clock)
+            rows.append(replace(found.rows[i], budgets={**claims, **found.rows[i].budgets}))
         found = replace(found, rows=tuple(rows))
     return as_proven(problem, found, options.gap, clock)
 
