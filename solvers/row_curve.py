@@ -82,8 +82,11 @@ class Curve:
         """What the splits of solved budgets prove of others around a row's share, each as any proof is checked."""
         found: dict[int, Result] = {}
         apart = max(1, self.units // STEP)
-        for k in range(share - CLAIMS * apart, share + CLAIMS * apart + 1, apart):
-            if not 0 < k <= self.units or k in self.solved or not self.splits or clock.ended() is not None:
+        around = range(share - CLAIMS * apart, share + CLAIMS * apart + 1, apart) if self.splits else ()
+        for k in around:
+            if clock.ended() is not None:
+                break
+            if not 0 < k <= self.units or k in self.solved:
                 continue
             split, bound = max(((split, curve[k]) for split, curve in self.splits), key=lambda pair: pair[1])
             if bound > max((result.proven for s, result in self.solved.items() if s > k), default=0.0):

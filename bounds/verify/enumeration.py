@@ -25,7 +25,6 @@ ROUGH = 2e-8
 """kappa above which the factors are made anew, in longer numbers: a bound loses kappa of itself, a solver's four
 times as much, where a gap of 1e-6 is usual."""
 
-
 FIRST = 1_000_000
 """Nodes after which equal steps are searched by `sweep`, if there was no point below the threshold: shorter ones
 need not wait until that is compiled, and with a threshold that is too high `visit` ends earlier."""

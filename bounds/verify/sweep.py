@@ -41,6 +41,13 @@ def in_range(steps: Steps, centres: FloatArray, factors: Factors, roots: FloatAr
 
 
 @register_jitable(fastmath={"reassoc", "contract"})
+def _square(s, top):  # type: ignore[no-untyped-def]
+    """dist(s, 0 ... top)^2."""
+    off = s - min(max(np.rint(s), 0.0), top)
+    return off * off
+
+
+@register_jitable(fastmath={"reassoc", "contract"})
 def _four_ahead(rows, sources, moves, e, slope, diagonal, at, wide, top):  # type: ignore[no-untyped-def]
     """sum_{j < i} d_j dist(s_j, 0 ... top)^2 of the children e ... e + 3, s their parent's centres + moved slope.
 
@@ -56,18 +63,10 @@ def _four_ahead(rows, sources, moves, e, slope, diagonal, at, wide, top):  # typ
     total0, total1, total2, total3 = 0.0, 0.0, 0.0, 0.0
     for j in range(wide):
         along, d = slope[at + j], diagonal[at + j]
-        s = rows[from0 + j] + along * move0
-        off = s - min(max(np.rint(s), 0.0), top)
-        total0 += d * (off * off)
-        s = rows[from1 + j] + along * move1
-        off = s - min(max(np.rint(s), 0.0), top)
-        total1 += d * (off * off)
-        s = rows[from2 + j] + along * move2
-        off = s - min(max(np.rint(s), 0.0), top)
-        total2 += d * (off * off)
-        s = rows[from3 + j] + along * move3
-        off = s - min(max(np.rint(s), 0.0), top)
-        total3 += d * (off * off)
+        total0 += d * _square(rows[from0 + j] + along * move0, top)
+        total1 += d * _square(rows[from1 + j] + along * move1, top)
+        total2 += d * _square(rows[from2 + j] + along * move2, top)
+        total3 += d * _square(rows[from3 + j] + along * move3, top)
     return total0, total1, total2, total3
 
 
