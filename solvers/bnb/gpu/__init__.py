@@ -2,7 +2,7 @@
 
 The map of this folder, entries first:
     rows              rows on the device: one hard row below its open nodes, or many from their roots
-    engine            one GPU: launches `work` and watches it; `driver` is CUDA's, `compiled` the machine code
+    engine            one GPU: launches `work` and watches it; `compiled` is what it runs
     here              whether there is a GPU
     kernel            the search; `arithmetic` a step's numbers, `queue` who gives work to whom
     primitives        what both ask of a device

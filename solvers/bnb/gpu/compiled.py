@@ -1,81 +1,27 @@
-# mypy: disable-error-code="attr-defined"
-"""The kernel as machine code of a GPU, kept in numba's cache folder: compiling takes ten seconds."""
+"""The kernel as `bounds.cuda` compiles it."""
 
 from __future__ import annotations
 
-import hashlib
-import importlib.metadata
-import importlib.util
-import os
-import re
-import tempfile
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from .driver import GpuError
-
-SOURCES = ("arithmetic.py", "kernel.py", "primitives.py", "queue.py")
+from pvq.bounds.cuda.image import Kernel
 
 REGISTERS = 80
 """Of a thread: 24 warps on a multiprocessor."""
 
 
-def missing() -> str | None:
-    """One line on the packages that are not installed; None if all are."""
-    if importlib.util.find_spec("numba_cuda") is None:
-        return "numba-cuda is not installed; pip install 'pvq-bound[gpu]'"
-    return None
+def kernel(quads: int) -> Kernel:
+    """The kernel for rows of at most 32 `quads` inputs."""
 
-
-def kernel_image(quads: int, capability: tuple[int, int]) -> tuple[bytes, str]:
-    """Machine code for rows of at most 32 `quads` inputs, and the name of its entry.
-
-    Raises
-    ------
-    GpuError
-        numba-cuda is not installed, or cannot compile.
-    """
-    why = missing()
-    if why is not None:
-        raise GpuError(why)
-    here = Path(__file__).parent
-    source = b"".join((here / name).read_bytes() for name in SOURCES)
-    version = importlib.metadata.version("numba-cuda")
-    words = f"{quads} {capability} {version} {REGISTERS}".encode()
-    name = f"gpu-{hashlib.sha256(source + words).hexdigest()[:24]}.cubin"
-    folders = [Path(chosen) for chosen in (os.environ.get("NUMBA_CACHE_DIR"),) if chosen] + [here / "__pycache__"]
-    for folder in folders:
-        with suppress(OSError):
-            entry, image = (folder / name).read_bytes().split(b"\n", 1)
-            return image, entry.decode()
-    image, entry_name = compile_kernel(quads, capability)
-    for folder in folders:
-        with suppress(OSError):
-            _write(folder / name, entry_name.encode() + b"\n" + image)
-            break
-    return image, entry_name
-
-
-def compile_kernel(quads: int, capability: tuple[int, int]) -> tuple[bytes, str]:
-    """As `kernel_image`, without a cache; numba-cuda asks for a driver."""
-    try:
-        from numba import cuda
-
+    def make() -> tuple[Any, tuple[Any, ...]]:
         from .kernel import build
         from .primitives import GPU
 
-        text = cuda.compile(
-            build(GPU, quads), signature(), cc=capability, device=False, abi="numba", output="ptx"
-        )[0]
-        found = re.search(r"\.entry\s+([^\s(]+)", text)
-        assert found is not None
-        return _linked(text, capability), found.group(1)
-    except Exception as error:  # whatever does not fit: versions of compiler, linker, numpy
-        line = str(error).strip().splitlines()
-        raise GpuError(
-            f"numba-cuda cannot compile for this GPU: {line[0] if line else type(error).__name__}"
-        ) from error
+        return build(GPU, quads), signature()
+
+    sources = ("arithmetic.py", "kernel.py", "primitives.py", "queue.py")
+    return Kernel(make, Path(__file__).parent, sources, REGISTERS, str(quads))
 
 
 def signature() -> tuple[Any, ...]:
@@ -89,25 +35,3 @@ def signature() -> tuple[Any, ...]:
     rows = [i, i, i, f, i]
     leaves = [i, i, f, b, l]
     return (*sizes, *plans, *boxes, *rows, *leaves)
-
-
-def _linked(text: str, capability: tuple[int, int]) -> bytes:
-    """Machine code from the compiler's text, by the linker of the same version: a driver may be older."""
-    from cuda.bindings import nvjitlink
-
-    options = [f"-arch=sm_{capability[0]}{capability[1]}", f"-maxrregcount={REGISTERS}", "-O3"]
-    linker = nvjitlink.create(len(options), options)
-    data = text.encode()
-    nvjitlink.add_data(linker, nvjitlink.InputType.PTX, data, len(data), "kernel")
-    nvjitlink.complete(linker)
-    image = bytearray(nvjitlink.get_linked_cubin_size(linker))
-    nvjitlink.get_linked_cubin(linker, image)
-    return bytes(image)
-
-
-def _write(path: Path, data: bytes) -> None:
-    """All of a file or none of it: another process may be writing the same."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-        file.write(data)
-    os.replace(file.name, path)

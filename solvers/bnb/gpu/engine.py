@@ -10,12 +10,24 @@ from contextlib import contextmanager
 from functools import cache
 
 import numpy as np
+from pvq.bounds.cuda.driver import (
+    Device,
+    Function,
+    GpuError,
+    Memory,
+    Stream,
+    device,
+    download,
+    fill,
+    flat,
+    upload,
+)
+from pvq.bounds.cuda.image import kernel_image, missing
 from pvq.bounds.problem import Problem
 
 from ...base import SolverUnavailable
 from ...options import Options
-from .compiled import kernel_image, missing
-from .driver import Device, Function, GpuError, Memory, Stream, device, download, fill, flat, upload
+from .compiled import kernel
 from .kernel import LANES, NUMBERS, WARP
 from .numbers import LONGEST
 from .work import Field, Found, Work
@@ -53,7 +65,7 @@ class Engine:
             raise GpuError(self._failed)
         self.device.enter()
         if quads not in self._functions:
-            self._functions[quads] = Function(*kernel_image(quads, self.device.capability))
+            self._functions[quads] = Function(*kernel_image(kernel(quads), self.device.capability))
         return self._functions[quads]
 
     def fits(self, work: Work) -> bool:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from .compiled import missing
-from .driver import GpuError, device
+from pvq.bounds.cuda.driver import GpuError, device
+from pvq.bounds.cuda.image import missing
 
 
 def found_here() -> tuple[bool, str]:

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from pvq.bounds.cuda.driver import GpuError
 from pvq.bounds.gram import BoolArray, FloatArray, IntArray
 
 from ...options import Clock
 from ..frontier import Frontier, centres_of
 from ..restated import Restated
-from .driver import GpuError
 from .engine import Engine
 from .numbers import Numbers, error_unit, numbers_of, why_not
 from .precision import Precision, binade

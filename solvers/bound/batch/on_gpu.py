@@ -11,13 +11,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
+from pvq.bounds.cuda.driver import GpuError
 from pvq.bounds.gram import BoolArray, FloatArray, IntArray
 from pvq.bounds.problem import Problem
 
 from ...base import Clock, Options
 from ...bnb.blocks import LAUNCH, NODES, RATE
 from ...bnb.gpu import engine as engines
-from ...bnb.gpu.driver import GpuError
 from ...bnb.gpu.numbers import LEVELS, Numbers, block_numbers, why_not_in_order
 from ...bnb.gpu.precision import COARSEST, Precision, binades
 from ...bnb.gpu.rows import EAGER
