@@ -25,6 +25,13 @@ def verify(
             help="Nodes after which a search is given up: 400 million, of the second checker 4 million.",
         ),
     ] = None,
+    device: Annotated[
+        str,
+        Option(
+            metavar="cpu|gpu|auto",
+            help="Where long searches over equal steps are repeated; auto: on a GPU where there is one.",
+        ),
+    ] = "cpu",
     json_: options.Json = None,
     reference: Annotated[
         bool, Option("--reference", help="Ask the second checker as well: rational arithmetic, small and slow.")
@@ -34,7 +41,7 @@ def verify(
 
     Example: pvq verify proof.npz layer.npz
 
-    Exit code 0: all that is claimed is proven. 1: the first claim that is not, or another layer. 2: unreadable.
+    Exit code 0: all that is claimed is proven. 1: the first claim that is not, or another layer. 2: unreadable. 3: no such device.
     """
     import pvq
     from pvq.layers.files import write_each, write_json
@@ -48,10 +55,14 @@ def verify(
     data = pvq.load_layer(layer)
     try:
         with stages(f"checking {certificate}", quiet=False):
-            proven = pvq.verify(claimed, data, time_limit=time_limit, nodes=nodes, reference=reference)
+            proven = pvq.verify(
+                claimed, data, time_limit=time_limit, nodes=nodes, reference=reference, device=device
+            )
     except pvq.NotProven as error:
         print(f"pvq: not verified: {error}", file=sys.stderr)
         raise typer.Exit(1) from None
+    for note in proven.notes:
+        print(note, file=sys.stderr)
     write_each(
         lambda: print("\n".join(in_words(data, proven.verified)), flush=True),
         (json_, lambda path: write_json(path, as_json(data, proven.verified))),

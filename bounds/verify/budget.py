@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -22,9 +22,15 @@ PATTERN = 8
 """Times that a node with a pattern counts."""
 
 
+Sweep = Callable[..., tuple[float, int]]
+"""Takes and returns what `sweep.sweep` does."""
+
+
 class _Budget:
-    def __init__(self, seconds: float | None, nodes: int, over: BoolArray | None) -> None:
-        self.seconds, self.nodes = seconds, nodes
+    def __init__(
+        self, seconds: float | None, nodes: int, over: BoolArray | None, sweep: Sweep | None = None
+    ) -> None:
+        self.seconds, self.nodes, self.sweep = seconds, nodes, sweep
         self.end = math.inf if seconds is None else time.monotonic() + seconds
         self.over = np.zeros(1, dtype=bool) if over is None else over
         """(1,) what compiled searches look at: they take minutes in long rows, and see no clock."""
@@ -38,14 +44,17 @@ _current: ContextVar[_Budget] = ContextVar("budget")
 
 
 @contextmanager
-def limited(seconds: float | None, nodes: int = NODES, over: BoolArray | None = None) -> Iterator[None]:
+def limited(
+    seconds: float | None, nodes: int = NODES, over: BoolArray | None = None, sweep: Sweep | None = None
+) -> Iterator[None]:
     """Whatever is verified inside takes no more than so many seconds, and so many nodes of each search.
 
     Searches with a pattern take an eighth, as their nodes cost more.
 
     over : (1,) the caller makes it true to end it at once.
+    sweep : what searches long trees of equal steps, as `gpu.searcher` does, in place of `sweep.sweep`.
     """
-    budget = _Budget(seconds, nodes, over)
+    budget = _Budget(seconds, nodes, over, sweep)
     bell = None if seconds is None else threading.Timer(min(seconds, threading.TIMEOUT_MAX), budget.ring)
     if bell is not None:
         bell.daemon = True
@@ -80,3 +89,9 @@ def node_limit(pattern: bool) -> int:
     budget = _current.get(None)
     nodes = NODES if budget is None else budget.nodes
     return nodes // PATTERN if pattern else nodes
+
+
+def other_sweep() -> Sweep | None:
+    """What takes the place of `sweep.sweep`, if anything does."""
+    budget = _current.get(None)
+    return None if budget is None else budget.sweep

@@ -13,7 +13,7 @@ from ..gram import BoolArray, FloatArray, IntArray
 from ..problem import Problem
 from ..proof import Enumeration, Order
 from .alike import times
-from .budget import check_time, node_limit, time_over
+from .budget import check_time, node_limit, other_sweep, time_over
 from .psd import TINY, U, defect, gamma, leading_psd
 from .refusal import NotProven
 from .sharp import sharp_factors
@@ -103,7 +103,8 @@ def least_on_grids(
         if own is not None and first <= nodes < limit:
             if results[k] == end:
                 top = points.shape[2] - 1.0
-                results[k], nodes = sweep(c[k], factors, own.first, own.step, top, end, limit, over)
+                searching = other_sweep() or sweep
+                results[k], nodes = searching(c[k], factors, own.first, own.step, top, end, limit, over)
                 wide = gamma(m + 12) * (reach[k] + np.abs(own.first) + delta[k]) + own.apart
                 rho[k] = float((found.root[b] * margin * wide).sum()) * (1 + 1e-12) + TINY
             else:

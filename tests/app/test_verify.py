@@ -204,3 +204,17 @@ def test_limits_of_the_verification(cli, layer):
     assert cli("verify", file, layer, "--nodes", "3").code == 1
     assert cli("verify", file, layer, "--nodes", "0").code == 2
     assert cli("verify", file, layer, "--json", layer).code == 2  # it would destroy the layer
+
+
+def test_where_long_searches_are_repeated(cli, layer, monkeypatch):
+    from pvq.bounds.verify.gpu import searcher
+    from pvq.solvers.bnb.gpu import here
+
+    for module in (here, searcher):
+        monkeypatch.setattr(module, "missing", lambda: "numba-cuda is not installed")
+    file, _ = write(cli, layer, "--method", "quant", "--bits", 3)
+    assert cli("verify", file, layer, "--device", "auto").code == 0
+    ended = cli("verify", file, layer, "--device", "gpu")
+    assert (ended.code, ended.out) == (3, "")
+    assert ended.err == "pvq: no GPU can be used: numba-cuda is not installed\n"
+    assert cli("verify", file, layer, "--device", "tpu").code == 2
