@@ -41,7 +41,8 @@ def verify(
 
     Example: pvq verify proof.npz layer.npz
 
-    Exit code 0: all that is claimed is proven. 1: the first claim that is not, or another layer. 2: unreadable. 3: no such device.
+    Exit code 0: all that is claimed is proven. 1: the first claim that is not, or another layer. 2: unreadable.
+    3: no GPU.
     """
     import pvq
     from pvq.layers.files import write_each, write_json
