@@ -65,14 +65,14 @@ class Warp:
         )
 
     def steps(self, arguments):
-        """Run all lanes from one meeting to the next."""
+        """Run all lanes from one meeting to the next, in one order and then in the other."""
         kernel = build(self.device(), LANES)
         lanes = [greenlet.greenlet(lambda: kernel(*arguments)) for _ in range(LANES)]
-        given = None
+        given, turn, said = None, range(LANES), [None] * LANES
         while True:
-            said = []
-            for self.lane, one in enumerate(lanes):
-                said.append(one.switch() if given is None else one.switch(given))
+            for self.lane in turn:
+                said[self.lane] = lanes[self.lane].switch(*([] if given is None else [given]))
+            turn = turn[::-1]
             whats = {None if one.dead else what[0] for one, what in zip(lanes, said, strict=True)}
             assert len(whats) == 1, f"lanes are apart: {whats}"
             if whats == {None}:

@@ -177,8 +177,14 @@ def test_time_that_is_over_between_two_launches_proves_nothing():
             over[0] = self.launches == 3
             return super().run(*given)
 
-    launcher = Ending(4, lanes=1)
-    with limited(None, 10**9, over, Searcher(launcher, "")), pytest.raises(NotProven, match="before it was ended"):
+    launcher, limit = Ending(4, lanes=1), 10**9
+
+    def sweeping(*given):
+        found = search(launcher, *given)
+        assert found[1] >= limit  # also for who does not look at the clock
+        return found
+
+    with limited(None, limit, over, sweeping), pytest.raises(NotProven, match="before it was ended"):
         lower_bound(problem, proof)
     assert launcher.launches == 4
 
