@@ -19,14 +19,17 @@ from .kernel import WIDER
 
 LAST = 255
 """Largest number of a value: they are bytes."""
-MOST = 2**18
-"""Items of a launch; the others wait."""
+MOST, BYTES = 2**18, 2**26
+"""Items of a launch, and bytes of their values, at most; the others wait."""
 FEW = 256
 """Nodes that a warp visits in a launch as long as there are few items: what it gives back are more of them."""
-BUSY = 2
+ENOUGH = 2
 """Items a warp that are not few."""
-SHORT, LONG = 0.1, 0.3
-"""Seconds of a launch: below and above, warps visit twice and half as many nodes in the next one."""
+LONG = 0.2
+"""Seconds of a launch at most, about."""
+IDLE, BUSY = 0.25, 0.5
+"""Part of what all warps might have visited: below and above, they may visit half and twice as many nodes in the
+next launch. Some subtrees are large and most are small, and long launches wait for the large ones."""
 LIMIT = 2**24
 """Nodes that a warp visits in a launch at most."""
 
@@ -141,13 +144,14 @@ def search(
         The device has failed, and nothing is known.
     """
     numbers = restated(start, factors, first, step, top)
-    warps = launcher.begin(numbers, MOST)
+    most = max(1, min(MOST, BYTES // len(start)))
+    warps = launcher.begin(numbers, most)
     items, nodes, often = root_of(numbers, threshold), 0, FEW
     while len(items.level) and nodes < limit and not over[0]:
         order = np.argsort(items.level, kind="stable")
-        now = items.at(order[:MOST])
-        many = len(order) >= BUSY * warps
-        spend = max(FEW, min(often, (limit - nodes) // warps)) if many else FEW
+        now = items.at(order[:most])
+        many = len(order) >= ENOUGH * warps
+        spend = often if many else FEW
         began = time.perf_counter()
         back = launcher.run(now, threshold, spend)
         seconds = time.perf_counter() - began
@@ -156,10 +160,14 @@ def search(
         if taken < 1 or int(back.done.sum()) + len(np.unique(warp)) != taken:
             raise GpuError("the GPU has lost a part of the search")
         threshold = min(threshold, float(back.least.min()))
-        nodes += int(back.nodes.sum())
+        visited = int(back.nodes.sum())
+        nodes += visited
         given = back.path[warp], level, back.low[warp, level], back.many[warp, level]
         left = items.at(order[taken:])
         items = Items(*(np.concatenate(pair) for pair in zip(left, given, strict=True)))
-        if many and len(warp):
-            often = min(2 * often, LIMIT) if seconds < SHORT else max(often // 2, FEW) if seconds > LONG else often
+        part = visited / (spend * warps)
+        if many and (part < IDLE or seconds > LONG):
+            often = max(often // 2, FEW)
+        elif many and part > BUSY and seconds < LONG / 2:
+            often = min(2 * often, LIMIT)
     return threshold, nodes if not len(items.level) else max(nodes, limit)
