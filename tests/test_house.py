@@ -186,10 +186,11 @@ def loaded_by(statement):
     return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
 
 
-def test_the_verifier_loads_no_solver():
+def test_the_verifier_loads_no_solver_and_nothing_for_a_gpu():
     names = loaded_by("import pvq.bounds.verify, pvq.bounds.verify.exact, pvq.bounds.certificate")
     assert "pvq.bounds.verify.row" in names
-    assert not [name for name in names if name.startswith(("pvq.solvers", "torch"))]
+    assert not [name for name in names if name.startswith(("pvq.solvers", "torch", "numba.cuda"))]
+    assert not {"pvq.bounds.cuda", "pvq.bounds.verify.gpu"} & set(names)
 
 
 def test_a_look_at_a_run_loads_no_solver_and_compiles_nothing():
