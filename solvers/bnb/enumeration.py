@@ -26,6 +26,7 @@ from .lattice import UNEVEN, Lattice, LatticeWalk, row_lattice
 from .order_search import better_order
 from .plan import Plan, layer_plan, row_plan
 from .restated import Restated, restate
+from .single_walk import walk_for
 from .walk import Walk, apart_bound, root_bound
 
 if TYPE_CHECKING:
@@ -347,9 +348,11 @@ class GridSearch:
         share = len(nodes) if self.threads == 1 else max(1, len(nodes) // (SHARES * self.threads))
         starts = iter(range(0, len(nodes), share))
         ended: list[Reason] = []
+        least = min(threshold, self.threshold)
+        expected = self.pace.to(least)
 
         def work() -> None:
-            walk = Walk(self.row, self.shrink)
+            walk = walk_for(self.row, self.shrink, least, expected)
             while not ended:
                 with self._lock:
                     start = next(starts, len(nodes))

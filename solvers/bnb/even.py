@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
@@ -23,7 +23,7 @@ class Batches(NamedTuple):
     """The nodes that wait, one batch for every number m of undecided positions. Lists of m start at m ROOM."""
 
     centres: FloatArray
-    """The centres of each node of each m, `padded(m)` numbers."""
+    """The centres of each node of each m, `padded(m)` numbers; float64, or float32 (see `single`)."""
     start: IntArray
     """(n + 2,) where those of each m start."""
     partial: FloatArray
@@ -46,13 +46,13 @@ class Batches(NamedTuple):
     """(n,) values at the positions that are decided above the subtree."""
 
     @classmethod
-    def empty(cls, n: int) -> Batches:
-        """Places for a row of n inputs."""
-        start = np.cumsum([0] + [ROOM * padded(m) for m in range(n + 1)])
+    def empty(cls, n: int, real: type[np.floating[Any]] = np.float64) -> Batches:
+        """Places for a row of n inputs, with centres of a type."""
+        start = np.cumsum([0] + [ROOM * padded(m, real) for m in range(n + 1)])
         places = (n + 1) * ROOM
         lists = np.zeros(places), np.zeros(places, np.int64), np.zeros(places), np.zeros(places, np.int64)
         ends = np.zeros(n + 1, np.int64), np.zeros(n + 1, np.int64), np.zeros(n + 1)
-        return cls(aligned(int(start[-1])), start, *lists, *ends, np.zeros(ROOM), np.zeros(n, np.int64))
+        return cls(aligned(int(start[-1]), real=real), start, *lists, *ends, np.zeros(ROOM), np.zeros(n, np.int64))
 
 
 BATCHES = named(
@@ -88,17 +88,17 @@ def search_even(budget, where, bounds, batches, best, plan, top, shrink):  # typ
                 break
             m += 1
             continue
-        found = _find(m, batches, plan[0][m - 1], top, bounds[1])
+        found = find(m, batches, plan[0][m - 1], top, bounds[1])
         nodes += found
         if m == 1:
             _finish(found, root, batches, bounds, best, shrink)
-        elif _bound(m - 1, found, batches, plan, top, bounds[1]) > 0:
+        elif bound(m - 1, found, batches, plan, top, bounds[1]) > 0:
             m -= 1
     where[0], where[2] = m, nodes
 
 
 @numba.njit(cache=True, nogil=True, fastmath={"contract"}, inline="always")
-def _find(m, batches, pivot, top, threshold):  # type: ignore[no-untyped-def]
+def find(m, batches, pivot, top, threshold):  # type: ignore[no-untyped-def]
     """Fill the batch of m - 1 with children whose decided error is below the threshold; how many.
 
     A node's children are tried at the value nearest to its centre, then at distance 1, 2, ... on both sides. A
@@ -120,7 +120,7 @@ def _find(m, batches, pivot, top, threshold):  # type: ignore[no-untyped-def]
     found = 0
     while done < many and found <= BATCH:
         slot = alive[np.uintp(first + done)]
-        base, centre = partial[np.uintp(first + slot)], centres[np.uintp(begin + slot * length + m - 1)]
+        base, centre = partial[np.uintp(first + slot)], float(centres[np.uintp(begin + slot * length + m - 1)])
         near = np.rint(centre)
         near = near if near > 0.0 else 0.0
         near = near if near < top else top
@@ -156,7 +156,7 @@ def _find(m, batches, pivot, top, threshold):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True, inline="always")
-def _bound(i, found, batches, plan, top, threshold):  # type: ignore[no-untyped-def]
+def bound(i, found, batches, plan, top, threshold):  # type: ignore[no-untyped-def]
     """Centres and bounds of the batch of i, which was just found; how many stay below the threshold."""
     slope, diagonal = plan[1], plan[2]
     start, partial, parent, alive, moves = (
@@ -169,11 +169,12 @@ def _bound(i, found, batches, plan, top, threshold):  # type: ignore[no-untyped-
     first, begin = i * ROOM, start[i + 1]
     for c in range(found, (found + 3) // 4 * 4):
         parent[first + c], partial[first + c], moves[c] = 0, np.inf, 0.0
-    data, row = address(batches.centres), 8 * slope.shape[1]
-    here, length = data + 8 * begin, 8 * ((start[i + 2] - begin) // ROOM)
-    out, step = data + 8 * start[i], 8 * ((begin - start[i]) // ROOM)
+    size = batches.centres.itemsize
+    data, row = address(batches.centres), size * slope.shape[1]
+    here, length = data + size * begin, size * ((start[i + 2] - begin) // ROOM)
+    out, step = data + size * start[i], size * ((begin - start[i]) // ROOM)
     along, weight = address(slope) + i * row, address(diagonal) + i * row
-    errors, ways = address(partial) + 8 * first, address(moves)
+    errors, moved, below = address(partial) + 8 * first, address(moves), address(alive) + 8 * first
     kept = 0
     for c in range(0, found, 4):
         four = parent[first + c], parent[first + c + 1], parent[first + c + 2], parent[first + c + 3]
@@ -185,10 +186,9 @@ def _bound(i, found, batches, plan, top, threshold):  # type: ignore[no-untyped-
         )
         to = out + c * step
         outs = to, to + step, to + 2 * step, to + 3 * step
-        below = move_four(sources, along, weight, outs, i, ways + 8 * c, errors + 8 * c, top, threshold)
-        for q in range(4):
-            alive[np.uintp(first + kept)] = c + q
-            kept += (below >> q) & 1
+        limits, chosen = (top, threshold), (c, below + 8 * kept)
+        ways, known = moved + 8 * c, errors + 8 * c
+        kept += move_four(batches.centres, sources, along, weight, outs, i, ways, known, limits, chosen)
     batches.kept[i], batches.done[i], batches.turn[i] = kept, 0, 0.0
     return kept
 

@@ -75,7 +75,7 @@ class Walk:
 
 
 @inner()
-def _next(trees, where, bounds):  # type: ignore[no-untyped-def]
+def next_node(trees, where, bounds):  # type: ignore[no-untyped-def]
     """Move to the next node of the list; -1 if there is none below the threshold."""
     at, nodes, bound, level, _ = trees
     if at[0] + 1 >= len(nodes) or bound[nodes[at[0] + 1]] >= bounds[1]:
@@ -93,7 +93,7 @@ def _sweep_even(budget, trees, where, bounds, state, best, weight, plan, grid, t
     end = where[2] + budget
     while where[2] < end:
         if where[3]:
-            node = _next(trees, where, bounds)
+            node = next_node(trees, where, bounds)
             if node < 0:
                 return True
             m = where[0]
@@ -117,7 +117,7 @@ def _sweep_uneven(  # type: ignore[no-untyped-def]
     end = where[2] + budget
     while where[2] < end:
         if where[3]:
-            node = _next(trees, where, bounds)
+            node = next_node(trees, where, bounds)
             if node < 0:
                 return True
             m = where[0]

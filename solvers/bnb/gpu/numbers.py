@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pvq.bounds.gram import FloatArray
 
+from ..carried import down, largest, residual_norm
 from ..plan import Plan, layer_plan
 from ..restated import Restated
 from .arithmetic import row_start
@@ -44,9 +45,9 @@ class Numbers:
     hessian: FloatArray
     """(n, n) H in these units."""
     residual: float
-    """q of `Precision.radius`."""
+    """q of `carried.radii`."""
     eigenvalue: float
-    """lambda of `Precision.radius`."""
+    """lambda of `carried.radii`."""
     unit: float
     """What one unit of error here is in units of the row."""
 
@@ -88,7 +89,7 @@ def numbers_of(row: Restated) -> Numbers:
 
     def made() -> Numbers:
         matrix = row.problem.gram.matrix
-        eigenvalue = row.problem.gram.memo(_largest, lambda: _largest(matrix))
+        eigenvalue = row.problem.gram.memo(largest, lambda: largest(matrix))
         return _numbers(plan, step, row.factors[1][:, : plan.order.size], row.top, eigenvalue)
 
     if plan is not layer_plan(row.problem):
@@ -103,7 +104,7 @@ def error_unit(row: Restated, numbers: Numbers) -> float:
 
 def block_numbers(plan: Plan, top: float) -> Numbers:
     """The numbers of all rows with a plan and one step for all of their inputs."""
-    return _numbers(plan, np.ones(len(plan.order)), plan.slope, top, _largest(plan.hessian))
+    return _numbers(plan, np.ones(len(plan.order)), plan.slope, top, largest(plan.hessian))
 
 
 def _numbers(plan: Plan, step: FloatArray, slope: FloatArray, top: float, eigenvalue: float) -> Numbers:
@@ -117,36 +118,24 @@ def _numbers(plan: Plan, step: FloatArray, slope: FloatArray, top: float, eigenv
     for i in range(1, n):
         at = row_start(i)
         places[at : at + i] = slope[i, :i]
-        diagonal[at : at + i] = _down(plan.diagonal[i, :i] * step[:i] ** 2 * scale)
+        diagonal[at : at + i] = down(plan.diagonal[i, :i] * step[:i] ** 2 * scale)
     width = -(-n // 4) * 4
     padded = np.zeros(width, np.float32)
-    padded[:n] = _down(pivot)
-    down = padded[:n].astype(np.float64)
+    padded[:n] = down(pivot)
+    lower = padded[:n].astype(np.float64)
     rounded = slope.astype(np.float32).astype(np.float64)
-    residual = float(np.linalg.norm(plan.residual / np.sqrt(np.outer(plan.pivot, plan.pivot)))) * (1 + 1e-9)
+    residual = residual_norm(plan.residual, plan.pivot)
     return Numbers(
         n,
         top,
         places,
         diagonal,
         padded,
-        down,
+        lower,
         np.abs(rounded - slope),
-        np.array([float(np.sum(rounded[j + 1 :, j] ** 2 / down[j + 1 :])) for j in range(n)]) * (1 + 1e-9),
+        np.array([float(np.sum(rounded[j + 1 :, j] ** 2 / lower[j + 1 :])) for j in range(n)]) * (1 + 1e-9),
         hessian,
         residual,
         eigenvalue,
         math.ldexp(1.0, -power),
     )
-
-
-def _largest(h: FloatArray) -> float:
-    """The largest eigenvalue of H scaled to unit diagonal, with far more than its rounding added."""
-    size = np.sqrt(np.diag(h))
-    return float(np.linalg.eigvalsh(h / np.outer(size, size))[-1]) * (1 + 1e-9) + 1e-9
-
-
-def _down(values: FloatArray) -> NDArray[np.float32]:
-    """float32 numbers that are not larger; none is negative."""
-    near = values.astype(np.float32)
-    return np.where(near.astype(np.float64) > values, np.nextafter(near, np.float32(0)), near).astype(np.float32)

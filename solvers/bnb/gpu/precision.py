@@ -42,9 +42,9 @@ from dataclasses import dataclass
 import numpy as np
 from pvq.bounds.gram import BoolArray, FloatArray, IntArray
 
+from ..carried import ABOVE, radii
 from .numbers import Numbers
 
-ABOVE = 1 + 2.0**-40
 UNIT = 2.0**-24
 """Relative rounding of float32."""
 
@@ -71,25 +71,15 @@ class Precision:
         return offset(self.k, self.numbers.top)
 
     def radius(self, threshold: float) -> float:
-        """r >= sqrt(N(rho)) where no move costs more than LOOSE times the threshold.
-
-        N(rho) = rho'H rho - y'Ey with y = V^-1 rho and E = V'HV - diag(p), so N(rho) <= rho'H rho / (1 - q), q the
-        norm of E scaled by p; and rho'H rho <= |rho|'|H||rho| and <= lambda sum_j h_jj rho_j^2, lambda the largest
-        eigenvalue of H scaled to unit diagonal.
-        """
+        """r >= sqrt(N(rho)) where no move costs more than LOOSE times the threshold, see `carried.radii`."""
         return float(self.radii(np.array([threshold]))[0])
 
     def radii(self, thresholds: FloatArray) -> FloatArray:
-        """`radius` of many: |rho| = a + sqrt(threshold) b, so that both forms are quadratic in the root."""
+        """`radius` of many."""
         plan = self.numbers
         a = rounded_off(plan.n, self.k)
         b = plan.slope_error.T @ np.sqrt(LOOSE * ABOVE / plan.pivot_down) * ABOVE
-        entries, size = np.abs(plan.hessian), plan.eigenvalue * plan.hessian.diagonal()
-        root = np.sqrt(thresholds) * ABOVE
-        by_entries = a @ entries @ a + root * (2 * (a @ entries @ b) + root * (b @ entries @ b))
-        by_eigenvalue = size @ a**2 + root * (2 * (size @ (a * b)) + root * (size @ b**2))
-        least = np.minimum(by_entries, by_eigenvalue)
-        return np.asarray(np.sqrt(least / (1 - plan.residual) * ABOVE) * ABOVE)
+        return radii(plan.hessian, plan.eigenvalue, plan.residual, a, b, thresholds)
 
     @property
     def relative(self) -> float:
