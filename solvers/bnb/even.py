@@ -120,7 +120,10 @@ def find(m, batches, pivot, top, threshold):  # type: ignore[no-untyped-def]
     found = 0
     while done < many and found <= BATCH:
         slot = alive[np.uintp(first + done)]
-        base, centre = partial[np.uintp(first + slot)], float(centres[np.uintp(begin + slot * length + m - 1)])
+        base, centre = (
+            partial[np.uintp(first + slot)],
+            np.float64(centres[np.uintp(begin + slot * length + m - 1)]),
+        )
         near = np.rint(centre)
         near = near if near > 0.0 else 0.0
         near = near if near < top else top
