@@ -15,6 +15,8 @@ from pvq.bounds.stages import part
 from pvq.bounds.verify.scope import shared_lower
 
 from .base import Clock, Options, Solver
+from .bnb.proving import Proving
+from .bound import Bound
 from .composite import Composite
 from .empirical.layerwise import layer_point
 from .empirical.magnitude import Magnitude
@@ -33,6 +35,13 @@ AT_ONCE, STEPS = 50_000_000, 2e8
 WORTH = 0.9
 """Part of a numerical bound that a proof must have to be worth more than it; a tenth, since between the budgets at
 which something is claimed a proof has less than the curves (`row_curve.STEP`)."""
+CLAIMED = 1 / 10
+"""Part of a row's time that is left for its proofs at budgets that were not solved."""
+INPUTS, LEAVES, FEWEST, MOST = 256, 2**13, 64, 1000
+"""Inputs up to which budgets get a tree, whose leaf takes milliseconds there; leaves of a tree times rows, and the
+fewest and most of one. A row has some 15 trees, and a leaf of 112 inputs 4 kB: half a gigabyte."""
+POINTS = 4
+"""Times that points are sought where the best allocation stands."""
 SHARE, SHARE_AGAIN, LEAST = 1 / 8, 1 / 4, 4
 """Parts of a row's time that is left which one of its budgets may take, when it is met and when it is searched. No
 budget is begun with less time than one in so many of what the last one took. Where the first may take all of it,
@@ -63,17 +72,20 @@ def solve_shared_budget(
         curves = row_curves(problem)
     spent, last, clock = np.zeros(count), np.zeros(count), _clock_of_all(options, count, jobs)
     parts = (solver,) if options.time_limit is None else parts_of(solver, problem)
+    trees = isinstance(parts[-1], Proving)
+    for curve in curves:
+        curve.trees = trees
 
     def ask(i: int, budgets: Sequence[int], again: bool) -> None:
         for k in budgets:
             if k in curves[i].solved and not again:
                 continue
             share = SHARE_AGAIN if again else SHARE
-            left = None if options.time_limit is None else (options.time_limit - spent[i]) * share
+            left = None if options.time_limit is None else (options.time_limit * (1 - CLAIMED) - spent[i]) * share
             if options.stop.is_set() or (left is not None and left <= last[i] / LEAST):
                 return
             begin = time.perf_counter()
-            curves[i].solve(k, parts[-1 if again else 0], replace(options, time_limit=left))
+            curves[i].solve(k, parts[-1 if again else 0], replace(options, time_limit=left), again)
             last[i] = time.perf_counter() - begin
             spent[i] += last[i]
 
@@ -99,32 +111,55 @@ def solve_shared_budget(
         if sum(len(curve.solved) + len(curve.again) for curve in curves) == before:
             break  # out of time, or interrupted: the curves hold as they are
         shares = list(zip(curves, allocation.tolist(), strict=True))
-        near = [curve.unknown_near(k) for curve, k in shares]
+        near = [] if trees else [curve.unknown_near(k) for curve, k in shares]
         again = len(parts) > 1 and not any(near)
         if again:
             near = [curve.open_at(k) for curve, k in shares]
         wanted = {i: budgets for i, budgets in enumerate(near) if budgets}
     best, _ = allocate(np.array([c.upper for c in curves]), problem.budget, clock)
+    for _ in range(POINTS if trees else 0):
+        if not _better_points(curves, best, options, clock):
+            break
+        best, _ = allocate(np.array([c.upper for c in curves]), problem.budget, clock)
     ends = zip(curves, allocation.tolist(), best.tolist(), strict=True)
     reasons = [reason for curve, low, high in ends for reason in curve.reasons(low, high)]
     reason = Reason.INTERRUPT if options.stop.is_set() else worst(reasons)
     found = _summary(problem, curves, best, lower, solver, options, compare, reason)
     if options.stop.is_set():
         return found
-    if not found.solved:
-        rows = []
-        for i, (curve, share) in enumerate(zip(curves, allocation.tolist(), strict=True)):
-            part(f"row {i + 1} of {count}, proofs at other budgets")
-            claims = curve.claims(share, solver.name, options, clock)
-            rows.append(replace(found.rows[i], budgets={**claims, **found.rows[i].budgets}))
-        found = replace(found, rows=tuple(rows))
-    return as_proven(problem, found, options.gap, clock)
+    if found.solved:
+        proven = as_proven(problem, found, options.gap, clock)
+        if proven.bound_kind is BoundKind.RIGOROUS or not trees:
+            return proven
+    rows = []
+    for i, (curve, share) in enumerate(zip(curves, allocation.tolist(), strict=True)):
+        part(f"row {i + 1} of {count}, proofs at other budgets")
+        claims = curve.claims(share, solver.name, options, clock.within(clock.left / (count - i)))
+        rows.append(replace(found.rows[i], budgets={**found.rows[i].budgets, **claims}))
+    return as_proven(problem, replace(found, rows=tuple(rows)), options.gap, clock)
+
+
+def _better_points(curves: Sequence[Curve], best: IntArray, options: Options, clock: Clock) -> bool:
+    """Points where the best allocation stands and beside it; whether there are new ones."""
+    new = False
+    for curve, share in zip(curves, best.tolist(), strict=True):
+        for k in (share, share - 1, share + 1):
+            if 0 < k <= curve.units and k not in curve.points and clock.ended() is None:
+                curve.better_point(k, options)
+                new = True
+    return new
 
 
 def parts_of(solver: Solver, problem: LayerProblem) -> tuple[Solver, ...]:
     """What a budget is given to in turn where time is limited: the relaxation first, which says something of all
-    budgets at once, the search where the allocation asks for more."""
-    return solver.parts(problem.row(0)) if isinstance(solver, Composite) else (solver,)
+    budgets at once, the search where the allocation asks for more; where weights are free, with its proof."""
+    if not isinstance(solver, Composite):
+        return (solver,)
+    row = problem.row(0)
+    parts = solver.parts(row)
+    if isinstance(parts[0], Bound) and row.free_weights and int(row.gram.live.sum()) <= INPUTS:
+        return parts[0], Proving(max(FEWEST, min(MOST, LEAVES // len(problem))))
+    return parts
 
 
 def as_proven(problem: LayerProblem, found: LayerResult, gap: float, clock: Clock) -> LayerResult:

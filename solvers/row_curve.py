@@ -9,13 +9,18 @@ from pvq.bounds.gram import FloatArray
 from pvq.bounds.layer_problem import LayerProblem
 from pvq.bounds.presolve import presolve
 from pvq.bounds.problem import Problem, optimal_on_support
-from pvq.bounds.proof import Split
+from pvq.bounds.proof import FREE, KEPT, PRUNED, Split, Tree
+from pvq.bounds.verify.remembered import leaf_terms, remembered
 from pvq.bounds.verify.row import SAFETY, shift_to_psd
-from pvq.bounds.verify.split import terms
+from pvq.bounds.verify.tree import leaves_of
 
 from .base import Clock, Options, Solver
 from .checked import checked
-from .result import Outcome, Reason, Result
+from .empirical.swaps import greedy_mask, polish_mask
+from .result import Outcome, Reason, Result, joined
+
+COARSE = 4
+"""Every so many of these budgets are claimed by a split before any has a better proof."""
 
 ROUNDING = 1e-9
 """Part of a row's reference error that its lower curve gives up; the verifier proves more at the solved k."""
@@ -24,6 +29,19 @@ CLAIMS, STEP = 60, 128
 """Budgets on either side of a row's share at which more is claimed: each one where a row has up to so many units,
 else a 128th of them apart. Between two claims a row has the bound of the larger budget: the proven bound of
 four rows of 112 inputs is .97 of the numerical one with all budgets, .91 with every second to fifth one."""
+
+
+class Swaps(Solver):
+    """From a point to one that no swap of one or two units makes better; proves nothing."""
+
+    name = "swaps"
+    summary = "swaps of one and two units"
+    methods = frozenset({"prune"})
+    no_update = False
+
+    def _solve(self, problem: Problem, options: Options, start: FloatArray | None) -> Outcome:
+        mask = greedy_mask(problem) if start is None else start != 0
+        return Outcome(optimal_on_support(problem, polish_mask(problem, mask)), 0.0)
 
 
 class Curve:
@@ -39,39 +57,62 @@ class Curve:
         self.lower = np.zeros(units + 1)
         self.upper = np.full(units + 1, problem.reference)
         self.at = np.zeros(units + 1, np.int64)
-        """Which solved budget the feasible point for k comes from."""
+        """Which budget the feasible point for k comes from."""
+        self.points: dict[int, FloatArray] = {}
         self.solved: dict[int, Result] = {}
         self.again: set[int] = set()
         """Budgets that were solved a second time."""
-        self.splits: list[tuple[Split, FloatArray]] = []
-        """Proofs that say something of every budget, and what: see `lower_curve`."""
+        self.proofs: list[tuple[Split | Tree, FloatArray]] = []
+        """Those that say something of every budget, and what: see `lower_curve`."""
+        self.trees = False
+        """Whether trees are among them: who wants to prove what they say of others needs time for `claims`."""
         self.lower[0] = problem.certified(np.zeros(problem.n)).lower
 
-    def solve(self, k: int, solver: Solver, options: Options) -> None:
+    def solve(self, k: int, solver: Solver, options: Options, again: bool = False) -> None:
         """Bound the row with k kept units and spread what that proves along the curve.
 
-        A budget that was solved before is solved anew, and what is found is kept where neither end is worse.
+        Of a budget that was solved before the better of both ends is kept, with the better proof.
+
+        Parameters
+        ----------
+        again : by the last of several solvers, from the best point that is known.
         """
         if k == 0:
             return
         problem, before, start = self.at_budget(k), self.solved.get(k), None
         denser = [s for s in self.solved if s > k]
-        if before is not None:
+        if again or before is not None:
             self.again.add(k)
             start = self.point(k)
         elif denser:
             start = pruned_further(problem, self.solved[min(denser)].x)
-        result = solver.solve(problem, options, start)
-        if before is not None and (result.lower <= before.lower or result.upper > before.upper):
-            return
+        with remembered():
+            result = solver.solve(problem, options, start)
+            for proof in (result.proof, result.elsewhere):
+                if isinstance(proof, Tree) and not self.trees:
+                    continue
+                if isinstance(proof, Tree) or (isinstance(proof, Split) and not proof.below.blocks):
+                    self.proofs.append((proof, lower_curve(problem, proof)))
+                    rising = np.maximum.accumulate(self.proofs[-1][1][::-1])  # a tree says nothing of some budgets
+                    self.lower = np.maximum(self.lower, rising[::-1])
+        result = result if before is None else joined(before, result, options.gap)
         self.solved[k] = result
         self.lower[: k + 1] = np.maximum(self.lower[: k + 1], result.lower)
-        for proof in (result.proof, result.elsewhere):
-            if isinstance(proof, Split) and not proof.below.blocks and not proof.blocks:
-                self.splits.append((proof, lower_curve(self.problem, proof)))
-                self.lower = np.maximum(self.lower, self.splits[-1][1])
-        better = self.upper[k:] > result.upper
-        self.upper[k:][better] = result.upper
+        self._offer(k, result.x, result.upper)
+
+    def better_point(self, k: int, options: Options) -> None:
+        """Swaps at a budget that has no point of its own, in a row whose weights are free."""
+        problem, denser = self.at_budget(k), [s for s in self.points if s > k]
+        start = pruned_further(problem, self.points[min(denser)]) if denser else self.point(k)
+        result = Swaps().solve(problem, options, start)
+        self._offer(k, result.x, result.upper)
+
+    def _offer(self, k: int, x: FloatArray, upper: float) -> None:
+        """A feasible point for k units, for every larger budget as well."""
+        if k not in self.points or upper < self.upper[k]:
+            self.points[k] = x
+        better = self.upper[k:] > upper
+        self.upper[k:][better] = upper
         self.at[k:][better] = k
 
     def at_budget(self, k: int) -> Problem:
@@ -79,35 +120,42 @@ class Curve:
         return replace(self.problem, sparsity=replace(self.problem.pattern, keep=np.array([k])))
 
     def claims(self, share: int, name: str, options: Options, clock: Clock) -> dict[int, Result]:
-        """What the splits of solved budgets prove of others around a row's share, each as any proof is checked."""
+        """What proofs of solved budgets prove of others around a row's share, each as any proof is checked.
+
+        First splits here and there, which take no time, then the best proof of each, from the share outwards.
+        """
         found: dict[int, Result] = {}
         apart = max(1, self.units // STEP)
-        around = range(share - CLAIMS * apart, share + CLAIMS * apart + 1, apart) if self.splits else ()
-        for k in around:
-            if clock.ended() is not None:
-                break
-            if not 0 < k <= self.units or k in self.solved:
-                continue
-            split, bound = max(((split, curve[k]) for split, curve in self.splits), key=lambda pair: pair[1])
-            if bound > max((result.proven for s, result in self.solved.items() if s > k), default=0.0):
-                row = presolve(self.at_budget(k))
-                outcome = Outcome(self.point(k)[row.live], float(bound), Reason.TIME, proof=split)
-                found[k] = checked(name, row, options, outcome, 0.0, clock)
+        around = range(share - CLAIMS * apart, share + CLAIMS * apart + 1, apart)
+        budgets = [k for k in sorted(around, key=lambda k: abs(k - share)) if 0 < k <= self.units]
+        splits = [(proof, curve) for proof, curve in self.proofs if isinstance(proof, Split)]
+        for some, proofs in ((budgets[::COARSE], splits), (budgets, self.proofs)):
+            with remembered():
+                for k in some if proofs else ():
+                    if clock.ended() is not None:
+                        break
+                    proof, bound = max(((proof, curve[k]) for proof, curve in proofs), key=lambda pair: pair[1])
+                    known = {**self.solved, **found}
+                    if bound > max((result.proven for s, result in known.items() if s >= k), default=0.0):
+                        row = presolve(self.at_budget(k))
+                        outcome = Outcome(self.point(k)[row.live], float(bound), Reason.TIME, proof=proof)
+                        claim = checked(name, row, options, outcome, 0.0, clock)
+                        if k not in known or claim.proven > known[k].proven:
+                            found[k] = claim
         return found
 
     def point(self, k: int) -> FloatArray:
         """(n,) best feasible point with at most k units."""
         best = int(self.at[k])
-        return self.solved[best].x if best else np.zeros(self.problem.n)
+        return self.points[best] if best else np.zeros(self.problem.n)
 
     def reasons(self, lower: int, upper: int) -> list[Reason]:
         """Why no more is known of the lower and the upper end at these budgets.
 
         What the cheapest allocation asks for is solved, unless there is no time for it.
         """
-        below, above = self.solved.get(lower), self.solved.get(int(self.at[upper]))
-        unsolved = Reason.FINISHED if lower == 0 else Reason.TIME
-        return [below.reason if below else unsolved, above.reason if above else Reason.FINISHED]
+        found = ((k, self.solved.get(k)) for k in (lower, int(self.at[upper])))
+        return [Reason.FINISHED if k == 0 else result.reason if result else Reason.TIME for k, result in found]
 
     def unknown_near(self, k: int) -> list[int]:
         """Budgets to solve so that the bound at k becomes its own: k, and the middle of its unsolved stretch."""
@@ -117,29 +165,54 @@ class Curve:
         return [k, (k + end) // 2]
 
     def open_at(self, k: int) -> list[int]:
-        """The budget itself where it is not exact and has not been solved again."""
+        """The budget itself where it is not exact and has not been solved again, or by the last solver."""
         result = self.solved.get(k)
-        return [] if result is None or result.solved or k in self.again else [k]
+        return [] if k == 0 or k in self.again or (result is not None and result.solved) else [k]
 
 
-def lower_curve(problem: Problem, split: Split) -> FloatArray:
-    """(units + 1,) lower bounds for every budget k from the D and x of one of them.
+def lower_curve(problem: Problem, proof: Split | Tree) -> FloatArray:
+    """(units + 1,) lower bounds for every budget from a proof for one of them, that of `problem`.
 
     e >= constant + sum of pruned terms - (sum of the k largest savings), whatever k is (`verify.split`): the
-    Lagrangian bound with the k-th saving as the price of a unit, convex in k and tight where it was made.
+    Lagrangian bound with the k-th saving as the price of a unit, convex in k and tight where it was made. A tree
+    has the least of its leaves, as `verify.tree` sees them at every budget.
     """
-    sparsity, row = problem.pattern, presolve(problem).problem
-    units, live = sparsity.units, problem.gram.live
-    if row is None or len(split.below.d) != row.n:
-        return np.zeros(units + 1)
-    nothing = np.zeros(row.n, dtype=bool)
-    with np.errstate(all="ignore"):
-        eps = shift_to_psd(row.gram, split.below, nothing, SAFETY)
-        found = terms(row, split, nothing, eps, SAFETY)
-        saving = np.bincount(sparsity.unit[live], found.pruned - found.kept, units)
-        saved = np.concatenate(([0.0], np.cumsum(np.sort(saving)[::-1])))
-        curve = found.constant + found.pruned.sum() - ROUNDING * problem.reference - saved
+    most, row = problem.pattern.units, presolve(problem).problem
+    if row is None:
+        return np.zeros(most + 1)
+    if isinstance(proof, Tree):
+        states, which = leaves_of(proof.code, row.pattern, maximal=False)
+        leaves = [(proof.splits[i], state) for i, state in zip(which, states, strict=True)]
+    else:
+        leaves = [(proof, np.full(row.pattern.units, FREE, np.int8))]
+    if any(len(split.below.d) != row.n for split, _ in leaves):
+        return np.zeros(most + 1)
+    curve = np.full(most + 1, np.inf)
+    for split, state in leaves:
+        curve = np.minimum(curve, _leaf_curve(row, split, state, most, isinstance(proof, Tree)))
+    curve = np.minimum(curve - ROUNDING * problem.reference, problem.reference)
     return np.where(curve > 0.0, curve, 0.0)  # also for what is not a number
+
+
+def _leaf_curve(row: Problem, split: Split, state: np.ndarray, most: int, in_tree: bool) -> FloatArray:
+    """(most + 1,) the same of a leaf: infinite where it has no pattern, 0 where the verifier says nothing."""
+    sparsity, of_input = row.pattern, state[row.pattern.unit]
+    kept, free = int((state == KEPT).sum()), state == FREE
+    with np.errstate(all="ignore"):
+        eps = shift_to_psd(row.gram, split.below, of_input == PRUNED, SAFETY)
+        found = leaf_terms(row, split, of_input == PRUNED, eps, SAFETY)
+        base = found.constant + np.where(of_input == KEPT, found.kept, found.pruned).sum()
+        saving = np.bincount(sparsity.unit, found.pruned - found.kept, sparsity.units)[free]
+        saved = np.concatenate(([0.0], np.cumsum(np.sort(saving)[::-1])))
+        curve = np.full(most + 1, np.inf)
+        curve[kept:] = base - saved[np.minimum(np.arange(most + 1 - kept), len(saved) - 1)]
+    if in_tree and len(saving):  # all that is free is pruned at that budget, where v is not made for it
+        curve[kept] = 0.0
+    if in_tree and len(split.below.pairs):  # pairs must be free, and from there on all is kept
+        curve[kept + len(saving) :] = 0.0
+    if in_tree and kept == sparsity.keep[0]:  # what was pruned for want of budget is free there, and D not below H
+        curve[kept + 1 :] = 0.0
+    return curve
 
 
 def row_curves(problem: LayerProblem) -> list[Curve]:

@@ -121,16 +121,16 @@ class Units:
         for name in OF_ERROR:
             if name in info:
                 info[name] = self.error(info[name])
-        proof = outcome.proof
-        if proof is not None:
-            try:
-                proof = self._proof(proof)
-            except OutOfRange:
-                proof = None
-                info["unproven"] = "the proof's numbers leave the range of float64"
+        proof, elsewhere = outcome.proof, outcome.elsewhere
+        try:
+            proof = None if proof is None else self._proof(proof)
+            elsewhere = None if elsewhere is None else self._split(elsewhere)
+        except OutOfRange:
+            proof, elsewhere = None, None
+            info["unproven"] = "the proof's numbers leave the range of float64"
         x = None if outcome.x is None else np.ldexp(outcome.x, -self.of_w)
         lower = self.error(outcome.lower)
-        return replace(outcome, x=x, lower=lower, info=info, proof=proof)
+        return replace(outcome, x=x, lower=lower, info=info, proof=proof, elsewhere=elsewhere)
 
     def _proof(self, proof: Proof) -> Proof:
         if isinstance(proof, Tree):

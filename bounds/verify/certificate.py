@@ -18,6 +18,7 @@ from ..problem import Problem
 from ..proof import Below, Proof, Scales, Split
 from .budget import check_time
 from .exact import EXACT, exact_lower_bound, exact_upper_bound, is_exact
+from .remembered import remembered
 from .row import NotProven, at_every_scale, lower_bound
 from .scales import AtScales, least_alone, least_together
 from .scope import shared_lower
@@ -143,15 +144,16 @@ def _shared(problem: LayerProblem, certificate: Certificate) -> Verified:
             used += len(np.unique(problem.sparsity.unit[claim.x != 0]))
             if len({at.keep for at in claim.lower}) < len(claim.lower):
                 raise NotProven("it has two lower bounds for one budget")
-            for at in claim.lower:
-                check_time()
-                if at.keep is None or at.keep > problem.sparsity.units:
-                    raise NotProven("its lower bounds need budgets of its own")
-                pattern = replace(problem.sparsity, keep=np.array([at.keep]))
-                found = row_lower(replace(row, sparsity=pattern), at, "layer")
-                curve[at.keep] = found.lower
-                exact &= found.rational
-                _compare("", at.lower, curve[at.keep], claim.upper, upper)
+            with remembered():
+                for at in claim.lower:
+                    check_time()
+                    if at.keep is None or at.keep > problem.sparsity.units:
+                        raise NotProven("its lower bounds need budgets of its own")
+                    pattern = replace(problem.sparsity, keep=np.array([at.keep]))
+                    found = row_lower(replace(row, sparsity=pattern), at, "layer")
+                    curve[at.keep] = found.lower
+                    exact &= found.rational
+                    _compare("", at.lower, curve[at.keep], claim.upper, upper)
         except (NotProven, ProblemError) as error:
             raise NotProven(f"row {claim.row}: {error}") from None
         rows.append((0.0, upper))

@@ -27,6 +27,7 @@ from .enumeration import least_on_grid
 from .psd import TINY, U, defect, is_psd
 from .reduced import least_in_basis
 from .refusal import NotProven as NotProven  # raised here, caught by name from here
+from .remembered import leaf_terms
 from .scales import AtScales, at_scales, least_alone
 from .split import Tilt, down, keeps_weights, least, pruned_inputs, terms
 from .table import why_refused
@@ -118,7 +119,7 @@ def split_bounds(problem: Problem, split: Split, states: np.ndarray, margin: flo
     bounds = []
     for state, pruned in zip(states, fixed, strict=True):
         check_time()
-        found = terms(problem, split, pruned, eps, margin)
+        found = leaf_terms(problem, split, pruned, eps, margin)
         parts = [least(problem, found, state, margin)]
         if split.blocks:
             parts += block_parts(problem, split, found.slope, found.radius, margin)

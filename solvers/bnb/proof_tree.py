@@ -34,11 +34,17 @@ MAX_LEAVES = 1000
 CHUNK = 20
 """Leaves split between two looks at the clock."""
 
+MORE = 20
+"""Leaves beyond that number, where the last ones are below their parents."""
+
 LONGER = 2.0
 """Times as long as the first leaf that others may take: some keep inputs, and the machine has other work."""
 
 CLEARLY = 1 - 1e-8
 """The D of a proof is this much smaller than the tested one: room for the kept inputs and for rounding."""
+
+LOWERED = 1e-6
+"""A tree claims this much less than its leaves were bounded by, so that rounding is covered."""
 
 TURNS = 3
 """Sweeps at most for a leaf that is below the node it came from, which happens by their overshooting."""
@@ -111,7 +117,7 @@ def grow(
     """
     row, scale, size = row_in_scale(problem), prepared(problem.gram).scale, float(np.abs(problem.weight).max())
     error = scale * size * size
-    pool = new_pool(leaves + 4, len(row.group), problem.n, np.float64)
+    pool = new_pool(leaves + MORE + 4, len(row.group), problem.n, np.float64)
     unit = np.full(len(pool.key), -1)
     first = push(pool, 0.0)
     pool.state[first], pool.x[first], pool.d[first] = FREE, x / size, start.d / scale
@@ -125,12 +131,17 @@ def grow(
         release(pool, slot)
     each = _seconds_of_leaf(problem, pool, scale, size)
     known: dict[int, tuple[bytes, Split, float]] = {}
-    failing, before = leaves, 0
+    failing, before, reached = leaves, 0, pool.key[pool.heap[0]]
     while True:
         while clock.left > each * (pool.size[0] + CHUNK) and clock.ended() is None and pool.size[0] < leaves:
             budget = min(CHUNK, leaves - int(pool.size[0]))
             if not split_leaves(row, pool, unit, upper / error, target / error, budget):
                 break
+            reached = max(reached, pool.key[pool.heap[0]])
+        for _ in range(MORE):  # else a single leaf that has just been made may be far below all others
+            if pool.key[pool.heap[0]] >= reached or clock.ended() is not None:
+                break
+            split_leaves(row, pool, unit, upper / error, target / error, ONE)
         slots = np.sort(pool.heap[: pool.size[0]])
         bound = float(pool.key[slots].min()) * error
         for slot in slots.tolist():
@@ -164,6 +175,18 @@ def proof_of_optimum(
     start = Below(layer.d * (1 - 1e-6) * layer.scale)
     clock = Clock(Options(time_limit=None)) if clock is None else clock
     return grow(problem, start, problem.weight, upper, lower, MAX_LEAVES, clock)
+
+
+def tree_of_row(
+    problem: Problem, upper: float, target: float, leaves: int, clock: Clock
+) -> tuple[float, Tree, Split]:
+    """What is grown from the row's relaxation in the time there is: its bound, the tree, and its first split."""
+    from ..relax.pruning import PrunedRow, bound_by_pairs
+
+    below, relaxed = bound_by_pairs(PrunedRow.of(problem, upper), clock)
+    bound, tree = grow(problem, below, relaxed.point, upper, target, leaves, clock)
+    bound = min(bound, upper) * (1 - LOWERED) if math.isfinite(bound) else 0.0
+    return bound, tree, Split(below, relaxed.point - problem.weight)
 
 
 def _seconds_of_leaf(problem: Problem, pool: Pool, scale: float, size: float) -> float:

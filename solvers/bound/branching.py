@@ -9,7 +9,7 @@ from pvq.bounds.proof import Below
 
 from ..base import Clock, Options
 from ..bnb.masks import prepared
-from ..bnb.proof_tree import grow
+from ..bnb.proof_tree import LOWERED, grow
 from ..relax.bounded import Bounded
 
 INPUTS = 256
@@ -17,9 +17,6 @@ INPUTS = 256
 
 WORK, MOST = 800_000, 500
 """Leaves are WORK / inputs^2, and at most so many: a tenth of a second, and a proof of a megabyte."""
-
-LOWERED = 1e-6
-"""The tree claims this much less than its leaves were bounded by, so that rounding is covered."""
 
 
 def prepare(problem: Problem) -> None:

@@ -7,15 +7,20 @@ import pytest
 from pvq.bounds.layer_problem import Setting, at_sparsity, state_problem
 from pvq.bounds.proof import Split
 from pvq.bounds.verify import NotProven, verify_certificate
+from pvq.bounds.verify.row import lower_bound
 from pvq.layers.format import Layer
 from pvq.solvers.base import Clock, Options, Solver
+from pvq.solvers.bnb import BranchAndBound
+from pvq.solvers.bnb.masks import prepare_masks
+from pvq.solvers.bnb.proof_tree import tree_of_row
+from pvq.solvers.bnb.proving import Proving
 from pvq.solvers.bound import Bound
 from pvq.solvers.brute import Brute
 from pvq.solvers.certify import build_certificate
 from pvq.solvers.composite import Composite
 from pvq.solvers.curve import solve_curve
 from pvq.solvers.layer import solve_layer
-from pvq.solvers.layer_scope import SHARE, SHARE_AGAIN
+from pvq.solvers.layer_scope import SHARE, SHARE_AGAIN, parts_of
 from pvq.solvers.result import BoundKind, Outcome, Reason, Status
 from pvq.solvers.row_curve import Curve, lower_curve
 
@@ -56,6 +61,34 @@ def test_a_split_bounds_every_budget(setting):
                     assert curve[k] <= optimum(row, k) * (1 + 1e-9) + 1e-12 * row.reference
                 says += curve[row.pattern.keep[0]] >= 0.5 * result.lower > 0
     assert says >= 6
+
+
+@pytest.mark.parametrize("setting", [Setting("prune", sparsity=0.5), Setting("prune", sparsity=0.5, block=2)])
+@pytest.mark.parametrize("leaves", [1, 2, 5, 40])
+def test_a_tree_bounds_every_budget_as_the_verifier_says(setting, leaves):
+    held, says = 0, 0
+    for seed in range(8):
+        row = state_problem(*made(seed, rows=1, n=8), setting).row(0)
+        prepare_masks(row)
+        optima = [optimum(row, k) for k in range(row.pattern.units + 1)]
+        for own in range(1, row.pattern.units):
+            problem = replace(row, sparsity=replace(row.pattern, keep=np.array([own])))
+            _, tree, _ = tree_of_row(problem, optima[own], optima[own], leaves, Clock(Options(time_limit=None)))
+            curve = lower_curve(problem, tree)
+            for k, best in enumerate(optima):
+                assert curve[k] <= best * (1 + 1e-9) + 1e-12 * row.reference
+                at = replace(row, sparsity=replace(row.pattern, keep=np.array([k])))
+                try:
+                    proven = lower_bound(at, tree)
+                except NotProven:
+                    assert curve[k] == 0.0
+                    continue
+                assert proven <= best * (1 + 1e-12) + 1e-12 * row.reference
+                assert curve[k] <= max(proven, 0.0) + 1e-12 * row.reference
+                held += k != own and curve[k] > 0.5 * best > 0
+            says += curve[own] > 0.8 * optima[own]
+    assert held >= 20 or leaves > 2 or setting.block is not None
+    assert says >= (8 if leaves == 1 else 20)
 
 
 class Silent(Solver):
@@ -164,7 +197,9 @@ def test_a_budget_that_is_solved_again_never_gets_worse():
     lower, upper, result = curve.lower.copy(), curve.upper.copy(), curve.solved[4]
     assert curve.open_at(4) == [4]
     curve.solve(4, Silent([]), ONE_LEAF)
-    assert curve.solved[4] is result
+    again = curve.solved[4]
+    assert (again.lower, again.upper, again.proven) == (result.lower, result.upper, result.proven)
+    assert again.proof is result.proof
     assert (curve.lower == lower).all()
     assert (curve.upper == upper).all()
     assert curve.open_at(4) == []
@@ -173,6 +208,56 @@ def test_a_budget_that_is_solved_again_never_gets_worse():
     assert curve.solved[4].lower == pytest.approx(optimum(row, 4))
     assert (curve.lower >= lower).all()
     assert (curve.upper <= upper).all()
+
+
+class Cut(Composite):
+    """As `Auto` is of rows of 73 to 128 inputs."""
+
+    name = "cut"
+    summary = ""
+    methods = frozenset({"prune"})
+    proves = "bound"
+
+    def parts(self, problem):
+        return Bound(), BranchAndBound()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_more_nodes_lose_no_rigour(seed):
+    weight, gram = made(seed, rows=3, n=12)
+    problem = state_problem(weight, gram, Setting("prune", sparsity=0.6, scope="layer"))
+    best = solve_layer(problem, Brute(), Options(time_limit=None)).upper
+    layer, found = Layer("made", weight, gram[None]), None
+    for nodes in (2, 6, 20, 100, None):  # the limit is met by nothing: what ends a search is the nodes
+        found = solve_layer(problem, Cut(), Options(time_limit=1000.0, node_limit=nodes))
+        assert found.bound_kind is BoundKind.RIGOROUS
+        assert 0 < found.lower <= best <= found.upper
+        proven = verify_certificate(build_certificate(layer, problem, found), weight, layer.grams, layer.sha256)
+        assert found.lower <= proven.lower <= best
+    assert found.status is Status.OPTIMAL
+
+
+@pytest.mark.parametrize("update", [True, False])
+def test_trees_are_for_free_weights_and_limits(update):
+    setting = Setting("prune", sparsity=0.6, scope="layer", update=update)
+    problem = state_problem(*made(0, rows=3, n=12), setting)
+    assert isinstance(parts_of(Cut(), problem)[-1], Proving if update else BranchAndBound)
+    assert not isinstance(parts_of(BranchAndBound(), problem)[-1], Proving)  # who names a solver gets that one
+
+
+def test_a_point_by_swaps_is_no_worse():
+    row = state_problem(*made(5, rows=1, n=10), Setting("prune", sparsity=0.5)).row(0)
+    curve = Curve(row, 10)
+    curve.better_point(7, ONE_LEAF)
+    curve.solve(8, Relaxed([]), ONE_LEAF)
+    before = curve.upper.copy()
+    for k in (3, 5):
+        curve.better_point(k, ONE_LEAF)
+        assert (curve.point(k) != 0).sum() <= k
+        assert curve.upper[k] == row.certified(curve.point(k)).upper >= optimum(row, k) * (1 - 1e-12)
+    assert (curve.upper <= before).all()
+    assert curve.upper[4] < before[4]
+    assert curve.reasons(8, 5)[1] is Reason.TIME  # 5 was not solved
 
 
 def test_claims_stop_with_the_clock_and_need_a_split():

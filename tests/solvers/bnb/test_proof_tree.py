@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from pvq.bounds.gram import Gram
+from pvq.bounds.layer_problem import Setting, state_problem
 from pvq.bounds.presolve import presolve
 from pvq.bounds.problem import Problem
 from pvq.bounds.proof import PRUNED, Below, Split, Tree
@@ -10,10 +11,13 @@ from pvq.bounds.sparsity import Sparsity
 from pvq.bounds.verify.reference import NotEstablished, reference_bound
 from pvq.bounds.verify.row import NotProven, lower_bound
 from pvq.bounds.verify.tree import leaves_of
+from pvq.layers.format import load_layer
 from pvq.solvers.base import Clock, Options
 from pvq.solvers.bnb import BranchAndBound
-from pvq.solvers.bnb.proof_tree import proof_of_optimum
+from pvq.solvers.bnb.masks import prepare_masks
+from pvq.solvers.bnb.proof_tree import grow, proof_of_optimum
 from pvq.solvers.brute import Brute
+from pvq.solvers.relax.pruning import PrunedRow, bound_by_pairs, upper_point
 from pvq.solvers.result import BoundKind, Status
 
 KINDS = ("regular", "singular", "duplicated", "dead", "ill-conditioned")
@@ -209,3 +213,19 @@ def test_a_tree_heeds_the_clock():
     assert lower_bound(problem, whole) > -np.inf
     _, some = proof_of_optimum(problem, best, best, Clock(Options(time_limit=1.0)))
     assert some.leaves > 1
+
+
+def test_more_leaves_do_not_leave_one_of_them_behind():
+    """A leaf that has just been made may be below its parent, by 5 % in this row at 37 leaves."""
+    instance = load_layer("benchmarks/instances/efficientnet_lite0.blocks.9.expand.npz")
+    setting = Setting("prune", sparsity=0.7)
+    row = state_problem(instance.weight[1:2, :48], instance.grams[:, :48, :48], setting).row(0)
+    prepare_masks(row)
+    upper, best = row.error(upper_point(row)), 0.0
+    below, relaxed = bound_by_pairs(PrunedRow.of(row, upper), Clock(Options(time_limit=None)))
+    for leaves in range(10, 61, 3):
+        bound, tree = grow(row, below, relaxed.point, upper, upper, leaves, Clock(Options(time_limit=None)))
+        assert bound >= 0.99 * best
+        assert lower_bound(row, tree) == pytest.approx(bound)
+        best = max(best, bound)
+    assert best > 0.99 * upper
