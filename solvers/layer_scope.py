@@ -75,13 +75,16 @@ def solve_shared_budget(
     trees = isinstance(parts[-1], Proving)
     for curve in curves:
         curve.trees = trees
+    of_row = options.time_limit
+    if of_row is not None and trees:
+        of_row *= 1 - CLAIMED
 
     def ask(i: int, budgets: Sequence[int], again: bool) -> None:
         for k in budgets:
             if k in curves[i].solved and not again:
                 continue
             share = SHARE_AGAIN if again else SHARE
-            left = None if options.time_limit is None else (options.time_limit * (1 - CLAIMED) - spent[i]) * share
+            left = None if of_row is None else (of_row - spent[i]) * share
             if options.stop.is_set() or (left is not None and left <= last[i] / LEAST):
                 return
             begin = time.perf_counter()
