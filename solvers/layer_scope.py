@@ -66,13 +66,13 @@ def solve_shared_budget(
     overrun by, is for the allocations as well. `curves`, what is known of the rows, is extended.
     """
     assert problem.budget is not None
-    prepare(problem, (solver, *compare), options, jobs)
+    parts = (solver,) if options.time_limit is None else parts_of(solver, problem)
+    trees = isinstance(parts[-1], Proving)
+    prepare(problem, (*parts, *compare) if trees else (solver, *compare), options, jobs)
     count, units = len(problem), problem.pattern.units
     if curves is None:
         curves = row_curves(problem)
     spent, last, clock = np.zeros(count), np.zeros(count), _clock_of_all(options, count, jobs)
-    parts = (solver,) if options.time_limit is None else parts_of(solver, problem)
-    trees = isinstance(parts[-1], Proving)
     for curve in curves:
         curve.trees = trees
     of_row = options.time_limit

@@ -9,7 +9,7 @@ The map of this folder, entries first:
     masks             pruning with free weights: `tree` is the search, `node` a node, `node_bound` its bound by
                       `pvq.solvers.relax`, `rounding` its upper end, `pool` the open nodes
     values            grids under a pattern, fixed weights: `interval_search` and `intervals`, or enumeration
-    proof_tree        a proof of a pruning optimum
+    proof_tree        a proof of a pruning optimum; `proving` has both, search and proof, within one limit
 """
 
 from __future__ import annotations

@@ -40,5 +40,5 @@ class Proving(BranchAndBound):
         target = upper - problem.gap_tolerance(found.x, options.gap) / 2
         leaves = min(self.leaves, max(1, (options.node_limit or 2 * self.leaves) // 2))
         bound, tree, split = tree_of_row(problem, upper, target, leaves, clock)
-        reason = found.reason if found.reason is Reason.FINISHED else clock.ended() or Reason.TIME
+        reason = found.reason if found.reason is Reason.FINISHED else clock.ended() or found.reason
         return replace(found, lower=max(found.lower, bound), reason=reason, proof=tree, elsewhere=split)
