@@ -154,8 +154,9 @@ class Curve:
 
         What the cheapest allocation asks for is solved, unless there is no time for it.
         """
-        found = ((k, self.solved.get(k)) for k in (lower, int(self.at[upper])))
-        return [Reason.FINISHED if k == 0 else result.reason if result else Reason.TIME for k, result in found]
+        below, above = self.solved.get(lower), self.solved.get(int(self.at[upper]))
+        unsolved = Reason.FINISHED if lower == 0 else Reason.TIME
+        return [below.reason if below else unsolved, above.reason if above else Reason.FINISHED]
 
     def unknown_near(self, k: int) -> list[int]:
         """Budgets to solve so that the bound at k becomes its own: k, and the middle of its unsolved stretch."""

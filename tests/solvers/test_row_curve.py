@@ -257,7 +257,7 @@ def test_a_point_by_swaps_is_no_worse():
         assert curve.upper[k] == row.certified(curve.point(k)).upper >= optimum(row, k) * (1 - 1e-12)
     assert (curve.upper <= before).all()
     assert curve.upper[4] < before[4]
-    assert curve.reasons(8, 5)[1] is Reason.TIME  # 5 was not solved
+    assert curve.reasons(5, 5) == [Reason.TIME, Reason.FINISHED]  # of 5 there is a point only
 
 
 def test_claims_stop_with_the_clock_and_need_a_split():
