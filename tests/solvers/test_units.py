@@ -9,6 +9,7 @@ from pvq.bounds.gram import Gram
 from pvq.bounds.grid import Grid
 from pvq.bounds.presolve import presolve
 from pvq.bounds.problem import Problem
+from pvq.bounds.proof import Split
 from pvq.bounds.sparsity import Sparsity
 from pvq.bounds.verify.row import lower_bound
 from pvq.solvers.base import Options
@@ -75,3 +76,13 @@ def test_listeners_hear_errors_of_the_row_itself():
     result = get_solver("bnb").solve(problem, Options(report=lambda lower, upper: heard.append(upper)))
     assert heard
     assert all(0.5 * result.upper <= upper < 1e3 * result.upper for upper in heard)
+
+
+@pytest.mark.parametrize(("of_h", "of_w"), [(-930, 0), (300, -100), (0, 0)])
+def test_splits_for_other_budgets_are_of_the_row_itself(of_h, of_w):
+    problem, plain = row("prune", of_h, of_w), row("prune")
+    found, same = (get_solver("bound").solve(p, Options(time_limit=None)) for p in (problem, plain))
+    assert isinstance(found.elsewhere, Split)
+    bound = lower_bound(problem, found.elsewhere)
+    assert bound > 0.0
+    assert np.ldexp(bound, -of_h - 2 * of_w) == pytest.approx(lower_bound(plain, same.elsewhere))
