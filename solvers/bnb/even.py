@@ -203,8 +203,13 @@ def _finish(found, root, batches, bounds, best, shrink):  # type: ignore[no-unty
         error = batches.partial[c]
         if error < bounds[1]:
             bounds[0], bounds[1] = error, shrink * error
-            assign(best, batches.fixed)
-            slot = c
-            for m in range(root):
-                best[m] = int(batches.pick[m * ROOM + slot])
-                slot = batches.parent[m * ROOM + slot]
+            values_of(c, root, batches, best)
+
+
+@inner()
+def values_of(slot, root, batches, out):  # type: ignore[no-untyped-def]
+    """The values of a leaf of the last batch, out."""
+    assign(out, batches.fixed)
+    for m in range(root):
+        out[m] = int(batches.pick[m * ROOM + slot])
+        slot = batches.parent[m * ROOM + slot]

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import float32
 from pvq.bounds.gram import FloatArray, IntArray
 
 from ..kernels.apart import MATRIX, NUMBERS, REAL, VECTOR, WHOLE, apart, entry, inner, named, several
-from ..kernels.sparing import assign
-from .even import ROOM, Batches, bound, find
+from ..kernels.sparing import ZERO, assign
+from .even import FACTORS as IN_DOUBLE
+from .even import ROOM, Batches, bound, find, values_of
 from .frontier import centres_of
 from .restated import Restated
 from .single import Single, single_of
@@ -36,21 +37,21 @@ class Exact(NamedTuple):
 
     weight: FloatArray
     """(n,)"""
-    pivot: FloatArray
-    """(n,)"""
-    slope: FloatArray
-    """(n, width)"""
+    factors: tuple[FloatArray, FloatArray, FloatArray]
+    grid: tuple[Any, ...]
+    """As of the row."""
     picks: IntArray
     """(n,) values of a leaf."""
     centres: FloatArray
-    """(n,) space."""
+    """(width,) space."""
     raised: FloatArray
     """[T scaled, r, 1 + rel, scale] of `single`."""
     missed: IntArray
     """(1,) leaves that were no better than what is known."""
 
 
-EXACT = named([VECTOR, VECTOR, MATRIX, NUMBERS, VECTOR, VECTOR, NUMBERS], Exact)
+GRID = several((MATRIX, NUMBERS, NUMBERS, MATRIX))
+EXACT = named([VECTOR, IN_DOUBLE, GRID, NUMBERS, VECTOR, VECTOR, NUMBERS], Exact)
 
 
 class SingleWalk(Walk):
@@ -59,13 +60,18 @@ class SingleWalk(Walk):
     def __init__(self, row: Restated, shrink: float, single: Single) -> None:
         super().__init__(row, shrink)
         n = len(row.weight)
-        pivot, slope, _ = row.factors
         self.is_single = True
         """Whether it still searches in float32."""
         self._single, self._threshold = single, -1.0
         self._batches = Batches.empty(n, np.float32)
         self._exact = Exact(
-            row.weight, pivot, slope, np.zeros(n, np.int64), np.zeros(n), np.zeros(4), np.zeros(1, np.int64)
+            row.weight,
+            row.factors,
+            row.grid,
+            np.zeros(n, np.int64),
+            np.zeros(row.width),
+            np.zeros(4),
+            np.zeros(1, np.int64),
         )
 
     def run(self, budget: int, upper: float, threshold: float) -> bool:
@@ -82,11 +88,11 @@ class SingleWalk(Walk):
             return super().run(budget, upper, threshold)
         self.bounds[:] = upper, threshold
         exact.raised[0] = single.raised(threshold, exact.raised[1]) * single.scale
-        row, frontier = self.row, self._frontier
+        frontier = self._frontier
         trees = self._at, self._nodes, frontier.bound, frontier.level, frontier.picks
-        shared = self._where, self.bounds, self._batches, self.picks, row.factors, row.grid
+        shared = self._where, self.bounds, self._batches, self.picks
         plan = single.pivot, single.slope, single.diagonal
-        done = bool(_sweep_single(budget, trees, *shared, plan, exact, row.top, self.shrink))
+        done = bool(_sweep_single(budget, trees, *shared, plan, exact, self.row.top, self.shrink))
         if not done and exact.missed[0] > MISSED + self.nodes // PART:
             self._leave()
         return done
@@ -143,12 +149,8 @@ def _finish(found, root, batches, bounds, best, exact, shrink):  # type: ignore[
     for c in range(found):
         if not batches.partial[c] < raised[0]:
             continue
-        assign(picks, batches.fixed)
-        slot = c
-        for m in range(root):
-            picks[m] = int(batches.pick[m * ROOM + slot])
-            slot = batches.parent[m * ROOM + slot]
-        error = _error(exact)
+        values_of(c, root, batches, picks)
+        error = centres_of(ZERO, picks, exact.weight, exact.factors, exact.grid, exact.centres)
         if error < bounds[1]:
             bounds[0], bounds[1] = error, shrink * error
             assign(best, picks)
@@ -157,21 +159,8 @@ def _finish(found, root, batches, bounds, best, exact, shrink):  # type: ignore[
             exact.missed[0] += 1
 
 
-@inner()
-def _error(exact):  # type: ignore[no-untyped-def]
-    """What `search_even` adds up for a leaf."""
-    centres, error = exact.centres, 0.0
-    assign(centres, exact.weight)
-    for i in range(len(centres) - 1, -1, -1):
-        off = centres[i] - exact.picks[i]
-        error += exact.pivot[i] * off * off
-        for j in range(i):
-            centres[j] += exact.slope[i, j] * off
-    return error
-
-
 @entry()
-def _sweep_single(budget, trees, where, bounds, state, best, factors, grid, plan, exact, top, shrink):  # type: ignore[no-untyped-def]
+def _sweep_single(budget, trees, where, bounds, state, best, plan, exact, top, shrink):  # type: ignore[no-untyped-def]
     """`search_single` below each node of a list."""
     picks, centres = trees[4], exact.centres
     end = where[2] + budget
@@ -181,7 +170,7 @@ def _sweep_single(budget, trees, where, bounds, state, best, factors, grid, plan
             if node < 0:
                 return True
             m = where[0]
-            partial = centres_of(m, picks[node], exact.weight, factors, grid, centres)
+            partial = centres_of(m, picks[node], exact.weight, exact.factors, exact.grid, centres)
             state.partial[m * ROOM] = partial * exact.raised[3]
             for j in range(m):
                 state.centres[state.start[m] + j] = centres[j]
