@@ -70,7 +70,7 @@ def bound_leaf(
     bound, choice = node.c, -1
     if free_units > 0:
         for _ in range(TURNS):
-            bound = bound_of(node.free, node.c, node.pairs, target, max(upper - known, 0.0), rounds, True)
+            bound = bound_of(node.free, node.c, node.pairs, target, max(upper - known, 0.0), rounds, True, False)
             if bound >= known:
                 break
         choice = node.names[branching_unit(node.free, state, node.names)]

@@ -205,7 +205,7 @@ def advance(
             continue
         target = best.value[0] - max(GAP_SOUGHT * gap * best.value[0], FLOOR_SOUGHT * floor)
         rounds = FIRST_ROUNDS if best.nodes[0] == 1 else ROOT_ROUNDS if best.nodes[0] == 2 else 1
-        bound = bound_of(free, c, node.pairs, target, max(best.value[0] - key, 0.0), rounds, pairing)
+        bound = bound_of(free, c, node.pairs, target, max(best.value[0] - key, 0.0), rounds, pairing, True)
         if bound >= cutoff:
             best.value[1] = min(best.value[1], bound)
             continue

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from pvq.bounds.gram import FloatArray
 
-from .apart import MATRIX, TRUTH, VECTOR, WHOLE, apart, inner
+from .apart import BORROWS, MATRIX, TRUTH, VECTOR, WHOLE, apart, inner
 from .sparing import ZERO
 from .tiles import ROWS, subtract_product
 from .vector_code import WIDTH
@@ -29,7 +29,7 @@ def cholesky_margin(n: int) -> float:
     return 2.0 * n * (n + 1) * UNIT_ROUNDOFF
 
 
-@inner(fastmath={"contract"})
+@inner(**BORROWS, fastmath={"contract"})
 def subtract(
     factors: FloatArray, column: int, count: int, rows: FloatArray, out: FloatArray, lo: int, hi: int
 ) -> None:
@@ -47,7 +47,7 @@ def subtract(
         k += 1
 
 
-@apart(None, MATRIX, WHOLE, WHOLE, MATRIX, MATRIX, WHOLE)
+@apart(None, MATRIX, WHOLE, WHOLE, MATRIX, MATRIX, WHOLE, **BORROWS)
 def subtract_outer(
     out: FloatArray, first: int, last: int, factors: FloatArray, rows: FloatArray, count: int
 ) -> None:
@@ -60,7 +60,7 @@ def subtract_outer(
         subtract(factors, rest, count, rows, out[rest], ZERO, n)
 
 
-@inner(fastmath={"contract"})
+@inner(**BORROWS, fastmath={"contract"})
 def divide_rows(
     r: FloatArray, i: int, scales: tuple[float, float, float, float], out: FloatArray, lo: int, hi: int
 ) -> None:
@@ -76,7 +76,7 @@ def divide_rows(
         out[i + 3, j] = (out[i + 3, j] - r03 * t0 - r13 * t1 - r23 * t2) * s3
 
 
-@inner(fastmath={"contract"})
+@inner(**BORROWS, fastmath={"contract"})
 def finish_rows(a: FloatArray, i: int, n: int) -> bool:
     """The last step of `factor` for rows i ... i + 3, from which all rows before i have been subtracted.
 
@@ -102,7 +102,7 @@ def finish_rows(a: FloatArray, i: int, n: int) -> bool:
     return True
 
 
-@apart(TRUTH, MATRIX, WHOLE, fastmath={"contract"})
+@apart(TRUTH, MATRIX, WHOLE, **BORROWS, fastmath={"contract"})
 def factor(a: FloatArray, n: int) -> bool:
     """Overwrite the upper triangle of a[:n, :n] by R with A = R'R; False if a pivot is not positive (or NaN).
 
@@ -124,7 +124,7 @@ def factor(a: FloatArray, n: int) -> bool:
     return True
 
 
-@apart(None, MATRIX, WHOLE, VECTOR, fastmath={"contract", "reassoc"})
+@apart(None, MATRIX, WHOLE, VECTOR, **BORROWS, fastmath={"contract", "reassoc"})
 def solve(r: FloatArray, n: int, b: FloatArray) -> None:
     """Overwrite b[:n] by A^-1 b, with R from `factor`; four rows at a time."""
     whole = n - n % ROWS
@@ -160,7 +160,7 @@ def solve(r: FloatArray, n: int, b: FloatArray) -> None:
         b[i], b[i + 1], b[i + 2], b[i + 3] = t0, t1, t2, t3
 
 
-@apart(None, MATRIX, WHOLE, MATRIX, fastmath={"contract"})
+@apart(None, MATRIX, WHOLE, MATRIX, **BORROWS, fastmath={"contract"})
 def invert_factor(r: FloatArray, n: int, lower: FloatArray) -> None:
     """lower[:n, :n] = V = R'^-1 with R from `factor`: V_i = (e_i - sum_{k<i} R_ki V_k) / R_ii by rows."""
     whole = n - n % ROWS
@@ -180,7 +180,7 @@ def invert_factor(r: FloatArray, n: int, lower: FloatArray) -> None:
             lower[i, j] *= scale
 
 
-@apart(None, MATRIX, WHOLE, MATRIX, MATRIX, fastmath={"contract"})
+@apart(None, MATRIX, WHOLE, MATRIX, MATRIX, **BORROWS, fastmath={"contract"})
 def invert(r: FloatArray, n: int, lower: FloatArray, p: FloatArray) -> None:
     """p[:n, :n] = (R'R)^-1 = V'V with R from `factor`; `lower` (n, n) is working space, V = R'^-1 in the end."""
     invert_factor(r, n, lower)

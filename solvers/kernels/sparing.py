@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from .apart import NUMBERS, REAL, VECTOR, WHOLE, apart, inner
+from .apart import BORROWS, NUMBERS, REAL, VECTOR, WHOLE, apart, inner
 
 ZERO: Any = np.int64(0)
 ONE: Any = np.int64(1)
@@ -58,14 +58,14 @@ def first_numbers(values: np.ndarray, count: int) -> np.ndarray:
     return out
 
 
-@inner()
+@inner(**BORROWS)
 def assign(out: np.ndarray, values: np.ndarray) -> None:
     """out[:len(values)] = values, for vectors that do not overlap."""
     for i in range(len(values)):
         out[i] = values[i]
 
 
-@inner()
+@inner(**BORROWS)
 def assign_matrix(out: np.ndarray, values: np.ndarray) -> None:
     """The same for matrices, and the first rows and columns of `out`."""
     for i in range(values.shape[0]):

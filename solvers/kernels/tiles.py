@@ -16,7 +16,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from pvq.bounds.gram import FloatArray
 
-from .apart import inner
+from .apart import BORROWS, inner
 from .vector_code import DOUBLE, INTEGER, SUFFIX, VECTOR, WIDTH, declare, place, spread
 
 ROWS = 4
@@ -119,7 +119,7 @@ narrow: Any = _narrow
 address: Any = _address
 
 
-@inner()
+@inner(**BORROWS)
 def subtract_product(
     out: FloatArray,
     row: int,

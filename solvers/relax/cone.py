@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pvq.bounds.gram import FloatArray
 
-from ..kernels.apart import MATRIX, REAL, TRUTH, VECTOR, WHOLE, apart
+from ..kernels.apart import BORROWS, MATRIX, REAL, TRUTH, VECTOR, WHOLE, apart
 from ..kernels.cholesky import factor
 
 SAFE = 1e-8
@@ -18,7 +18,7 @@ LEAST_D = 1e-14
 """Least d_i relative to h_ii, so that r_i^2 / d_i is finite; part of the D that is tested."""
 
 
-@apart(TRUTH, MATRIX, VECTOR, VECTOR, VECTOR, REAL, WHOLE, MATRIX, VECTOR)
+@apart(TRUTH, MATRIX, VECTOR, VECTOR, VECTOR, REAL, WHOLE, MATRIX, VECTOR, **BORROWS)
 def positive(
     a: FloatArray,
     d: FloatArray,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from pvq.bounds.gram import FloatArray, IntArray
 
-from ..kernels.apart import MATRIX, NUMBERS, TRUTH, VECTOR, apart, inner
+from ..kernels.apart import BORROWS, MATRIX, NUMBERS, TRUTH, VECTOR, apart, inner
 from ..kernels.sparing import ZERO
 from .node_perspective import ALIVE, QUADRATIC, Quadratic
 from .pieces import HULL_PIECES, PAIR_BLOCKS, TIE, HullPieces, PairBlocks
@@ -17,7 +17,7 @@ BENT = 1e-3
 """Least cosine between a pair's change of gradient and its step for which the model is bent."""
 
 
-@apart(None, PAIR_BLOCKS, VECTOR, VECTOR, VECTOR)
+@apart(None, PAIR_BLOCKS, VECTOR, VECTOR, VECTOR, **BORROWS)
 def start_from(blocks: PairBlocks, theta: FloatArray, r: FloatArray, x: FloatArray) -> None:
     """Give inputs at 0 that are not stationary there a tiny value of the sign in which they leave."""
     pairs, d, e, group = blocks.pairs, blocks.d, blocks.e, blocks.group
@@ -128,7 +128,7 @@ def system(
         work[a, a] *= 1.0 + ALIVE  # any x is allowed
 
 
-@inner()
+@inner(**BORROWS)
 def half_gradient(i: int, pairs: int, x: FloatArray, price: float, k: FloatArray) -> float:
     """r_i = (Kx)_i + theta s_i."""
     value = k[i, 0] * x[i] + price * k[i, 2]
@@ -137,7 +137,7 @@ def half_gradient(i: int, pairs: int, x: FloatArray, price: float, k: FloatArray
     return value
 
 
-@apart(None, PAIR_BLOCKS, VECTOR, VECTOR, VECTOR, MATRIX, MATRIX, MATRIX)
+@apart(None, PAIR_BLOCKS, VECTOR, VECTOR, VECTOR, MATRIX, MATRIX, MATRIX, **BORROWS)
 def bend_to(
     blocks: PairBlocks,
     xs: FloatArray,

@@ -154,9 +154,11 @@ def relax_at(row: Local, d: FloatArray, e: FloatArray, x: FloatArray, precision:
     for i in range(0, 2 * row.pairs, 2):
         q[i, i + 1] -= e[i]
         q[i + 1, i] -= e[i]
-    blocks, point = PairBlocks(row.pairs, d, e, row.group, row.keep), PairPoint(x, np.empty((n, 2)), no_savings(n))
+    blocks = PairBlocks(row.pairs, d, e, row.group, row.keep)
+    point = PairPoint(x, np.empty((n, 2)), no_savings(n), np.empty(n), np.empty(n))
     aim = Aim(ITERATIONS, np.inf, precision / COARSE)
-    return relax_pairs(Quadratic(q, row.b, row.c, np.zeros(n)), blocks, aim, point, np.empty((n, n)))
+    rest, no_steps = Quadratic(q, row.b, row.c, np.zeros(n)), np.empty((0, 0))
+    return relax_pairs(rest, blocks, aim, point, np.empty((n, n)), no_steps)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

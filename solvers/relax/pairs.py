@@ -20,6 +20,7 @@ from pvq.bounds.gram import FloatArray
 from ..kernels.apart import MATRIX, REAL, VECTOR, apart, named
 from ..kernels.cholesky import factor, solve
 from ..kernels.sparing import ZERO, assign, assign_matrix
+from .dual_steps import dual_steps
 from .follow import follow
 from .node_perspective import AIM, LEAST_SHARE, QUADRATIC, ROUNDING, Aim, Quadratic, largest
 from .pair_steps import bend_to, half_gradient, start_from, system
@@ -31,6 +32,13 @@ BENDS, KEPT_BEND = 1, 0.5
 
 SHORTER, SHORTEN = 2, 0.3
 """Then the last step is shortened so many times, by this factor."""
+
+PASSES = 2
+"""Coordinate steps of every input from each iterate before its bound is taken; 1 and 4 take 1 % more and .3 %
+fewer nodes at 96 inputs and 75 %."""
+
+EARLY = 80.0
+"""There are none while the target is out of reach and the objective still falls by so many times the precision."""
 
 COARSE = 30.0
 """Where the objective shows that the target cannot be reached, this many times the precision is enough."""
@@ -48,14 +56,21 @@ class PairPoint(NamedTuple):
     shares: FloatArray
     """(m, 2) as of `HullPieces`."""
     saved: Savings
+    """At v."""
+    v: FloatArray
+    """(m,) the point whose bound is returned: x, or what coordinate steps from there lead to."""
+    r: FloatArray
+    """(m,) b - Qv."""
 
 
-PAIR_POINT = named([VECTOR, MATRIX, SAVINGS], PairPoint)
+PAIR_POINT = named([VECTOR, MATRIX, SAVINGS, VECTOR, VECTOR], PairPoint)
 """Its type in compiled code."""
 
 
-@apart(REAL, QUADRATIC, PAIR_BLOCKS, AIM, PAIR_POINT, MATRIX)
-def relax_pairs(rest: Quadratic, blocks: PairBlocks, aim: Aim, out: PairPoint, work: FloatArray) -> float:
+@apart(REAL, QUADRATIC, PAIR_BLOCKS, AIM, PAIR_POINT, MATRIX, MATRIX)
+def relax_pairs(
+    rest: Quadratic, blocks: PairBlocks, aim: Aim, out: PairPoint, work: FloatArray, p: FloatArray
+) -> float:
     """Solve the relaxation for fixed D and return the best lower bound; `out` is of that iterate.
 
     Semismooth Newton: on its piece every phi is quadratic (a norm on one of them), and the price theta of a group
@@ -71,6 +86,7 @@ def relax_pairs(rest: Quadratic, blocks: PairBlocks, aim: Aim, out: PairPoint, w
     aim : when it ends.
     out : x is the start.
     work : (m, m) working space.
+    p : (m, m) Q^-1, or (0, 0) where the bound is to be that of x itself.
     """
     q, b, c, loss = rest.q, rest.b, rest.c, rest.loss
     pairs, d, group, keep = blocks.pairs, blocks.d, blocks.group, blocks.keep
@@ -79,12 +95,14 @@ def relax_pairs(rest: Quadratic, blocks: PairBlocks, aim: Aim, out: PairPoint, w
     follow(q, b, d, x)
     xs, xa, xt, qx = x.copy(), x.copy(), x.copy(), np.empty(m)
     rs, hidden, rhs = np.empty(m), np.empty(m), np.empty(m)
+    v, rv = np.empty(m), np.empty(m)
     at_trial, base, trial = no_savings(m), no_pieces(m, groups), no_pieces(m, groups)
+    k = trial.k
     theta, price = np.zeros(groups), np.zeros(groups)
     last, first = np.empty(groups), np.empty(groups)
     active, sign, bend = np.empty(m, np.int64), np.zeros(m), np.zeros((m, 2))
     stopped = np.zeros(m, np.bool_)
-    best, lowest, newton, tries = -np.inf, np.inf, True, 0
+    best, before, lowest, newton, tries = -np.inf, np.inf, np.inf, True, 0
     for i in range(m):
         price[group[i]] += np.sqrt(d[i]) * abs(xs[i])
     for iteration in range(aim.iterations + 1):
@@ -94,7 +112,7 @@ def relax_pairs(rest: Quadratic, blocks: PairBlocks, aim: Aim, out: PairPoint, w
         for i in range(m):
             square += xt[i] * qx[i]
             linear_term += xt[i] * b[i]
-            norm += half_gradient(i, pairs, xt, price[group[i]], trial.k) * xt[i]
+            norm += half_gradient(i, pairs, xt, price[group[i]], k) * xt[i]
         objective = c - 2.0 * linear_term + square + norm
         if np.isnan(objective):
             objective = np.inf
@@ -121,17 +139,26 @@ def relax_pairs(rest: Quadratic, blocks: PairBlocks, aim: Aim, out: PairPoint, w
         else:
             newton, tries = True, 0
             stopped[:] = False
-            lowest = objective
+            before, lowest = lowest, objective
             assign(theta, price)
-            size, lost = 0.0, 0.0
             for i in range(m):
                 rs[i] = b[i] - qx[i]
-                size += np.sqrt(q[i, i] + d[i]) * abs(xt[i])
-                lost += 2.0 * loss[i] * xt[i] * xt[i]
+            assign(v, xt)
+            assign(rv, rs)
+            falls = before - objective > EARLY * aim.precision
+            if len(p) > 0 and iteration > 0 and (objective >= aim.target or not falls):
+                dual_steps(p, blocks, theta, v, rv, PASSES)
+                multiply(q, v, qx)
+            size, lost, square = 0.0, 0.0, 0.0
+            for i in range(m):
+                rv[i] = b[i] - qx[i]
+                square += v[i] * qx[i]
+                size += np.sqrt(q[i, i] + d[i]) * abs(v[i])
+                lost += 2.0 * loss[i] * v[i] * v[i]
             for i in range(m):
                 # |Q_ij| <= sqrt(A_ii A_jj): what rounding may hide in r_i counts, since a tiny d_i magnifies it
                 hidden[i] = ROUNDING * (abs(b[i]) + np.sqrt(q[i, i] + d[i]) * size)
-            savings(blocks, rs, hidden, at_trial)
+            savings(blocks, rv, hidden, at_trial)
             bound = c - square - largest(at_trial.increments, m, group, keep, last, first)
             # loss (x - v)^2 <= 2 loss (x^2 + v^2); the part of x, of the row's own size, is below every tolerance
             bound -= lost + ROUNDING * (abs(c) + size * size)
@@ -140,6 +167,8 @@ def relax_pairs(rest: Quadratic, blocks: PairBlocks, aim: Aim, out: PairPoint, w
             if bound > best or iteration == 0:
                 best = max(best, bound)
                 assign(x, xt)
+                assign(out.v, v)
+                assign(out.r, rv)
                 assign(saved.own, at_trial.own)
                 assign(saved.both, at_trial.both)
                 assign(saved.increments, at_trial.increments)

@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 from pvq.bounds.gram import FloatArray, IntArray
 
-from ..kernels.apart import MATRIX, NUMBERS, VECTOR, WHOLE, apart, inner, named
+from ..kernels.apart import BORROWS, MATRIX, NUMBERS, VECTOR, WHOLE, apart, inner, named
 from ..kernels.sparing import constant
 
 PRICES = 30
@@ -75,7 +75,7 @@ def no_pieces(m: int, groups: int) -> HullPieces:
     return HullPieces(np.zeros((m, 3)), np.zeros((m, 2)), np.empty(groups), np.empty(groups))
 
 
-@inner()
+@inner(**BORROWS)
 def single(x: float, b: float, theta: float):  # type: ignore[no-untyped-def]
     """(K, s, c, share) of one input: the reverse Huber function."""
     if x == 0.0:
@@ -87,7 +87,7 @@ def single(x: float, b: float, theta: float):  # type: ignore[no-untyped-def]
     return b, 0.0, 1.0, 1.0
 
 
-@inner()
+@inner(**BORROWS)
 def pair(x1: float, x2: float, b1: float, b2: float, e: float, theta: float):  # type: ignore[no-untyped-def]
     """(K11, K12, K22, s1, s2, c, l1, l2, l12) of two inputs, B = [[b1, e], [e, b2]]."""
     if x2 == 0.0:
@@ -160,7 +160,7 @@ def pair(x1: float, x2: float, b1: float, b2: float, e: float, theta: float):  #
     return a * e, e, b2, beta * r1, 0.0, 1.0, 0.0, 1.0 - both, both
 
 
-@apart(None, VECTOR, PAIR_BLOCKS, VECTOR, HULL_PIECES)
+@apart(None, VECTOR, PAIR_BLOCKS, VECTOR, HULL_PIECES, **BORROWS)
 def pieces_at(x: FloatArray, blocks: PairBlocks, theta: FloatArray, out: HullPieces) -> None:
     """Pieces of all inputs at the prices theta (groups,)."""
     d, e, group = blocks.d, blocks.e, blocks.group
@@ -192,9 +192,17 @@ def prices(x: FloatArray, blocks: PairBlocks, theta: FloatArray, out: HullPieces
     Newton's iteration for theta sum_S |S| l_S = k theta, from the theta at hand. The sum of shares falls as theta
     rises, which brackets theta; a step that leaves the bracket is replaced by its middle.
     """
+    groups = len(blocks.keep)
+    _settle(x, blocks, theta, out, constant(groups, 0.0), constant(groups, np.inf))
+
+
+@apart(None, VECTOR, PAIR_BLOCKS, VECTOR, HULL_PIECES, VECTOR, VECTOR, **BORROWS)
+def _settle(
+    x: FloatArray, blocks: PairBlocks, theta: FloatArray, out: HullPieces, low: FloatArray, high: FloatArray
+) -> None:
+    """`prices`, between low and high (groups,)."""
     d, group, left, linear = blocks.d, blocks.group, out.left, out.linear
     groups = len(blocks.keep)
-    low, high = constant(groups, 0.0), constant(groups, np.inf)
     for g in range(groups):
         if theta[g] == 0.0:  # nothing leads away from 0
             for i in range(len(x)):

@@ -191,7 +191,12 @@ def test_a_search_that_is_cut_off_has_a_proof(kind):
         if found.proof is None:
             continue
         row = presolve(problem).problem
-        assert isinstance(found.proof, Tree)
+        if not isinstance(
+            found.proof, Tree
+        ):  # found to be solved within the limit, with an error that is rounding
+            assert found.proven <= found.rounding
+            assert lower_bound(row, found.proof) <= best + found.rounding
+            continue
         assert lower_bound(row, found.proof) <= reference_bound(row, found.proof) <= best * (1 + 1e-12)
         without = Tree(found.proof.code[:-1], found.proof.splits)
         with pytest.raises(NotProven, match=r"ends before|not one of this row"):
