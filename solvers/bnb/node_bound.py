@@ -18,18 +18,19 @@ from ..relax.pairs import PairPoint, relax_pairs
 from ..relax.pieces import PairBlocks
 from ..relax.savings import CORRELATED, losses, no_savings
 
-BARRIER, PROOF_BARRIER = 0.12, 0.08
-"""Barrier of a sweep as a part of the mean of <G_i, D_i>; .05, .08 and .18 take 66, 19 and 7 % more nodes on two
-rows of 112 inputs at 75 %, .14 takes 3 % less there and 13 % more on the longest row. The
-second is that without coordinate steps, for the leaves of proofs: with .12 some trees of small rows do not end."""
+BARRIER, STEPPED_BARRIER = 0.08, 0.12
+"""Barrier of a sweep as a part of the mean of c_i d_i; .02 takes 70% and .2 10% more nodes at 80 inputs.
+
+The second is with coordinate steps: .05, .08 and .18 take 66, 19 and 7 % more nodes on two rows of 112 inputs at
+75 %, .14 takes 3 % less there and 13 % more on the longest row. With .12 and no steps some proofs' trees do not end."""
 
 EVEN_WEIGHT = 0.5
 """Ascent weight of every input, as a part of the mean gradient, on top of its own: the gradient is that of one
 relaxation, and inputs idle in it are fractional in a descendant. 1e-3 in its place needs five times the nodes."""
 
-RELAX_ITERATIONS, ALONE = 16, 40
-"""Points per relaxation at most, with coordinate steps of the dual and without. With 40 instead of 16 two rows of
-112 inputs at 75 % take 6 % fewer nodes in 4 % more time."""
+RELAX_ITERATIONS, STEPPED_ITERATIONS = 40, 16
+"""Points per relaxation at most. The second is with coordinate steps, where 40 on two rows of 112 inputs at 75 % take
+6 % fewer nodes in 4 % more time."""
 
 SHRINK, SHRINKS = 0.3, 20
 """D of a node is multiplied by this, so many times at most, where A - D fails the test for rounding."""
@@ -38,8 +39,10 @@ WORTH, ROUND_WORTH = 1e-3, 1e-2
 """Parts of what is missing that another iteration of a relaxation, and another turn of D and x, must gain. Ten
 times as much takes 14 % more nodes at 88 inputs and 75 %, a tenth 1.6 % less in the same time."""
 
-UNSURE = 1e8
-"""An input whose P_ii A_ii is as large is nearly a combination of others: P_ii is known to 1e-16 times as much."""
+UNSURE = 1e6
+"""Largest P_ii A_ii of a node in which P = (A - D)^-1 is known well enough for what fixing an input adds. Rounding
+changes P_ii by 1e-16 sum A_kk P_ki^2 <= 1e-16 P_ii sum A_kk P_kk: one input that is nearly a combination of others
+spoils the entries of all."""
 
 TIDY = 1 - 1e-12
 """A coupling at its limit ends below it by more than its rounding."""
@@ -98,11 +101,11 @@ def _by_pairs(
     a, b, d, e, x, group, keep = free.a, free.b, free.d, free.e, free.x, free.group, free.keep
     m, groups = len(b), len(keep)
     q, p, lower = np.empty((m, m)), np.empty((m, m)), np.empty((m, m))
-    blocks, aim = (
-        PairBlocks(pairs, d, e, group, keep),
-        Aim(RELAX_ITERATIONS if steps else ALONE, target, WORTH * gap),
-    )
+    blocks = PairBlocks(pairs, d, e, group, keep)
+    aim = Aim(STEPPED_ITERATIONS if steps else RELAX_ITERATIONS, target, WORTH * gap)
+    barrier = STEPPED_BARRIER if steps else BARRIER
     point, least = PairPoint(x, np.zeros((m, 2)), no_savings(m), np.empty(m), np.empty(m)), np.empty(m)
+    spread = np.empty(m)
     for s in range(m):
         least[s] = LEAST_D * free.variance[s]
     nothing, known = np.empty((0, 0)), False
@@ -116,7 +119,7 @@ def _by_pairs(
             if rounds > 1:
                 break
         before_d, before_e = d.copy(), e.copy()
-        if sweep(p, blocks, x, EVEN_WEIGHT, BARRIER if steps else PROOF_BARRIER, least) and not positive(
+        if sweep(p, blocks, x, EVEN_WEIGHT, barrier, least) and not positive(
             a, d, e, free.variance, free.slack, m, work, loss
         ):
             assign(d, before_d)
@@ -142,8 +145,10 @@ def _by_pairs(
     largest(point.saved.increments, m, group, keep, last, first)
     if bound > -np.inf:
         for s in range(m):
-            least[s] = p[s, s] if known and p[s, s] * a[s, s] < UNSURE else 0.0
-        losses(blocks, point.saved, last, first, point.v, point.r, least, free.inside, free.outside)
+            known = known and p[s, s] * a[s, s] < UNSURE
+        for s in range(m):
+            spread[s] = p[s, s] if known else 0.0
+        losses(blocks, point.saved, last, first, point.v, point.r, spread, free.inside, free.outside)
     return bound
 
 
@@ -155,7 +160,7 @@ def _by_blocks(
     m, units, groups = len(b), len(free.group), len(free.keep)
     q, p, lower = np.empty((m, m)), np.empty((m, m)), np.empty((m, m))
     y, price, weights = np.empty(units), np.empty(groups), np.empty(m)
-    of, aim = Pattern(free.unit, free.group, free.keep), Aim(ALONE, target, WORTH * gap)
+    of, aim = Pattern(free.unit, free.group, free.keep), Aim(RELAX_ITERATIONS, target, WORTH * gap)
     bound = -np.inf
     for turn in range(rounds):
         invert(work, m, lower, p)

@@ -191,12 +191,12 @@ def test_a_search_that_is_cut_off_has_a_proof(kind):
         if found.proof is None:
             continue
         row = presolve(problem).problem
-        if not isinstance(
-            found.proof, Tree
-        ):  # found to be solved within the limit, with an error that is rounding
-            assert found.proven <= found.rounding
-            assert lower_bound(row, found.proof) <= best + found.rounding
+        if kind == "duplicated" and found.bound_kind is BoundKind.NUMERICAL:
+            # a leaf's D may round to 0 at an input and its copy, on some processors: what is said is then not proven
+            assert found.info["unproven"].startswith("the bound is minus infinity")
+            assert lower_bound(row, found.proof) <= reference_bound(row, found.proof) <= best * (1 + 1e-12)
             continue
+        assert isinstance(found.proof, Tree)
         assert lower_bound(row, found.proof) <= reference_bound(row, found.proof) <= best * (1 + 1e-12)
         without = Tree(found.proof.code[:-1], found.proof.splits)
         with pytest.raises(NotProven, match=r"ends before|not one of this row"):
