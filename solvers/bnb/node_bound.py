@@ -22,7 +22,8 @@ BARRIER, STEPPED_BARRIER = 0.08, 0.12
 """Barrier of a sweep as a part of the mean of c_i d_i; .02 takes 70% and .2 10% more nodes at 80 inputs.
 
 The second is with coordinate steps: .05, .08 and .18 take 66, 19 and 7 % more nodes on two rows of 112 inputs at
-75 %, .14 takes 3 % less there and 13 % more on the longest row. With .12 and no steps some proofs' trees do not end."""
+75 %, .14 takes 3 % less there and 13 % more on the longest row. With .12 and no steps the trees of some proofs do
+not end."""
 
 EVEN_WEIGHT = 0.5
 """Ascent weight of every input, as a part of the mean gradient, on top of its own: the gradient is that of one
