@@ -30,8 +30,8 @@ EVEN_WEIGHT = 0.5
 relaxation, and inputs idle in it are fractional in a descendant. 1e-3 in its place needs five times the nodes."""
 
 RELAX_ITERATIONS, STEPPED_ITERATIONS = 40, 16
-"""Points per relaxation at most. The second is with coordinate steps, where 40 on two rows of 112 inputs at 75 % take
-6 % fewer nodes in 4 % more time."""
+"""Points per relaxation at most. The second is with coordinate steps, where 40 take 6 % fewer nodes in 4 % more
+time on two rows of 112 inputs at 75 %."""
 
 SHRINK, SHRINKS = 0.3, 20
 """D of a node is multiplied by this, so many times at most, where A - D fails the test for rounding."""

@@ -192,7 +192,7 @@ def test_a_search_that_is_cut_off_has_a_proof(kind):
             continue
         row = presolve(problem).problem
         if kind == "duplicated" and found.bound_kind is BoundKind.NUMERICAL:
-            # a leaf's D may round to 0 at an input and its copy, on some processors: what is said is then not proven
+            # on some processors a leaf's D rounds to 0 at an input and its copy: what is said is not proven
             assert found.info["unproven"].startswith("the bound is minus infinity")
             assert lower_bound(row, found.proof) <= reference_bound(row, found.proof) <= best * (1 + 1e-12)
             continue
