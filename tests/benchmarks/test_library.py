@@ -56,6 +56,9 @@ def test_manifest_comes_out_of_its_command_again():
     again, shipped = build(load()), load()
     assert again["layers"] == shipped["layers"]
     for new, old in zip(again["instances"], shipped["instances"], strict=True):
+        # sums and eigenvalues are rounded in the processor's own order; conditions are written to two digits
+        assert new.pop("reference") == pytest.approx(old.pop("reference"), rel=1e-12)
+        assert new.pop("condition") == pytest.approx(old.pop("condition"), rel=0.11)
         assert new == old
 
 
