@@ -163,17 +163,21 @@ def solve(r: FloatArray, n: int, b: FloatArray) -> None:
 @apart(None, MATRIX, WHOLE, MATRIX, **BORROWS, fastmath={"contract"})
 def invert_factor(r: FloatArray, n: int, lower: FloatArray) -> None:
     """lower[:n, :n] = V = R'^-1 with R from `factor`: V_i = (e_i - sum_{k<i} R_ki V_k) / R_ii by rows."""
-    whole = n - n % ROWS
     for i in range(n):
         for j in range(n):
             lower[i, j] = 0.0
         lower[i, i] = 1.0
-    for i in range(0, whole, ROWS):
+    for start in range(0, n if n >= ROWS else 0, ROWS):
+        i = min(start, n - ROWS)  # the last rows begin among those before: one by one they take longer
+        for s in range(i, start):
+            for j in range(s):
+                lower[s, j] = 0.0
+            lower[s, s] = 1.0
         for j in range(0, i, 2 * WIDTH):  # V_kj = 0 for k < j
             subtract_product(lower, i, j, min(j + 2 * WIDTH, i), r, i, lower, j, i)
         scales = 1.0 / r[i, i], 1.0 / r[i + 1, i + 1], 1.0 / r[i + 2, i + 2], 1.0 / r[i + 3, i + 3]
         divide_rows(r, i, scales, lower, ZERO, i + ROWS)
-    for i in range(whole, n):
+    for i in range(n if n < ROWS else 0):
         subtract(r, i, i, lower, lower[i], ZERO, i)
         scale = 1.0 / r[i, i]
         for j in range(i + 1):

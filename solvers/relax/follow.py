@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from pvq.bounds.gram import FloatArray
 
-from ..kernels.apart import MATRIX, VECTOR, apart
+from ..kernels.apart import BORROWS, MATRIX, VECTOR, apart, inner
 from ..kernels.sparing import ZERO
 
 NEXT_TO_NONE = 1e-12
@@ -13,6 +13,12 @@ NEXT_TO_NONE = 1e-12
 
 TURNS = 20
 """Of each of them: duplicates need one, others a few."""
+
+
+@inner(**BORROWS)
+def _follows(q: FloatArray, d: FloatArray, i: int) -> bool:
+    """Whether input i is one of them."""
+    return q[i, i] > 0.0 and d[i] < NEXT_TO_NONE * (q[i, i] + d[i])
 
 
 @apart(None, MATRIX, VECTOR, VECTOR, VECTOR)
@@ -23,13 +29,16 @@ def follow(q: FloatArray, b: FloatArray, d: FloatArray, x: FloatArray) -> None:
     than the bound, and a system that is singular but for 1e-13 does not bring it back.
     """
     m, count = len(b), ZERO
-    chosen = np.empty(m, np.int64)
     for i in range(m):
-        if q[i, i] > 0.0 and d[i] < NEXT_TO_NONE * (q[i, i] + d[i]):
-            chosen[count] = i
+        if _follows(q, d, i):
             count += 1
     if count == 0:
         return
+    chosen, count = np.empty(count, np.int64), ZERO
+    for i in range(m):
+        if _follows(q, d, i):
+            chosen[count] = i
+            count += 1
     r = b.copy()
     for j in range(m):
         if x[j] != 0.0:

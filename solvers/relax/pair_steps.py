@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import numpy as np
-from pvq.bounds.gram import FloatArray, IntArray
+import numpy.typing as npt
+from numba import types
+from pvq.bounds.gram import FloatArray
 
-from ..kernels.apart import BORROWS, MATRIX, NUMBERS, TRUTH, VECTOR, apart, inner
+from ..kernels.apart import BORROWS, MATRIX, TRUTH, VECTOR, apart, inner
 from ..kernels.sparing import ZERO
 from .node_perspective import ALIVE, QUADRATIC, Quadratic
 from .pieces import HULL_PIECES, PAIR_BLOCKS, TIE, HullPieces, PairBlocks
 
 NUDGE = 1e-12
 """Where 0 is not stationary an input gets this part of its price as a value, to see on which piece it starts."""
+
+Places = npt.NDArray[np.uint64]
+PLACES = types.uint64[::1]
+"""Numbers of inputs, and their type in compiled code: an index that may be negative takes as long as a number."""
 
 BENT = 1e-3
 """Least cosine between a pair's change of gradient and its step for which the model is bent."""
@@ -60,14 +66,14 @@ def start_from(blocks: PairBlocks, theta: FloatArray, r: FloatArray, x: FloatArr
             x[i] = NUDGE * price / np.sqrt(d[i]) if r[i] > 0.0 else -NUDGE * price / np.sqrt(d[i])
 
 
-@apart(None, QUADRATIC, PAIR_BLOCKS, HULL_PIECES, MATRIX, VECTOR, NUMBERS, TRUTH, MATRIX, VECTOR)
+@apart(None, QUADRATIC, PAIR_BLOCKS, HULL_PIECES, MATRIX, VECTOR, PLACES, TRUTH, MATRIX, VECTOR, **BORROWS)
 def system(
     rest: Quadratic,
     blocks: PairBlocks,
     base: HullPieces,
     bend: FloatArray,
     xs: FloatArray,
-    active: IntArray,
+    active: Places,
     newton: bool,
     work: FloatArray,
     rhs: FloatArray,
@@ -79,29 +85,27 @@ def system(
     q, b, k, shares, left = rest.q, rest.b, base.k, base.shares, base.left
     pairs, d, e, group = blocks.pairs, blocks.d, blocks.e, blocks.group
     count = len(active)
-    # unsigned: an index that may be negative costs as much as the number it stands for
-    column, slope = np.empty(count, np.uintp), np.empty(count)
     for a in range(count):
-        column[a] = active[a]
-        slope[a] = k[active[a], 2]
+        rhs[a] = k[active[a], 2]
     for a in range(count):
         i = active[a]
         g = group[i]
-        rhs[a] = b[i]
         f = k[i, 2] / left[g] if newton and left[g] > TIE else 0.0
         for t in range(np.uintp(a), np.uintp(count)):
-            work[a, t] = q[i, column[t]]
+            work[a, t] = q[i, active[t]]
         if len(left) == 1:
             for t in range(np.uintp(a), np.uintp(count)):
-                work[a, t] += f * slope[t]
+                work[a, t] += f * rhs[t]
         else:
             for t in range(a, count):
                 if group[active[t]] == g:
-                    work[a, t] += f * slope[t]
+                    work[a, t] += f * rhs[t]
     for a in range(count):
-        i = active[a]
+        rhs[a] = b[active[a]]
+    for a in range(count):
+        i = np.int64(active[a])
         g = group[i]
-        paired = i < 2 * pairs and i % 2 == 0 and a + 1 < count and active[a + 1] == i + 1
+        paired = i < 2 * pairs and i % 2 == 0 and a + 1 < count and np.int64(active[a + 1]) == i + 1
         if newton and left[g] > TIE:
             work[a, a] += k[i, 0] + bend[i, 0]
             rhs[a] += bend[i, 0] * xs[i]
@@ -122,7 +126,7 @@ def system(
             work[a, a] += f * k2
             work[a, a + 1] -= f * k12
             work[a + 1, a + 1] += f * k1
-        elif not (i < 2 * pairs and i % 2 == 1 and a > 0 and active[a - 1] == i - 1):
+        elif not (i < 2 * pairs and i % 2 == 1 and a > 0 and np.int64(active[a - 1]) == i - 1):
             work[a, a] += d[i] / shares[i, 0]
     for a in range(count):
         work[a, a] *= 1.0 + ALIVE  # any x is allowed

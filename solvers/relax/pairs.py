@@ -14,17 +14,16 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
-from pvq.bounds.gram import FloatArray
+from pvq.bounds.gram import BoolArray, FloatArray
 
-from ..kernels.apart import MATRIX, REAL, VECTOR, apart, named
+from ..kernels.apart import BORROWS, FLAGS, MATRIX, REAL, VECTOR, apart, inner, named
 from ..kernels.cholesky import factor, solve
 from ..kernels.sparing import ZERO, assign, assign_matrix
 from .dual_steps import dual_steps
 from .follow import follow
 from .node_perspective import AIM, LEAST_SHARE, QUADRATIC, ROUNDING, Aim, Quadratic, largest
-from .pair_steps import bend_to, half_gradient, start_from, system
-from .pieces import PAIR_BLOCKS, PairBlocks, no_pieces, pieces_at, prices
+from .pair_steps import PLACES, Places, bend_to, half_gradient, start_from, system
+from .pieces import HULL_PIECES, PAIR_BLOCKS, HullPieces, PairBlocks, no_pieces, pieces_at, prices
 from .savings import SAVINGS, Savings, no_savings, savings
 
 BENDS, KEPT_BEND = 1, 0.5
@@ -67,6 +66,58 @@ PAIR_POINT = named([VECTOR, MATRIX, SAVINGS, VECTOR, VECTOR], PairPoint)
 """Its type in compiled code."""
 
 
+class Room(NamedTuple):
+    """What `relax_pairs` works in. Made by one function and used by another, which counts no references to it."""
+
+    start: FloatArray
+    """(m,) the best point so far."""
+    nudged: FloatArray
+    """(m,) the same, where inputs that are not stationary at 0 have left it."""
+    trial: FloatArray
+    """(m,) the point that is tried."""
+    qx: FloatArray
+    """(m,) Q times that."""
+    r: FloatArray
+    """(m,) b - Qx at the start."""
+    v: FloatArray
+    """(m,) the point of a bound."""
+    rv: FloatArray
+    """(m,) b - Qv."""
+    hidden: FloatArray
+    """(m,) what rounding may hide in that."""
+    rhs: FloatArray
+    """(m,) right-hand sides of a step."""
+    sign: FloatArray
+    """(m,) of inputs that may not change theirs in a step, else 0."""
+    stopped: BoolArray
+    """(m,) inputs that a step left at 0."""
+    active: Places
+    """(m,) inputs that a step moves."""
+    bend: FloatArray
+    """(m, 2) what is added to K."""
+    saved: Savings
+    """At v."""
+    base: HullPieces
+    """At the start."""
+    at_trial: HullPieces
+    """At the trial."""
+    theta: FloatArray
+    """(groups,) prices at the start."""
+    price: FloatArray
+    """(groups,) prices at the trial."""
+    last: FloatArray
+    """(groups,) the least saving that is kept."""
+    first: FloatArray
+    """(groups,) the largest that is not."""
+
+
+ROOM = named(
+    [*[VECTOR] * 10, FLAGS, PLACES, MATRIX, SAVINGS, HULL_PIECES, HULL_PIECES, *[VECTOR] * 4],
+    Room,
+)
+"""Its type in compiled code."""
+
+
 @apart(REAL, QUADRATIC, PAIR_BLOCKS, AIM, PAIR_POINT, MATRIX, MATRIX)
 def relax_pairs(
     rest: Quadratic, blocks: PairBlocks, aim: Aim, out: PairPoint, work: FloatArray, p: FloatArray
@@ -88,20 +139,41 @@ def relax_pairs(
     work : (m, m) working space.
     p : (m, m) Q^-1, or (0, 0) where the bound is to be that of x itself.
     """
+    m, groups = len(rest.b), len(blocks.keep)
+    rows, prices_ = np.zeros((10, m)), np.zeros((4, groups))
+    room = Room(
+        rows[0], rows[1], rows[2], rows[3], rows[4], rows[5], rows[6], rows[7], rows[8], rows[9],
+        np.zeros(m, np.bool_), np.empty(m, np.uint64), np.zeros((m, 2)),
+        no_savings(m), no_pieces(m, groups), no_pieces(m, groups),
+        prices_[0], prices_[1], prices_[2], prices_[3],
+    )  # fmt: skip
+    return _relaxed(rest, blocks, aim, out, work, p, room)
+
+
+@apart(REAL, QUADRATIC, PAIR_BLOCKS, AIM, PAIR_POINT, MATRIX, MATRIX, ROOM, **BORROWS)
+def _relaxed(
+    rest: Quadratic,
+    blocks: PairBlocks,
+    aim: Aim,
+    out: PairPoint,
+    work: FloatArray,
+    p: FloatArray,
+    room: Room,
+) -> float:
+    """`relax_pairs`."""
     q, b, c, loss = rest.q, rest.b, rest.c, rest.loss
     pairs, d, group, keep = blocks.pairs, blocks.d, blocks.group, blocks.keep
-    x, saved = out.x, out.saved
-    m, groups = len(b), len(keep)
+    x, saved, m = out.x, out.saved, len(b)
+    xs, xa, xt, qx, rs, v, rv = room.start, room.nudged, room.trial, room.qx, room.r, room.v, room.rv
+    hidden, rhs, sign, stopped, active, bend = (
+        room.hidden, room.rhs, room.sign, room.stopped, room.active, room.bend
+    )  # fmt: skip
+    at_trial, base, trial, theta, price = room.saved, room.base, room.at_trial, room.theta, room.price
+    k, last, first = trial.k, room.last, room.first
     follow(q, b, d, x)
-    xs, xa, xt, qx = x.copy(), x.copy(), x.copy(), np.empty(m)
-    rs, hidden, rhs = np.empty(m), np.empty(m), np.empty(m)
-    v, rv = np.empty(m), np.empty(m)
-    at_trial, base, trial = no_savings(m), no_pieces(m, groups), no_pieces(m, groups)
-    k = trial.k
-    theta, price = np.zeros(groups), np.zeros(groups)
-    last, first = np.empty(groups), np.empty(groups)
-    active, sign, bend = np.empty(m, np.int64), np.zeros(m), np.zeros((m, 2))
-    stopped = np.zeros(m, np.bool_)
+    assign(xs, x)
+    assign(xa, x)
+    assign(xt, x)
     best, before, lowest, newton, tries = -np.inf, np.inf, np.inf, True, 0
     for i in range(m):
         price[group[i]] += np.sqrt(d[i]) * abs(xs[i])
@@ -138,7 +210,8 @@ def relax_pairs(
                 pieces_at(xs, blocks, theta, base)
         else:
             newton, tries = True, 0
-            stopped[:] = False
+            for i in range(m):
+                stopped[i] = False
             before, lowest = lowest, objective
             assign(theta, price)
             for i in range(m):
@@ -175,7 +248,9 @@ def relax_pairs(
                 assign_matrix(out.shares, trial.shares)
             assign(xs, xt)
             assign(xa, xt)
-            bend *= KEPT_BEND
+            for i in range(m):
+                bend[i, 0] *= KEPT_BEND
+                bend[i, 1] *= KEPT_BEND
             start_from(blocks, theta, rs, xa)
             pieces_at(xa, blocks, theta, base)
         enough = aim.precision if lowest >= aim.target else COARSE * aim.precision
@@ -196,7 +271,8 @@ def relax_pairs(
         if not factor(work, count):
             break
         solve(work, count, rhs)
-        xt[:] = 0.0
+        for i in range(m):
+            xt[i] = 0.0
         for a in range(count):
             i = active[a]
             xt[i] = rhs[a] if sign[i] * rhs[a] >= 0.0 else 0.0
@@ -204,10 +280,11 @@ def relax_pairs(
     return best
 
 
-@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+@inner(**BORROWS)
 def multiply(q: FloatArray, x: FloatArray, out: FloatArray) -> None:
     """out = Qx."""
-    out[:] = 0.0
+    for i in range(len(x)):
+        out[i] = 0.0
     for j in range(len(x)):
         if x[j] != 0.0:
             f = x[j]

@@ -22,7 +22,6 @@ import numpy as np
 from pvq.bounds.gram import FloatArray, IntArray
 
 from ..kernels.apart import BORROWS, MATRIX, NUMBERS, VECTOR, WHOLE, apart, inner, named
-from ..kernels.sparing import constant
 
 PRICES = 30
 """Iterations for theta; about 3 are needed. Any theta is allowed: bounds do not rely on it."""
@@ -62,17 +61,22 @@ class HullPieces(NamedTuple):
     """(groups,) k_g - sum c."""
     linear: FloatArray
     """(groups,) sum s'x."""
+    low: FloatArray
+    """(groups,) between this and `high` lies the price that uses up the budget."""
+    high: FloatArray
+    """(groups,)."""
 
 
 PAIR_BLOCKS = named([WHOLE, VECTOR, VECTOR, NUMBERS, NUMBERS], PairBlocks)
-HULL_PIECES = named([MATRIX, MATRIX, VECTOR, VECTOR], HullPieces)
+HULL_PIECES = named([MATRIX, MATRIX, *[VECTOR] * 4], HullPieces)
 """Their types in compiled code."""
 
 
 @inner()
 def no_pieces(m: int, groups: int) -> HullPieces:
     """Room for them."""
-    return HullPieces(np.zeros((m, 3)), np.zeros((m, 2)), np.empty(groups), np.empty(groups))
+    left, linear, low, high = np.empty(groups), np.empty(groups), np.empty(groups), np.empty(groups)
+    return HullPieces(np.zeros((m, 3)), np.zeros((m, 2)), left, linear, low, high)
 
 
 @inner(**BORROWS)
@@ -185,25 +189,17 @@ def pieces_at(x: FloatArray, blocks: PairBlocks, theta: FloatArray, out: HullPie
         left[g] -= c
 
 
-@apart(None, VECTOR, PAIR_BLOCKS, VECTOR, HULL_PIECES)
+@apart(None, VECTOR, PAIR_BLOCKS, VECTOR, HULL_PIECES, **BORROWS)
 def prices(x: FloatArray, blocks: PairBlocks, theta: FloatArray, out: HullPieces) -> None:
     """theta_g >= 0 at which the shares of every group add up to its budget (0 if they need less), and the pieces.
 
     Newton's iteration for theta sum_S |S| l_S = k theta, from the theta at hand. The sum of shares falls as theta
     rises, which brackets theta; a step that leaves the bracket is replaced by its middle.
     """
-    groups = len(blocks.keep)
-    _settle(x, blocks, theta, out, constant(groups, 0.0), constant(groups, np.inf))
-
-
-@apart(None, VECTOR, PAIR_BLOCKS, VECTOR, HULL_PIECES, VECTOR, VECTOR, **BORROWS)
-def _settle(
-    x: FloatArray, blocks: PairBlocks, theta: FloatArray, out: HullPieces, low: FloatArray, high: FloatArray
-) -> None:
-    """`prices`, between low and high (groups,)."""
-    d, group, left, linear = blocks.d, blocks.group, out.left, out.linear
+    d, group, left, linear, low, high = blocks.d, blocks.group, out.left, out.linear, out.low, out.high
     groups = len(blocks.keep)
     for g in range(groups):
+        low[g], high[g] = 0.0, np.inf
         if theta[g] == 0.0:  # nothing leads away from 0
             for i in range(len(x)):
                 if group[i] == g:

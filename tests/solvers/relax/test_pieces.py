@@ -6,7 +6,7 @@ from pvq.solvers.relax.pieces import HullPieces, PairBlocks, pair, pieces_at, pr
 
 
 def room(m, groups):
-    return HullPieces(np.zeros((m, 3)), np.zeros((m, 2)), np.empty(groups), np.empty(groups))
+    return HullPieces(np.zeros((m, 3)), np.zeros((m, 2)), *np.empty((4, groups)))
 
 
 def supports(r, block, theta):
