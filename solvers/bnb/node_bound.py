@@ -25,7 +25,7 @@ The second is with coordinate steps and `STEPPED_PART`: .12 and .14 take 20 and 
 rows of 112 inputs at 75 %. With .12 and no steps the trees of some proofs do not end."""
 
 STEPPED_PART = 0.65
-"""Part of a sweep that is taken with coordinate steps: what a sweep maximises is linear in D, the relaxation is not.
+"""Part of a sweep that is taken with coordinate steps: a sweep goes for what is linear in D.
 
 On those rows searches take 9.4 to 10.5 s with .5 to .8 of it and barriers of .18 to .3, and 12.6 s with all of it
 and .12; two sweeps in a row take 16 % more nodes than one. Without steps .6 takes a fifth more leaves in proofs of
