@@ -305,12 +305,13 @@ def _shift_to_psd(gram: Gram, below: Below, fixed: np.ndarray, margin: float) ->
         and (np.array_equal(known[1], fixed) or not (known[3].any() or (known[1] & ~fixed).any()))
     ):
         return known[3]
-    m = gram.matrix - matrix_of(below)
+    d = matrix_of(below)
+    m = gram.matrix - d
     free = np.flatnonzero(~fixed)
     eps = np.zeros(len(gram))
-    m = m[np.ix_(free, free)]
+    m, d = m[np.ix_(free, free)], d[np.ix_(free, free)]
     if below.blocks or len(m) > QUICK or not is_psd(m):
-        # only entries of D have been subtracted, with one rounding each
-        eps[free] = defect(m, U * np.abs(m), margin)
+        # each entry of D that is not 0 has been subtracted with one rounding, the others without any
+        eps[free] = defect(m, np.where(d != 0.0, U * np.abs(m), 0.0), margin)
     _shifts[below] = weakref(gram), fixed, margin, eps
     return eps

@@ -21,15 +21,8 @@ from ..relax.savings import CORRELATED, losses, no_savings
 BARRIER, STEPPED_BARRIER = 0.08, 0.2
 """Barrier of a sweep as a part of the mean of c_i d_i; .02 takes 70% and .2 10% more nodes at 80 inputs.
 
-The second is with coordinate steps and `STEPPED_PART`: .12 and .14 take 20 and 7 % more nodes, .3 as many, on two
+The second is with coordinate steps and .65 of a sweep: .12 and .14 take 20 and 7 % more nodes, .3 as many, on two
 rows of 112 inputs at 75 %. With .12 and no steps the trees of some proofs do not end."""
-
-STEPPED_PART = 0.65
-"""Part of a sweep that is taken with coordinate steps: a sweep goes for what is linear in D.
-
-On those rows searches take 9.4 to 10.5 s with .5 to .8 of it and barriers of .18 to .3, and 12.6 s with all of it
-and .12; two sweeps in a row take 16 % more nodes than one. Without steps .6 takes a fifth more leaves in proofs of
-64 inputs."""
 
 EVEN_WEIGHT = 0.5
 """Ascent weight of every input, as a part of the mean gradient, on top of its own: the gradient is that of one
@@ -93,7 +86,7 @@ PART = named([MATRIX, *[VECTOR] * 5, REAL, *[NUMBERS] * 4, *[VECTOR] * 4], Free)
 """Its type in compiled code."""
 
 
-@apart(REAL, PART, REAL, WHOLE, REAL, REAL, WHOLE, TRUTH, MATRIX, VECTOR)
+@apart(REAL, PART, REAL, WHOLE, REAL, REAL, WHOLE, TRUTH, REAL, MATRIX, VECTOR)
 def _by_pairs(
     free: Free,
     c: float,
@@ -102,6 +95,7 @@ def _by_pairs(
     gap: float,
     rounds: int,
     steps: bool,
+    part: float,
     work: FloatArray,
     loss: FloatArray,
 ) -> float:
@@ -110,7 +104,7 @@ def _by_pairs(
     q, p, lower = np.empty((m, m)), np.empty((m, m)), np.empty((m, m))
     blocks = PairBlocks(pairs, d, e, group, keep)
     aim = Aim(STEPPED_ITERATIONS if steps else RELAX_ITERATIONS, target, WORTH * gap)
-    barrier, part = (STEPPED_BARRIER, STEPPED_PART) if steps else (BARRIER, 1.0)
+    barrier = STEPPED_BARRIER if steps else BARRIER
     point, least = PairPoint(x, np.zeros((m, 2)), no_savings(m), np.empty(m), np.empty(m)), np.empty(m)
     spread = np.empty(m)
     for s in range(m):
@@ -222,9 +216,17 @@ def correlated(d: FloatArray, e: FloatArray, pairs: int) -> None:
             e[i] *= np.sqrt(most / (e[i] * e[i])) * TIDY
 
 
-@apart(REAL, PART, REAL, WHOLE, REAL, REAL, WHOLE, TRUTH, TRUTH)
+@apart(REAL, PART, REAL, WHOLE, REAL, REAL, WHOLE, TRUTH, TRUTH, REAL)
 def bound_of(
-    free: Free, c: float, pairs: int, target: float, gap: float, rounds: int, pairing: bool, steps: bool
+    free: Free,
+    c: float,
+    pairs: int,
+    target: float,
+    gap: float,
+    rounds: int,
+    pairing: bool,
+    steps: bool,
+    part: float,
 ) -> float:
     """Lower bound of a node, -inf if rounding leaves no D below A.
 
@@ -238,6 +240,7 @@ def bound_of(
     rounds : alternations of D and x: 1 but at the root.
     pairing : whether inputs are coupled where units have one; without that there must be no pairs.
     steps : whether the bound may be that of another point than free.x, which coordinate steps lead to.
+    part : of a sweep of coupled inputs that is taken.
     """
     m, units = len(free.b), len(free.group)
     work, loss = np.empty((m, m)), np.empty(m)
@@ -259,5 +262,5 @@ def bound_of(
             free.saving[free.unit[s]] += free.b[s] ** 2 / max(free.a[s, s], SLACK * free.variance[s])
         return -np.inf
     if pairing and units == m:
-        return _by_pairs(free, c, pairs, target, gap, rounds, steps, work, loss)
+        return _by_pairs(free, c, pairs, target, gap, rounds, steps, part, work, loss)
     return _by_blocks(free, c, target, gap, rounds, work, loss)

@@ -46,8 +46,9 @@ CLEARLY = 1 - 1e-8
 LOWERED = 1e-6
 """A tree claims this much less than its leaves were bounded by, so that rounding is covered."""
 
-TURNS = 3
-"""Sweeps at most for a leaf that is below the node it came from, which happens by their overshooting."""
+TAKEN = (1.0, 0.5, 0.0)
+"""Parts of a sweep, one after the other, for a leaf that is below the node it came from, as happens when all of it
+goes too far. With .6 for all leaves proofs of 64 inputs have a fifth more of them."""
 
 
 @entry()
@@ -65,12 +66,13 @@ def bound_leaf(
     """Make a leaf of a state: its bound, D and x, from those in the record `slot`, and the unit to branch on."""
     free_units = settle(row, state, work.left)
     node = opened(row, pool.partner[slot], state, free_units, work)
-    inherit(row, pool, slot, state, node)
     known = max(pool.key[slot], 0.0)
     bound, choice = node.c, -1
     if free_units > 0:
-        for _ in range(TURNS):
-            bound = bound_of(node.free, node.c, node.pairs, target, max(upper - known, 0.0), rounds, True, False)
+        for part in TAKEN:
+            inherit(row, pool, slot, state, node)
+            missing = max(upper - known, 0.0)
+            bound = bound_of(node.free, node.c, node.pairs, target, missing, rounds, True, False, part)
             if bound >= known:
                 break
         choice = node.names[branching_unit(node.free, state, node.names)]

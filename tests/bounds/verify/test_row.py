@@ -14,8 +14,8 @@ from pvq.bounds.problem import Problem
 from pvq.bounds.proof import Below, Block, Cover, Enumeration, Order, Split
 from pvq.bounds.sparsity import Sparsity
 from pvq.bounds.verify import row, visit
-from pvq.bounds.verify.exact import exact_lower_bound, exact_upper_bound
-from pvq.bounds.verify.row import SAFETY, NotProven, lower_bound, shift_to_psd
+from pvq.bounds.verify.exact import exact_lower_bound, exact_upper_bound, is_psd
+from pvq.bounds.verify.row import SAFETY, NotProven, lower_bound, matrix_of, shift_to_psd
 from pvq.bounds.verify.split import upper_bound
 from pvq.solvers.brute import Brute
 from pvq.solvers.kernels.diagonal import largest_diagonal
@@ -311,3 +311,57 @@ def test_rows_side_by_side_wait_for_one_factorisation(monkeypatch):
         found = list(pool.map(lambda _: shift_to_psd(h, shared, nothing, SAFETY), range(4)))
     assert len(calls) == 1
     assert all(eps is found[0] for eps in found)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_is_added_makes_h_minus_d_semidefinite_in_rational_arithmetic(seed):
+    """Where D is next to its limit, on both sides: of what is subtracted only the entries of D are rounded."""
+    rng, added = np.random.default_rng(seed), []
+    for _ in range(40):
+        n = int(rng.integers(2, 8))
+        x = rng.standard_normal((n, 3 * n)) * np.exp(rng.normal(scale=2, size=(n, 1)))
+        if rng.random() < 0.5:
+            x[1] = x[0]  # next to no room in one direction
+        h = Gram.from_array(x @ x.T)
+        pairs = np.array([[0, 1]]) if rng.random() < 0.5 else np.empty((0, 2), np.int64)
+        d = rng.uniform(0.5, 2, n) * h.matrix.diagonal()
+        across = rng.uniform(-0.7, 0.7, len(pairs)) * np.sqrt(d[0] * d[1])
+        root = np.linalg.cholesky(matrix_of(Below(d, (), pairs, across)))
+        limit = 1 / np.linalg.eigvalsh(root.T @ np.linalg.inv(h.matrix) @ root)[-1]
+        for beside in (0.5, 0.999, 1 - 1e-12, 1 - 1e-15, 1.0, 1 + 1e-15, 1 + 1e-13):
+            under = Below(beside * limit * d, (), pairs, beside * limit * across)
+            fixed = rng.random(n) < 0.2
+            if fixed[pairs].any():
+                fixed[:] = False
+            eps = shift_to_psd(h, under, fixed, 1.0)
+            added.append(float(eps.max()))
+            if np.isfinite(eps).all():
+                free = np.flatnonzero(~fixed)
+                less = h.matrix.tolist(), matrix_of(under).tolist()
+                exact = [[Fraction(less[0][i][j]) - Fraction(less[1][i][j]) for j in free] for i in free]
+                for s, i in enumerate(free):
+                    exact[s][s] += Fraction(float(eps[i]))
+                assert is_psd(exact)
+    assert 0.0 in added
+    assert any(0.0 < most < np.inf for most in added)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_is_said_of_the_rounding_of_h_minus_d_is_true(seed, monkeypatch):
+    """Entries that D leaves alone have none."""
+    rng, given = np.random.default_rng(seed), []
+    monkeypatch.setattr(row, "defect", lambda *numbers: given.append(numbers) or np.zeros(len(numbers[0])))
+    x = rng.standard_normal((8, 24)) * np.exp(rng.normal(scale=3, size=(8, 1)))
+    h, size = Gram.from_array(x @ x.T), rng.uniform(0, 0.3, 8)
+    d = size * np.diag(h.matrix)
+    block = Block(np.arange(5, 8), 0.3 * h.matrix[5:, 5:])
+    pairs, across = np.array([[0, 1], [2, 4]]), 0.3 * np.sqrt(d[[0, 2]] * d[[1, 4]])
+    d[5:] = 0.0
+    under, fixed = Below(d, (block,), pairs, across), np.arange(8) == 3
+    shift_to_psd(h, under, fixed, 1.0)
+    (m, error, _), free = given[0], np.flatnonzero(~fixed)
+    true = matrix_of(under)
+    for (s, i), (t, j) in itertools.product(enumerate(free), repeat=2):
+        off = Fraction(float(h.matrix[i, j])) - Fraction(float(true[i, j])) - Fraction(float(m[s, t]))
+        assert abs(off) <= Fraction(float(error[s, t]))
+    assert (error[true[np.ix_(free, free)] == 0] == 0).all()
